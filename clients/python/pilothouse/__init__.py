@@ -1,0 +1,1 @@
+"""Client, command line and executor SDK of Pilothouse."""

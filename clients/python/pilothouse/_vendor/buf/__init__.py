@@ -1,0 +1,1 @@
+"""Generated from protos/buf by `make gen`: do not edit."""

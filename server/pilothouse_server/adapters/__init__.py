@@ -1,0 +1,1 @@
+"""What stands behind the ports: event logs, databases, notifiers."""

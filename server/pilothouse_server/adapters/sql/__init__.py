@@ -1,0 +1,1 @@
+"""Tables and stores for both databases."""

@@ -1,0 +1,1 @@
+"""Foreign engines: their events in, our commands out."""

@@ -1,0 +1,1 @@
+"""A small real engine and its pipelines, on the public executor SDK."""

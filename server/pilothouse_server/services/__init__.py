@@ -1,0 +1,1 @@
+"""The verbs: ingest, project, aggregate, alert, control, notify. They know ports, never adapters."""

@@ -1,0 +1,1 @@
+"""Scripts of the repository: code generation and what it stands on."""
