@@ -14,7 +14,6 @@ TESTS ?= tests
 PYTEST_ARGUMENTS ?= -n 2
 
 WEB_SOURCES := $(shell find web -path web/node_modules -prune -o -path web/dist -prune -o -type f -print 2>/dev/null)
-PROTO_SOURCES := $(shell find protos -name '*.proto' 2>/dev/null)
 
 .PHONY: help
 help: ## Show this list
@@ -42,7 +41,7 @@ check-code: .venv/.dev web/node_modules/.installed
 .PHONY: check-contract
 check-contract: .venv/.dev web/node_modules/.installed
 	$(BIN)/buf lint
-	$(BIN)/buf format --diff --exit-code
+	$(BIN)/buf format --path protos/pilothouse --diff --exit-code
 	$(BIN)/buf breaking --against protos/released.binpb
 	$(BIN)/python -m tools.gen --check
 
@@ -66,7 +65,7 @@ dashboard: web/dist/index.html ## Build the dashboard
 format: .venv/.dev ## Format Python and protos
 	$(BIN)/ruff check --fix
 	$(BIN)/ruff format
-	$(BIN)/buf format --write
+	$(BIN)/buf format --path protos/pilothouse --write
 
 .PHONY: wheels
 wheels: .venv/.dev web/dist/index.html ## Build both distributions into dist/

@@ -25,5 +25,7 @@ class DashboardHook(BuildHookInterface[Any]):
             return
         built = here.parent / "web" / "dist"
         if not (built / "index.html").is_file():
-            subprocess.run(["make", "--no-print-directory", "dashboard"], cwd=here.parent, check=True)
+            subprocess.run(
+                ["make", "--no-print-directory", "dashboard"], cwd=here.parent, check=True
+            )
         build_data["force_include"][str(built)] = PACKAGED

@@ -32,7 +32,12 @@ VENDORED = "pilothouse._vendor"
 OUTPUTS = (PYTHON / "v1", PYTHON / "_vendor" / "buf", WEB)
 """Folders that hold generated code only: what is there and not generated is deleted."""
 
-PACKAGE_DOCSTRING = '"""Generated from {source} by `make gen`: do not edit."""\n'
+SOURCES = {
+    "v1": "protos/pilothouse/v1",
+    "_vendor/buf": "protos/buf",
+    "_vendor/buf/validate": "protos/buf/validate",
+}
+DOCSTRING = '"""Generated from {source} by `make gen`: do not edit."""\n'
 
 
 def generate(out: Path) -> None:
@@ -59,8 +64,8 @@ def _generate_python(out: Path, ours: list[str]) -> None:
             path.write_text(_vendor_imports(path.read_text("utf-8")), "utf-8")
         shutil.copytree(flat / "pilothouse" / "v1", out / PYTHON / "v1")
         shutil.copytree(flat / "buf", out / PYTHON / "_vendor" / "buf")
-    for folder, source in (("v1", "protos/pilothouse/v1"), ("_vendor/buf", "protos/buf"), ("_vendor/buf/validate", "protos/buf")):
-        (out / PYTHON / folder / "__init__.py").write_text(PACKAGE_DOCSTRING.format(source=source), "utf-8")
+    for folder, source in SOURCES.items():
+        (out / PYTHON / folder / "__init__.py").write_text(DOCSTRING.format(source=source), "utf-8")
 
 
 def _has_service(module: Path) -> bool:
@@ -81,12 +86,16 @@ def _generate_typescript(out: Path, ours: list[str]) -> None:
     """
     with tempfile.TemporaryDirectory() as scratch:
         image = Path(scratch) / "image.binpb"
-        _protoc(["--include_imports", "--include_source_info", f"--descriptor_set_out={image}"], ours)
+        _protoc(
+            ["--include_imports", "--include_source_info", f"--descriptor_set_out={image}"], ours
+        )
         files = FileDescriptorSet.FromString(image.read_bytes()).file
     plain = list(_without_options(files))
     request = plugin_pb2.CodeGeneratorRequest(parameter="target=ts", proto_file=plain)
     request.file_to_generate.extend(file.name for file in plain if file.name in ours)
-    answer = plugin_pb2.CodeGeneratorResponse.FromString(_protoc_gen_es(request.SerializeToString()))
+    answer = plugin_pb2.CodeGeneratorResponse.FromString(
+        _protoc_gen_es(request.SerializeToString())
+    )
     if answer.error:
         raise SystemExit(f"protoc-gen-es: {answer.error}")
     for file in answer.file:
@@ -100,7 +109,10 @@ def _protoc_gen_es(request: bytes) -> bytes:
         raise SystemExit("web/node_modules is not installed: run `make gen`, which does that first")
     found = node.find()
     command = found.command(["protoc-gen-es"])
-    return subprocess.run(command, input=request, env=found.environment(), stdout=subprocess.PIPE, check=True).stdout
+    done = subprocess.run(
+        command, input=request, env=found.environment(), stdout=subprocess.PIPE, check=True
+    )
+    return done.stdout
 
 
 def _without_options(files: Iterable[FileDescriptorProto]) -> Iterator[FileDescriptorProto]:
@@ -113,9 +125,12 @@ def _without_options(files: Iterable[FileDescriptorProto]) -> Iterator[FileDescr
         # No extension is registered in this process, so every custom option is an unknown field.
         file.DiscardUnknownFields()
         del file.extension[:]
-        home.update({f".{file.package}.{each.name}": file.name for each in (*file.message_type, *file.enum_type)})
+        home.update({f".{file.package}.{message.name}": file.name for message in file.message_type})
+        home.update({f".{file.package}.{enum.name}": file.name for enum in file.enum_type})
         plain.append(file)
-    needed = {file.name: {home[_top_level(name, home)] for name in _types_used(file)} for file in plain}
+    needed = {
+        file.name: {home[_top_level(name, home)] for name in _types_used(file)} for file in plain
+    }
     wanted = {file.name for file in plain if file.package.startswith("pilothouse.")}
     while missing := {name for each in wanted for name in needed[each]} - wanted:
         wanted |= missing
@@ -148,11 +163,11 @@ def _top_level(name: str, home: dict[str, str]) -> str:
 
 
 def _protoc(outputs: list[str], files: list[str]) -> None:
-    includes = (PROTOS, _package_folder("grpc_tools") / "_proto", _package_folder("google.api").parents[1])
-    command = [sys.executable, "-m", "grpc_tools.protoc", *(f"-I{path}" for path in includes), *outputs, *files]
+    includes = [f"-I{PROTOS}", f"-I{_package_folder('grpc_tools') / '_proto'}"]
+    command = [sys.executable, "-m", "grpc_tools.protoc", *includes, *outputs, *files]
     # The mypy plugins are scripts beside this interpreter.
-    environment = {**os.environ, "PATH": os.pathsep.join([str(Path(sys.executable).parent), os.environ.get("PATH", "")])}
-    if subprocess.run(command, env=environment, check=False).returncode != 0:
+    path = os.pathsep.join([str(Path(sys.executable).parent), os.environ.get("PATH", "")])
+    if subprocess.run(command, env={**os.environ, "PATH": path}, check=False).returncode != 0:
         raise SystemExit("protoc refused the contract")
 
 
@@ -185,7 +200,9 @@ def _differences(fresh: Path) -> Iterator[tuple[str, Path, bytes | None]]:
 def main() -> None:
     """Bring the generated code up to date, or with `--check` say what is out of date and fail."""
     parser = argparse.ArgumentParser(prog="python -m tools.gen", description=main.__doc__)
-    parser.add_argument("--check", action="store_true", help="change nothing; fail when something would change")
+    parser.add_argument(
+        "--check", action="store_true", help="change nothing; fail when something would change"
+    )
     check: bool = parser.parse_args().check
     with tempfile.TemporaryDirectory() as scratch:
         generate(Path(scratch))
@@ -200,7 +217,9 @@ def main() -> None:
             (ROOT / path).parent.mkdir(parents=True, exist_ok=True)
             (ROOT / path).write_bytes(content)
     if check and differences:
-        raise SystemExit("generated code is not what the contract says: run `make gen` and commit the result")
+        raise SystemExit(
+            "generated code is not what the contract says: run `make gen` and commit the result"
+        )
 
 
 if __name__ == "__main__":

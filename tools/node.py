@@ -84,7 +84,9 @@ def main() -> None:
         raise SystemExit("usage: python -m tools.node npm|TOOL [ARGUMENT]…")
     node = find()
     command = node.command(sys.argv[1:])
-    raise SystemExit(subprocess.run(command, cwd=WEB, env=node.environment(), check=False).returncode)
+    raise SystemExit(
+        subprocess.run(command, cwd=WEB, env=node.environment(), check=False).returncode
+    )
 
 
 if __name__ == "__main__":

@@ -1,1 +1,1 @@
-"""Generated from protos/buf by `make gen`: do not edit."""
+"""Generated from protos/buf/validate by `make gen`: do not edit."""

@@ -1,1 +1,0 @@
-"""Foreign engines: their events in, our commands out."""
