@@ -66,7 +66,7 @@ class Workflow(_message.Message):
     agent_id: _builtins.str
     """The agent that works on it; empty when there is none."""
     etag: _builtins.str
-    """Changes with each change of the workflow; for the etag of a control."""
+    """Changes when its state, attempt or pending command does: what a control is decided on."""
     trace_id: _builtins.str
     """The trace it belongs to."""
     @_builtins.property

@@ -155,7 +155,7 @@ export type Workflow = Message<"pilothouse.v1.Workflow"> & {
   actions: ActionAvailability[];
 
   /**
-   * Changes with each change of the workflow; for the etag of a control.
+   * Changes when its state, attempt or pending command does: what a control is decided on.
    *
    * @generated from field: string etag = 19;
    */

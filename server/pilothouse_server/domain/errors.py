@@ -1,0 +1,197 @@
+"""What can be refused, as data. Each class maps to one gRPC code and one reason of the contract, in `transport/status.py`.
+
+    PilothouseError
+    ├── InvalidArgument        a value breaks a rule                 (field, description)
+    ├── InvalidFilter          a filter does not parse               (position, expected)
+    ├── InvalidPageToken, InvalidResumeToken
+    ├── NotFound               there is no such thing                (kind, id)
+    ├── IllegalTransition, CommandPending, UnsupportedByEngine, NoExecutor, CommandEnded, AlertResolved
+    ├── EtagMismatch           someone else was first
+    ├── RequestIdReused        same request id, other content
+    ├── NotCommandOwner
+    ├── LimitExceeded          something is too large or too much    (limit, maximum, value)
+    └── Unavailable            try again                             (what, retry_after_us)
+"""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+
+
+class PilothouseError(Exception):
+    """The base: everything that is refused on purpose."""
+
+    def __str__(self) -> str:
+        return self.message
+
+    @property
+    def message(self) -> str:
+        """For people: what is wrong and what to do."""
+        return type(self).__name__
+
+    @property
+    def metadata(self) -> dict[str, str]:
+        """The words that change from case to case."""
+        return {name: str(value) for name, value in vars(self).items() if value not in (None, "")}
+
+
+@dataclass(eq=False)
+class InvalidArgument(PilothouseError):
+    field: str
+    description: str
+
+    @property
+    def message(self) -> str:
+        return f"{self.field}: {self.description}"
+
+
+@dataclass(eq=False)
+class InvalidFilter(PilothouseError):
+    position: int
+    expected: str
+    filter: str = ""
+
+    @property
+    def message(self) -> str:
+        return f"filter: at character {self.position + 1}: {self.expected}"
+
+
+@dataclass(eq=False)
+class InvalidPageToken(PilothouseError):
+    @property
+    def message(self) -> str:
+        return "page_token: not from this list with these parameters; ask for the first page again"
+
+
+@dataclass(eq=False)
+class InvalidResumeToken(PilothouseError):
+    @property
+    def message(self) -> str:
+        return "resume_token: not from this stream; start again without one"
+
+
+@dataclass(eq=False)
+class NotFound(PilothouseError):
+    kind: str
+    """One of workflow, agent, command, alert, rule."""
+    id: str
+
+    @property
+    def message(self) -> str:
+        return f"there is no {self.kind} {self.id!r}"
+
+
+@dataclass(eq=False)
+class IllegalTransition(PilothouseError):
+    action: str
+    state: str
+    legal_actions: str
+
+    @property
+    def message(self) -> str:
+        legal = f"legal now: {self.legal_actions}" if self.legal_actions else "nothing can be asked of it any more"
+        return f"cannot {self.action} a workflow that is {self.state}; {legal}"
+
+
+@dataclass(eq=False)
+class CommandPending(PilothouseError):
+    command_id: str
+    action: str
+
+    @property
+    def message(self) -> str:
+        return f"command {self.command_id} ({self.action}) on this workflow has not ended; wait for it, or cancel the workflow"
+
+
+@dataclass(eq=False)
+class UnsupportedByEngine(PilothouseError):
+    action: str
+    source: str
+
+    @property
+    def message(self) -> str:
+        return f"the engine {self.source!r} did not declare that it can {self.action} a workflow"
+
+
+@dataclass(eq=False)
+class NoExecutor(PilothouseError):
+    source: str
+
+    @property
+    def message(self) -> str:
+        named = f"of the engine {self.source!r}" if self.source else "(the workflow's events name no source)"
+        return f"no executor {named} has ever connected, so nobody could carry this out"
+
+
+@dataclass(eq=False)
+class CommandEnded(PilothouseError):
+    command_id: str
+    state: str
+
+    @property
+    def message(self) -> str:
+        return f"command {self.command_id} has ended: {self.state}"
+
+
+@dataclass(eq=False)
+class AlertResolved(PilothouseError):
+    alert_id: str
+
+    @property
+    def message(self) -> str:
+        return f"alert {self.alert_id} is already resolved"
+
+
+@dataclass(eq=False)
+class EtagMismatch(PilothouseError):
+    kind: str
+    id: str
+    etag: str
+    """The current one."""
+
+    @property
+    def message(self) -> str:
+        return f"the {self.kind} changed since you read it; read it again and decide again"
+
+
+@dataclass(eq=False)
+class RequestIdReused(PilothouseError):
+    request_id: str
+
+    @property
+    def message(self) -> str:
+        return f"request_id {self.request_id} was used for a request with other content; use a new one"
+
+
+@dataclass(eq=False)
+class NotCommandOwner(PilothouseError):
+    command_id: str
+    source: str
+
+    @property
+    def message(self) -> str:
+        return f"command {self.command_id} is not for executor {self.source!r}"
+
+
+@dataclass(eq=False)
+class LimitExceeded(PilothouseError):
+    limit: str
+    """The name of the limit."""
+    maximum: int
+    value: int
+
+    @property
+    def message(self) -> str:
+        return f"{self.limit}: at most {self.maximum:,}, and this is {self.value:,}"
+
+
+@dataclass(eq=False)
+class Unavailable(PilothouseError):
+    what: str
+    """One of log, database, snapshot, server."""
+    detail: str
+    retry_after_us: int = 1_000_000
+
+    @property
+    def message(self) -> str:
+        return f"{self.what}: {self.detail}"
