@@ -1,0 +1,444 @@
+"""What an engine says about its work, in the engine's words: a run, its stages and tasks, and the agents that do them.
+
+Each method makes one event and hands it to `report`, which returns at once; nothing here waits, and nothing here knows where
+events go. An object of this module keeps only what every event of it carries, so that it may be made anew at any time: the
+engine's own records stay the truth.
+"""
+
+from __future__ import annotations
+
+import datetime
+from collections.abc import Callable, Iterator, Mapping, Sequence
+from contextlib import contextmanager
+from types import TracebackType
+from typing import Self
+
+from google.protobuf.duration_pb2 import Duration
+
+from pilothouse.v1.commands_pb2 import Command
+from pilothouse.v1.enums_pb2 import Severity
+from pilothouse.v1.events_pb2 import AgentLoad, Event, EventError, EventType, Usage
+
+Report = Callable[[Event], "str | None"]
+"""Takes an event to deliver. Returns its id, or None when there was no room for it."""
+
+Failure = BaseException | EventError | str
+"""What went wrong: an exception, an error of the contract, or words."""
+
+MAX_MESSAGE_BYTES = 4096
+"""The limit of the contract on messages for people."""
+
+MAX_NAME_BYTES = 256
+"""The limit of the contract on identifiers and names."""
+
+
+def clip(text: str, limit: int = MAX_MESSAGE_BYTES) -> str:
+    """`text` in at most `limit` bytes of UTF-8, with `…` where it was cut. What is not UTF-8 becomes `?`.
+
+    A traceback or the output of a tool may be of any length and hold anything; a report about a failure must not fail for it.
+    """
+    raw = text.encode("utf-8", "replace")
+    if len(raw) <= limit:
+        return raw.decode("utf-8")
+    return raw[: limit - len("…".encode())].decode("utf-8", "ignore") + "…"
+
+
+def event_error(failure: Failure, *, retryable: bool = False) -> EventError:
+    """`failure` as the contract has it. The code of an exception is the name of its class."""
+    match failure:
+        case EventError():
+            return failure
+        case str():
+            return EventError(message=clip(failure), retryable=retryable)
+        case BaseException():
+            code = clip(type(failure).__name__, MAX_NAME_BYTES)
+            return EventError(code=code, message=clip(str(failure) or repr(failure)), retryable=retryable)
+
+
+def _command_id(command: Command | str | None) -> str:
+    return command.id if isinstance(command, Command) else command or ""
+
+
+def _duration(seconds: float | datetime.timedelta | None) -> Duration | None:
+    if seconds is None:
+        return None
+    duration = Duration()
+    duration.FromTimedelta(seconds if isinstance(seconds, datetime.timedelta) else datetime.timedelta(seconds=seconds))
+    return duration
+
+
+class WorkflowRun:
+    """One run of one workflow.
+
+    As a context manager it reports STARTED on entry, and on exit COMPLETED, FAILED with the exception, or CANCELLED when the
+    task that runs it is cancelled, unless an end was reported before.
+    """
+
+    def __init__(
+        self,
+        report: Report,
+        workflow_id: str,
+        *,
+        workflow_type: str = "",
+        name: str = "",
+        stage_plan: Sequence[str] = (),
+        attempt: int = 1,
+        trace_id: str = "",
+        attributes: Mapping[str, str] | None = None,
+    ) -> None:
+        self._report = report
+        self._name = clip(name, 512)
+        self._stage_plan = tuple(stage_plan)
+        self._attributes = dict(attributes or {})
+        self._ended = False
+        self.id = workflow_id
+        """The engine's id of the workflow."""
+        self.workflow_type = workflow_type
+        """The kind of workflow."""
+        self.attempt = attempt
+        """The attempt that events belong to, from 1. `retried()` opens the next one."""
+        self.trace_id = trace_id
+        """The trace it belongs to; empty when there is none."""
+
+    def created(self, message: str = "") -> None:
+        """The engine knows of the workflow; it has not started."""
+        self._tell(EventType.EVENT_TYPE_WORKFLOW_CREATED, message, plan=True)
+
+    def started(self, message: str = "") -> None:
+        """Work began."""
+        self._tell(EventType.EVENT_TYPE_WORKFLOW_STARTED, message, plan=True)
+
+    def waiting(self, message: str = "") -> None:
+        """The workflow waits for something outside the engine; `message` says for what."""
+        self._tell(EventType.EVENT_TYPE_WORKFLOW_WAITING, message)
+
+    def paused(self, command: Command | str | None = None, message: str = "") -> None:
+        """Nothing new of it starts from now on. `command` is the command that this answers."""
+        self._tell(EventType.EVENT_TYPE_WORKFLOW_PAUSED, message, command=command)
+
+    def resumed(self, command: Command | str | None = None, message: str = "") -> None:
+        """It goes on."""
+        self._tell(EventType.EVENT_TYPE_WORKFLOW_RESUMED, message, command=command)
+
+    def completed(self, message: str = "", *, usage: Usage | None = None) -> None:
+        """It ended well."""
+        self._ended = True
+        self._tell(EventType.EVENT_TYPE_WORKFLOW_COMPLETED, message, usage=usage)
+
+    def failed(self, failure: Failure, *, retryable: bool = False, command: Command | str | None = None) -> None:
+        """It ended badly."""
+        self._ended = True
+        error = event_error(failure, retryable=retryable)
+        self._tell(EventType.EVENT_TYPE_WORKFLOW_FAILED, error.message, error=error, command=command)
+
+    def cancelled(self, command: Command | str | None = None, message: str = "") -> None:
+        """It was ended by a control."""
+        self._ended = True
+        self._tell(EventType.EVENT_TYPE_WORKFLOW_CANCELLED, message, command=command)
+
+    def retried(self, command: Command | str | None = None, message: str = "") -> None:
+        """The next attempt is open: `attempt` is one more from here on."""
+        self.attempt += 1
+        self._ended = False
+        self._tell(EventType.EVENT_TYPE_WORKFLOW_RETRIED, message, command=command)
+
+    def log(self, message: str, severity: Severity.ValueType = Severity.SEVERITY_INFO) -> None:
+        """A message for people."""
+        event = self._event(EventType.EVENT_TYPE_LOG, message)
+        event.severity = severity
+        self._report(event)
+
+    def stage(self, name: str) -> StageRun:
+        """One stage of this run."""
+        return StageRun(self, self._report, name)
+
+    def task(
+        self, task_id: str, *, stage: str = "", agent: ReportedAgent | None = None, attempt: int = 1
+    ) -> TaskRun:
+        """One task of this run."""
+        return TaskRun(self, self._report, task_id, stage=stage, agent=agent, attempt=attempt)
+
+    def _event(self, kind: EventType.ValueType, message: str = "") -> Event:
+        return Event(
+            type=kind,
+            workflow_id=self.id,
+            workflow_type=self.workflow_type,
+            workflow_name=self._name,
+            attempt=self.attempt,
+            trace_id=self.trace_id,
+            message=clip(message),
+        )
+
+    def _tell(
+        self,
+        kind: EventType.ValueType,
+        message: str = "",
+        *,
+        command: Command | str | None = None,
+        error: EventError | None = None,
+        usage: Usage | None = None,
+        plan: bool = False,
+    ) -> None:
+        event = self._event(kind, message)
+        event.command_id = _command_id(command)
+        event.attributes.update(self._attributes)
+        if error is not None:
+            event.error.CopyFrom(error)
+        if usage is not None:
+            event.usage.CopyFrom(usage)
+        if plan:
+            event.stage_plan.extend(self._stage_plan)
+        self._report(event)
+
+    def __enter__(self) -> Self:
+        self.started()
+        return self
+
+    def __exit__(
+        self, kind: type[BaseException] | None, error: BaseException | None, trace: TracebackType | None
+    ) -> None:
+        if self._ended:
+            return
+        if error is None:
+            self.completed()
+        elif isinstance(error, Exception):
+            self.failed(error)
+        else:
+            self.cancelled(message=type(error).__name__)
+
+
+class StageRun:
+    """One stage of a run, in the run's newest attempt.
+
+    As a context manager it reports STARTED on entry and COMPLETED or FAILED on exit; nothing when the task that runs it is
+    cancelled, because then the run's own end says what happened.
+    """
+
+    def __init__(self, run: WorkflowRun, report: Report, name: str) -> None:
+        self._run = run
+        self._report = report
+        self.name = name
+        """Its name."""
+
+    def started(self, message: str = "") -> None:
+        """It began."""
+        self._tell(EventType.EVENT_TYPE_STAGE_STARTED, message)
+
+    def completed(self, message: str = "", *, duration: float | datetime.timedelta | None = None) -> None:
+        """It ended well. `duration` (seconds) is needed only where its start was not reported."""
+        self._tell(EventType.EVENT_TYPE_STAGE_COMPLETED, message, duration=duration)
+
+    def failed(self, failure: Failure, *, duration: float | datetime.timedelta | None = None) -> None:
+        """It ended badly."""
+        error = event_error(failure)
+        self._tell(EventType.EVENT_TYPE_STAGE_FAILED, error.message, error=error, duration=duration)
+
+    def skipped(self, message: str = "") -> None:
+        """It was left out."""
+        self._tell(EventType.EVENT_TYPE_STAGE_SKIPPED, message)
+
+    def _tell(
+        self,
+        kind: EventType.ValueType,
+        message: str,
+        *,
+        error: EventError | None = None,
+        duration: float | datetime.timedelta | None = None,
+    ) -> None:
+        event = Event(
+            type=kind,
+            workflow_id=self._run.id,
+            workflow_type=self._run.workflow_type,
+            stage=self.name,
+            attempt=self._run.attempt,
+            trace_id=self._run.trace_id,
+            message=clip(message),
+            error=error,
+            duration=_duration(duration),
+        )
+        self._report(event)
+
+    def __enter__(self) -> Self:
+        self.started()
+        return self
+
+    def __exit__(
+        self, kind: type[BaseException] | None, error: BaseException | None, trace: TracebackType | None
+    ) -> None:
+        if error is None:
+            self.completed()
+        elif isinstance(error, Exception):
+            self.failed(error)
+
+
+class TaskRun:
+    """One task of a run. `attempt` is the task's own.
+
+    As a context manager it reports STARTED on entry, and COMPLETED, FAILED or CANCELLED on exit; an agent that does it counts
+    it as work in hand meanwhile.
+    """
+
+    def __init__(
+        self,
+        run: WorkflowRun,
+        report: Report,
+        task_id: str,
+        *,
+        stage: str = "",
+        agent: ReportedAgent | None = None,
+        attempt: int = 1,
+    ) -> None:
+        self._run = run
+        self._report = report
+        self._stage = stage
+        self.id = task_id
+        """Its id, unique in the workflow."""
+        self.agent = agent
+        """Who does it; None when nobody is known to."""
+        self.attempt = attempt
+        """Its attempt, from 1. `retrying()` goes to the next one."""
+        self.usage: Usage | None = None
+        """What it consumed; sent with its end when the task is used as a context manager."""
+
+    def queued(self, message: str = "") -> None:
+        """It waits for an agent."""
+        self._tell(EventType.EVENT_TYPE_TASK_QUEUED, message)
+
+    def assigned(self, agent: ReportedAgent, message: str = "") -> None:
+        """It was given to `agent`, which has not started it."""
+        self.agent = agent
+        self._tell(EventType.EVENT_TYPE_TASK_ASSIGNED, message)
+
+    def started(self, message: str = "") -> None:
+        """Its agent began it."""
+        self._tell(EventType.EVENT_TYPE_TASK_STARTED, message)
+
+    def completed(
+        self, message: str = "", *, usage: Usage | None = None, duration: float | datetime.timedelta | None = None
+    ) -> None:
+        """It ended well. `duration` (seconds) is needed only where its start was not reported."""
+        self._tell(EventType.EVENT_TYPE_TASK_COMPLETED, message, usage=usage, duration=duration)
+
+    def failed(
+        self,
+        failure: Failure,
+        *,
+        retryable: bool = False,
+        usage: Usage | None = None,
+        duration: float | datetime.timedelta | None = None,
+    ) -> None:
+        """It ended badly, and is not tried again."""
+        error = event_error(failure, retryable=retryable)
+        self._tell(EventType.EVENT_TYPE_TASK_FAILED, error.message, error=error, usage=usage, duration=duration)
+
+    def retrying(self, failure: Failure) -> None:
+        """It failed and will be tried again: `attempt` is one more from here on."""
+        self.attempt += 1
+        error = event_error(failure, retryable=True)
+        self._tell(EventType.EVENT_TYPE_TASK_RETRYING, error.message, error=error)
+
+    def cancelled(self, message: str = "") -> None:
+        """It was stopped by a control."""
+        self._tell(EventType.EVENT_TYPE_TASK_CANCELLED, message)
+
+    def _tell(
+        self,
+        kind: EventType.ValueType,
+        message: str,
+        *,
+        error: EventError | None = None,
+        usage: Usage | None = None,
+        duration: float | datetime.timedelta | None = None,
+    ) -> None:
+        agent = self.agent
+        event = Event(
+            type=kind,
+            workflow_id=self._run.id,
+            workflow_type=self._run.workflow_type,
+            stage=self._stage,
+            task_id=self.id,
+            agent_id=agent.id if agent else "",
+            agent_type=agent.agent_type if agent else "",
+            attempt=self.attempt,
+            trace_id=self._run.trace_id,
+            message=clip(message),
+            error=error,
+            usage=usage,
+            duration=_duration(duration),
+        )
+        self._report(event)
+
+    def __enter__(self) -> Self:
+        if self.agent:
+            self.agent.active += 1
+        self.started()
+        return self
+
+    def __exit__(
+        self, kind: type[BaseException] | None, error: BaseException | None, trace: TracebackType | None
+    ) -> None:
+        if self.agent:
+            self.agent.active -= 1
+        if error is None:
+            self.completed(usage=self.usage)
+        elif isinstance(error, Exception):
+            self.failed(error, usage=self.usage)
+        else:
+            self.cancelled(type(error).__name__)
+
+
+class ReportedAgent:
+    """One agent that does the engine's work."""
+
+    def __init__(self, report: Report, agent_id: str, *, agent_type: str = "", capacity: int = 0) -> None:
+        self._report = report
+        self.id = agent_id
+        """Its id."""
+        self.agent_type = agent_type
+        """The kind of agent."""
+        self.capacity = capacity
+        """Tasks it can have at once; 0 is not known."""
+        self.active = 0
+        """Tasks in hand, sent with each heartbeat. A task used as a context manager counts itself."""
+
+    def registered(self, message: str = "") -> None:
+        """It is there."""
+        self._tell(EventType.EVENT_TYPE_AGENT_REGISTERED, message)
+
+    def heartbeat(self, active: int | None = None, *, workflow_id: str = "", task_id: str = "") -> None:
+        """It is still there, with `active` tasks in hand (as last said when None), working on the task that is named."""
+        if active is not None:
+            self.active = active
+        event = self._event(EventType.EVENT_TYPE_AGENT_HEARTBEAT)
+        event.workflow_id = workflow_id
+        event.task_id = task_id
+        self._report(event)
+
+    def draining(self, message: str = "") -> None:
+        """It takes nothing new."""
+        self._tell(EventType.EVENT_TYPE_AGENT_DRAINING, message)
+
+    def offline(self, message: str = "") -> None:
+        """It says goodbye; `message` says why."""
+        self._tell(EventType.EVENT_TYPE_AGENT_OFFLINE, message)
+
+    @contextmanager
+    def working(self) -> Iterator[None]:
+        """Counts one piece of work in hand that is not a task of a run."""
+        self.active += 1
+        try:
+            yield
+        finally:
+            self.active -= 1
+
+    def _event(self, kind: EventType.ValueType, message: str = "") -> Event:
+        return Event(
+            type=kind,
+            agent_id=self.id,
+            agent_type=self.agent_type,
+            load=AgentLoad(active=max(self.active, 0), capacity=self.capacity),
+            message=clip(message),
+        )
+
+    def _tell(self, kind: EventType.ValueType, message: str) -> None:
+        self._report(self._event(kind, message))
