@@ -11,7 +11,7 @@ BIN := .venv/bin
 PIP := $(BIN)/python -m pip install --quiet --disable-pip-version-check --constraint constraints.txt
 NODE := $(BIN)/python -m tools.node
 TESTS ?= tests
-PYTEST_ARGUMENTS ?= -n 2
+PYTEST_ARGUMENTS ?= -n 2 --dist loadgroup
 
 WEB_SOURCES := $(shell find web -path web/node_modules -prune -o -path web/dist -prune -o -type f -print 2>/dev/null)
 
@@ -56,7 +56,7 @@ gen: .venv/.dev web/node_modules/.installed ## Generate Python and TypeScript fr
 
 .PHONY: bench
 bench: .venv/.dev web/dist/index.html ## Measure and print every figure
-	$(BIN)/python -m bench
+	$(BIN)/python -m bench.run_all
 
 .PHONY: dashboard
 dashboard: web/dist/index.html ## Build the dashboard

@@ -1,0 +1,1 @@
+"""Tests, one folder for each area; what more than one area needs is in `tests.support`."""

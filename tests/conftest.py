@@ -1,0 +1,77 @@
+"""Fixtures for every area: a real browser, and a look at what the tests leave running."""
+
+from __future__ import annotations
+
+import os
+import shutil
+from collections.abc import AsyncIterator, Iterator
+
+import hypothesis
+import psutil
+import pytest
+from playwright.async_api import Browser, Page, async_playwright
+
+# One slow example says something about a shared machine; the bound is each test's own timeout.
+hypothesis.settings.register_profile("pilothouse", deadline=None, print_blob=True)
+hypothesis.settings.load_profile("pilothouse")
+
+BROWSERS = ("chromium", "chromium-browser", "google-chrome", "chrome")
+BROWSER_ARGUMENTS = (
+    "--no-sandbox",
+    "--disable-gpu",
+    "--disable-quic",
+    "--no-first-run",
+    "--disable-background-networking",
+    "--disable-component-update",
+    "--disable-sync",
+)
+"""A browser that runs as root in a container and calls nobody but the page under test."""
+
+
+@pytest.fixture(scope="session", autouse=True)
+def nothing_is_left_running() -> Iterator[None]:
+    """A process that outlives the tests which started it is a failure."""
+    yield
+    _, left = psutil.wait_procs(psutil.Process().children(recursive=True), timeout=3)
+    commands = [" ".join(process.cmdline()) for process in left]
+    for process in left:
+        process.kill()
+    assert not commands, f"still running after the last test: {commands}"
+
+
+@pytest.fixture(scope="session")
+def chromium() -> str:
+    """The path of a Chromium; without one a browser test fails, unless told to be skipped."""
+    for name in BROWSERS:
+        if path := shutil.which(name):
+            return path
+    if os.environ.get("PILOTHOUSE_SKIP_BROWSER") == "1":
+        pytest.skip("PILOTHOUSE_SKIP_BROWSER=1")
+    pytest.fail(
+        f"no browser on PATH ({', '.join(BROWSERS)}): install one (Debian: apt-get install chromium), "
+        "or set PILOTHOUSE_SKIP_BROWSER=1 to leave the browser tests out",
+        pytrace=False,
+    )
+
+
+@pytest.fixture
+async def browser(chromium: str) -> AsyncIterator[Browser]:
+    """A running Chromium of its own for each test."""
+    async with async_playwright() as playwright:
+        browser = await playwright.chromium.launch(
+            executable_path=chromium, args=list(BROWSER_ARGUMENTS)
+        )
+        yield browser
+        await browser.close()
+
+
+@pytest.fixture
+async def page(browser: Browser) -> AsyncIterator[Page]:
+    """A page whose own uncaught errors fail the test."""
+    page = await browser.new_page(viewport={"width": 1440, "height": 900})
+    errors: list[str] = []
+    page.on("pageerror", lambda error: errors.append(str(error)))
+    page.set_default_timeout(10_000)
+    yield page
+    await page.close()
+    assert not errors, f"the page threw: {errors}"

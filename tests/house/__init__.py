@@ -1,0 +1,1 @@
+"""What holds for the repository and its distributions as a whole."""
