@@ -85,6 +85,12 @@ class _ErrorReasonEnumTypeWrapper(_enum_type_wrapper._EnumTypeWrapper[_ErrorReas
     """INVALID_ARGUMENT: the body is not JSON, or not the JSON of this message."""
     ERROR_REASON_ORIGIN_NOT_ALLOWED: _ErrorReason.ValueType  # 29
     """PERMISSION_DENIED: the Origin of a browser request is not allowed; metadata: origin."""
+    ERROR_REASON_HOST_NOT_ALLOWED: _ErrorReason.ValueType  # 30
+    """PERMISSION_DENIED: the Host of a request to a local bridge is not a local name; metadata: host."""
+    ERROR_REASON_SERVER_UNREACHABLE: _ErrorReason.ValueType  # 31
+    """UNAVAILABLE: the bridge cannot reach the server."""
+    ERROR_REASON_DEADLINE_EXCEEDED: _ErrorReason.ValueType  # 32
+    """DEADLINE_EXCEEDED: the server did not answer in time; the request may still take effect."""
 
 class ErrorReason(_ErrorReason, metaclass=_ErrorReasonEnumTypeWrapper):
     """The reasons of ErrorInfo."""
@@ -149,4 +155,10 @@ ERROR_REASON_MALFORMED_REQUEST: ErrorReason.ValueType  # 28
 """INVALID_ARGUMENT: the body is not JSON, or not the JSON of this message."""
 ERROR_REASON_ORIGIN_NOT_ALLOWED: ErrorReason.ValueType  # 29
 """PERMISSION_DENIED: the Origin of a browser request is not allowed; metadata: origin."""
+ERROR_REASON_HOST_NOT_ALLOWED: ErrorReason.ValueType  # 30
+"""PERMISSION_DENIED: the Host of a request to a local bridge is not a local name; metadata: host."""
+ERROR_REASON_SERVER_UNREACHABLE: ErrorReason.ValueType  # 31
+"""UNAVAILABLE: the bridge cannot reach the server."""
+ERROR_REASON_DEADLINE_EXCEEDED: ErrorReason.ValueType  # 32
+"""DEADLINE_EXCEEDED: the server did not answer in time; the request may still take effect."""
 Global___ErrorReason: _TypeAlias = ErrorReason  # noqa: Y015

@@ -2,9 +2,9 @@
 // @generated from file pilothouse/v1/live.proto (package pilothouse.v1, syntax proto3)
 /* eslint-disable */
 
-// The frames of the WebSocket at /ws/monitoring. A client speaks JSON (text frames) or protobuf (binary frames); the server answers in
-// the form of the newest subscribe. Channels: "metrics:realtime", "workflows:changes", "agents:changes", "alerts:active",
-// "commands:changes", "events:live".
+// The frames of the WebSocket at /ws/monitoring. A client speaks JSON (text frames) or protobuf (binary frames). A request is answered
+// in its own form; the frames of channels come in the form of the newest subscribe. Channels: "metrics:realtime",
+// "workflows:changes" (a workflow carries its pending command), "agents:changes", "alerts:active", "events:live".
 
 import type { GenFile, GenMessage } from "@bufbuild/protobuf/codegenv2";
 import { fileDesc, messageDesc } from "@bufbuild/protobuf/codegenv2";
@@ -14,8 +14,6 @@ import type { Agent } from "./agents_pb";
 import { file_pilothouse_v1_agents } from "./agents_pb";
 import type { Alert } from "./alerts_pb";
 import { file_pilothouse_v1_alerts } from "./alerts_pb";
-import type { Command } from "./commands_pb";
-import { file_pilothouse_v1_commands } from "./commands_pb";
 import type { Event, EventBatch } from "./events_pb";
 import { file_pilothouse_v1_events } from "./events_pb";
 import type { MetricsSnapshot } from "./metrics_pb";
@@ -28,7 +26,7 @@ import type { Message } from "@bufbuild/protobuf";
  * Describes the file pilothouse/v1/live.proto.
  */
 export const file_pilothouse_v1_live: GenFile = /*@__PURE__*/
-  fileDesc("ChhwaWxvdGhvdXNlL3YxL2xpdmUucHJvdG8SDXBpbG90aG91c2UudjEinwEKC0xpdmVSZXF1ZXN0Ei0KCXN1YnNjcmliZRgBIAEoCzIYLnBpbG90aG91c2UudjEuU3Vic2NyaWJlSAASMQoLdW5zdWJzY3JpYmUYAiABKAsyGi5waWxvdGhvdXNlLnYxLlVuc3Vic2NyaWJlSAASIwoEcGluZxgDIAEoCzITLnBpbG90aG91c2UudjEuUGluZ0gAQgkKB3JlcXVlc3QipAEKCVN1YnNjcmliZRIQCghjaGFubmVscxgBIAMoCRI6Cglwb3NpdGlvbnMYAiADKAsyJy5waWxvdGhvdXNlLnYxLlN1YnNjcmliZS5Qb3NpdGlvbnNFbnRyeRpJCg5Qb3NpdGlvbnNFbnRyeRILCgNrZXkYASABKAkSJgoFdmFsdWUYAiABKAsyFy5waWxvdGhvdXNlLnYxLlBvc2l0aW9uOgI4ASIrCghQb3NpdGlvbhINCgVlcG9jaBgBIAEoCRIQCghzZXF1ZW5jZRgCIAEoBCIfCgtVbnN1YnNjcmliZRIQCghjaGFubmVscxgBIAMoCSIVCgRQaW5nEg0KBW5vbmNlGAEgASgEIvMFCglMaXZlRnJhbWUSDwoHY2hhbm5lbBgBIAEoCRINCgVlcG9jaBgCIAEoCRIQCghzZXF1ZW5jZRgDIAEoBBItCglzZW5kX3RpbWUYBCABKAsyGi5nb29nbGUucHJvdG9idWYuVGltZXN0YW1wEjEKB21ldHJpY3MYBSABKAsyHi5waWxvdGhvdXNlLnYxLk1ldHJpY3NTbmFwc2hvdEgAEi8KCHNuYXBzaG90GAYgASgLMhsucGlsb3Rob3VzZS52MS5MaXZlU25hcHNob3RIABIrCgh3b3JrZmxvdxgHIAEoCzIXLnBpbG90aG91c2UudjEuV29ya2Zsb3dIABIlCgVhZ2VudBgIIAEoCzIULnBpbG90aG91c2UudjEuQWdlbnRIABIlCgVhbGVydBgJIAEoCzIULnBpbG90aG91c2UudjEuQWxlcnRIABIpCgdjb21tYW5kGAogASgLMhYucGlsb3Rob3VzZS52MS5Db21tYW5kSAASKwoGZXZlbnRzGAsgASgLMhkucGlsb3Rob3VzZS52MS5FdmVudEJhdGNoSAASJQoDZ2FwGAwgASgLMhYucGlsb3Rob3VzZS52MS5MaXZlR2FwSAASLwoIcHJvZ3Jlc3MYDSABKAsyGy5waWxvdGhvdXNlLnYxLkxpdmVQcm9ncmVzc0gAEjMKCnN1YnNjcmliZWQYDiABKAsyHS5waWxvdGhvdXNlLnYxLkxpdmVTdWJzY3JpYmVkSAASNQoMdW5zdWJzY3JpYmVkGA8gASgLMh0ucGlsb3Rob3VzZS52MS5MaXZlU3Vic2NyaWJlZEgAEikKBWVycm9yGBAgASgLMhgucGlsb3Rob3VzZS52MS5MaXZlRXJyb3JIABIvCghkcmFpbmluZxgRIAEoCzIbLnBpbG90aG91c2UudjEuTGl2ZURyYWluaW5nSAASIwoEcG9uZxgSIAEoCzITLnBpbG90aG91c2UudjEuUGluZ0gAQgkKB3BheWxvYWQi6QEKDExpdmVTbmFwc2hvdBIqCgl3b3JrZmxvd3MYASADKAsyFy5waWxvdGhvdXNlLnYxLldvcmtmbG93EiQKBmFnZW50cxgCIAMoCzIULnBpbG90aG91c2UudjEuQWdlbnQSJAoGYWxlcnRzGAMgAygLMhQucGlsb3Rob3VzZS52MS5BbGVydBIoCghjb21tYW5kcxgEIAMoCzIWLnBpbG90aG91c2UudjEuQ29tbWFuZBIkCgZldmVudHMYBSADKAsyFC5waWxvdGhvdXNlLnYxLkV2ZW50EhEKCXRydW5jYXRlZBgGIAEoCCJxCgdMaXZlR2FwEhUKDWZyb21fc2VxdWVuY2UYASABKAQSEwoLdG9fc2VxdWVuY2UYAiABKAQSGQoMbWlzc2VkX2NvdW50GAMgASgESACIAQESDgoGcmVhc29uGAQgASgJQg8KDV9taXNzZWRfY291bnQiWwoMTGl2ZVByb2dyZXNzEi8KDHVwc3RyZWFtX2FnZRgBIAEoCzIZLmdvb2dsZS5wcm90b2J1Zi5EdXJhdGlvbhIaChJ1cHN0cmVhbV9jb25uZWN0ZWQYAiABKAgiIgoOTGl2ZVN1YnNjcmliZWQSEAoIY2hhbm5lbHMYASADKAkilwEKCUxpdmVFcnJvchIOCgZyZWFzb24YASABKAkSDwoHbWVzc2FnZRgCIAEoCRI4CghtZXRhZGF0YRgDIAMoCzImLnBpbG90aG91c2UudjEuTGl2ZUVycm9yLk1ldGFkYXRhRW50cnkaLwoNTWV0YWRhdGFFbnRyeRILCgNrZXkYASABKAkSDQoFdmFsdWUYAiABKAk6AjgBIkIKDExpdmVEcmFpbmluZxIyCg9yZWNvbm5lY3RfYWZ0ZXIYASABKAsyGS5nb29nbGUucHJvdG9idWYuRHVyYXRpb25iBnByb3RvMw", [file_google_protobuf_duration, file_google_protobuf_timestamp, file_pilothouse_v1_agents, file_pilothouse_v1_alerts, file_pilothouse_v1_commands, file_pilothouse_v1_events, file_pilothouse_v1_metrics, file_pilothouse_v1_workflows]);
+  fileDesc("ChhwaWxvdGhvdXNlL3YxL2xpdmUucHJvdG8SDXBpbG90aG91c2UudjEinwEKC0xpdmVSZXF1ZXN0Ei0KCXN1YnNjcmliZRgBIAEoCzIYLnBpbG90aG91c2UudjEuU3Vic2NyaWJlSAASMQoLdW5zdWJzY3JpYmUYAiABKAsyGi5waWxvdGhvdXNlLnYxLlVuc3Vic2NyaWJlSAASIwoEcGluZxgDIAEoCzITLnBpbG90aG91c2UudjEuUGluZ0gAQgkKB3JlcXVlc3QipAEKCVN1YnNjcmliZRIQCghjaGFubmVscxgBIAMoCRI6Cglwb3NpdGlvbnMYAiADKAsyJy5waWxvdGhvdXNlLnYxLlN1YnNjcmliZS5Qb3NpdGlvbnNFbnRyeRpJCg5Qb3NpdGlvbnNFbnRyeRILCgNrZXkYASABKAkSJgoFdmFsdWUYAiABKAsyFy5waWxvdGhvdXNlLnYxLlBvc2l0aW9uOgI4ASIrCghQb3NpdGlvbhINCgVlcG9jaBgBIAEoCRIQCghzZXF1ZW5jZRgCIAEoBCIfCgtVbnN1YnNjcmliZRIQCghjaGFubmVscxgBIAMoCSIVCgRQaW5nEg0KBW5vbmNlGAEgASgEIsgFCglMaXZlRnJhbWUSDwoHY2hhbm5lbBgBIAEoCRINCgVlcG9jaBgCIAEoCRIQCghzZXF1ZW5jZRgDIAEoBBItCglzZW5kX3RpbWUYBCABKAsyGi5nb29nbGUucHJvdG9idWYuVGltZXN0YW1wEjEKB21ldHJpY3MYBSABKAsyHi5waWxvdGhvdXNlLnYxLk1ldHJpY3NTbmFwc2hvdEgAEi8KCHNuYXBzaG90GAYgASgLMhsucGlsb3Rob3VzZS52MS5MaXZlU25hcHNob3RIABIrCgh3b3JrZmxvdxgHIAEoCzIXLnBpbG90aG91c2UudjEuV29ya2Zsb3dIABIlCgVhZ2VudBgIIAEoCzIULnBpbG90aG91c2UudjEuQWdlbnRIABIlCgVhbGVydBgJIAEoCzIULnBpbG90aG91c2UudjEuQWxlcnRIABIrCgZldmVudHMYCiABKAsyGS5waWxvdGhvdXNlLnYxLkV2ZW50QmF0Y2hIABIlCgNnYXAYCyABKAsyFi5waWxvdGhvdXNlLnYxLkxpdmVHYXBIABIvCghwcm9ncmVzcxgMIAEoCzIbLnBpbG90aG91c2UudjEuTGl2ZVByb2dyZXNzSAASMwoKc3Vic2NyaWJlZBgNIAEoCzIdLnBpbG90aG91c2UudjEuTGl2ZVN1YnNjcmliZWRIABI1Cgx1bnN1YnNjcmliZWQYDiABKAsyHS5waWxvdGhvdXNlLnYxLkxpdmVTdWJzY3JpYmVkSAASKQoFZXJyb3IYDyABKAsyGC5waWxvdGhvdXNlLnYxLkxpdmVFcnJvckgAEi8KCGRyYWluaW5nGBAgASgLMhsucGlsb3Rob3VzZS52MS5MaXZlRHJhaW5pbmdIABIjCgRwb25nGBEgASgLMhMucGlsb3Rob3VzZS52MS5QaW5nSABCCQoHcGF5bG9hZCK/AQoMTGl2ZVNuYXBzaG90EioKCXdvcmtmbG93cxgBIAMoCzIXLnBpbG90aG91c2UudjEuV29ya2Zsb3cSJAoGYWdlbnRzGAIgAygLMhQucGlsb3Rob3VzZS52MS5BZ2VudBIkCgZhbGVydHMYAyADKAsyFC5waWxvdGhvdXNlLnYxLkFsZXJ0EiQKBmV2ZW50cxgEIAMoCzIULnBpbG90aG91c2UudjEuRXZlbnQSEQoJdHJ1bmNhdGVkGAUgASgIInEKB0xpdmVHYXASFQoNZnJvbV9zZXF1ZW5jZRgBIAEoBBITCgt0b19zZXF1ZW5jZRgCIAEoBBIZCgxtaXNzZWRfY291bnQYAyABKARIAIgBARIOCgZyZWFzb24YBCABKAlCDwoNX21pc3NlZF9jb3VudCJbCgxMaXZlUHJvZ3Jlc3MSLwoMdXBzdHJlYW1fYWdlGAEgASgLMhkuZ29vZ2xlLnByb3RvYnVmLkR1cmF0aW9uEhoKEnVwc3RyZWFtX2Nvbm5lY3RlZBgCIAEoCCIiCg5MaXZlU3Vic2NyaWJlZBIQCghjaGFubmVscxgBIAMoCSKXAQoJTGl2ZUVycm9yEg4KBnJlYXNvbhgBIAEoCRIPCgdtZXNzYWdlGAIgASgJEjgKCG1ldGFkYXRhGAMgAygLMiYucGlsb3Rob3VzZS52MS5MaXZlRXJyb3IuTWV0YWRhdGFFbnRyeRovCg1NZXRhZGF0YUVudHJ5EgsKA2tleRgBIAEoCRINCgV2YWx1ZRgCIAEoCToCOAEiQgoMTGl2ZURyYWluaW5nEjIKD3JlY29ubmVjdF9hZnRlchgBIAEoCzIZLmdvb2dsZS5wcm90b2J1Zi5EdXJhdGlvbmIGcHJvdG8z", [file_google_protobuf_duration, file_google_protobuf_timestamp, file_pilothouse_v1_agents, file_pilothouse_v1_alerts, file_pilothouse_v1_events, file_pilothouse_v1_metrics, file_pilothouse_v1_workflows]);
 
 /**
  * What a client sends.
@@ -254,17 +252,9 @@ export type LiveFrame = Message<"pilothouse.v1.LiveFrame"> & {
     case: "alert";
   } | {
     /**
-     * A command as it is now. JSON type "commands:update".
-     *
-     * @generated from field: pilothouse.v1.Command command = 10;
-     */
-    value: Command;
-    case: "command";
-  } | {
-    /**
      * Events, in the order of the log. JSON type "events:append".
      *
-     * @generated from field: pilothouse.v1.EventBatch events = 11;
+     * @generated from field: pilothouse.v1.EventBatch events = 10;
      */
     value: EventBatch;
     case: "events";
@@ -272,7 +262,7 @@ export type LiveFrame = Message<"pilothouse.v1.LiveFrame"> & {
     /**
      * Frames that this client will not get. JSON type "gap".
      *
-     * @generated from field: pilothouse.v1.LiveGap gap = 12;
+     * @generated from field: pilothouse.v1.LiveGap gap = 11;
      */
     value: LiveGap;
     case: "gap";
@@ -280,7 +270,7 @@ export type LiveFrame = Message<"pilothouse.v1.LiveFrame"> & {
     /**
      * Nothing new: proof of freshness and a place to resume from. JSON type "progress".
      *
-     * @generated from field: pilothouse.v1.LiveProgress progress = 13;
+     * @generated from field: pilothouse.v1.LiveProgress progress = 12;
      */
     value: LiveProgress;
     case: "progress";
@@ -288,7 +278,7 @@ export type LiveFrame = Message<"pilothouse.v1.LiveFrame"> & {
     /**
      * The answer to a subscribe. JSON type "subscribed".
      *
-     * @generated from field: pilothouse.v1.LiveSubscribed subscribed = 14;
+     * @generated from field: pilothouse.v1.LiveSubscribed subscribed = 13;
      */
     value: LiveSubscribed;
     case: "subscribed";
@@ -296,7 +286,7 @@ export type LiveFrame = Message<"pilothouse.v1.LiveFrame"> & {
     /**
      * The answer to an unsubscribe. JSON type "unsubscribed".
      *
-     * @generated from field: pilothouse.v1.LiveSubscribed unsubscribed = 15;
+     * @generated from field: pilothouse.v1.LiveSubscribed unsubscribed = 14;
      */
     value: LiveSubscribed;
     case: "unsubscribed";
@@ -304,7 +294,7 @@ export type LiveFrame = Message<"pilothouse.v1.LiveFrame"> & {
     /**
      * Something is wrong; the connection stays unless the close that follows says otherwise. JSON type "error".
      *
-     * @generated from field: pilothouse.v1.LiveError error = 16;
+     * @generated from field: pilothouse.v1.LiveError error = 15;
      */
     value: LiveError;
     case: "error";
@@ -312,7 +302,7 @@ export type LiveFrame = Message<"pilothouse.v1.LiveFrame"> & {
     /**
      * The bridge goes away. JSON type "draining".
      *
-     * @generated from field: pilothouse.v1.LiveDraining draining = 17;
+     * @generated from field: pilothouse.v1.LiveDraining draining = 16;
      */
     value: LiveDraining;
     case: "draining";
@@ -320,7 +310,7 @@ export type LiveFrame = Message<"pilothouse.v1.LiveFrame"> & {
     /**
      * The answer to a ping. JSON type "pong".
      *
-     * @generated from field: pilothouse.v1.Ping pong = 18;
+     * @generated from field: pilothouse.v1.Ping pong = 17;
      */
     value: Ping;
     case: "pong";
@@ -362,23 +352,16 @@ export type LiveSnapshot = Message<"pilothouse.v1.LiveSnapshot"> & {
   alerts: Alert[];
 
   /**
-   * Of "commands:changes": those that have not ended; at most 500.
-   *
-   * @generated from field: repeated pilothouse.v1.Command commands = 4;
-   */
-  commands: Command[];
-
-  /**
    * Of "events:live": the newest; at most 200, oldest first.
    *
-   * @generated from field: repeated pilothouse.v1.Event events = 5;
+   * @generated from field: repeated pilothouse.v1.Event events = 4;
    */
   events: Event[];
 
   /**
    * Whether there are more than the limit.
    *
-   * @generated from field: bool truncated = 6;
+   * @generated from field: bool truncated = 5;
    */
   truncated: boolean;
 };
@@ -397,7 +380,7 @@ export const LiveSnapshotSchema: GenMessage<LiveSnapshot> = /*@__PURE__*/
  */
 export type LiveGap = Message<"pilothouse.v1.LiveGap"> & {
   /**
-   * The first one missing.
+   * The first one missing; 0 when the client's place is not one of this history.
    *
    * @generated from field: uint64 from_sequence = 1;
    */
@@ -418,7 +401,8 @@ export type LiveGap = Message<"pilothouse.v1.LiveGap"> & {
   missedCount?: bigint | undefined;
 
   /**
-   * Why.
+   * Why: TOO_OLD (the place has left the ring), OTHER_EPOCH (it belongs to another history), CONFLATED (newer metrics replaced
+   * it), SLOW_CLIENT (the client did not keep up) or UPSTREAM_RESET (the server's history is gone).
    *
    * @generated from field: string reason = 4;
    */
