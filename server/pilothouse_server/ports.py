@@ -21,11 +21,13 @@ class EventLog(Protocol):
     """An ordered, durable log of entries."""
 
     async def append(self, payload: bytes) -> str:
-        """Makes one entry durable and returns its cursor. Raises Unavailable when the log cannot take it."""
+        """Makes one entry durable and returns its cursor. Raises Unavailable when the log cannot
+        take it."""
         ...
 
     async def read(self, after: str, *, limit: int, wait: float = 0.0) -> Sequence[LogEntry]:
-        """Up to `limit` entries after the cursor ("" is the beginning), waiting at most `wait` seconds for the first one."""
+        """Up to `limit` entries after the cursor ("" is the beginning), waiting at most `wait`
+        seconds for the first one."""
         ...
 
     async def tail(self) -> str:
@@ -33,7 +35,8 @@ class EventLog(Protocol):
         ...
 
     def position(self, cursor: str) -> tuple[int, ...]:
-        """What orders cursors: a later entry has a greater position. Raises ValueError when it is not a cursor of this log."""
+        """What orders cursors: a later entry has a greater position. Raises ValueError when it is
+        not a cursor of this log."""
         ...
 
 

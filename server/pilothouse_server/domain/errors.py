@@ -1,16 +1,17 @@
-"""What can be refused, as data. Each class maps to one gRPC code and one reason of the contract, in `transport/status.py`.
+"""What can be refused, as data. Each class maps to one gRPC code and one reason of the contract,
+in `transport/status.py`.
 
-    PilothouseError
-    ├── InvalidArgument        a value breaks a rule                 (field, description)
-    ├── InvalidFilter          a filter does not parse               (position, expected)
-    ├── InvalidPageToken, InvalidResumeToken
-    ├── NotFound               there is no such thing                (kind, id)
-    ├── IllegalTransition, CommandPending, UnsupportedByEngine, NoExecutor, CommandEnded, AlertResolved
-    ├── EtagMismatch           someone else was first
-    ├── RequestIdReused        same request id, other content
-    ├── NotCommandOwner
-    ├── LimitExceeded          something is too large or too much    (limit, maximum, value)
-    └── Unavailable            try again                             (what, retry_after_us)
+PilothouseError
+├── InvalidArgument        a value breaks a rule                 (field, description)
+├── InvalidFilter          a filter does not parse               (position, expected)
+├── InvalidPageToken, InvalidResumeToken
+├── NotFound               there is no such thing                (kind, id)
+├── IllegalTransition, CommandPending, UnsupportedByEngine, NoExecutor, CommandEnded, AlertResolved
+├── EtagMismatch           someone else was first
+├── RequestIdReused        same request id, other content
+├── NotCommandOwner
+├── LimitExceeded          something is too large or too much    (limit, maximum, value)
+└── Unavailable            try again                             (what, retry_after_us)
 """
 
 from __future__ import annotations
@@ -89,7 +90,11 @@ class IllegalTransition(PilothouseError):
 
     @property
     def message(self) -> str:
-        legal = f"legal now: {self.legal_actions}" if self.legal_actions else "nothing can be asked of it any more"
+        legal = (
+            f"legal now: {self.legal_actions}"
+            if self.legal_actions
+            else "nothing can be asked of it any more"
+        )
         return f"cannot {self.action} a workflow that is {self.state}; {legal}"
 
 
@@ -119,7 +124,11 @@ class NoExecutor(PilothouseError):
 
     @property
     def message(self) -> str:
-        named = f"of the engine {self.source!r}" if self.source else "(the workflow's events name no source)"
+        named = (
+            f"of the engine {self.source!r}"
+            if self.source
+            else "(the workflow's events name no source)"
+        )
         return f"no executor {named} has ever connected, so nobody could carry this out"
 
 
@@ -160,7 +169,9 @@ class RequestIdReused(PilothouseError):
 
     @property
     def message(self) -> str:
-        return f"request_id {self.request_id} was used for a request with other content; use a new one"
+        return (
+            f"request_id {self.request_id} was used for a request with other content; use a new one"
+        )
 
 
 @dataclass(eq=False)

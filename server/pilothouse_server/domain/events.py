@@ -1,6 +1,7 @@
 """What happened, as the domain sees it: plain values, times in microseconds, nothing of the wire.
 
-`EventType` and `Severity` carry the numbers of the contract, so that converting is free; a test holds the two together.
+`EventType` and `Severity` carry the numbers of the contract, so that converting is free; a test
+holds the two together.
 """
 
 from __future__ import annotations
@@ -63,7 +64,12 @@ STAGE_TYPES = frozenset(range(EventType.STAGE_STARTED, EventType.STAGE_SKIPPED +
 TASK_TYPES = frozenset(range(EventType.TASK_QUEUED, EventType.TASK_CANCELLED + 1))
 AGENT_TYPES = frozenset(range(EventType.AGENT_REGISTERED, EventType.AGENT_OFFLINE + 1))
 FAILURE_TYPES = frozenset(
-    {EventType.WORKFLOW_FAILED, EventType.STAGE_FAILED, EventType.TASK_FAILED, EventType.COMMAND_FAILED}
+    {
+        EventType.WORKFLOW_FAILED,
+        EventType.STAGE_FAILED,
+        EventType.TASK_FAILED,
+        EventType.COMMAND_FAILED,
+    }
 )
 
 
@@ -104,7 +110,8 @@ class AgentLoad:
 class Event:
     """One fact. Empty text and None mean "not stated"; `attempt` 0 is the newest attempt that is known.
 
-    `occur_us` is the time of the source, already held to at most one minute ahead of `receive_us` (`future` tells
+    `occur_us` is the time of the source, already held to at most one minute ahead of `receive_us`
+    (`future` tells
     that it was); `receive_us` is the server's, and the clock of every fold.
     """
 

@@ -6,7 +6,8 @@
     PAUSED ◀────┴──┼──────────┘        COMPLETED and CANCELLED are final;
       └────────────┘ (or QUEUED)       FAILED is left only by RETRIED, which opens the next attempt.
 
-Every report gets a *standing*, a tuple; the greatest one decides. So duplicates, late events and any order give one answer.
+Every report gets a *standing*, a tuple; the greatest one decides. So duplicates, late events and
+any order give one answer.
 """
 
 from __future__ import annotations
@@ -83,7 +84,9 @@ _RANK = {
     EventType.WORKFLOW_FAILED: END,
     EventType.WORKFLOW_CANCELLED: END,
 }
-RANK: tuple[int, ...] = tuple(_RANK.get(EventType(n), -1) if n else -1 for n in range(max(EventType) + 1))
+RANK: tuple[int, ...] = tuple(
+    _RANK.get(EventType(n), -1) if n else -1 for n in range(max(EventType) + 1)
+)
 """The rank of a workflow event by its type's number; -1 for those that are no workflow events."""
 
 EVIDENCE_OF_WORK = STAGE_TYPES | {
@@ -107,20 +110,23 @@ _STATE = {
 
 
 def standing_of(event_type: int, attempt: int, occur_us: int, event_id: str) -> Standing:
-    """The standing of a workflow event. `attempt` is resolved (from 1); within an attempt an end wins, the first end stands, and
+    """The standing of a workflow event. `attempt` is resolved (from 1); within an attempt an end
+    wins, the first end stands, and
     among other reports the later wins."""
     rank = RANK[event_type]
     return (attempt, rank, -occur_us if rank == END else occur_us, event_type, event_id)
 
 
 def inferred_standing(occur_us: int, event_type: int, event_id: str) -> Standing:
-    """What a stage or task event says of its workflow: that the first attempt was started. Later attempts are told apart only by their
+    """What a stage or task event says of its workflow: that the first attempt was started. Later
+    attempts are told apart only by their
     own reports, since a task's attempt says nothing of its workflow's."""
     return (1, INFERRED, occur_us, event_type, event_id)
 
 
 def state_of(standing: Standing, *, started: bool) -> WorkflowState:
-    """The state that the greatest standing decides. `started` tells whether a start of this attempt is known: a workflow that was paused
+    """The state that the greatest standing decides. `started` tells whether a start of this
+    attempt is known: a workflow that was paused
     while it was queued is queued again when resumed."""
     event_type = standing[3]
     if standing[1] == INFERRED:
@@ -131,7 +137,8 @@ def state_of(standing: Standing, *, started: bool) -> WorkflowState:
 
 
 def resolve_attempt(event_type: int, attempt: int, newest: Standing) -> int:
-    """The attempt that an event belongs to, from 1, given the greatest standing so far. An unnumbered RETRIED opens the next attempt only
+    """The attempt that an event belongs to, from 1, given the greatest standing so far. An
+    unnumbered RETRIED opens the next attempt only
     when the newest one has ended, so that its duplicate opens nothing."""
     if attempt:
         return attempt

@@ -1,0 +1,178 @@
+"""What every call has in common: it is judged by the contract, its errors are named, and it is counted.
+
+Servicers raise what the domain refuses; nothing else of them reaches a caller but "a fault of the server, logged under …".
+"""
+
+from __future__ import annotations
+
+import time
+from collections.abc import AsyncIterator, Awaitable, Callable
+from typing import Any
+from uuid import uuid4
+
+import grpc
+import structlog
+from google.protobuf.message import Message
+from google.rpc import status_pb2
+from prometheus_client import CollectorRegistry, Counter, Histogram
+
+from pilothouse_server.domain import errors
+from pilothouse_server.transport.status import (
+    abort,
+    bad_request,
+    internal,
+    no_such_method,
+    status_of,
+)
+from pilothouse_server.transport.validation import violations_of
+
+Context = grpc.aio.ServicerContext[Any, Any]
+Handler = grpc.RpcMethodHandler[Any, Any]
+REQUEST_ID_KEY = "x-request-id"
+_MAX_REQUEST_ID = 128
+_log = structlog.get_logger(__name__)
+
+
+class _InvalidRequest(Exception):
+    def __init__(self, violations: list[tuple[str, str]]) -> None:
+        super().__init__(violations)
+        self.violations = violations
+
+
+class CallMeters:
+    """Counters of calls, for `/metrics`."""
+
+    def __init__(self, registry: CollectorRegistry) -> None:
+        self.calls = Counter(
+            "pilothouse_grpc_calls",
+            "Calls ended, by method and code.",
+            ["method", "code"],
+            registry=registry,
+        )
+        self.seconds = Histogram(
+            "pilothouse_grpc_call_seconds",
+            "Duration of unary calls.",
+            ["method"],
+            buckets=(0.001, 0.0025, 0.005, 0.01, 0.025, 0.05, 0.1, 0.25, 1.0, 10.0),
+            registry=registry,
+        )
+        self.streams = Counter(
+            "pilothouse_grpc_streams_opened",
+            "Streaming calls opened, by method.",
+            ["method"],
+            registry=registry,
+        )
+
+
+class CallGuard(grpc.aio.ServerInterceptor):
+    """Wraps every handler of `pilothouse.v1`; those of health and reflection pass as they are."""
+
+    def __init__(self, meters: CallMeters) -> None:
+        self._meters = meters
+
+    async def intercept_service(
+        self,
+        continuation: Callable[[grpc.HandlerCallDetails], Awaitable[Handler | None]],
+        handler_call_details: grpc.HandlerCallDetails,
+    ) -> Handler:
+        method = handler_call_details.method
+        handler = await continuation(handler_call_details)
+        if handler is None:
+            return grpc.unary_unary_rpc_method_handler(_refuse_unknown(method))
+        if not method.startswith("/pilothouse.v1."):
+            return handler
+        request_id = _request_id(handler_call_details)
+        return self._wrap(handler, method, request_id)
+
+    def _wrap(self, handler: Handler, method: str, request_id: str) -> Handler:
+        behaviour: Any = (
+            handler.unary_unary
+            or handler.unary_stream
+            or handler.stream_unary
+            or handler.stream_stream
+        )
+        codecs = {
+            "request_deserializer": handler.request_deserializer,
+            "response_serializer": handler.response_serializer,
+        }
+
+        async def unary(request: Any, context: Context) -> Any:
+            begin = time.perf_counter()
+            try:
+                answer = await behaviour(_checked(request), context)
+            except Exception as error:
+                await self._end(error, context, method, request_id)
+                raise
+            self._meters.seconds.labels(method).observe(time.perf_counter() - begin)
+            self._meters.calls.labels(method, "OK").inc()
+            return answer
+
+        async def stream(request: Any, context: Context) -> AsyncIterator[Any]:
+            self._meters.streams.labels(method).inc()
+            try:
+                async for answer in behaviour(_checked(request), context):
+                    yield answer
+            except Exception as error:
+                await self._end(error, context, method, request_id)
+                raise
+            self._meters.calls.labels(method, "OK").inc()
+
+        if handler.unary_unary:
+            return grpc.unary_unary_rpc_method_handler(unary, **codecs)
+        if handler.stream_unary:
+            return grpc.stream_unary_rpc_method_handler(unary, **codecs)
+        if handler.unary_stream:
+            return grpc.unary_stream_rpc_method_handler(stream, **codecs)
+        return grpc.stream_stream_rpc_method_handler(stream, **codecs)
+
+    async def _end(self, error: Exception, context: Context, method: str, request_id: str) -> None:
+        """Tells the caller what was wrong. Raises AbortError."""
+        if isinstance(error, grpc.aio.AbortError):
+            self._meters.calls.labels(method, "ABORTED_BY_SERVICER").inc()
+            return
+        status = self._status(error, method, request_id)
+        self._meters.calls.labels(method, str(status.code)).inc()
+        await abort(context, status)
+
+    def _status(self, error: Exception, method: str, request_id: str) -> status_pb2.Status:
+        match error:
+            case _InvalidRequest(violations=violations):
+                return bad_request(violations)
+            case errors.PilothouseError():
+                return status_of(error)
+            case _:
+                _log.error("call failed", method=method, request_id=request_id, exc_info=error)
+                return internal(request_id)
+
+
+def _checked(request: Any) -> Any:
+    """The request, or for a stream of them an iterator that judges each."""
+    if isinstance(request, Message):
+        violations = violations_of(request)
+        if violations:
+            raise _InvalidRequest(violations)
+        return request
+    if isinstance(request, AsyncIterator):
+        return _checked_stream(request)  # pyright: ignore[reportUnknownArgumentType] - the stream of any method
+    return request
+
+
+async def _checked_stream(requests: AsyncIterator[Any]) -> AsyncIterator[Any]:
+    async for request in requests:
+        yield _checked(request)
+
+
+def _request_id(details: grpc.HandlerCallDetails) -> str:
+    metadata: Any = details.invocation_metadata or ()
+    for key, value in metadata:
+        if key == REQUEST_ID_KEY and isinstance(value, str):
+            return value[:_MAX_REQUEST_ID]
+    return str(uuid4())
+
+
+def _refuse_unknown(method: str) -> Callable[[Any, Context], Awaitable[Any]]:
+    async def refuse(request: Any, context: Context) -> Any:
+        del request
+        await abort(context, no_such_method(method))
+
+    return refuse
