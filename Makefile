@@ -129,8 +129,10 @@ web/dist/index.html: web/node_modules/.installed $(WEB_SOURCES) | .venv/.run
 # Playwright drives the distribution's Chromium. Only root can install one; others are told by the tests.
 .PHONY: browser
 browser:
-	@if ! command -v chromium chromium-browser google-chrome >/dev/null 2>&1 \
-	    && [ "$$(id -u)" = 0 ] && command -v apt-get >/dev/null 2>&1; then \
+	@for browser in chromium chromium-browser google-chrome chrome; do \
+	  command -v "$$browser" >/dev/null 2>&1 && exit 0; \
+	done; \
+	if [ "$$(id -u)" = 0 ] && command -v apt-get >/dev/null 2>&1; then \
 	  echo 'Installing Chromium for the browser tests'; \
 	  { apt-get -qq update && apt-get -qq install --yes --no-install-recommends chromium; } >/dev/null || true; \
 	fi
