@@ -27,6 +27,10 @@ demo: .venv/.run web/dist/index.html ## Start everything with a real engine and 
 test: .venv/.dev web/dist/index.html browser ## Run all tests, those in a browser too
 	$(BIN)/pytest $(PYTEST_ARGUMENTS) $(TESTS)
 
+.PHONY: coverage
+coverage: .venv/.dev web/dist/index.html browser ## Run all tests and print which lines they reach
+	$(BIN)/pytest $(PYTEST_ARGUMENTS) --cov --cov-report=term $(TESTS)
+
 .PHONY: check
 check: check-code check-contract check-web ## Lint, types, import rules, the contract and the web code
 
