@@ -1,0 +1,153 @@
+"""How the events of a workflow end the commands on it, and the events that say where a command stands.
+
+Only what the engine itself reported counts, so the same events settle a command the same way however they are cut into
+batches; Hypothesis holds us to it.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from dataclasses import replace
+from typing import NamedTuple
+
+from pilothouse_server.domain.commands import (
+    ENGINE_FAILED,
+    WORKFLOW_ENDED,
+    Command,
+    CommandState,
+    Deadlines,
+    accept,
+    end,
+    fail,
+)
+from pilothouse_server.domain.events import WORKFLOW_TYPES, Event, EventError, EventType, Severity
+from pilothouse_server.domain.workflows import END, RANK, Action, WorkflowState
+
+SERVER_SOURCE = "pilothouse"
+"""The source of the events that the server itself makes; no engine's answer is believed under this name."""
+
+
+class Facts(NamedTuple):
+    """Where the workflow stands once a batch of events is applied."""
+
+    state: WorkflowState
+    attempt: int
+
+
+def settle(
+    command: Command, events: Sequence[Event], facts: Facts, deadlines: Deadlines
+) -> Command:
+    """The command after `events`, newly applied events of its workflow in the order of the log; `facts` is where they
+    left it.
+
+    An event that names the command answers it. One that names none answers it when it shows what was asked, is of the
+    same attempt, was received after the request, and is not older, by the engine's own clock, than what the request was
+    decided on: the clocks of engine and server are never compared.
+    """
+    for event in events:
+        if not command.pending:
+            break
+        command = _answered(command, event, facts, deadlines)
+    if command.pending and command.action == Action.RETRY and _closed(command, facts):
+        last = max((event.receive_us for event in events), default=command.request_us)
+        command = end(command, CommandState.FAILED, last, error=_workflow_ended(facts.state))
+    return command
+
+
+def _answered(command: Command, event: Event, facts: Facts, deadlines: Deadlines) -> Command:
+    if event.command_id == command.id and event.source == command.source:
+        if event.type == EventType.COMMAND_ACCEPTED:
+            return accept(command, event.receive_us, deadlines)
+        if event.type == EventType.COMMAND_FAILED:
+            error = event.error or EventError(ENGINE_FAILED, event.message)
+            return fail(command, replace(error, code=error.code or ENGINE_FAILED), event.receive_us)
+    if event.type not in WORKFLOW_TYPES:
+        return command
+    if _shows(command, event, facts):
+        return end(command, CommandState.EFFECTIVE, event.receive_us, effect_us=event.occur_us)
+    over = event.attempt > command.attempt or (
+        RANK[event.type] == END and event.attempt in (0, command.attempt)
+    )
+    if over and command.action != Action.RETRY:
+        return end(
+            command, CommandState.FAILED, event.receive_us, error=_workflow_ended(facts.state)
+        )
+    return command
+
+
+_EFFECTS: dict[Action, frozenset[EventType]] = {
+    Action.PAUSE: frozenset({EventType.WORKFLOW_PAUSED}),
+    Action.RESUME: frozenset({EventType.WORKFLOW_RESUMED, EventType.WORKFLOW_STARTED}),
+    Action.CANCEL: frozenset({EventType.WORKFLOW_CANCELLED}),
+}
+
+
+def _shows(command: Command, event: Event, facts: Facts) -> bool:
+    """Whether a workflow event is the effect of the command."""
+    if event.source not in ("", command.source):
+        return False
+    if command.action == Action.RETRY:
+        # Whatever is reported of a later attempt shows that one was opened, even if its opening is still on its way.
+        opened = event.attempt > command.attempt or (
+            event.type == EventType.WORKFLOW_RETRIED
+            and event.attempt == 0
+            and facts.attempt > command.attempt
+        )
+        return opened and event.command_id in ("", command.id)
+    if event.type not in _EFFECTS[command.action]:
+        return False
+    if event.command_id:
+        return event.command_id == command.id
+    if event.attempt not in (0, command.attempt) or event.receive_us < command.request_us:
+        return False
+    # An end decides whenever it happened; among the other reports one from before the request's facts says nothing new.
+    return RANK[event.type] == END or event.occur_us >= command.since_us
+
+
+def _closed(command: Command, facts: Facts) -> bool:
+    return facts.attempt == command.attempt and facts.state in (
+        WorkflowState.COMPLETED,
+        WorkflowState.CANCELLED,
+    )
+
+
+def _workflow_ended(state: WorkflowState) -> EventError:
+    return EventError(
+        WORKFLOW_ENDED, f"the workflow went another way first; it is {state.name} now"
+    )
+
+
+_EVENT_TYPE = {
+    CommandState.REQUESTED: EventType.COMMAND_REQUESTED,
+    CommandState.ACCEPTED: EventType.COMMAND_ACCEPTED,
+    CommandState.EFFECTIVE: EventType.COMMAND_EFFECTIVE,
+    CommandState.FAILED: EventType.COMMAND_FAILED,
+    CommandState.EXPIRED: EventType.COMMAND_EXPIRED,
+}
+
+
+def event_of(command: Command) -> Event:
+    """The event that says where the command stands. Its id follows from the command and its state, which is entered
+    once: publishing it again is harmless."""
+    times = {CommandState.REQUESTED: command.request_us, CommandState.ACCEPTED: command.accept_us}
+    occur_us = times.get(command.state, command.end_us) or command.request_us
+    failed = command.state in (CommandState.FAILED, CommandState.EXPIRED)
+    said = f": {command.error.message}" if failed and command.error is not None else ""
+    return Event(
+        id=f"{command.id}:{command.state.name.lower()}",
+        type=_EVENT_TYPE[command.state],
+        occur_us=occur_us,
+        receive_us=occur_us,
+        source=SERVER_SOURCE,
+        workflow_id=command.workflow_id,
+        severity=Severity.WARNING if failed else Severity.INFO,
+        message=f"{command.action.name} {command.state.name}{said}",
+        error=command.error,
+        command_id=command.id,
+        attributes={
+            "action": command.action.name,
+            "actor": command.actor,
+            "reason": command.reason,
+            "executor": command.source,
+        },
+    )
