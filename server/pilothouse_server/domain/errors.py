@@ -105,7 +105,8 @@ class CommandPending(PilothouseError):
 
     @property
     def message(self) -> str:
-        return f"command {self.command_id} ({self.action}) on this workflow has not ended; wait for it, or cancel the workflow"
+        pending = f"command {self.command_id} ({self.action}) on this workflow has not ended"
+        return f"{pending}; wait for it, or cancel the workflow"
 
 
 @dataclass(eq=False)

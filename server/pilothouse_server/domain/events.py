@@ -136,7 +136,7 @@ class Event:
     attempt: int = 0
     error: EventError | None = None
     usage: Usage | None = None
-    attributes: Mapping[str, str] = field(default_factory=dict)
+    attributes: Mapping[str, str] = field(default_factory=dict[str, str])
     command_id: str = ""
     load: AgentLoad | None = None
     stage_plan: tuple[str, ...] = ()

@@ -1,6 +1,7 @@
 """What every call has in common: it is judged by the contract, its errors are named, and it is counted.
 
-Servicers raise what the domain refuses; nothing else of them reaches a caller but "a fault of the server, logged under …".
+Servicers raise what the domain refuses; of any other error a caller learns only that it is a fault of the
+server, and under which request id the server logged it.
 """
 
 from __future__ import annotations
@@ -27,7 +28,6 @@ from pilothouse_server.transport.status import (
 from pilothouse_server.transport.validation import violations_of
 
 Context = grpc.aio.ServicerContext[Any, Any]
-Handler = grpc.RpcMethodHandler[Any, Any]
 REQUEST_ID_KEY = "x-request-id"
 _MAX_REQUEST_ID = 128
 _log = structlog.get_logger(__name__)
@@ -72,9 +72,11 @@ class CallGuard(grpc.aio.ServerInterceptor):
 
     async def intercept_service(
         self,
-        continuation: Callable[[grpc.HandlerCallDetails], Awaitable[Handler | None]],
+        continuation: Callable[
+            [grpc.HandlerCallDetails], Awaitable[grpc.RpcMethodHandler[Any, Any] | None]
+        ],
         handler_call_details: grpc.HandlerCallDetails,
-    ) -> Handler:
+    ) -> grpc.RpcMethodHandler[Any, Any]:
         method = handler_call_details.method
         handler = await continuation(handler_call_details)
         if handler is None:
@@ -84,7 +86,9 @@ class CallGuard(grpc.aio.ServerInterceptor):
         request_id = _request_id(handler_call_details)
         return self._wrap(handler, method, request_id)
 
-    def _wrap(self, handler: Handler, method: str, request_id: str) -> Handler:
+    def _wrap(
+        self, handler: grpc.RpcMethodHandler[Any, Any], method: str, request_id: str
+    ) -> grpc.RpcMethodHandler[Any, Any]:
         behaviour: Any = (
             handler.unary_unary
             or handler.unary_stream

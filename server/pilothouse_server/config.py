@@ -1,0 +1,94 @@
+"""Everything that can be set, read once at the start from PILOTHOUSE_* variables and the command line."""
+
+from __future__ import annotations
+
+from ipaddress import ip_address
+from pathlib import Path
+from typing import Annotated
+
+from pydantic import Field, ValidationError, ValidationInfo, field_validator
+from pydantic_settings import BaseSettings, NoDecode, SettingsConfigDict
+
+Port = Annotated[int, Field(ge=0, le=65535)]
+
+
+class InvalidSettings(Exception):
+    """One or more settings are wrong; the message names each and says what is allowed."""
+
+
+class Settings(BaseSettings):
+    """One process's settings. Each field is the variable PILOTHOUSE_ and its name in capitals."""
+
+    model_config = SettingsConfigDict(env_prefix="PILOTHOUSE_", frozen=True, extra="ignore")
+
+    data_dir: Path = Path("pilothouse-data")
+    """Where the embedded log and database live. One process at a time."""
+    host: str = "127.0.0.1"
+    """The address that the gRPC server and the bridge listen on."""
+    grpc_port: Port = 50051
+    """0 is any free port."""
+    http_port: Port = 8080
+    """0 is any free port."""
+    server: str = "127.0.0.1:50051"
+    """For a bridge that runs alone: the gRPC server that it is a client of."""
+    allowed_origins: Annotated[tuple[str, ...], NoDecode] = ()
+    """Origins, besides the bridge's own, whose pages may use it; separated by commas."""
+    dashboard_dir: Path | None = None
+    """The built dashboard; by default the one that came with the package."""
+    agent_offline_after: Annotated[float, Field(ge=1, le=3600)] = 30.0
+    """Seconds without a heartbeat until an agent is OFFLINE."""
+    accept_deadline: Annotated[float, Field(ge=1, le=86_400)] = 60.0
+    """Seconds until a command that no executor took is EXPIRED."""
+    effect_deadline: Annotated[float, Field(ge=1, le=604_800)] = 3600.0
+    """Seconds until a command that was taken and had no effect is EXPIRED."""
+    live_interval: Annotated[float, Field(ge=0.25, le=60)] = 1.0
+    """Seconds between the metrics that the bridge sends to browsers."""
+    drain_grace: Annotated[float, Field(ge=0, le=300)] = 5.0
+    """Seconds that calls under way are given when the process is asked to end."""
+    log_level: str = "info"
+    """debug, info, warning or error."""
+    log_format: str = "text"
+    """text or json."""
+
+    @field_validator("allowed_origins", mode="before")
+    @classmethod
+    def _split(cls, value: object) -> object:
+        if isinstance(value, str):
+            return tuple(part.strip() for part in value.split(",") if part.strip())
+        return value
+
+    @field_validator("log_level", "log_format")
+    @classmethod
+    def _one_of(cls, value: str, info: ValidationInfo) -> str:
+        allowed = {
+            "log_level": ("debug", "info", "warning", "error"),
+            "log_format": ("text", "json"),
+        }
+        choices = allowed[info.field_name or ""]
+        if value.lower() not in choices:
+            raise ValueError(f"must be one of {', '.join(choices)}")
+        return value.lower()
+
+    @property
+    def exposed(self) -> bool:
+        """Whether others than this machine can reach what is listened on."""
+        if self.host == "localhost":
+            return False
+        try:
+            return not ip_address(self.host).is_loopback
+        except ValueError:
+            return True
+
+
+def read_settings(**overrides: object) -> Settings:
+    """The settings from the environment, with those of the command line over them. Raises InvalidSettings."""
+    given = {name: value for name, value in overrides.items() if value is not None}
+    try:
+        return Settings(**given)  # type: ignore[arg-type] # pydantic judges the values
+    except ValidationError as error:
+        lines = [
+            f"PILOTHOUSE_{'_'.join(str(part) for part in problem['loc']).upper()}: {problem['msg']}"
+            f" (it is {problem['input']!r})"
+            for problem in error.errors()
+        ]
+        raise InvalidSettings("\n".join(lines)) from error
