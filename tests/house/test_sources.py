@@ -6,6 +6,7 @@ import ast
 import re
 import subprocess
 from collections.abc import Iterator
+from importlib.metadata import distributions
 from pathlib import Path
 
 import pytest
@@ -73,6 +74,18 @@ def test_every_distribution_is_pinned_exactly() -> None:
     pins = [line for line in (ROOT / "constraints.txt").read_text("utf-8").splitlines() if line]
     loose = [line for line in pins if not re.fullmatch(r"#.*|[\w.-]+==[\w.]+", line)]
     assert loose == []
+
+
+def test_everything_that_is_installed_is_pinned_at_its_version() -> None:
+    pins = dict(
+        line.lower().replace("_", "-").split("==")
+        for line in (ROOT / "constraints.txt").read_text("utf-8").splitlines()
+        if "==" in line
+    )
+    installed = {each.name.lower().replace("_", "-"): each.version for each in distributions()}
+    ours = {"pip", "setuptools", "pilothouse", "pilothouse-server"}
+    astray = {name: version for name, version in installed.items() if pins.get(name) != version}
+    assert {name: version for name, version in astray.items() if name not in ours} == {}
 
 
 def test_no_file_is_longer_than_a_reader_can_hold() -> None:
