@@ -1,0 +1,167 @@
+"""Commands, the engines that take them, events on their way to the log, and alerts.
+
+Two rules of the domain are kept by the database as well: one pending command a workflow, one live alert an instance.
+"""
+
+from __future__ import annotations
+
+from sqlalchemy import (
+    JSON,
+    BigInteger,
+    Boolean,
+    Column,
+    Float,
+    Index,
+    Integer,
+    String,
+    Table,
+    Text,
+    UniqueConstraint,
+    text,
+)
+
+from pilothouse_server.adapters.sql.metadata import metadata
+
+commands = Table(
+    "commands",
+    metadata,
+    Column("id", String(64), primary_key=True),
+    Column("sequence", BigInteger, nullable=False),
+    Column("action", Integer, nullable=False),
+    Column("workflow_id", String(256), nullable=False),
+    Column("source", String(256), nullable=False),
+    Column("state", Integer, nullable=False),
+    Column("attempt", Integer, nullable=False),
+    Column("boundary", Integer, nullable=False),
+    Column("reason", Text, nullable=False),
+    Column("actor", String(256), nullable=False),
+    Column("request_id", String(64), nullable=False),
+    Column("request_us", BigInteger, nullable=False),
+    Column("expire_us", BigInteger, nullable=False),
+    Column("since_us", BigInteger, nullable=False),
+    Column("accept_us", BigInteger),
+    Column("effect_us", BigInteger),
+    Column("end_us", BigInteger),
+    Column("error_code", String(256)),
+    Column("error_message", Text),
+    Column("error_retryable", Boolean),
+    UniqueConstraint("sequence"),
+    UniqueConstraint("request_id"),
+    Index("ix_commands_workflow_id_sequence", "workflow_id", "sequence"),
+    Index("ix_commands_source_sequence", "source", "sequence"),
+    Index("ix_commands_state_expire_us", "state", "expire_us"),
+    Index(
+        "uq_commands_pending",
+        "workflow_id",
+        unique=True,
+        sqlite_where=text("state IN (1, 2)"),
+        postgresql_where=text("state IN (1, 2)"),
+    ),
+)
+
+executors = Table(
+    "executors",
+    metadata,
+    Column("source", String(256), primary_key=True),
+    Column("capabilities", JSON, nullable=False),
+    Column("connected", Boolean, nullable=False),
+    Column("connect_us", BigInteger, nullable=False),
+    Column("last_seen_us", BigInteger, nullable=False),
+)
+
+outbox = Table(
+    "outbox",
+    metadata,
+    Column(
+        "position",
+        BigInteger().with_variant(Integer, "sqlite"),
+        primary_key=True,
+        autoincrement=True,
+    ),
+    Column("event", JSON, nullable=False),
+    sqlite_autoincrement=True,
+)
+
+alert_rules = Table(
+    "alert_rules",
+    metadata,
+    Column("id", String(64), primary_key=True),
+    Column("name", String(256), nullable=False),
+    Column("description", Text, nullable=False),
+    Column("enabled", Boolean, nullable=False),
+    Column("metric", Integer, nullable=False),
+    Column("dimension", Integer, nullable=False),
+    Column("window_us", BigInteger, nullable=False),
+    Column("comparison", Integer, nullable=False),
+    Column("threshold", Float, nullable=False),
+    Column("for_us", BigInteger, nullable=False),
+    Column("keep_firing_us", BigInteger, nullable=False),
+    Column("min_samples", BigInteger, nullable=False),
+    Column("no_data_policy", Integer, nullable=False),
+    Column("severity", Integer, nullable=False),
+    Column("labels", JSON, nullable=False),
+    Column("create_us", BigInteger, nullable=False),
+    Column("update_us", BigInteger, nullable=False),
+    UniqueConstraint("name"),
+)
+
+alerts = Table(
+    "alerts",
+    metadata,
+    Column("id", String(64), primary_key=True),
+    Column("revision", BigInteger, nullable=False),
+    Column("rule_id", String(64), nullable=False),
+    Column("rule_name", String(256), nullable=False),
+    Column("name", String(256), nullable=False),
+    Column("labels", JSON, nullable=False),
+    Column("severity", Integer, nullable=False),
+    Column("state", Integer, nullable=False),
+    Column("summary", Text, nullable=False),
+    Column("clears_when", Text, nullable=False),
+    Column("value", Float),
+    Column("threshold", Float, nullable=False),
+    Column("active_us", BigInteger, nullable=False),
+    Column("fire_us", BigInteger),
+    Column("false_us", BigInteger),
+    Column("down_us", BigInteger, nullable=False),
+    Column("resolve_us", BigInteger),
+    Column("latched", Boolean, nullable=False),
+    Column("acknowledge_us", BigInteger),
+    Column("acknowledged_by", String(256), nullable=False),
+    Column("acknowledge_comment", Text, nullable=False),
+    Column("resolved_by", String(256), nullable=False),
+    Column("update_us", BigInteger, nullable=False),
+    UniqueConstraint("revision"),
+    Index("ix_alerts_state_fire_us", "state", "fire_us"),
+    Index("ix_alerts_rule_id_active_us", "rule_id", "active_us"),
+    Index("ix_alerts_active_us_id", "active_us", "id"),
+    Index(
+        "uq_alerts_live",
+        "rule_id",
+        "name",
+        unique=True,
+        sqlite_where=text("state <> 4"),
+        postgresql_where=text("state <> 4"),
+    ),
+)
+
+alert_transitions = Table(
+    "alert_transitions",
+    metadata,
+    Column("alert_id", String(64), primary_key=True),
+    Column("position", Integer, primary_key=True, autoincrement=False),
+    Column("occur_us", BigInteger, nullable=False),
+    Column("from_state", Integer, nullable=False),
+    Column("to_state", Integer, nullable=False),
+    Column("value", Float),
+    Column("actor", String(256), nullable=False),
+    Column("comment", Text, nullable=False),
+)
+
+alert_clock = Table(
+    "alert_clock",
+    metadata,
+    Column("id", Integer, primary_key=True, autoincrement=False),
+    Column("slot_us", BigInteger, nullable=False),
+)
+"""One row: the newest slot that was evaluated and stored, so that a restart knows how long nobody looked."""

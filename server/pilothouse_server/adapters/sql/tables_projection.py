@@ -1,0 +1,118 @@
+"""What the projector writes: events as they came, and workflows, tasks and agents as the events show them.
+
+`record` is the whole of a row as its fold needs it (`domain/projection.py`); the columns beside it are what is searched
+and sorted by. No text is NULL: "not stated" is the empty text. A time is NULL while it is not known.
+"""
+
+from __future__ import annotations
+
+from sqlalchemy import BigInteger, Boolean, Column, Index, Integer, LargeBinary, Table, Text
+
+from pilothouse_server.adapters.sql.metadata import metadata
+
+CURSORS = Table(
+    "cursors",
+    metadata,
+    Column("consumer", Text, primary_key=True),
+    Column("cursor", Text, nullable=False),
+)
+"""Where each consumer of the log stands, written in the transaction of its effects."""
+
+EVENTS = Table(
+    "events",
+    metadata,
+    Column(
+        "position",
+        BigInteger().with_variant(Integer, "sqlite"),
+        primary_key=True,
+        autoincrement=False,
+    ),
+    Column("id", Text, nullable=False),
+    Column("cursor", Text, nullable=False),
+    Column("type", Integer, nullable=False),
+    Column("severity", Integer, nullable=False),
+    Column("occur_us", BigInteger, nullable=False),
+    Column("receive_us", BigInteger, nullable=False),
+    Column("source", Text, nullable=False),
+    Column("workflow_id", Text, nullable=False),
+    Column("workflow_type", Text, nullable=False),
+    Column("stage", Text, nullable=False),
+    Column("task_id", Text, nullable=False),
+    Column("agent_id", Text, nullable=False),
+    Column("agent_type", Text, nullable=False),
+    Column("trace_id", Text, nullable=False),
+    Column("message", Text, nullable=False),
+    Column("payload", LargeBinary, nullable=False),
+)
+"""Each event once. `position` is dense and in the order of the log; `payload` is the event as the log has it."""
+
+Index("uq_events_id", EVENTS.c.id, unique=True)
+Index("ix_events_type_position", EVENTS.c.type, EVENTS.c.position)
+for _name in ("workflow_id", "agent_id", "trace_id"):
+    _stated = EVENTS.c[_name] != ""
+    Index(
+        f"ix_events_{_name}_position",
+        EVENTS.c[_name],
+        EVENTS.c.position,
+        sqlite_where=_stated,
+        postgresql_where=_stated,
+    )
+
+WORKFLOWS = Table(
+    "workflows",
+    metadata,
+    Column("id", Text, primary_key=True),
+    Column("type", Text, nullable=False),
+    Column("name", Text, nullable=False),
+    Column("source", Text, nullable=False),
+    Column("state", Integer, nullable=False),
+    Column("attempt", Integer, nullable=False),
+    Column("stage", Text, nullable=False),
+    Column("agent_id", Text, nullable=False),
+    Column("create_us", BigInteger, nullable=False),
+    Column("start_us", BigInteger),
+    Column("end_us", BigInteger),
+    Column("update_us", BigInteger, nullable=False),
+    Column("revision", BigInteger, nullable=False),
+    Column("record", Text, nullable=False),
+)
+Index("uq_workflows_revision", WORKFLOWS.c.revision, unique=True)
+Index("ix_workflows_create_us_id", WORKFLOWS.c.create_us, WORKFLOWS.c.id)
+Index("ix_workflows_state_create_us_id", WORKFLOWS.c.state, WORKFLOWS.c.create_us, WORKFLOWS.c.id)
+Index("ix_workflows_update_us_id", WORKFLOWS.c.update_us, WORKFLOWS.c.id)
+
+TASKS = Table(
+    "tasks",
+    metadata,
+    Column("workflow_id", Text, primary_key=True),
+    Column("task_id", Text, primary_key=True),
+    Column("first_us", BigInteger, nullable=False),
+    Column("state", Integer, nullable=False),
+    Column("agent_id", Text, nullable=False),
+    Column("start_us", BigInteger),
+    Column("record", Text, nullable=False),
+    sqlite_with_rowid=False,
+)
+_running = TASKS.c.state == 3
+Index("ix_tasks_running_agent", TASKS.c.agent_id, sqlite_where=_running, postgresql_where=_running)
+
+AGENTS = Table(
+    "agents",
+    metadata,
+    Column("id", Text, primary_key=True),
+    Column("type", Text, nullable=False),
+    Column("source", Text, nullable=False),
+    Column("last_seen_us", BigInteger, nullable=False),
+    Column("gone", Boolean, nullable=False),
+    Column("draining", Boolean, nullable=False),
+    Column("working", Boolean, nullable=False),
+    Column("overdue", Boolean, nullable=False),
+    Column("revision", BigInteger, nullable=False),
+    Column("record", Text, nullable=False),
+)
+"""`gone`: it said goodbye. `overdue`: the sweeper saw that its heartbeat is too old; the next one clears it.
+`last_seen_us` is 0 for an agent that others named and that was never heard of itself: it only counts its tasks."""
+
+Index("uq_agents_revision", AGENTS.c.revision, unique=True)
+Index("ix_agents_type_id", AGENTS.c.type, AGENTS.c.id)
+Index("ix_agents_last_seen_us", AGENTS.c.last_seen_us)
