@@ -5,7 +5,7 @@ from __future__ import annotations
 
 import fcntl
 import os
-from collections.abc import Iterator
+from collections.abc import Generator
 from contextlib import contextmanager
 from pathlib import Path
 
@@ -20,7 +20,7 @@ class DataDirInUse(Exception):
 
 
 @contextmanager
-def owned(path: Path) -> Iterator[Path]:
+def owned(path: Path) -> Generator[Path]:
     """Makes the directory where it is missing and holds it. Raises DataDirInUse, or OSError when
     it cannot be made."""
     path.mkdir(parents=True, exist_ok=True)

@@ -131,7 +131,8 @@ async def test_an_error_in_a_stream_is_named_after_what_was_sent(channel: grpc.a
 
 
 async def test_a_method_that_nobody_serves_is_named(channel: grpc.aio.Channel) -> None:
-    call: Any = channel.unary_unary("/pilothouse.v1.AgentService/Explode")
+    raw: Any = channel
+    call = raw.unary_unary("/pilothouse.v1.AgentService/Explode")
 
     with pytest.raises(grpc.aio.AioRpcError) as caught:
         await call(b"")
