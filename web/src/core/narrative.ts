@@ -1,0 +1,85 @@
+// One line for each event: what happened, in the words of the field, as plain text. Nothing here is ever markup.
+import { Severity } from "../gen/pilothouse/v1/enums_pb";
+import { type Event, EventType } from "../gen/pilothouse/v1/events_pb";
+import { sentence } from "./format";
+import type { Shape, Tone } from "./words";
+
+export interface Narrative {
+  readonly title: string;
+  readonly rest: string;
+  // The id that tells it from its like.
+  readonly id: string;
+  readonly tone: Tone;
+  readonly shape: Shape;
+}
+
+type Subject = "workflow" | "stage" | "task" | "agent" | "command" | "alert" | "log";
+
+const VERBS: Readonly<Partial<Record<string, readonly [Tone, Shape]>>> = {
+  COMPLETED: ["good", "check"],
+  EFFECTIVE: ["good", "check"],
+  RESOLVED: ["good", "check"],
+  FAILED: ["critical", "triangle"],
+  FIRING: ["critical", "triangle"],
+  OFFLINE: ["critical", "cross"],
+  CANCELLED: ["unknown", "cross"],
+  PAUSED: ["warning", "hold"],
+  WAITING: ["notice", "rhomb"],
+  RETRYING: ["warning", "diamond"],
+  RETRIED: ["warning", "diamond"],
+  EXPIRED: ["warning", "diamond"],
+  DRAINING: ["notice", "arrow"],
+  SKIPPED: ["unknown", "skip"],
+  STARTED: ["notice", "play"],
+  RESUMED: ["notice", "play"],
+};
+
+export function eventName(type: EventType): string {
+  return EventType[type] ?? `TYPE_${type}`;
+}
+
+export function narrate(event: Event): Narrative {
+  const name = eventName(event.type);
+  const [subject, verb] = split(name);
+  const [tone, shape] = mark(event, subject, verb);
+  const said = event.error?.message || event.message;
+  const about = subjectWords(event, subject);
+  const title = subject === "log" ? said || "Log" : sentence(name);
+  const rest = [about, subject === "log" ? "" : said].filter((text) => text !== "").join(" · ");
+  return { title, rest, id: event.workflowId || event.agentId, tone, shape };
+}
+
+function split(name: string): [Subject, string] {
+  const at = name.indexOf("_");
+  return at < 0 ? ["log", name] : [name.slice(0, at).toLowerCase() as Subject, name.slice(at + 1)];
+}
+
+function mark(event: Event, subject: Subject, verb: string): readonly [Tone, Shape] {
+  if (event.severity >= Severity.ERROR) {
+    return ["critical", "triangle"];
+  }
+  if (event.severity === Severity.WARNING) {
+    return ["warning", "diamond"];
+  }
+  const known = VERBS[verb] ?? (["unknown", "ring"] as const);
+  return subject === "task" && verb === "STARTED" ? ["unknown", "play"] : known;
+}
+
+function subjectWords(event: Event, subject: Subject): string {
+  switch (subject) {
+    case "workflow":
+      return event.workflowName || event.workflowType;
+    case "stage":
+      return event.stage;
+    case "task":
+      return event.taskId;
+    case "agent":
+      return event.agentType;
+    case "command":
+      return event.attributes["action"]?.toLowerCase() ?? "";
+    case "alert":
+    case "log":
+      return "";
+  }
+}
+

@@ -1,0 +1,87 @@
+// The URL is the view: page, range, filter, state chip and the open workflow are in the fragment, so that a link opens the same thing
+// and the page can be served from any path as plain files.
+
+export type Page = "monitoring" | "workflows" | "alerts";
+
+export interface LastRange {
+  readonly kind: "last";
+  readonly ms: number;
+}
+
+export interface FixedRange {
+  readonly kind: "fixed";
+  readonly from: number;
+  readonly to: number;
+}
+
+export type TimeRange = LastRange | FixedRange;
+
+export interface Route {
+  readonly page: Page;
+  readonly range: TimeRange;
+  // The text of the filter box, in the grammar of the API.
+  readonly filter: string;
+  // The chip: a WorkflowState without its prefix in small letters, or "" for all.
+  readonly state: string;
+  // The id of the workflow in the side sheet, or "".
+  readonly open: string;
+}
+
+const MINUTE = 60_000;
+
+export const RANGES: readonly { readonly key: string; readonly ms: number; readonly words: string }[] = [
+  { key: "5m", ms: 5 * MINUTE, words: "Last 5 min" },
+  { key: "15m", ms: 15 * MINUTE, words: "Last 15 min" },
+  { key: "1h", ms: 60 * MINUTE, words: "Last 1 h" },
+  { key: "6h", ms: 360 * MINUTE, words: "Last 6 h" },
+  { key: "24h", ms: 1_440 * MINUTE, words: "Last 24 h" },
+];
+
+export const DEFAULT_RANGE: LastRange = { kind: "last", ms: 15 * MINUTE };
+
+const PAGES: readonly Page[] = ["monitoring", "workflows", "alerts"];
+const STATES = ["queued", "running", "waiting", "paused", "completed", "failed", "cancelled"];
+const LONGEST_TEXT = 2_048;
+
+export const HOME: Route = { page: "monitoring", range: DEFAULT_RANGE, filter: "", state: "", open: "" };
+
+export function parseRoute(fragment: string): Route {
+  const [path = "", query = ""] = fragment.replace(/^#\/?/, "").split(/\?(.*)/s);
+  const page = PAGES.find((each) => each === path) ?? "monitoring";
+  const values = new URLSearchParams(query);
+  const state = values.get("state") ?? "";
+  return {
+    page,
+    range: parseRange(values),
+    filter: (values.get("filter") ?? "").slice(0, LONGEST_TEXT),
+    state: STATES.includes(state) ? state : "",
+    open: (values.get("open") ?? "").slice(0, LONGEST_TEXT),
+  };
+}
+
+function parseRange(values: URLSearchParams): TimeRange {
+  const from = Number(values.get("from") ?? Number.NaN);
+  const to = Number(values.get("to") ?? Number.NaN);
+  if (Number.isSafeInteger(from) && Number.isSafeInteger(to) && from >= 0 && to - from >= 1_000 && to < 8.64e15) {
+    return { kind: "fixed", from, to };
+  }
+  const known = RANGES.find((each) => each.key === values.get("range"));
+  return known === undefined ? DEFAULT_RANGE : { kind: "last", ms: known.ms };
+}
+
+export function formatRoute(route: Route): string {
+  const values = new URLSearchParams();
+  if (route.range.kind === "fixed") {
+    values.set("from", String(Math.round(route.range.from)));
+    values.set("to", String(Math.round(route.range.to)));
+  } else if (route.range.ms !== DEFAULT_RANGE.ms) {
+    values.set("range", RANGES.find((each) => each.ms === (route.range as LastRange).ms)?.key ?? "");
+  }
+  for (const key of ["state", "filter", "open"] as const) {
+    if (route[key] !== "") {
+      values.set(key, route[key]);
+    }
+  }
+  const query = values.toString();
+  return `#/${route.page}${query === "" ? "" : `?${query}`}`;
+}

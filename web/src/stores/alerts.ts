@@ -1,0 +1,91 @@
+// Alerts that are not over, the rules behind them, and past firings as marks for the time axis.
+import { computed, signal } from "@preact/signals";
+import { timestampMs } from "../core/time";
+import { type Alert, type AlertRule, AlertState } from "../gen/pilothouse/v1/alerts_pb";
+import { Severity } from "../gen/pilothouse/v1/enums_pb";
+
+export interface FiringMark {
+  readonly id: string;
+  readonly at: number;
+  readonly words: string;
+  readonly critical: boolean;
+}
+
+const MOST_PAST = 500;
+
+const STANDING: Readonly<Partial<Record<AlertState, number>>> = { [AlertState.FIRING]: 0, [AlertState.RECOVERING]: 1, [AlertState.PENDING]: 2 };
+
+// What a person should see first: what fires before what may, the graver before the lighter, the newer before the older.
+export function byUrgency(a: Alert, b: Alert): number {
+  const since = (alert: Alert): number => timestampMs(alert.fireTime) ?? timestampMs(alert.activeTime) ?? 0;
+  const pending = Number(a.state === AlertState.PENDING) - Number(b.state === AlertState.PENDING);
+  return pending || b.severity - a.severity || (STANDING[a.state] ?? 3) - (STANDING[b.state] ?? 3) || since(b) - since(a) || (a.id < b.id ? -1 : 1);
+}
+
+export function isFiring(alert: Alert): boolean {
+  return alert.state === AlertState.FIRING || alert.state === AlertState.RECOVERING;
+}
+
+export class AlertStore {
+  readonly #byId = new Map<string, Alert>();
+  readonly #past = signal<ReadonlyMap<string, Alert>>(new Map());
+  readonly #version = signal(0);
+  readonly arrived = signal(false);
+  readonly rules = signal<readonly AlertRule[] | undefined>(undefined);
+
+  readonly active = computed((): readonly Alert[] => {
+    void this.#version.value;
+    return [...this.#byId.values()].sort(byUrgency);
+  });
+  readonly firing = computed(() => this.active.value.filter(isFiring));
+  readonly criticalCount = computed(() => this.firing.value.filter((alert) => alert.severity >= Severity.ERROR).length);
+  readonly warningCount = computed(() => this.firing.value.length - this.criticalCount.value);
+
+  // Every firing that is known, newest first.
+  readonly history = computed((): readonly Alert[] => {
+    const all = new Map(this.#past.value);
+    for (const alert of this.active.value) {
+      all.set(alert.id, alert);
+    }
+    return [...all.values()].sort((a, b) => (timestampMs(b.activeTime) ?? 0) - (timestampMs(a.activeTime) ?? 0));
+  });
+
+  readonly marks = computed((): readonly FiringMark[] =>
+    this.history.value.flatMap((alert) => {
+      const at = timestampMs(alert.fireTime);
+      const words = [alert.ruleName, alert.labels["agent_id"] ?? ""].filter((text) => text !== "").join(" · ");
+      return at === undefined ? [] : [{ id: alert.id, at, words, critical: alert.severity >= Severity.ERROR }];
+    }),
+  );
+
+  replace(alerts: readonly Alert[]): void {
+    this.#byId.clear();
+    for (const alert of alerts) {
+      this.#put(alert);
+    }
+    this.arrived.value = true;
+    this.#version.value++;
+  }
+
+  apply(alert: Alert): void {
+    this.#put(alert);
+    this.#version.value++;
+  }
+
+  learnPast(alerts: readonly Alert[]): void {
+    const past = new Map(this.#past.peek());
+    for (const alert of alerts) {
+      past.set(alert.id, alert);
+    }
+    this.#past.value = new Map([...past].slice(-MOST_PAST));
+  }
+
+  #put(alert: Alert): void {
+    if (alert.state === AlertState.RESOLVED) {
+      this.#byId.delete(alert.id);
+      this.learnPast([alert]);
+    } else {
+      this.#byId.set(alert.id, alert);
+    }
+  }
+}
