@@ -1,0 +1,288 @@
+"""The embedded event log: one SQLite file whose only writer is a thread that commits what has gathered (group commit).
+
+An entry's place is a number without holes; its cursor is that number behind the log's epoch, so that a cursor of
+another log is recognised instead of silently skipping entries. The newest entries stay in memory, within a bound, so
+that whoever follows the log live never reads the file.
+"""
+
+from __future__ import annotations
+
+import asyncio
+import contextlib
+import queue
+import sqlite3
+import threading
+import time
+from collections.abc import Callable, Sequence
+from concurrent.futures import Future, ThreadPoolExecutor
+from dataclasses import dataclass
+from pathlib import Path
+from urllib.parse import quote
+
+from pilothouse_server.domain.errors import Unavailable
+from pilothouse_server.ports import LogEntry
+from pilothouse_server.services.fanout import Changes
+
+FORMAT = 1
+"""The file's `user_version`."""
+
+SCHEMA = (
+    "CREATE TABLE entries (position INTEGER PRIMARY KEY, payload BLOB NOT NULL)",
+    "CREATE TABLE identity (epoch TEXT NOT NULL)",
+)
+
+
+@dataclass(frozen=True, slots=True)
+class Limits:
+    """What bounds the log's memory."""
+
+    queued_entries: int = 8192
+    """Entries that may wait for their commit; one more is refused."""
+    queued_bytes: int = 64 << 20
+    """Bytes that may wait for their commit; more are refused, but one entry alone never is."""
+    entries_in_commit: int = 1024
+    recent_entries: int = 8192
+    """Entries kept in memory for those who follow."""
+    recent_bytes: int = 32 << 20
+    file_bytes: int = 1 << 40
+    """The file is never larger; then the log is full, as if the disk were."""
+    bytes_in_read: int = 8 << 20
+    """What one read returns at most, unless its first entry alone is larger."""
+
+
+@dataclass(slots=True)
+class _Append:
+    payload: bytes
+    future: asyncio.Future[str]
+
+
+class SqliteLog:
+    """An `EventLog` in the file at `path`, made when there is none. Lives on the loop on which it is made.
+
+    Raises Unavailable when the file cannot be opened or is not a log; appends do when the queue is full, the disk
+    refuses or it is closed.
+    """
+
+    def __init__(self, path: Path, *, limits: Limits | None = None) -> None:
+        self.path = path
+        self._limits = limits or Limits()
+        self._loop = asyncio.get_running_loop()
+        self._queue: queue.SimpleQueue[_Append | None] = queue.SimpleQueue()
+        self._queued_entries = self._queued_bytes = 0
+        self._recent: dict[int, LogEntry] = {}
+        self._recent_bytes = 0
+        self._appended = Changes()
+        self._closed = False
+        opened: Future[tuple[str, int]] = Future()
+        self._writer = threading.Thread(
+            target=self._serve, args=(opened,), name="log-write", daemon=True
+        )
+        self._writer.start()
+        try:
+            self._epoch, self._newest = opened.result()
+        except sqlite3.Error as error:
+            self._closed = True
+            raise Unavailable("log", f"cannot open {path}: {error}") from error
+        self._reader = ThreadPoolExecutor(1, thread_name_prefix="log-read")
+        self._reading: sqlite3.Connection | None = None
+
+    async def append(self, payload: bytes) -> str:
+        """Returns the entry's cursor when it is on disk."""
+        if self._closed:
+            raise Unavailable("log", "it is closed")
+        limits = self._limits
+        size = self._queued_bytes + len(payload)
+        if self._queued_entries >= limits.queued_entries or (
+            self._queued_bytes and size > limits.queued_bytes
+        ):
+            raise Unavailable("log", "more events are waiting for the disk than it can take")
+        self._queued_entries += 1
+        self._queued_bytes = size
+        append = _Append(payload, self._loop.create_future())
+        self._queue.put(append)
+        return await append.future
+
+    async def read(self, after: str, *, limit: int, wait: float = 0.0) -> Sequence[LogEntry]:
+        """From memory where possible. Raises ValueError for a cursor of another log, or one beyond this one's end."""
+        place = self._place(after)
+        if place > self._newest:
+            raise ValueError(
+                f"cursor {after!r} is beyond the end of the log, {self._cursor(self._newest)!r}"
+            )
+        deadline = time.monotonic() + wait
+        while place == self._newest:
+            seen = self._appended.version
+            left = deadline - time.monotonic()
+            if left <= 0 or self._closed or not await self._appended.wait(seen, left):
+                return ()
+        if place + 1 in self._recent:
+            return self._read_recent(place, limit)
+        if self._closed:
+            raise Unavailable("log", "it is closed")
+        return await self._loop.run_in_executor(self._reader, self._read_file, place, limit)
+
+    async def tail(self) -> str:
+        """The cursor of the newest entry that is on disk."""
+        return self._cursor(self._newest)
+
+    def position(self, cursor: str) -> tuple[int, ...]:
+        """One number."""
+        return (self._place(cursor),)
+
+    async def close(self) -> None:
+        """Commits what is queued and lets those who wait go. Idempotent."""
+        if self._closed:
+            return
+        self._closed = True
+        self._appended.notify()
+        self._queue.put(None)
+        await asyncio.to_thread(self._reader.shutdown, cancel_futures=True)
+        if self._reading is not None:
+            self._reading.close()
+        await asyncio.to_thread(self._writer.join)
+
+    def _cursor(self, place: int) -> str:
+        return f"{self._epoch}-{place}" if place else ""
+
+    def _place(self, cursor: str) -> int:
+        if not cursor:
+            return 0
+        epoch, _, place = cursor.partition("-")
+        if epoch != self._epoch or not (place.isascii() and place.isdigit()):
+            raise ValueError(f"{cursor!r} is not a cursor of this log")
+        return int(place)
+
+    def _read_recent(self, place: int, limit: int) -> Sequence[LogEntry]:
+        entries: list[LogEntry] = []
+        size = 0
+        for number in range(place + 1, min(self._newest, place + limit) + 1):
+            entry = self._recent[number]
+            size += len(entry.payload)
+            if entries and size > self._limits.bytes_in_read:
+                break
+            entries.append(entry)
+        return entries
+
+    def _committed(self, appends: list[_Append]) -> None:
+        for append in appends:
+            self._newest += 1
+            cursor = self._cursor(self._newest)
+            self._recent[self._newest] = LogEntry(cursor, append.payload)
+            self._recent_bytes += len(append.payload)
+            self._dequeue(append)
+            if not append.future.done():
+                append.future.set_result(cursor)
+        limits = self._limits
+        oldest = next(iter(self._recent))
+        while len(self._recent) > limits.recent_entries or self._recent_bytes > limits.recent_bytes:
+            self._recent_bytes -= len(self._recent.pop(oldest).payload)
+            oldest += 1
+        self._appended.notify()
+
+    def _refused(self, appends: list[_Append], error: sqlite3.Error) -> None:
+        full = "disk is full" in str(error)
+        detail = "the disk is full; none of these events was kept" if full else str(error)
+        for append in appends:
+            self._dequeue(append)
+            if not append.future.done():
+                append.future.set_exception(Unavailable("log", detail))
+
+    def _dequeue(self, append: _Append) -> None:
+        self._queued_entries -= 1
+        self._queued_bytes -= len(append.payload)
+
+    # What follows runs in the reader's thread.
+
+    def _read_file(self, place: int, limit: int) -> Sequence[LogEntry]:
+        if self._reading is None:
+            uri = f"file:{quote(str(self.path.absolute()))}?mode=ro"
+            self._reading = sqlite3.connect(
+                uri, uri=True, isolation_level=None, check_same_thread=False
+            )
+        entries: list[LogEntry] = []
+        size = 0
+        try:
+            found = self._reading.execute(
+                "SELECT position, payload FROM entries WHERE position > ? ORDER BY position LIMIT ?",
+                (place, limit),
+            )
+            with contextlib.closing(found):
+                for number, payload in found:
+                    size += len(payload)
+                    if entries and size > self._limits.bytes_in_read:
+                        break
+                    entries.append(LogEntry(self._cursor(number), payload))
+        except sqlite3.Error as error:
+            raise Unavailable("log", str(error)) from error
+        return entries
+
+    # What follows runs in the writer's thread.
+
+    def _serve(self, opened: Future[tuple[str, int]]) -> None:
+        try:
+            connection, epoch, newest = _open(self.path, self._limits)
+        except sqlite3.Error as error:
+            opened.set_exception(error)
+            return
+        opened.set_result((epoch, newest))
+        with contextlib.closing(connection):
+            append = self._queue.get()
+            while append is not None:
+                appends = [append]
+                while len(appends) < self._limits.entries_in_commit and not self._queue.empty():
+                    append = self._queue.get_nowait()
+                    if append is None:
+                        break
+                    appends.append(append)
+                newest = self._commit(connection, appends, newest)
+                if append is not None:
+                    append = self._queue.get()
+
+    def _commit(self, connection: sqlite3.Connection, appends: list[_Append], newest: int) -> int:
+        rows = ((newest + number, append.payload) for number, append in enumerate(appends, start=1))
+        try:
+            connection.execute("BEGIN IMMEDIATE")
+            connection.executemany("INSERT INTO entries (position, payload) VALUES (?, ?)", rows)
+            connection.execute("COMMIT")
+        except sqlite3.Error as error:
+            if connection.in_transaction:
+                connection.execute("ROLLBACK")
+            self._tell(self._refused, appends, error)
+            return newest
+        self._tell(self._committed, appends)
+        return newest + len(appends)
+
+    def _tell(self, callback: Callable[..., None], *arguments: object) -> None:
+        with contextlib.suppress(RuntimeError):  # the loop is closed: nobody waits any more
+            self._loop.call_soon_threadsafe(callback, *arguments)
+
+
+def _open(path: Path, limits: Limits) -> tuple[sqlite3.Connection, str, int]:
+    connection = sqlite3.connect(path, isolation_level=None, check_same_thread=False, timeout=5.0)
+    try:
+        for pragma in ("journal_mode=WAL", "synchronous=FULL", "journal_size_limit=67108864"):
+            connection.execute(f"PRAGMA {pragma}")
+        (page_size,) = connection.execute("PRAGMA page_size").fetchone()
+        connection.execute(f"PRAGMA max_page_count={limits.file_bytes // page_size}")
+        connection.execute("BEGIN IMMEDIATE")
+        (version,) = connection.execute("PRAGMA user_version").fetchone()
+        if version == 0:
+            for statement in SCHEMA:
+                connection.execute(statement)
+            connection.execute(
+                "INSERT INTO identity (epoch) VALUES (?)", (f"{time.time_ns() // 1000:x}",)
+            )
+            connection.execute(f"PRAGMA user_version={FORMAT}")
+        _check_format(version or FORMAT)
+        (epoch,) = connection.execute("SELECT epoch FROM identity").fetchone()
+        (newest,) = connection.execute("SELECT coalesce(max(position), 0) FROM entries").fetchone()
+        connection.execute("COMMIT")
+    except BaseException:
+        connection.close()
+        raise
+    return connection, str(epoch), int(newest)
+
+
+def _check_format(version: int) -> None:
+    if version != FORMAT:
+        raise sqlite3.DatabaseError(f"its format is {version}, this version reads {FORMAT}")

@@ -1,0 +1,1 @@
+"""What each port promises, asked of every adapter of it."""
