@@ -13,8 +13,8 @@ _VARIANT = 0b10 << 62
 def uuid7(now_ns: int | None = None) -> str:
     """A new UUIDv7 as text (RFC 9562).
 
-    The twelve bits after the milliseconds are a fraction of the millisecond (method 3 of section 6.2), so that ids made in
-    quick succession keep their order; 62 bits are random.
+    The twelve bits after the milliseconds are a fraction of the millisecond (method 3 of section 6.2), so that ids made
+    in quick succession keep their order; 62 bits are random.
     """
     ns = time.time_ns() if now_ns is None else now_ns
     milliseconds, rest = divmod(ns, 1_000_000)

@@ -1,15 +1,14 @@
 """What an engine says about its work, in the engine's words: a run, its stages and tasks, and the agents that do them.
 
-Each method makes one event and hands it to `report`, which returns at once; nothing here waits, and nothing here knows where
-events go. An object of this module keeps only what every event of it carries, so that it may be made anew at any time: the
-engine's own records stay the truth.
+Each method makes one event and hands it to `report`, which returns at once; nothing here waits, and nothing here knows
+where events go. An object of this module keeps only what every event of it carries, so that it may be made anew at any
+time: the engine's own records stay the truth.
 """
 
 from __future__ import annotations
 
-import datetime
-from collections.abc import Callable, Iterator, Mapping, Sequence
-from contextlib import contextmanager
+import datetime as dt
+from collections.abc import Callable, Mapping, Sequence
 from types import TracebackType
 from typing import Self
 
@@ -35,7 +34,8 @@ MAX_NAME_BYTES = 256
 def clip(text: str, limit: int = MAX_MESSAGE_BYTES) -> str:
     """`text` in at most `limit` bytes of UTF-8, with `…` where it was cut. What is not UTF-8 becomes `?`.
 
-    A traceback or the output of a tool may be of any length and hold anything; a report about a failure must not fail for it.
+    A traceback or the output of a tool may be of any length and hold anything; a report about a failure must not fail
+    for it.
     """
     raw = text.encode("utf-8", "replace")
     if len(raw) <= limit:
@@ -52,26 +52,30 @@ def event_error(failure: Failure, *, retryable: bool = False) -> EventError:
             return EventError(message=clip(failure), retryable=retryable)
         case BaseException():
             code = clip(type(failure).__name__, MAX_NAME_BYTES)
-            return EventError(code=code, message=clip(str(failure) or repr(failure)), retryable=retryable)
+            return EventError(
+                code=code, message=clip(str(failure) or repr(failure)), retryable=retryable
+            )
 
 
 def _command_id(command: Command | str | None) -> str:
     return command.id if isinstance(command, Command) else command or ""
 
 
-def _duration(seconds: float | datetime.timedelta | None) -> Duration | None:
+def _duration(seconds: float | dt.timedelta | None) -> Duration | None:
     if seconds is None:
         return None
     duration = Duration()
-    duration.FromTimedelta(seconds if isinstance(seconds, datetime.timedelta) else datetime.timedelta(seconds=seconds))
+    duration.FromTimedelta(
+        seconds if isinstance(seconds, dt.timedelta) else dt.timedelta(seconds=seconds)
+    )
     return duration
 
 
 class WorkflowRun:
     """One run of one workflow.
 
-    As a context manager it reports STARTED on entry, and on exit COMPLETED, FAILED with the exception, or CANCELLED when the
-    task that runs it is cancelled, unless an end was reported before.
+    As a context manager it reports STARTED on entry, and on exit COMPLETED, FAILED with the exception, or CANCELLED
+    when the task that runs it is cancelled, unless an end was reported before.
     """
 
     def __init__(
@@ -125,11 +129,15 @@ class WorkflowRun:
         self._ended = True
         self._tell(EventType.EVENT_TYPE_WORKFLOW_COMPLETED, message, usage=usage)
 
-    def failed(self, failure: Failure, *, retryable: bool = False, command: Command | str | None = None) -> None:
+    def failed(
+        self, failure: Failure, *, retryable: bool = False, command: Command | str | None = None
+    ) -> None:
         """It ended badly."""
         self._ended = True
         error = event_error(failure, retryable=retryable)
-        self._tell(EventType.EVENT_TYPE_WORKFLOW_FAILED, error.message, error=error, command=command)
+        self._tell(
+            EventType.EVENT_TYPE_WORKFLOW_FAILED, error.message, error=error, command=command
+        )
 
     def cancelled(self, command: Command | str | None = None, message: str = "") -> None:
         """It was ended by a control."""
@@ -195,7 +203,10 @@ class WorkflowRun:
         return self
 
     def __exit__(
-        self, kind: type[BaseException] | None, error: BaseException | None, trace: TracebackType | None
+        self,
+        kind: type[BaseException] | None,
+        error: BaseException | None,
+        trace: TracebackType | None,
     ) -> None:
         if self._ended:
             return
@@ -210,8 +221,8 @@ class WorkflowRun:
 class StageRun:
     """One stage of a run, in the run's newest attempt.
 
-    As a context manager it reports STARTED on entry and COMPLETED or FAILED on exit; nothing when the task that runs it is
-    cancelled, because then the run's own end says what happened.
+    As a context manager it reports STARTED on entry and COMPLETED or FAILED on exit; nothing when the task that runs it
+    is cancelled, because then the run's own end says what happened.
     """
 
     def __init__(self, run: WorkflowRun, report: Report, name: str) -> None:
@@ -224,11 +235,11 @@ class StageRun:
         """It began."""
         self._tell(EventType.EVENT_TYPE_STAGE_STARTED, message)
 
-    def completed(self, message: str = "", *, duration: float | datetime.timedelta | None = None) -> None:
+    def completed(self, message: str = "", *, duration: float | dt.timedelta | None = None) -> None:
         """It ended well. `duration` (seconds) is needed only where its start was not reported."""
         self._tell(EventType.EVENT_TYPE_STAGE_COMPLETED, message, duration=duration)
 
-    def failed(self, failure: Failure, *, duration: float | datetime.timedelta | None = None) -> None:
+    def failed(self, failure: Failure, *, duration: float | dt.timedelta | None = None) -> None:
         """It ended badly."""
         error = event_error(failure)
         self._tell(EventType.EVENT_TYPE_STAGE_FAILED, error.message, error=error, duration=duration)
@@ -243,7 +254,7 @@ class StageRun:
         message: str,
         *,
         error: EventError | None = None,
-        duration: float | datetime.timedelta | None = None,
+        duration: float | dt.timedelta | None = None,
     ) -> None:
         event = Event(
             type=kind,
@@ -263,7 +274,10 @@ class StageRun:
         return self
 
     def __exit__(
-        self, kind: type[BaseException] | None, error: BaseException | None, trace: TracebackType | None
+        self,
+        kind: type[BaseException] | None,
+        error: BaseException | None,
+        trace: TracebackType | None,
     ) -> None:
         if error is None:
             self.completed()
@@ -274,8 +288,8 @@ class StageRun:
 class TaskRun:
     """One task of a run. `attempt` is the task's own.
 
-    As a context manager it reports STARTED on entry, and COMPLETED, FAILED or CANCELLED on exit; an agent that does it counts
-    it as work in hand meanwhile.
+    As a context manager it reports STARTED on entry, and COMPLETED, FAILED or CANCELLED on exit; an agent that does it
+    counts it as work in hand meanwhile.
     """
 
     def __init__(
@@ -314,7 +328,11 @@ class TaskRun:
         self._tell(EventType.EVENT_TYPE_TASK_STARTED, message)
 
     def completed(
-        self, message: str = "", *, usage: Usage | None = None, duration: float | datetime.timedelta | None = None
+        self,
+        message: str = "",
+        *,
+        usage: Usage | None = None,
+        duration: float | dt.timedelta | None = None,
     ) -> None:
         """It ended well. `duration` (seconds) is needed only where its start was not reported."""
         self._tell(EventType.EVENT_TYPE_TASK_COMPLETED, message, usage=usage, duration=duration)
@@ -325,11 +343,17 @@ class TaskRun:
         *,
         retryable: bool = False,
         usage: Usage | None = None,
-        duration: float | datetime.timedelta | None = None,
+        duration: float | dt.timedelta | None = None,
     ) -> None:
         """It ended badly, and is not tried again."""
         error = event_error(failure, retryable=retryable)
-        self._tell(EventType.EVENT_TYPE_TASK_FAILED, error.message, error=error, usage=usage, duration=duration)
+        self._tell(
+            EventType.EVENT_TYPE_TASK_FAILED,
+            error.message,
+            error=error,
+            usage=usage,
+            duration=duration,
+        )
 
     def retrying(self, failure: Failure) -> None:
         """It failed and will be tried again: `attempt` is one more from here on."""
@@ -348,7 +372,7 @@ class TaskRun:
         *,
         error: EventError | None = None,
         usage: Usage | None = None,
-        duration: float | datetime.timedelta | None = None,
+        duration: float | dt.timedelta | None = None,
     ) -> None:
         agent = self.agent
         event = Event(
@@ -369,28 +393,33 @@ class TaskRun:
         self._report(event)
 
     def __enter__(self) -> Self:
-        if self.agent:
-            self.agent.active += 1
         self.started()
+        if self.agent:
+            self.agent.take_up(self._run.id, self.id)
         return self
 
     def __exit__(
-        self, kind: type[BaseException] | None, error: BaseException | None, trace: TracebackType | None
+        self,
+        kind: type[BaseException] | None,
+        error: BaseException | None,
+        trace: TracebackType | None,
     ) -> None:
-        if self.agent:
-            self.agent.active -= 1
         if error is None:
             self.completed(usage=self.usage)
         elif isinstance(error, Exception):
             self.failed(error, usage=self.usage)
         else:
             self.cancelled(type(error).__name__)
+        if self.agent:
+            self.agent.put_down(self.id)
 
 
 class ReportedAgent:
     """One agent that does the engine's work."""
 
-    def __init__(self, report: Report, agent_id: str, *, agent_type: str = "", capacity: int = 0) -> None:
+    def __init__(
+        self, report: Report, agent_id: str, *, agent_type: str = "", capacity: int = 0
+    ) -> None:
         self._report = report
         self.id = agent_id
         """Its id."""
@@ -400,19 +429,35 @@ class ReportedAgent:
         """Tasks it can have at once; 0 is not known."""
         self.active = 0
         """Tasks in hand, sent with each heartbeat. A task used as a context manager counts itself."""
+        self.workflow_id = ""
+        """The workflow of the task that it took up last; empty when it has none in hand."""
+        self.task_id = ""
+        """That task."""
 
     def registered(self, message: str = "") -> None:
         """It is there."""
         self._tell(EventType.EVENT_TYPE_AGENT_REGISTERED, message)
 
-    def heartbeat(self, active: int | None = None, *, workflow_id: str = "", task_id: str = "") -> None:
-        """It is still there, with `active` tasks in hand (as last said when None), working on the task that is named."""
+    def heartbeat(self, active: int | None = None) -> None:
+        """It is still there, with `active` tasks in hand (None: as last said)."""
         if active is not None:
             self.active = active
         event = self._event(EventType.EVENT_TYPE_AGENT_HEARTBEAT)
-        event.workflow_id = workflow_id
-        event.task_id = task_id
+        event.workflow_id, event.task_id = self.workflow_id, self.task_id
         self._report(event)
+
+    def take_up(self, workflow_id: str, task_id: str) -> None:
+        """It works on one more task. Said at once, not with the next heartbeat."""
+        self.active += 1
+        self.workflow_id, self.task_id = workflow_id, task_id
+        self.heartbeat()
+
+    def put_down(self, task_id: str) -> None:
+        """It works on that task no more."""
+        self.active = max(self.active - 1, 0)
+        if task_id == self.task_id or not self.active:
+            self.workflow_id = self.task_id = ""
+        self.heartbeat()
 
     def draining(self, message: str = "") -> None:
         """It takes nothing new."""
@@ -422,21 +467,12 @@ class ReportedAgent:
         """It says goodbye; `message` says why."""
         self._tell(EventType.EVENT_TYPE_AGENT_OFFLINE, message)
 
-    @contextmanager
-    def working(self) -> Iterator[None]:
-        """Counts one piece of work in hand that is not a task of a run."""
-        self.active += 1
-        try:
-            yield
-        finally:
-            self.active -= 1
-
     def _event(self, kind: EventType.ValueType, message: str = "") -> Event:
         return Event(
             type=kind,
             agent_id=self.id,
             agent_type=self.agent_type,
-            load=AgentLoad(active=max(self.active, 0), capacity=self.capacity),
+            load=AgentLoad(active=self.active, capacity=self.capacity),
             message=clip(message),
         )
 
