@@ -186,6 +186,18 @@ class NotCommandOwner(PilothouseError):
 
 
 @dataclass(eq=False)
+class ExecutorReplaced(PilothouseError):
+    source: str
+
+    @property
+    def message(self) -> str:
+        return (
+            f"another stream took over the commands of executor {self.source!r}; run one executor of a name,"
+            " or give each its own"
+        )
+
+
+@dataclass(eq=False)
 class LimitExceeded(PilothouseError):
     limit: str
     """The name of the limit."""

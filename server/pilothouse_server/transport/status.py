@@ -45,6 +45,7 @@ _TABLE: dict[type[errors.PilothouseError], Refusal] = {
     errors.EtagMismatch: Refusal(grpc.StatusCode.ABORTED, "ETAG_MISMATCH"),
     errors.RequestIdReused: Refusal(grpc.StatusCode.ALREADY_EXISTS, "REQUEST_ID_REUSED"),
     errors.NotCommandOwner: Refusal(grpc.StatusCode.PERMISSION_DENIED, "NOT_COMMAND_OWNER"),
+    errors.ExecutorReplaced: Refusal(grpc.StatusCode.ABORTED, "EXECUTOR_REPLACED"),
     errors.LimitExceeded: Refusal(grpc.StatusCode.RESOURCE_EXHAUSTED, "LIMIT_EXCEEDED"),
 }
 _UNAVAILABLE = {

@@ -91,6 +91,8 @@ class _ErrorReasonEnumTypeWrapper(_enum_type_wrapper._EnumTypeWrapper[_ErrorReas
     """UNAVAILABLE: the bridge cannot reach the server."""
     ERROR_REASON_DEADLINE_EXCEEDED: _ErrorReason.ValueType  # 32
     """DEADLINE_EXCEEDED: the server did not answer in time; the request may still take effect."""
+    ERROR_REASON_EXECUTOR_REPLACED: _ErrorReason.ValueType  # 33
+    """ABORTED: a newer stream of the same executor took over; do not connect again from here; metadata: source."""
 
 class ErrorReason(_ErrorReason, metaclass=_ErrorReasonEnumTypeWrapper):
     """The reasons of ErrorInfo."""
@@ -161,4 +163,6 @@ ERROR_REASON_SERVER_UNREACHABLE: ErrorReason.ValueType  # 31
 """UNAVAILABLE: the bridge cannot reach the server."""
 ERROR_REASON_DEADLINE_EXCEEDED: ErrorReason.ValueType  # 32
 """DEADLINE_EXCEEDED: the server did not answer in time; the request may still take effect."""
+ERROR_REASON_EXECUTOR_REPLACED: ErrorReason.ValueType  # 33
+"""ABORTED: a newer stream of the same executor took over; do not connect again from here; metadata: source."""
 Global___ErrorReason: _TypeAlias = ErrorReason  # noqa: Y015
