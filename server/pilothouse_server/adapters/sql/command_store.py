@@ -1,9 +1,263 @@
-"""Commands and executors as rows. Whatever changes a command does it in one transaction with the event that tells of it and
-with the revision of its workflow, so that no watcher sees one without the other.
+"""Commands and executors as rows.
+
+What changes a command is one transaction with the event that tells of it and with a new revision of its workflow, so that
+no watcher and no log ever shows one without the other.
 """
 
 from __future__ import annotations
 
-from collections.abc import Callable, Collection, Iterable, Mapping, Sequence
-from itertools import batched
+from collections.abc import Callable, Collection, Iterable, Sequence
 from typing import Any, TypeVar
+
+from sqlalchemy import Connection, Row, Select, func, insert, select, update
+
+from pilothouse_server.adapters.sql import outbox_store
+from pilothouse_server.adapters.sql.database import SqliteDatabase
+from pilothouse_server.adapters.sql.revisions import database_id, newest_revision, next_revision
+from pilothouse_server.adapters.sql.tables_control import COMMANDS, EXECUTORS
+from pilothouse_server.adapters.sql.tables_projection import WORKFLOWS
+from pilothouse_server.adapters.sql.workflow_rows import standpoint_of, touch
+from pilothouse_server.domain.commands import (
+    PENDING,
+    Boundary,
+    Capability,
+    Command,
+    CommandState,
+    Executor,
+    Scope,
+    Standpoint,
+)
+from pilothouse_server.domain.events import EventError
+from pilothouse_server.domain.settling import event_of
+from pilothouse_server.domain.workflows import LEGAL_ACTIONS, Action
+
+T = TypeVar("T")
+
+IDS_IN_QUERY = 500
+"""Names in one IN list."""
+
+TOUCHED = 10_000
+"""Workflows that are shown anew when an engine declares other capabilities; older ones are right when they are read."""
+
+_STEERABLE = [int(state) for state, actions in LEGAL_ACTIONS.items() if actions]
+_PENDING = [int(state) for state in PENDING]
+
+
+def pending_for(connection: Connection, workflow_ids: Collection[str]) -> dict[str, Command]:
+    """The commands on these workflows that have not ended, at most one each."""
+    found: dict[str, Command] = {}
+    for ids in _slices(workflow_ids):
+        query = select(COMMANDS).where(
+            COMMANDS.c.state.in_(_PENDING), COMMANDS.c.workflow_id.in_(ids)
+        )
+        found.update((row.workflow_id, _command(row)) for row in connection.execute(query))
+    return found
+
+
+def for_workflow(connection: Connection, workflow_id: str, limit: int) -> list[Command]:
+    """The newest commands on a workflow, newest first."""
+    query = (
+        select(COMMANDS)
+        .where(COMMANDS.c.workflow_id == workflow_id)
+        .order_by(COMMANDS.c.sequence.desc())
+        .limit(limit)
+    )
+    return [_command(row) for row in connection.execute(query)]
+
+
+def executors(connection: Connection, sources: Collection[str]) -> dict[str, Executor]:
+    """The executors of these names that ever connected."""
+    found: dict[str, Executor] = {}
+    for names in _slices(sources):
+        query = select(EXECUTORS).where(EXECUTORS.c.source.in_(names))
+        found.update((row.source, _executor(row)) for row in connection.execute(query))
+    return found
+
+
+def any_pending(connection: Connection) -> bool:
+    """Whether there is a command that has not ended: most of the time there is none."""
+    query = select(COMMANDS.c.id).where(COMMANDS.c.state.in_(_PENDING)).limit(1)
+    return connection.execute(query).first() is not None
+
+
+class SqlCommandTransaction:
+    """What control reads and changes, within one transaction."""
+
+    def __init__(self, connection: Connection) -> None:
+        self._connection = connection
+
+    def standpoint(self, workflow_id: str) -> Standpoint | None:
+        return standpoint_of(self._connection, workflow_id)
+
+    def get(self, command_id: str) -> Command | None:
+        return self._one(select(COMMANDS).where(COMMANDS.c.id == command_id))
+
+    def requested(self, request_id: str) -> Command | None:
+        return self._one(select(COMMANDS).where(COMMANDS.c.request_id == request_id))
+
+    def pending(self, workflow_ids: Collection[str]) -> dict[str, Command]:
+        if not any_pending(self._connection):
+            return {}
+        return pending_for(self._connection, workflow_ids)
+
+    def overdue(self, now_us: int, limit: int) -> list[Command]:
+        return self._all(
+            select(COMMANDS)
+            .where(COMMANDS.c.state.in_(_PENDING), COMMANDS.c.expire_us <= now_us)
+            .order_by(COMMANDS.c.expire_us)
+            .limit(limit)
+        )
+
+    def next_deadline(self) -> int | None:
+        query = select(func.min(COMMANDS.c.expire_us)).where(COMMANDS.c.state.in_(_PENDING))
+        return self._connection.execute(query).scalar()
+
+    def offered(self, source: str, after: int, limit: int) -> list[Command]:
+        return self._all(
+            select(COMMANDS)
+            .where(
+                COMMANDS.c.source == source,
+                COMMANDS.c.sequence > after,
+                COMMANDS.c.state.in_(_PENDING),
+            )
+            .order_by(COMMANDS.c.sequence)
+            .limit(limit)
+        )
+
+    def history(self) -> tuple[str, int]:
+        return database_id(self._connection), newest_revision(self._connection)
+
+    def add(self, command: Command) -> Command:
+        row = _row(command)
+        row["sequence"] = next_revision(self._connection)
+        self._connection.execute(insert(COMMANDS).values(row))
+        return self._told(_command_of(row))
+
+    def put(self, command: Command) -> None:
+        row = _row(command)
+        self._connection.execute(update(COMMANDS).where(COMMANDS.c.id == command.id).values(row))
+        self._told(command)
+
+    def executor(self, source: str) -> Executor | None:
+        return executors(self._connection, (source,)).get(source)
+
+    def all_executors(self, limit: int) -> list[Executor]:
+        query = select(EXECUTORS).order_by(EXECUTORS.c.source).limit(limit)
+        return [_executor(row) for row in self._connection.execute(query)]
+
+    def put_executor(self, executor: Executor) -> None:
+        before = self.executor(executor.source)
+        row = _executor_row(executor)
+        if before is None:
+            self._connection.execute(insert(EXECUTORS).values(row))
+        else:
+            self._connection.execute(
+                update(EXECUTORS).where(EXECUTORS.c.source == executor.source).values(row)
+            )
+        if before is None or before.capabilities != executor.capabilities:
+            touch(self._connection, self._steerable(executor.source))
+
+    def disconnect_all(self) -> None:
+        self._connection.execute(
+            update(EXECUTORS).where(EXECUTORS.c.connected).values(connected=False)
+        )
+
+    def _steerable(self, source: str) -> list[str]:
+        """Workflows of the engine on which some action is legal."""
+        query = (
+            select(WORKFLOWS.c.id)
+            .where(WORKFLOWS.c.source == source, WORKFLOWS.c.state.in_(_STEERABLE))
+            .order_by(WORKFLOWS.c.revision.desc())
+            .limit(TOUCHED)
+        )
+        return list(connection_ids(self._connection, query))
+
+    def _told(self, command: Command) -> Command:
+        outbox_store.add(self._connection, [event_of(command)])
+        touch(self._connection, [command.workflow_id])
+        return command
+
+    def _one(self, query: Select[Any]) -> Command | None:
+        row = self._connection.execute(query).first()
+        return None if row is None else _command(row)
+
+    def _all(self, query: Select[Any]) -> list[Command]:
+        return [_command(row) for row in self._connection.execute(query)]
+
+
+class SqlCommands:
+    """Transactions over commands and executors."""
+
+    def __init__(self, database: SqliteDatabase) -> None:
+        self._database = database
+
+    async def write(self, run: Callable[[SqlCommandTransaction], T]) -> T:
+        return await self._database.write(lambda connection: run(SqlCommandTransaction(connection)))
+
+    async def read(self, run: Callable[[SqlCommandTransaction], T]) -> T:
+        return await self._database.read(lambda connection: run(SqlCommandTransaction(connection)))
+
+
+def connection_ids(connection: Connection, query: Select[tuple[str]]) -> Iterable[str]:
+    """The first column of a query of ids."""
+    return connection.execute(query).scalars()
+
+
+def _slices(names: Collection[str]) -> Iterable[Sequence[str]]:
+    ordered = sorted(set(names))
+    return (ordered[i : i + IDS_IN_QUERY] for i in range(0, len(ordered), IDS_IN_QUERY))
+
+
+_PLAIN = (
+    "id", "sequence", "workflow_id", "source", "attempt", "reason", "actor", "request_id",
+    "request_us", "expire_us", "since_us", "accept_us", "effect_us", "end_us",
+)  # fmt: skip
+
+
+def _row(command: Command) -> dict[str, Any]:
+    row: dict[str, Any] = {name: getattr(command, name) for name in _PLAIN}
+    row["action"] = int(command.action)
+    row["state"] = int(command.state)
+    row["boundary"] = int(command.boundary)
+    error = command.error
+    row["error_code"] = None if error is None else error.code
+    row["error_message"] = None if error is None else error.message
+    row["error_retryable"] = None if error is None else error.retryable
+    return row
+
+
+def _command(row: Row[Any]) -> Command:
+    return _command_of(row._asdict())
+
+
+def _command_of(row: dict[str, Any]) -> Command:
+    error: EventError | None = None
+    if row["error_code"] is not None:
+        error = EventError(row["error_code"], row["error_message"], row["error_retryable"])
+    return Command(
+        **{name: row[name] for name in _PLAIN},
+        action=Action(row["action"]),
+        state=CommandState(row["state"]),
+        boundary=Boundary(row["boundary"]),
+        error=error,
+    )
+
+
+def _executor_row(executor: Executor) -> dict[str, Any]:
+    return {
+        "source": executor.source,
+        "capabilities": [
+            [int(each) for each in capability] for capability in executor.capabilities
+        ],
+        "connected": executor.connected,
+        "connect_us": executor.connect_us,
+        "last_seen_us": executor.last_seen_us,
+    }
+
+
+def _executor(row: Row[Any]) -> Executor:
+    capabilities = tuple(
+        Capability(Action(action), Scope(scope), Boundary(boundary))
+        for action, scope, boundary in row.capabilities
+    )
+    return Executor(row.source, capabilities, row.connected, row.connect_us, row.last_seen_us)

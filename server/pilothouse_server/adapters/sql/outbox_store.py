@@ -9,7 +9,7 @@ from typing import Any
 from sqlalchemy import Connection, delete, insert, select
 
 from pilothouse_server.adapters.sql.database import SqliteDatabase
-from pilothouse_server.adapters.sql.tables_control import outbox
+from pilothouse_server.adapters.sql.tables_control import OUTBOX
 from pilothouse_server.domain.events import Event, EventError
 from pilothouse_server.services.relay import Parcel
 
@@ -24,20 +24,20 @@ def add(connection: Connection, events: Iterable[Event]) -> None:
     """Puts the events in the outbox, in this transaction."""
     rows = [{"event": _to_row(event)} for event in events]
     if rows:
-        connection.execute(insert(outbox), rows)
+        connection.execute(insert(OUTBOX), rows)
 
 
 def oldest(connection: Connection, limit: int) -> Sequence[Parcel]:
     """The next events to publish, in order."""
     rows = connection.execute(
-        select(outbox.c.position, outbox.c.event).order_by(outbox.c.position).limit(limit)
+        select(OUTBOX.c.position, OUTBOX.c.event).order_by(OUTBOX.c.position).limit(limit)
     )
     return [Parcel(position, _from_row(row)) for position, row in rows]
 
 
 def remove_through(connection: Connection, position: int) -> None:
     """Forgets what is in the log."""
-    connection.execute(delete(outbox).where(outbox.c.position <= position))
+    connection.execute(delete(OUTBOX).where(OUTBOX.c.position <= position))
 
 
 class SqlOutbox:

@@ -22,7 +22,7 @@ from sqlalchemy import (
 
 from pilothouse_server.adapters.sql.metadata import metadata
 
-commands = Table(
+COMMANDS = Table(
     "commands",
     metadata,
     Column("id", String(64), primary_key=True),
@@ -59,7 +59,7 @@ commands = Table(
     ),
 )
 
-executors = Table(
+EXECUTORS = Table(
     "executors",
     metadata,
     Column("source", String(256), primary_key=True),
@@ -69,7 +69,7 @@ executors = Table(
     Column("last_seen_us", BigInteger, nullable=False),
 )
 
-outbox = Table(
+OUTBOX = Table(
     "outbox",
     metadata,
     Column(
@@ -82,7 +82,7 @@ outbox = Table(
     sqlite_autoincrement=True,
 )
 
-alert_rules = Table(
+ALERT_RULES = Table(
     "alert_rules",
     metadata,
     Column("id", String(64), primary_key=True),
@@ -105,7 +105,7 @@ alert_rules = Table(
     UniqueConstraint("name"),
 )
 
-alerts = Table(
+ALERTS = Table(
     "alerts",
     metadata,
     Column("id", String(64), primary_key=True),
@@ -145,7 +145,7 @@ alerts = Table(
     ),
 )
 
-alert_transitions = Table(
+ALERT_TRANSITIONS = Table(
     "alert_transitions",
     metadata,
     Column("alert_id", String(64), primary_key=True),
@@ -158,7 +158,7 @@ alert_transitions = Table(
     Column("comment", Text, nullable=False),
 )
 
-alert_clock = Table(
+ALERT_CLOCK = Table(
     "alert_clock",
     metadata,
     Column("id", Integer, primary_key=True, autoincrement=False),

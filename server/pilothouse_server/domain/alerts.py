@@ -1,0 +1,221 @@
+"""Where an alert stands: `step(instance, observation, ts_us, rule)`, a pure function of one slot of the grid.
+
+    (none) ──true──▶ PENDING ──`for` is over──▶ FIRING ──false──▶ RECOVERING ──`keep_firing` is over──▶ RESOLVED
+       ▲                │                         ▲ │                  │                                   │
+       └─────false──────┘                         │ └──────false, without `keep_firing`───────────────▶────┤
+                                                  └───────true─────────┘                                   │
+       ◀───────────────────────────── 15 minutes later, or at once as a new PENDING when true ─────────────┘
+
+No value leaves everything as it is. What was resolved by hand while its condition held is latched: it begins nothing
+new until the condition was false once. Time during which nobody looked is kept in `down_us` and counts towards
+neither hold.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+from dataclasses import dataclass, field, replace
+from enum import IntEnum
+from typing import NamedTuple
+
+from pilothouse_server.domain.events import Severity
+from pilothouse_server.domain.metrics.snapshot import Dimension
+
+RETENTION_US = 15 * 60 * 1_000_000
+"""What was resolved is remembered so long; after that it is history."""
+
+
+class AlertState(IntEnum):
+    """Where the condition stands. The numbers are those of the contract."""
+
+    PENDING = 1
+    FIRING = 2
+    RECOVERING = 3
+    RESOLVED = 4
+
+
+class AlertMetric(IntEnum):
+    """What a rule looks at. The numbers are those of the contract; times are in seconds, rates from 0 to 1."""
+
+    LATENCY_P50 = 1
+    LATENCY_P95 = 2
+    LATENCY_P99 = 3
+    ERROR_RATE = 4
+    SUCCESS_RATE = 5
+    THROUGHPUT = 6
+    QUEUE_DEPTH = 7
+    AGENT_SILENCE = 8
+
+
+class Comparison(IntEnum):
+    """How a value is compared with a threshold. The numbers are those of the contract."""
+
+    GREATER_THAN = 1
+    GREATER_OR_EQUAL = 2
+    LESS_THAN = 3
+    LESS_OR_EQUAL = 4
+
+    def holds(self, value: float, threshold: float) -> bool:
+        """Whether `value` stands so to `threshold`; nothing holds of what is not a number."""
+        match self:
+            case Comparison.GREATER_THAN:
+                return value > threshold
+            case Comparison.GREATER_OR_EQUAL:
+                return value >= threshold
+            case Comparison.LESS_THAN:
+                return value < threshold
+            case Comparison.LESS_OR_EQUAL:
+                return value <= threshold
+
+
+class NoDataPolicy(IntEnum):
+    """What it means that there is no value. The numbers are those of the contract."""
+
+    KEEP = 1
+
+
+@dataclass(frozen=True, slots=True)
+class Rule:
+    """A condition on one metric that raises alerts: typed data, never code."""
+
+    id: str
+    name: str
+    metric: AlertMetric
+    comparison: Comparison
+    threshold: float
+    description: str = ""
+    enabled: bool = True
+    dimension: Dimension = Dimension.FLEET
+    window_us: int = 0
+    for_us: int = 0
+    keep_firing_us: int = 0
+    min_samples: int = 0
+    no_data_policy: NoDataPolicy = NoDataPolicy.KEEP
+    severity: Severity = Severity.WARNING
+    labels: Mapping[str, str] = field(default_factory=dict)
+    create_us: int = 0
+    update_us: int = 0
+
+
+class Observation(NamedTuple):
+    """What a rule sees of one instance in one slot; no value when there are not enough samples."""
+
+    value: float | None
+    samples: int = 0
+
+
+@dataclass(frozen=True, slots=True)
+class Instance:
+    """The condition of one (rule, label set), from its first breach to its end. Times are slots."""
+
+    state: AlertState
+    active_us: int
+    """When the condition first held."""
+    fire_us: int | None = None
+    false_us: int | None = None
+    """When the condition first did not hold, while RECOVERING."""
+    resolve_us: int | None = None
+    down_us: int = 0
+    """For how long nobody looked since the present hold began."""
+    value: float | None = None
+    latched: bool = False
+    """Resolved by hand; the condition was not false since."""
+
+    @property
+    def live(self) -> bool:
+        """Whether it is not over."""
+        return self.state != AlertState.RESOLVED
+
+
+def breached(observation: Observation, rule: Rule) -> bool | None:
+    """Whether the condition holds; None when there is no value."""
+    value = observation.value
+    if value is None or observation.samples < rule.min_samples:
+        return None
+    return rule.comparison.holds(value, rule.threshold)
+
+
+def step(
+    instance: Instance | None, observation: Observation, ts_us: int, rule: Rule
+) -> Instance | None:
+    """The instance after the slot `ts_us`; None when there is none. The same object when nothing but the value
+    changed and the value did not."""
+    condition = breached(observation, rule)
+    if condition is None:
+        return _aged(instance, ts_us)
+    if instance is None:
+        return _begun(observation, ts_us, rule) if condition else None
+    instance = _valued(instance, observation)
+    match instance.state:
+        case AlertState.PENDING:
+            if not condition:
+                return None
+            return _fired(instance, ts_us, rule)
+        case AlertState.FIRING:
+            return instance if condition else _recovering(instance, ts_us, rule)
+        case AlertState.RECOVERING:
+            if condition:
+                return replace(instance, state=AlertState.FIRING, false_us=None, down_us=0)
+            return _recovered(instance, ts_us, rule)
+        case AlertState.RESOLVED:
+            return _after_end(instance, observation, ts_us, rule, condition=condition)
+
+
+def resolve_by_hand(instance: Instance, ts_us: int) -> Instance:
+    """RESOLVED and latched, whatever its condition."""
+    return replace(
+        instance,
+        state=AlertState.RESOLVED,
+        resolve_us=max(ts_us, instance.false_us or 0, instance.fire_us or instance.active_us),
+        latched=True,
+        down_us=0,
+    )
+
+
+def rebased(instance: Instance, down_us: int) -> Instance:
+    """The instance when for `down_us` nobody looked, or the grid was moved by as much (back, when negative): neither
+    hold counts it."""
+    return replace(instance, down_us=instance.down_us + down_us) if instance.live else instance
+
+
+def _begun(observation: Observation, ts_us: int, rule: Rule) -> Instance:
+    begun = Instance(AlertState.PENDING, active_us=ts_us, value=observation.value)
+    return _fired(begun, ts_us, rule)
+
+
+def _fired(instance: Instance, ts_us: int, rule: Rule) -> Instance:
+    if ts_us - instance.active_us - instance.down_us < rule.for_us:
+        return instance
+    return replace(instance, state=AlertState.FIRING, fire_us=ts_us, down_us=0)
+
+
+def _recovering(instance: Instance, ts_us: int, rule: Rule) -> Instance:
+    recovering = replace(instance, state=AlertState.RECOVERING, false_us=ts_us, down_us=0)
+    return _recovered(recovering, ts_us, rule)
+
+
+def _recovered(instance: Instance, ts_us: int, rule: Rule) -> Instance:
+    since = ts_us if instance.false_us is None else instance.false_us
+    if ts_us - since - instance.down_us < rule.keep_firing_us:
+        return instance
+    return replace(instance, state=AlertState.RESOLVED, resolve_us=ts_us, down_us=0)
+
+
+def _after_end(
+    instance: Instance, observation: Observation, ts_us: int, rule: Rule, *, condition: bool
+) -> Instance | None:
+    if not condition:
+        return _aged(replace(instance, latched=False) if instance.latched else instance, ts_us)
+    return instance if instance.latched else _begun(observation, ts_us, rule)
+
+
+def _aged(instance: Instance | None, ts_us: int) -> Instance | None:
+    if instance is None or instance.resolve_us is None or instance.latched:
+        return instance
+    return None if ts_us - instance.resolve_us >= RETENTION_US else instance
+
+
+def _valued(instance: Instance, observation: Observation) -> Instance:
+    if not instance.live or instance.value == observation.value:
+        return instance
+    return replace(instance, value=observation.value)

@@ -1,0 +1,88 @@
+"""From the outbox to the log, at least once: an event is removed after it is durable in the log.
+
+A kill between the two publishes it again under the same id, and readers recognise it.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from dataclasses import replace
+from typing import NamedTuple, Protocol
+
+from pilothouse_server.domain.errors import Unavailable
+from pilothouse_server.domain.events import Event
+from pilothouse_server.ports import Clock, EncodeEvents, EventLog
+from pilothouse_server.services.fanout import Changes
+
+BATCH = 500
+"""Events in one entry of the log."""
+
+FIRST_RETRY, LAST_RETRY = 0.1, 10.0
+"""Seconds to wait when the log or the database cannot be reached, doubled each time."""
+
+LOOK = 1.0
+"""Seconds between two looks when nobody wakes the relay; what is written without a signal waits no longer."""
+
+
+class Parcel(NamedTuple):
+    """One event in the outbox and its place there."""
+
+    position: int
+    event: Event
+
+
+class Outbox(Protocol):
+    """Where events wait for the log."""
+
+    async def oldest(self, limit: int) -> Sequence[Parcel]:
+        """The next events to publish, in order."""
+        ...
+
+    async def remove_through(self, position: int) -> None:
+        """Forgets what is in the log."""
+        ...
+
+
+class Relay:
+    """Publishes what is in the outbox. `waiting_for` tells what it retries, "" when all is well."""
+
+    def __init__(
+        self, outbox: Outbox, log: EventLog, encode: EncodeEvents, clock: Clock, changes: Changes
+    ) -> None:
+        self._outbox = outbox
+        self._log = log
+        self._encode = encode
+        self._clock = clock
+        self._changes = changes
+        self.published = 0
+        self.failures = 0
+        self.waiting_for = ""
+
+    async def run(self) -> None:
+        """Publishes until it is cancelled."""
+        retry = FIRST_RETRY
+        while True:
+            seen = self._changes.version
+            try:
+                while await self.publish_some():
+                    pass
+            except Unavailable as error:
+                self.failures += 1
+                self.waiting_for = error.message
+                await self._clock.sleep(retry)
+                retry = min(2 * retry, LAST_RETRY)
+                continue
+            retry, self.waiting_for = FIRST_RETRY, ""
+            await self._changes.wait(seen, LOOK)
+
+    async def publish_some(self) -> int:
+        """Publishes the oldest events; returns how many there were."""
+        parcels = await self._outbox.oldest(BATCH)
+        if not parcels:
+            return 0
+        now_us = self._clock.now_us()
+        events = [replace(parcel.event, receive_us=now_us) for parcel in parcels]
+        await self._log.append(self._encode(events))
+        await self._outbox.remove_through(parcels[-1].position)
+        self.published += len(parcels)
+        return len(parcels)
