@@ -56,6 +56,16 @@ class Clock(Protocol):
         ...
 
 
+class StoredEvent(NamedTuple):
+    """One event as it was published, and where it is."""
+
+    position: int
+    """Its place among all stored events, without holes."""
+    cursor: str
+    """The place of its entry in the log."""
+    payload: bytes
+
+
 DecodeEvents = Callable[[bytes], Sequence[Event]]
 """All that a log entry says."""
 
@@ -64,3 +74,6 @@ DecodeSignals = Callable[[bytes], Sequence[Signal]]
 
 EncodeEvents = Callable[[Sequence[Event]], bytes]
 """A log entry of events that the server itself makes."""
+
+DecodeStored = Callable[[bytes], Sequence[tuple[Event, bytes]]]
+"""All that a log entry says, each event with the bytes by which it is stored."""

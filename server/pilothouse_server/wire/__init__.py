@@ -1,0 +1,1 @@
+"""Domain ⇄ `pilothouse.v1`: one file for each service, and nothing else knows both."""
