@@ -1,0 +1,83 @@
+"""Commands and the engines that take them ⇄ the contract."""
+
+from __future__ import annotations
+
+from collections.abc import Iterable
+
+from pilothouse.v1 import commands_pb2 as pb
+from pilothouse.v1 import enums_pb2, events_pb2
+from pilothouse_server.domain.commands import (
+    Boundary,
+    Capability,
+    Command,
+    Executor,
+    Scope,
+)
+from pilothouse_server.domain.workflows import Action
+from pilothouse_server.services.executors import Alive, CaughtUp, Offered, Restarted, StreamItem
+from pilothouse_server.wire.events import error_to_proto
+from pilothouse_server.wire.times import optional_timestamp, timestamp
+
+
+def command_to_proto(command: Command) -> pb.Command:
+    """The contract's message of a command."""
+    return pb.Command(
+        id=command.id,
+        action=enums_pb2.ControlAction.ValueType(command.action),
+        workflow_id=command.workflow_id,
+        source=command.source,
+        state=pb.CommandState.ValueType(command.state),
+        reason=command.reason,
+        actor=command.actor,
+        request_id=command.request_id,
+        request_time=timestamp(command.request_us),
+        accept_time=optional_timestamp(command.accept_us),
+        effect_time=optional_timestamp(command.effect_us),
+        end_time=optional_timestamp(command.end_us),
+        expire_time=timestamp(command.expire_us),
+        error=None if command.error is None else error_to_proto(command.error),
+        attempt=command.attempt,
+        boundary=pb.CommandBoundary.ValueType(command.boundary),
+    )
+
+
+def executor_to_proto(executor: Executor) -> pb.Executor:
+    """The contract's message of an executor."""
+    return pb.Executor(
+        source=executor.source,
+        capabilities=[
+            pb.Capability(
+                action=enums_pb2.ControlAction.ValueType(capability.action),
+                scope=pb.CommandScope.ValueType(capability.scope),
+                boundary=pb.CommandBoundary.ValueType(capability.boundary),
+            )
+            for capability in executor.capabilities
+        ],
+        connected=executor.connected,
+        connect_time=timestamp(executor.connect_us),
+        last_seen_time=timestamp(executor.last_seen_us),
+    )
+
+
+def capabilities_of(capabilities: Iterable[pb.Capability]) -> tuple[Capability, ...]:
+    """What an executor declared. Its message was validated: the numbers are those of the contract."""
+    return tuple(
+        Capability(Action(each.action), Scope(each.scope), Boundary(each.boundary))
+        for each in capabilities
+    )
+
+
+def item_to_proto(item: StreamItem) -> pb.WatchCommandsResponse:
+    """One message of the stream to an executor."""
+    match item:
+        case Offered(token, command):
+            return pb.WatchCommandsResponse(resume_token=token, command=command_to_proto(command))
+        case CaughtUp(token):
+            return pb.WatchCommandsResponse(resume_token=token, caught_up=events_pb2.CaughtUp())
+        case Alive(token, now_us):
+            heartbeat = events_pb2.Heartbeat(send_time=timestamp(now_us))
+            return pb.WatchCommandsResponse(resume_token=token, heartbeat=heartbeat)
+        case Restarted(token, reason):
+            return pb.WatchCommandsResponse(
+                resume_token=token, reset=events_pb2.Reset(reason=reason)
+            )
