@@ -1,4 +1,4 @@
-"""Generates every committed client type from `protos/`: Python, its stubs, and TypeScript.
+"""Generates what is made from `protos/` and committed: Python, its stubs, TypeScript, the API reference.
 
 One command for all of them, because the outputs are committed and must come from the same contract.
 Code is generated into a temporary folder first. Then either the checkout is brought up to date, or
@@ -29,7 +29,9 @@ PYTHON = Path("clients/python/pilothouse")
 WEB = Path("web/src/gen")
 VENDORED = "pilothouse._vendor"
 
-OUTPUTS = (PYTHON / "v1", PYTHON / "_vendor" / "buf", WEB)
+REFERENCE = Path("docs/reference")
+
+OUTPUTS = (PYTHON / "v1", PYTHON / "_vendor" / "buf", WEB, REFERENCE)
 """Folders that hold generated code only: what is there and not generated is deleted."""
 
 SOURCES = {
@@ -46,6 +48,7 @@ def generate(out: Path) -> None:
     if not ours:
         raise SystemExit("no protos/pilothouse/**/*.proto to generate from")
     _generate_python(out, ours)
+    _generate_reference(out, ours)
     if (node.WEB / "package.json").exists():
         _generate_typescript(out, ours)
 
@@ -77,6 +80,17 @@ def _vendor_imports(text: str) -> str:
     """A top-level package `buf` would clash with anybody else's, so its import lines move."""
     text = re.sub(r"^(\s*)from buf\.", rf"\1from {VENDORED}.buf.", text, flags=re.MULTILINE)
     return re.sub(r"^(\s*)import buf\.", rf"\1import {VENDORED}.buf.", text, flags=re.MULTILINE)
+
+
+def _generate_reference(out: Path, ours: list[str]) -> None:
+    """Write the API reference. Its maker knows our options, so it is a process of its own."""
+    (out / REFERENCE).mkdir(parents=True)
+    with tempfile.TemporaryDirectory() as scratch:
+        image = Path(scratch) / "image.binpb"
+        _protoc(["--include_source_info", f"--descriptor_set_out={image}"], ours)
+        page = out / REFERENCE / "api.md"
+        command = [sys.executable, "-m", "tools.reference", str(image), str(page)]
+        subprocess.run(command, check=True, cwd=ROOT)
 
 
 def _generate_typescript(out: Path, ours: list[str]) -> None:
