@@ -1,1 +1,1 @@
-"""WebSocket, REST and static files: a client of the gRPC server, nothing more."""
+"""The bridge: WebSocket, REST and static files for browsers. A client of the gRPC server, nothing more."""

@@ -1,0 +1,88 @@
+"""The bridge's parts, put together. `create_app` needs a running loop, and `Bridge.run` moves the frames
+while the app is served.
+"""
+
+from collections.abc import Callable
+
+import grpc
+from starlette.applications import Starlette
+from starlette.middleware import Middleware
+from starlette.requests import Request
+from starlette.responses import JSONResponse, Response
+from starlette.routing import Route, WebSocketRoute
+
+from pilothouse_server.bridge.errors import BridgeError
+from pilothouse_server.bridge.gateway import Gateway
+from pilothouse_server.bridge.guard import Guard
+from pilothouse_server.bridge.live import LiveEndpoint
+from pilothouse_server.bridge.probes import Probes
+from pilothouse_server.bridge.realtime import Realtime
+from pilothouse_server.bridge.settings import BridgeSettings
+from pilothouse_server.bridge.static import Dashboard
+from pilothouse_server.bridge.switchboard import Switchboard
+
+MAX_MESSAGE = 16 * 1024 * 1024
+ALL_METHODS = ["GET", "POST", "PUT", "PATCH", "DELETE", "OPTIONS", "TRACE"]
+COMMON_OPTIONS: list[tuple[str, int]] = [
+    ("grpc.max_receive_message_length", MAX_MESSAGE),
+    ("grpc.keepalive_time_ms", 30_000),
+    ("grpc.keepalive_timeout_ms", 10_000),
+    ("grpc.initial_reconnect_backoff_ms", 100),
+    ("grpc.min_reconnect_backoff_ms", 100),
+    ("grpc.max_reconnect_backoff_ms", 2_000),
+]
+STREAM_OPTIONS: list[tuple[str, int]] = [
+    *COMMON_OPTIONS,
+    # Without a bound the server runs megabytes ahead of a reader that is busy, and what it reads then is old.
+    ("grpc.http2.lookahead_bytes", 64 * 1024),
+    ("grpc.http2.bdp_probe", 0),
+]
+
+
+class Bridge:
+    """The connections to the server, and what moves frames."""
+
+    def __init__(self, settings: BridgeSettings) -> None:
+        self.settings = settings
+        self.calls = grpc.aio.insecure_channel(settings.server, options=COMMON_OPTIONS)
+        self.streams = grpc.aio.insecure_channel(settings.server, options=STREAM_OPTIONS)
+        self.board = Switchboard(settings, self.streams)
+
+    async def run(self) -> None:
+        """Move frames until cancelled; then close the connections to the server."""
+        try:
+            await self.board.run()
+        finally:
+            await self.streams.close()
+            await self.calls.close()
+
+
+def create_app(
+    settings: BridgeSettings, extra_metrics: Callable[[], bytes] | None = None
+) -> Starlette:
+    """The application; its `state.bridge` is the Bridge to run beside it."""
+    bridge = Bridge(settings)
+    gateway = Gateway(settings, bridge.calls)
+    probes = Probes(bridge.board, bridge.calls, extra_metrics)
+    realtime = Realtime(bridge.board.channels["metrics:realtime"], settings.snapshot_ttl)
+    app = Starlette(
+        routes=[
+            WebSocketRoute("/ws/monitoring", LiveEndpoint(bridge.board)),
+            Route("/api/v1/monitoring/metrics/realtime", realtime.__call__, methods=["GET"]),
+            Route("/api/{path:path}", gateway.rest, methods=ALL_METHODS),
+            Route("/pilothouse.v1.{method:path}", gateway.unary, methods=ALL_METHODS),
+            Route("/healthz", probes.healthz, methods=["GET"]),
+            Route("/readyz", probes.readyz, methods=["GET"]),
+            Route("/metrics", probes.metrics, methods=["GET"]),
+            Route("/{path:path}", Dashboard(settings.static_dir).__call__, methods=ALL_METHODS),
+        ],
+        middleware=[Middleware(Guard, settings=settings)],
+        exception_handlers={500: _fault},
+    )
+    app.state.bridge = bridge
+    return app
+
+
+async def _fault(_: Request, __: Exception) -> JSONResponse | Response:
+    """What a client sees of a fault: that there was one. The rest is in the log."""
+    return BridgeError("INTERNAL", "INTERNAL", "a fault of the bridge; it was logged").response()

@@ -1,0 +1,208 @@
+"""REST and unary calls over HTTP, one generic path from descriptors.
+
+`/api/v1/…` speaks JSON with the field names of the contract (`workflow_id`). `POST
+/pilothouse.v1.Service/Method` speaks canonical proto JSON (`workflowId`), or protobuf for `content-type:
+application/proto`, as generated clients expect. Both accept either spelling. 64-bit numbers are text and
+durations like "1.5s", as proto JSON has them.
+"""
+
+import asyncio
+import time
+from collections.abc import Awaitable, Callable
+from typing import Any
+
+import grpc
+from google.protobuf.message import DecodeError, Message
+from starlette.requests import ClientDisconnect, Request
+from starlette.responses import JSONResponse, Response
+
+from pilothouse_server.bridge import fields
+from pilothouse_server.bridge.bindings import Binding, Call, load_bindings, load_calls
+from pilothouse_server.bridge.errors import BridgeError, from_rpc, malformed, over_limit, word
+from pilothouse_server.bridge.rate import TokenBucket
+from pilothouse_server.bridge.settings import BridgeSettings
+
+BINARY = frozenset({"application/proto", "application/protobuf", "application/x-protobuf"})
+Clock = Callable[[], float]
+
+
+class Gateway:
+    """Answers requests by calls to the server."""
+
+    def __init__(
+        self, settings: BridgeSettings, channel: grpc.aio.Channel, clock: Clock = time.monotonic
+    ) -> None:
+        self._settings = settings
+        self._channel = channel
+        self._clock = clock
+        self._bucket = TokenBucket(settings.calls_per_second, settings.call_burst, clock())
+        self._in_flight = 0
+        self.calls = load_calls()
+        self.bindings = load_bindings(self.calls)
+
+    async def rest(self, request: Request) -> Response:
+        """Answer a request to /api/v1/…"""
+        return await _answer(self._rest, request)
+
+    async def unary(self, request: Request) -> Response:
+        """Answer POST /pilothouse.v1.Service/Method."""
+        return await _answer(self._unary, request)
+
+    async def _rest(self, request: Request) -> Response:
+        binding, variables = self._find(request)
+        message = binding.call.request_type()
+        if binding.body:
+            await self._read_body(request, binding, message, variables)
+        if binding.body == "*" and request.query_params:
+            raise malformed(
+                "this path takes its fields in the body", next(iter(request.query_params))
+            )
+        query = [] if binding.body == "*" else request.query_params.multi_items()
+        for name, _ in query:
+            if name in variables or name.split(".")[0] == binding.body:
+                raise malformed("this field is not a query parameter here", name)
+        texts = binding.call.request_type()
+        fields.fill_texts(texts, [*variables.items(), *query])
+        message.MergeFrom(texts)
+        answer = await self.call(binding.call, message)
+        if binding.response_body:
+            answer = getattr(answer, binding.response_body)
+        return JSONResponse(fields.shown(answer, snake=True), headers={"cache-control": "no-store"})
+
+    def _find(self, request: Request) -> tuple[Binding, dict[str, str]]:
+        raw = bytes(request.scope["raw_path"]).decode("latin-1")
+        verb = "GET" if request.method == "HEAD" else request.method
+        allowed: set[str] = set()
+        for binding in self.bindings:
+            try:
+                variables = binding.template.match(raw)
+            except ValueError:
+                raise malformed("the path is not UTF-8") from None
+            if variables is None:
+                continue
+            if binding.verb == verb:
+                return binding, variables
+            allowed.add(binding.verb)
+        raise no_such_method(request, allowed)
+
+    async def _read_body(
+        self, request: Request, binding: Binding, message: Message, variables: dict[str, str]
+    ) -> None:
+        body = await self._body(request)
+        if body.strip() and _content_type(request) != "application/json":
+            text = "the body must be JSON and say so: content-type: application/json"
+            raise malformed(text, http_status=415)
+        value = fields.parse_json(body)
+        if binding.body != "*":
+            value = {binding.body: value}
+        fields.fill(message, value)
+        for name, text in variables.items():
+            if binding.body == "*" and str(_get(message, name)) not in {"", text}:
+                raise malformed("the body and the path disagree", name)
+
+    async def _unary(self, request: Request) -> Response:
+        call = self.calls.get(request.url.path)
+        if call is None:
+            raise no_such_method(request, set())
+        if call.streaming:
+            text = "this method is a stream: use gRPC, or the WebSocket at /ws/monitoring"
+            raise BridgeError("UNIMPLEMENTED", "NO_SUCH_METHOD", text)
+        if request.method != "POST":
+            raise no_such_method(request, {"POST"})
+        kind = _content_type(request)
+        body = await self._body(request)
+        message = call.request_type()
+        if kind in BINARY:
+            try:
+                message.MergeFromString(body)
+            except DecodeError:
+                raise malformed(
+                    f"the body is not a {call.request_type.DESCRIPTOR.full_name}"
+                ) from None
+            answer = await self.call(call, message)
+            return Response(answer.SerializeToString(), media_type=kind)
+        if kind != "application/json":
+            text = "content-type must be application/json or application/proto"
+            raise malformed(text, http_status=415)
+        fields.fill(message, fields.parse_json(body))
+        answer = await self.call(call, message)
+        return JSONResponse(
+            fields.shown(answer, snake=False), headers={"cache-control": "no-store"}
+        )
+
+    async def call(self, call: Call, message: Message) -> Message:
+        """Call the server. BridgeError is what it refused, or that it did not answer."""
+        if self._in_flight >= self._settings.max_calls or not self._bucket.take(self._clock()):
+            text = "too many requests at once: try again shortly"
+            raise BridgeError("RESOURCE_EXHAUSTED", "RATE_LIMITED", text)
+        method: Any = self._channel.unary_unary(
+            call.path,
+            request_serializer=call.request_type.SerializeToString,
+            response_deserializer=call.response_type.FromString,
+        )
+        self._in_flight += 1
+        try:
+            answer: Message = await method(message, timeout=self._settings.call_timeout)
+        except grpc.aio.AioRpcError as error:
+            raise from_rpc(error, self._settings.server) from None
+        finally:
+            self._in_flight -= 1
+        return answer
+
+    async def _body(self, request: Request) -> bytes:
+        limit = self._settings.max_body
+        declared = request.headers.get("content-length", "")
+        if declared.isdecimal() and len(declared) < 20 and int(declared) > limit:
+            raise over_limit(f"the body is larger than {limit} bytes", limit, int(declared))
+        parts: list[bytes] = []
+        size = 0
+        try:
+            async with asyncio.timeout(self._settings.body_timeout):
+                async for part in request.stream():
+                    size += len(part)
+                    if size > limit:
+                        raise over_limit(f"the body is larger than {limit} bytes", limit)
+                    parts.append(part)
+        except TimeoutError:
+            text = f"the body did not come within {self._settings.body_timeout:g} s"
+            raise BridgeError(
+                "DEADLINE_EXCEEDED", "DEADLINE_EXCEEDED", text, http_status=408
+            ) from None
+        return b"".join(parts)
+
+
+async def _answer(handler: Callable[[Request], Awaitable[Response]], request: Request) -> Response:
+    try:
+        return await handler(request)
+    except BridgeError as error:
+        return error.response()
+    except ClientDisconnect:
+        return Response(status_code=499)
+
+
+def no_such_method(request: Request, allowed: set[str]) -> BridgeError:
+    """There is nothing at this path, or not for this HTTP method."""
+    path = word(request.url.path)
+    if allowed:
+        verbs = ", ".join(sorted(allowed))
+        text = f"{path} does not take {word(request.method)}, only {verbs}"
+        return BridgeError(
+            "UNIMPLEMENTED",
+            "NO_SUCH_METHOD",
+            text,
+            {"path": path},
+            http_status=405,
+            headers={"allow": verbs},
+        )
+    return BridgeError("NOT_FOUND", "NO_SUCH_METHOD", f"there is nothing at {path}", {"path": path})
+
+
+def _content_type(request: Request) -> str:
+    return request.headers.get("content-type", "").split(";")[0].strip().lower()
+
+
+def _get(message: Message, path: str) -> Any:
+    value: Any = message
+    for name in path.split("."):
+        value = getattr(value, name)
+    return value

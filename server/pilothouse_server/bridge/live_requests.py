@@ -1,0 +1,142 @@
+"""What a WebSocket client asks, from JSON or protobuf. Strict: a misspelt key would otherwise be a wish
+silently not granted.
+"""
+
+import json
+from dataclasses import dataclass, field
+from typing import Any
+
+from google.protobuf.message import DecodeError
+
+from pilothouse.v1.live_pb2 import LiveRequest
+from pilothouse_server.bridge.channel import Place
+from pilothouse_server.bridge.errors import malformed, over_limit, word
+
+MAX_SEQUENCE = 2**64
+
+
+@dataclass(frozen=True, slots=True)
+class Subscribe:
+    """Follow channels, from places or from a snapshot."""
+
+    channels: tuple[str, ...]
+    places: dict[str, Place] = field(default_factory=dict[str, Place])
+
+
+@dataclass(frozen=True, slots=True)
+class Unsubscribe:
+    """Follow channels no more."""
+
+    channels: tuple[str, ...]
+
+
+@dataclass(frozen=True, slots=True)
+class Ping:
+    """A sign of life."""
+
+    nonce: int
+
+
+LiveAsk = Subscribe | Unsubscribe | Ping
+
+
+def from_text(text: str, max_channels: int) -> LiveAsk:
+    """A JSON frame. BridgeError says what is wrong with it."""
+    try:
+        value = json.loads(text)
+    except (ValueError, RecursionError):
+        raise malformed("the message is not JSON") from None
+    if not isinstance(value, dict):
+        raise malformed("the message is not an object")
+    kind = value.pop("type", None)
+    match kind:
+        case "subscribe":
+            _only(value, {"channels", "positions"})
+            places = {
+                name: _place(at, name) for name, at in _object(value.get("positions", {})).items()
+            }
+            return Subscribe(_channels(value, max_channels), places)
+        case "unsubscribe":
+            _only(value, {"channels"})
+            return Unsubscribe(_channels(value, max_channels))
+        case "ping":
+            _only(value, {"nonce"})
+            return Ping(_natural(value.get("nonce", 0), "nonce"))
+        case _:
+            raise malformed("type must be subscribe, unsubscribe or ping", "type")
+
+
+def from_bytes(data: bytes, max_channels: int) -> LiveAsk:
+    """A protobuf frame. BridgeError says what is wrong with it."""
+    try:
+        request = LiveRequest.FromString(data)
+    except DecodeError:
+        raise malformed("the message is not a pilothouse.v1.LiveRequest") from None
+    match request.WhichOneof("request"):
+        case "subscribe":
+            ask = request.subscribe
+            _bounded(len(ask.channels), max_channels)
+            places = {
+                name: Place(at.epoch, at.sequence, resumed=True)
+                for name, at in ask.positions.items()
+            }
+            return Subscribe(tuple(dict.fromkeys(ask.channels)), places)
+        case "unsubscribe":
+            _bounded(len(request.unsubscribe.channels), max_channels)
+            return Unsubscribe(tuple(dict.fromkeys(request.unsubscribe.channels)))
+        case "ping":
+            return Ping(request.ping.nonce)
+        case _:
+            raise malformed("the request is empty")
+
+
+def _channels(value: dict[str, Any], limit: int) -> tuple[str, ...]:
+    channels = value.get("channels")
+    if not isinstance(channels, list) or not all(isinstance(name, str) for name in channels):
+        raise malformed("channels must be a list of names", "channels")
+    _bounded(len(channels), limit)
+    return tuple(dict.fromkeys(channels))
+
+
+def _bounded(count: int, limit: int) -> None:
+    if count == 0:
+        raise malformed("channels must name at least one", "channels")
+    if count > limit:
+        raise over_limit(f"at most {limit} channels in one request", limit, count)
+
+
+def _place(value: Any, name: str) -> Place:
+    where = f"positions.{name}"
+    at = _object(value, where)
+    _only(at, {"epoch", "sequence"}, where)
+    epoch = at.get("epoch")
+    if not isinstance(epoch, str):
+        raise malformed("epoch must be text", f"{where}.epoch")
+    return Place(epoch, _natural(at.get("sequence"), f"{where}.sequence"), resumed=True)
+
+
+def _object(value: Any, where: str = "positions") -> dict[str, Any]:
+    if not isinstance(value, dict):
+        raise malformed("expected an object", where)
+    return value
+
+
+def _only(value: dict[str, Any], known: set[str], where: str = "") -> None:
+    for name in value:
+        if name not in known:
+            path = f"{where}.{name}" if where else name
+            raise malformed(
+                f"there is no {word(name)!r} here, only {', '.join(sorted(known))}", path
+            )
+
+
+def _natural(value: Any, where: str) -> int:
+    """A number from 0 below 2^64, or its decimal text, as proto JSON writes it."""
+    if isinstance(value, str) and value.isascii() and value.isdecimal() and len(value) <= 20:
+        value = int(value)
+    if not isinstance(value, int) or isinstance(value, bool) or not 0 <= value < MAX_SEQUENCE:
+        raise malformed("expected a number from 0", where)
+    return value
+
+
+__all__ = ["LiveAsk", "Ping", "Subscribe", "Unsubscribe", "from_bytes", "from_text"]
