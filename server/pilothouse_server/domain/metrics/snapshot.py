@@ -1,6 +1,7 @@
 """Everything that is known at one moment, as an immutable value. What is not known is None, never zero.
 
-Rates and percentiles are derived here and nowhere else, so that the live numbers, history and alerts cannot disagree.
+Rates and percentiles are derived here and nowhere else, so that the live numbers, history and alerts cannot
+disagree.
 """
 
 from __future__ import annotations
@@ -57,7 +58,8 @@ class StateCounts(NamedTuple):
     queue_depth: int
 
 
-class LatencySummary(NamedTuple):
+@dataclass(frozen=True, slots=True)
+class LatencySummary:
     """Durations in microseconds. Percentiles have at most 1.1 % relative error, the mean is exact."""
 
     count: int
