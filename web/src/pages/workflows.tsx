@@ -1,0 +1,177 @@
+// All workflows: state chips with counts, the API's filter, pages, live rows, and the acts on each.
+import type { JSX } from "preact";
+import { count, exactTime, plural, timeOfDay } from "../core/format";
+import { timestampMs } from "../core/time";
+import { workflowLook } from "../core/words";
+import { WorkflowState } from "../gen/pilothouse/v1/enums_pb";
+import type { Workflow } from "../gen/pilothouse/v1/workflows_pb";
+import { WORKFLOWS } from "../live/positions";
+import type { ListingView } from "../stores/listing";
+import { useStores } from "../ui/context";
+import { Mark } from "../ui/mark";
+import { Note, Panel } from "../ui/panel";
+import { ActNote, Actions, Elapsed, Stages, WorkflowStateCell, stateName } from "../ui/workflow";
+
+const CHIPS: readonly WorkflowState[] = [
+  WorkflowState.RUNNING,
+  WorkflowState.WAITING,
+  WorkflowState.QUEUED,
+  WorkflowState.PAUSED,
+  WorkflowState.FAILED,
+  WorkflowState.COMPLETED,
+  WorkflowState.CANCELLED,
+];
+
+export function Workflows(): JSX.Element {
+  const { listing } = useStores();
+  const view = listing.view.value;
+  const rows = listing.rows.value;
+  return (
+    <div class="table-page" data-testid="page-workflows">
+      <h1 class="sr">Workflows</h1>
+      <Panel title="Workflows" channel={WORKFLOWS} class="listing" testId="workflow-table" aside={<Held />}>
+        <Chips view={view} />
+        {view.phase === "error" ? (
+          <Note tone={view.badFilter ? "warning" : "critical"}>
+            {view.badFilter ? `The filter is not understood: ${view.problem}. Example: state = RUNNING AND type = "feature"` : `The list could not be read: ${view.problem}. It is asked for again.`}
+          </Note>
+        ) : null}
+        <div class="body" onMouseEnter={() => listing.hold(true)} onMouseLeave={() => listing.hold(false)}>
+          {rows.length === 0 ? view.phase === "error" ? null : <Empty phase={view.phase} /> : <Table rows={rows} />}
+          {view.more ? (
+            <p class="more">
+              <button type="button" class="button" onClick={() => listing.loadMore()} data-testid="load-more">
+                Load more
+              </button>
+            </p>
+          ) : null}
+        </div>
+      </Panel>
+    </div>
+  );
+}
+
+function Held(): JSX.Element | null {
+  const { listing } = useStores();
+  return listing.waiting.value ? (
+    <button type="button" class="link" onClick={() => listing.refresh()} title="The order holds still while you point at it" data-testid="listing-refresh">
+      changes wait · show
+    </button>
+  ) : null;
+}
+
+function Chips({ view }: { readonly view: ListingView }): JSX.Element {
+  const { route } = useStores();
+  const chosen = route.state.value;
+  const total = [...view.counts.values()].reduce((sum, each) => sum + each, 0);
+  const plus = view.capped ? "+" : "";
+  return (
+    <div class="chips" role="group" aria-label="States">
+      <button type="button" class="chip" aria-pressed={chosen === ""} onClick={() => route.go({ state: "" })} data-testid="chip-all">
+        All <b>{view.counts.size === 0 ? "" : `${count(total)}${plus}`}</b>
+      </button>
+      {CHIPS.map((state) => {
+        const look = workflowLook(state);
+        const key = look.word.toLowerCase();
+        return (
+          <button key={key} type="button" class="chip" aria-pressed={chosen === key} onClick={() => route.go({ state: chosen === key ? "" : key })} data-testid={`chip-${key}`}>
+            <Mark look={look} /> {look.word} <b>{view.counts.size === 0 ? "" : count(view.counts.get(state) ?? 0)}</b>
+          </button>
+        );
+      })}
+    </div>
+  );
+}
+
+function Empty({ phase }: { readonly phase: ListingView["phase"] }): JSX.Element {
+  const { route } = useStores();
+  if (phase === "loading") {
+    return <Note>Reading the workflows…</Note>;
+  }
+  const filtered = route.filter.value.trim() !== "" || route.state.value !== "";
+  return filtered ? (
+    <Note>
+      No workflow matches.{" "}
+      <button type="button" class="link" onClick={() => route.go({ filter: "", state: "" })}>
+        Show all
+      </button>
+    </Note>
+  ) : (
+    <Note>No workflow yet. One appears as soon as an engine reports it.</Note>
+  );
+}
+
+function Table({ rows }: { readonly rows: readonly Workflow[] }): JSX.Element {
+  return (
+    <table class="table full">
+      <thead>
+        <tr>
+          <th scope="col" class="col-state">
+            State
+          </th>
+          <th scope="col" class="col-name">
+            Name
+          </th>
+          <th scope="col" class="col-type">
+            Type
+          </th>
+          <th scope="col" class="col-stages">
+            Stages
+          </th>
+          <th scope="col" class="col-agent">
+            Agent
+          </th>
+          <th scope="col" class="col-start number">
+            Started
+          </th>
+          <th scope="col" class="col-elapsed number">
+            Duration
+          </th>
+          <th scope="col" class="col-acts">
+            Actions
+          </th>
+        </tr>
+      </thead>
+      <tbody>
+        {rows.map((workflow) => (
+          <FullRow key={workflow.id} workflow={workflow} />
+        ))}
+      </tbody>
+    </table>
+  );
+}
+
+function FullRow({ workflow }: { readonly workflow: Workflow }): JSX.Element {
+  const { route } = useStores();
+  const start = timestampMs(workflow.startTime) ?? timestampMs(workflow.createTime);
+  const open = (): void => route.go({ open: workflow.id });
+  return (
+    <tr data-row="" tabIndex={-1} onClick={open} data-testid="workflow-row" data-workflow-id={workflow.id} data-state={stateName(workflow)} aria-selected={route.open.value === workflow.id}>
+      <td class="col-state">
+        <WorkflowStateCell workflow={workflow} />
+      </td>
+      <td class="col-name">
+        <span class="cut" title={`${workflow.workflowName} · ${workflow.id}`}>
+          {workflow.workflowName || "–"} <span class="mono faint">{workflow.id}</span>
+          {workflow.attempt > 1 ? <span class="tone-warning small"> {plural(workflow.attempt - 1, "retry", "retries")}</span> : null}
+        </span>
+        <ActNote workflow={workflow} />
+      </td>
+      <td class="col-type cut">{workflow.workflowType || "–"}</td>
+      <td class="col-stages">
+        <Stages workflow={workflow} />
+        <span class="cut faint small">{workflow.currentStage || workflow.error?.message}</span>
+      </td>
+      <td class="col-agent mono cut">{workflow.agentId || "–"}</td>
+      <td class="col-start number" title={start === undefined ? "" : exactTime(start)}>
+        {start === undefined ? "–" : timeOfDay(start)}
+      </td>
+      <td class="col-elapsed number">
+        <Elapsed workflow={workflow} />
+      </td>
+      <td class="col-acts">
+        <Actions workflow={workflow} />
+      </td>
+    </tr>
+  );
+}

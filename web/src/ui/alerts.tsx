@@ -1,0 +1,121 @@
+// What fires: why, what clears it, since when, who has it, and the two acts on it.
+import type { JSX } from "preact";
+import { plural, timeOfDay } from "../core/format";
+import { timestampMs } from "../core/time";
+import { severityLook } from "../core/words";
+import { type Alert, AlertState } from "../gen/pilothouse/v1/alerts_pb";
+import { ALERTS } from "../live/positions";
+import { isFiring } from "../stores/alerts";
+import { Act } from "./act";
+import { useStores } from "./context";
+import { Mark } from "./mark";
+import { Note, Panel, Since } from "./panel";
+
+export function ActiveAlerts(): JSX.Element {
+  const { alerts } = useStores();
+  const active = alerts.active.value;
+  const acknowledged = alerts.firing.value.filter((alert) => alert.acknowledgeTime !== undefined).length;
+  const aside = alerts.arrived.value ? (
+    <span data-testid="alerts-count">
+      {alerts.firing.value.length} firing{acknowledged > 0 ? ` · ${acknowledged} acknowledged` : ""}
+    </span>
+  ) : null;
+  return (
+    <Panel title="Alerts" channel={ALERTS} class="alerts" testId="alerts" aside={aside}>
+      <ul class="body" aria-live="polite">
+        {active.length === 0 ? <NoAlerts /> : active.map((alert) => <AlertRow key={alert.id} alert={alert} />)}
+      </ul>
+    </Panel>
+  );
+}
+
+function NoAlerts(): JSX.Element {
+  const { alerts } = useStores();
+  if (!alerts.arrived.value) {
+    return (
+      <li>
+        <Note>Waiting for the alerts…</Note>
+      </li>
+    );
+  }
+  const rules = alerts.rules.value?.filter((rule) => rule.enabled).length;
+  const last = alerts.history.value.find((alert) => alert.resolveTime !== undefined);
+  return (
+    <li>
+      <Note tone="good">
+        Nothing fires{rules === undefined ? "." : `; ${plural(rules, "rule")} watched.`}
+        {last === undefined ? null : (
+          <>
+            {" "}
+            The last was “{last.ruleName}”, over <Since at={timestampMs(last.resolveTime)} />.
+          </>
+        )}
+      </Note>
+    </li>
+  );
+}
+
+const STATES: Readonly<Partial<Record<AlertState, string>>> = {
+  [AlertState.PENDING]: "not firing yet",
+  [AlertState.RECOVERING]: "recovering",
+  [AlertState.RESOLVED]: "resolved",
+};
+
+export function AlertRow({ alert }: { readonly alert: Alert }): JSX.Element {
+  const { control } = useStores();
+  const firing = isFiring(alert);
+  const look = severityLook(alert.severity);
+  const busy = control.busyAlerts.value.has(alert.id) ? "On its way" : "";
+  const acknowledged = timestampMs(alert.acknowledgeTime);
+  const over = alert.state === AlertState.RESOLVED;
+  return (
+    <li class={firing ? "alert" : "alert quiet"} data-testid="alert-row" data-alert-id={alert.id} data-state={AlertState[alert.state]} data-acknowledged={acknowledged !== undefined}>
+      <Mark look={firing ? look : { tone: over ? "good" : "unknown", shape: over ? "check" : look.shape }} />
+      <div class="words">
+        <h3>
+          <span class="sr">{look.word}: </span>
+          {alert.ruleName} <span class="mono faint">{alert.labels["agent_id"] ?? ""}</span>
+          {STATES[alert.state] === undefined ? null : <span class="faint"> · {STATES[alert.state]}</span>}
+        </h3>
+        <p class="weak">
+          {alert.summary}
+          {alert.clearsWhen === "" || over ? "" : ` ${clearWords(alert.clearsWhen)}`}
+        </p>
+        <p class="faint small">
+          <AlertTimes alert={alert} />
+        </p>
+      </div>
+      {over ? null : (
+        <div class="acts">
+          {firing && acknowledged === undefined ? (
+            <Act testId="alert-acknowledge" refused={busy} onClick={() => void control.acknowledge(alert)} hint="Say that you take care of it; it goes on firing until its condition clears">
+              Acknowledge
+            </Act>
+          ) : null}
+          {firing ? (
+            <Act testId="alert-resolve" refused={busy} onClick={() => void control.resolve(alert)} hint="End it by hand; it fires again at the next breach after its condition was false">
+              Resolve
+            </Act>
+          ) : null}
+        </div>
+      )}
+    </li>
+  );
+}
+
+function clearWords(text: string): string {
+  return /^clears\b/i.test(text) ? text : `Clears when ${text.charAt(0).toLowerCase()}${text.slice(1)}`;
+}
+
+function AlertTimes({ alert }: { readonly alert: Alert }): JSX.Element {
+  const since = timestampMs(alert.fireTime) ?? timestampMs(alert.activeTime);
+  const acknowledged = timestampMs(alert.acknowledgeTime);
+  const resolved = timestampMs(alert.resolveTime);
+  return (
+    <>
+      since {since === undefined ? "?" : timeOfDay(since)} (<Since at={since} />)
+      {acknowledged === undefined ? null : ` · acknowledged by ${alert.acknowledgedBy || "someone"} ${timeOfDay(acknowledged)}`}
+      {resolved === undefined ? null : ` · over ${timeOfDay(resolved)}${alert.resolvedBy === "" ? "" : `, by ${alert.resolvedBy}`}`}
+    </>
+  );
+}

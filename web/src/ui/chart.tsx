@@ -1,0 +1,192 @@
+// uPlot in a component: made anew for a theme, given data as it comes, told its width by its place. The crosshair is shared by key.
+import type { JSX } from "preact";
+import { useEffect, useRef } from "preact/hooks";
+import uPlot from "uplot";
+import { timeOfDay } from "../core/format";
+import type { Line, Span } from "../core/history";
+import type { FiringMark } from "../stores/alerts";
+import { type Token, colourOf, fontOf } from "./colours";
+
+export interface ChartLine {
+  readonly label: string;
+  readonly colour: Token;
+  readonly fill?: Token;
+  readonly values: Line;
+}
+
+export interface Threshold {
+  readonly value: number;
+  readonly words: string;
+}
+
+export interface ChartProps {
+  readonly time: number[];
+  readonly lines: readonly ChartLine[];
+  readonly span: Span;
+  readonly format: (value: number) => string;
+  // The least top of the scale, so that a quiet chart does not magnify noise.
+  readonly top: number;
+  // Where the scale cannot go beyond, such as 100 %.
+  readonly ceiling?: number;
+  readonly threshold: Threshold | undefined;
+  readonly marks: readonly FiringMark[];
+  readonly themeVersion: number;
+  readonly hover: (index: number | undefined) => void;
+  readonly zoom: (span: Span) => void;
+  readonly reset: () => void;
+}
+
+const SYNC = "monitoring";
+const LEAST_DRAG_PX = 6;
+
+export function Chart(props: ChartProps): JSX.Element {
+  const place = useRef<HTMLDivElement>(null);
+  const plot = useRef<uPlot | undefined>(undefined);
+  const latest = useRef(props);
+  latest.current = props;
+
+  useEffect(() => {
+    const element = place.current;
+    if (element === null) {
+      return;
+    }
+    const made = new uPlot(options(element, () => latest.current), dataOf(latest.current), element);
+    plot.current = made;
+    const observer = new ResizeObserver(() => made.setSize({ width: element.clientWidth, height: element.clientHeight }));
+    observer.observe(element);
+    return () => {
+      observer.disconnect();
+      made.destroy();
+      plot.current = undefined;
+    };
+  }, [props.themeVersion, props.lines.length]);
+
+  useEffect(() => {
+    plot.current?.setData(dataOf(props), true);
+  }, [props.time, props.span.from, props.span.to, props.threshold, props.marks]);
+
+  return <div class="plot" ref={place} />;
+}
+
+function dataOf(props: ChartProps): uPlot.AlignedData {
+  return [props.time, ...props.lines.map((line) => line.values)];
+}
+
+function options(element: HTMLElement, read: () => ChartProps): uPlot.Options {
+  const font = fontOf();
+  const axis = { stroke: colourOf("text-faint"), font, ticks: { show: false }, grid: { stroke: colourOf("grid"), width: 1 } };
+  return {
+    width: element.clientWidth,
+    height: element.clientHeight,
+    padding: [8, 8, 0, 0],
+    legend: { show: false },
+    scales: {
+      x: { time: true, range: () => [read().span.from / 1000, read().span.to / 1000] },
+      y: { range: (_plot, _low, high) => [0, topOf(read(), high)] },
+    },
+    axes: [
+      { ...axis, size: 22, gap: 4, space: 64, grid: { show: false }, values: (_plot, splits) => splits.map((at) => timeWords(at, read().span)) },
+      { ...axis, size: 50, gap: 6, space: 34, values: (_plot, splits) => splits.map((value) => read().format(value)) },
+    ],
+    series: [{}, ...read().lines.map(seriesOf)],
+    cursor: {
+      sync: { key: SYNC, scales: ["x", null] },
+      y: false,
+      drag: { x: true, y: false, setScale: false, dist: LEAST_DRAG_PX },
+      points: { size: 6 },
+      bind: { dblclick: () => () => (read().reset(), null) },
+    },
+    hooks: {
+      draw: [(made) => drawThreshold(made, read().threshold), (made) => drawMarks(made, read())],
+      setCursor: [(made) => read().hover(made.cursor.idx ?? undefined)],
+      setSelect: [(made) => selected(made, read())],
+    },
+  };
+}
+
+function seriesOf(line: ChartLine): uPlot.Series {
+  const stroke = colourOf(line.colour);
+  return {
+    label: line.label,
+    stroke,
+    ...(line.fill === undefined ? {} : { fill: colourOf(line.fill) }),
+    width: 1.5,
+    spanGaps: false,
+    // A value between two holes has no line to be seen by.
+    points: { show: true, size: 4, width: 0, fill: stroke, filter: (made, index) => lonely(made.data[index] as Line) },
+  };
+}
+
+export function lonely(values: Line): number[] {
+  const alone: number[] = [];
+  values.forEach((value, index) => {
+    if (value !== null && (values[index - 1] ?? null) === null && (values[index + 1] ?? null) === null) {
+      alone.push(index);
+    }
+  });
+  return alone;
+}
+
+export function topOf(props: Pick<ChartProps, "top" | "ceiling" | "threshold">, high: number | null): number {
+  const data = Math.max(props.top, (high ?? 0) * 1.12);
+  const threshold = props.threshold?.value ?? 0;
+  // A threshold far above the data would press the data flat; its words in the header still tell it.
+  const shown = threshold > 0 && threshold <= data * 2.5 ? Math.max(data, threshold * 1.2) : data;
+  return Math.min(shown, Math.max(props.ceiling ?? shown, props.top));
+}
+
+function timeWords(seconds: number, span: Span): string {
+  return timeOfDay(seconds * 1000, span.to - span.from < 600_000 ? "seconds" : "minutes");
+}
+
+function drawThreshold(made: uPlot, threshold: Threshold | undefined): void {
+  const { ctx, bbox } = made;
+  if (threshold === undefined || threshold.value > (made.scales["y"]?.max ?? 0)) {
+    return;
+  }
+  const y = Math.round(made.valToPos(threshold.value, "y", true));
+  const ratio = devicePixelRatio;
+  ctx.save();
+  ctx.strokeStyle = ctx.fillStyle = colourOf("warning");
+  ctx.lineWidth = ratio;
+  ctx.setLineDash([4 * ratio, 3 * ratio]);
+  ctx.beginPath();
+  ctx.moveTo(bbox.left, y);
+  ctx.lineTo(bbox.left + bbox.width, y);
+  ctx.stroke();
+  ctx.restore();
+}
+
+function drawMarks(made: uPlot, { marks, span }: ChartProps): void {
+  const { ctx, bbox } = made;
+  const size = 4.5 * devicePixelRatio;
+  const bottom = bbox.top + bbox.height;
+  ctx.save();
+  for (const mark of marks) {
+    if (mark.at < span.from || mark.at > span.to) {
+      continue;
+    }
+    const x = made.valToPos(mark.at / 1000, "x", true);
+    ctx.fillStyle = colourOf(mark.critical ? "critical" : "warning");
+    ctx.beginPath();
+    ctx.moveTo(x, bottom - 2 * size);
+    ctx.lineTo(x + size, bottom);
+    ctx.lineTo(x - size, bottom);
+    ctx.fill();
+  }
+  ctx.restore();
+}
+
+// The drag is shown on every chart of the group, but only the one under the pointer acts on it.
+function selected(made: uPlot, props: ChartProps): void {
+  const { left, width } = made.select;
+  if (width < LEAST_DRAG_PX) {
+    return;
+  }
+  const from = made.posToVal(left, "x") * 1000;
+  const to = made.posToVal(left + width, "x") * 1000;
+  made.setSelect({ left: 0, top: 0, width: 0, height: 0 }, false);
+  if (made.over.matches(":hover") && to - from >= 1_000) {
+    props.zoom({ from: Math.round(from), to: Math.round(to) });
+  }
+}

@@ -1,0 +1,38 @@
+import type { JSX } from "preact";
+import { useEffect, useRef } from "preact/hooks";
+
+const KEYS: readonly (readonly [string, string])[] = [
+  ["g m", "Monitoring"],
+  ["g w", "Workflows"],
+  ["g a", "Alerts"],
+  ["/", "Search workflows"],
+  ["j  k", "Next and previous workflow"],
+  ["Enter", "Open the workflow"],
+  [".", "Go to its actions; arrows move between them"],
+  ["Esc", "Close what is open"],
+  ["?", "This list"],
+];
+
+export function Help({ close }: { readonly close: () => void }): JSX.Element {
+  const box = useRef<HTMLDialogElement>(null);
+  useEffect(() => box.current?.showModal(), []);
+  return (
+    <dialog ref={box} onClose={close} aria-label="Keys" data-testid="help-dialog">
+      <h2>Keys</h2>
+      <dl class="keys">
+        {KEYS.map(([key, words]) => (
+          <>
+            <dt key={key}>
+              <kbd>{key}</kbd>
+            </dt>
+            <dd>{words}</dd>
+          </>
+        ))}
+      </dl>
+      <p class="weak charts-hint">On a chart: drag to zoom, double click to come back.</p>
+      <form method="dialog" class="acts-only">
+        <button class="button">Close</button>
+      </form>
+    </dialog>
+  );
+}

@@ -1,0 +1,173 @@
+// A cell for each agent: state by shape and colour, load as fill. The same agents as a table for who reads better so, or hears it.
+import { useSignal } from "@preact/signals";
+import type { JSX } from "preact";
+import { age, count, exactTime, plural } from "../core/format";
+import { timestampMs } from "../core/time";
+import { agentLook } from "../core/words";
+import type { Agent } from "../gen/pilothouse/v1/agents_pb";
+import { AgentState } from "../gen/pilothouse/v1/enums_pb";
+import { AGENTS } from "../live/positions";
+import { type AgentGroup, isOnline } from "../stores/agents";
+import { useStores } from "./context";
+import { Mark } from "./mark";
+import { Note, Panel, Since } from "./panel";
+
+export function AgentHealthMatrix(): JSX.Element {
+  const { agents } = useStores();
+  const table = useSignal(false);
+  const groups = agents.groups.value;
+  const known = groups.reduce((sum, group) => sum + group.agents.length, 0);
+  const online = groups.reduce((sum, group) => sum + group.online, 0);
+  const swap = (
+    <button type="button" class="link" onClick={() => (table.value = !table.value)} aria-pressed={table.value} data-testid="agents-as-table">
+      {table.value ? "cells" : "table"}
+    </button>
+  );
+  const aside = known === 0 ? null : (
+    <>
+      {swap}
+      <span data-testid="agents-online">
+        {count(online)} of {count(known)} online
+      </span>
+    </>
+  );
+  return (
+    <Panel title="Agents" channel={AGENTS} class="agents" testId="agents" aside={aside}>
+      <div class="body">
+        {known === 0 ? <NoAgents arrived={agents.arrived.value} /> : table.value ? <AgentTable groups={groups} /> : groups.map((group) => <Group key={group.type} group={group} />)}
+      </div>
+      {agents.truncated.value ? <Note bar>There are more agents than these {count(known)}.</Note> : null}
+    </Panel>
+  );
+}
+
+function NoAgents({ arrived }: { readonly arrived: boolean }): JSX.Element {
+  return <Note>{arrived ? "No agent has reported. An agent appears with its first heartbeat." : "Waiting for the agents…"}</Note>;
+}
+
+function Group({ group }: { readonly group: AgentGroup }): JSX.Element {
+  const full = group.capacity > 0 && group.active >= group.capacity;
+  const busy = group.capacity === 0 ? "" : full ? " · full" : ` · ${Math.round((group.active / group.capacity) * 100)} % busy`;
+  return (
+    <div class="agent-group">
+      <div class="heading">
+        <span class="cut weak">{group.type}</span>
+        <span class={group.online < group.agents.length ? "tone-critical" : "faint"}>
+          {group.online}/{group.agents.length}
+          <span class={full ? "tone-warning" : "faint"}>{busy}</span>
+        </span>
+      </div>
+      <ul class="cells" aria-label={`${group.type} agents`} onKeyDown={walk}>
+        {group.agents.map((agent, index) => (
+          <Cell key={agent.id} agent={agent} first={index === 0} />
+        ))}
+      </ul>
+    </div>
+  );
+}
+
+const EIGHTHS = 8;
+
+function Cell({ agent, first }: { readonly agent: Agent; readonly first: boolean }): JSX.Element {
+  const { route, clock } = useStores();
+  const look = agentLook(agent.state);
+  const load = loadOf(agent);
+  const eighths = load === undefined ? 0 : Math.min(EIGHTHS, Math.ceil(load * EIGHTHS));
+  const seen = timestampMs(agent.lastSeenTime);
+  // Read when the words are needed, not on each tick for each of a thousand cells.
+  const words = (): string => cellWords(agent, seen === undefined ? undefined : clock.serverNow() - seen);
+  const open = (): void => {
+    if (agent.workflowId !== "") {
+      route.go({ open: agent.workflowId });
+    }
+  };
+  const tell = (event: { currentTarget: HTMLElement }): void => {
+    event.currentTarget.title = words();
+    event.currentTarget.setAttribute("aria-label", words());
+  };
+  return (
+    <li>
+      <button
+        type="button"
+        class={`cell tone-${look.tone} ${isOnline(agent) ? "" : "off"} fill-${eighths} ${load === undefined ? "no-load" : ""}`}
+        tabIndex={first ? 0 : -1}
+        onClick={open}
+        onMouseEnter={tell}
+        onFocus={tell}
+        aria-label={`${agent.id}, ${look.word}`}
+        data-testid="agent-cell"
+        data-agent-id={agent.id}
+        data-state={AgentState[agent.state]}
+      >
+        {agent.state === AgentState.BUSY || agent.state === AgentState.ONLINE ? null : <Mark look={look} />}
+      </button>
+    </li>
+  );
+}
+
+function loadOf(agent: Agent): number | undefined {
+  return agent.load === undefined || agent.load.capacity === 0 ? undefined : agent.load.active / agent.load.capacity;
+}
+
+function cellWords(agent: Agent, silence: number | undefined): string {
+  const load = agent.load === undefined ? "load not reported" : `${agent.load.active} of ${agent.load.capacity || "?"} tasks`;
+  const heard = silence === undefined ? "never heard" : `heartbeat ${age(silence)} ago`;
+  const work = agent.workflowId === "" ? "" : `, works on ${agent.workflowId}`;
+  const why = agent.offlineReason === "" ? "" : `: ${agent.offlineReason}`;
+  return `${agent.id}, ${agentLook(agent.state).word}${why}, ${load}, ${heard}${work}`;
+}
+
+// One stop for Tab in each group; the arrows go from cell to cell.
+function walk(event: KeyboardEvent & { currentTarget: HTMLElement }): void {
+  const cells = [...event.currentTarget.querySelectorAll<HTMLElement>("button")];
+  const at = cells.indexOf(document.activeElement as HTMLElement);
+  const steps: Readonly<Record<string, number>> = { ArrowRight: at + 1, ArrowLeft: at - 1, Home: 0, End: cells.length - 1 };
+  const next = cells[steps[event.key] ?? -1];
+  if (next !== undefined) {
+    event.preventDefault();
+    next.focus();
+  }
+}
+
+function AgentTable({ groups }: { readonly groups: readonly AgentGroup[] }): JSX.Element {
+  return (
+    <table class="table agent-table">
+      <thead>
+        <tr>
+          <th scope="col">Agent</th>
+          <th scope="col">State</th>
+          <th scope="col" class="number">
+            Load
+          </th>
+          <th scope="col" class="number">
+            Heartbeat
+          </th>
+        </tr>
+      </thead>
+      <tbody>
+        {groups.flatMap((group) => group.agents.map((agent) => <AgentRow key={agent.id} agent={agent} />))}
+      </tbody>
+    </table>
+  );
+}
+
+function AgentRow({ agent }: { readonly agent: Agent }): JSX.Element {
+  const look = agentLook(agent.state);
+  const seen = timestampMs(agent.lastSeenTime);
+  return (
+    <tr title={`${agent.agentType} · ${plural(Number(agent.completedTasks), "task")} completed, ${count(agent.failedTasks)} failed${seen === undefined ? "" : ` · last heard ${exactTime(seen)}`}`}>
+      <th scope="row" class="mono cut">
+        {agent.id}
+      </th>
+      <td>
+        <span class="state">
+          <Mark look={look} /> {look.word}
+        </span>
+      </td>
+      <td class="number">{agent.load === undefined ? "–" : `${agent.load.active}/${agent.load.capacity || "?"}`}</td>
+      <td class="number">
+        <Since at={seen} ago={false} />
+      </td>
+    </tr>
+  );
+}

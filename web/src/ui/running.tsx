@@ -1,0 +1,112 @@
+// The newest workflows in progress on the first page, with the acts on them. Filtered by the words in the search box.
+import { useSignal } from "@preact/signals";
+import type { JSX } from "preact";
+import { count } from "../core/format";
+import { isPlain, matchesWords } from "../core/filter";
+import { timestampMs } from "../core/time";
+import { WorkflowState } from "../gen/pilothouse/v1/enums_pb";
+import type { Workflow } from "../gen/pilothouse/v1/workflows_pb";
+import { WORKFLOWS } from "../live/positions";
+import { hasEnded } from "../stores/workflows";
+import { useStores } from "./context";
+import { Note, Panel } from "./panel";
+import { ActNote, Actions, Elapsed, Stages, WorkflowStateCell, shortlist, stateName } from "./workflow";
+
+type Tab = "progress" | "paused" | "failed";
+
+const MOST = 40;
+
+const TABS: readonly { readonly tab: Tab; readonly word: string; readonly belongs: (workflow: Workflow) => boolean }[] = [
+  { tab: "progress", word: "In progress", belongs: (workflow) => !hasEnded(workflow) },
+  { tab: "paused", word: "Paused", belongs: (workflow) => workflow.state === WorkflowState.PAUSED },
+  { tab: "failed", word: "Failed", belongs: (workflow) => workflow.state === WorkflowState.FAILED },
+];
+
+// Work in hand before work that waits, each the newest first.
+function byInterest(a: Workflow, b: Workflow): number {
+  const queued = Number(a.state === WorkflowState.QUEUED) - Number(b.state === WorkflowState.QUEUED);
+  const time = (workflow: Workflow): number => timestampMs(workflow.startTime) ?? timestampMs(workflow.createTime) ?? 0;
+  return queued || time(b) - time(a) || (a.id < b.id ? -1 : 1);
+}
+
+export function WorkflowsInProgress(): JSX.Element {
+  const { workflows, route } = useStores();
+  const tab = useSignal<Tab>("progress");
+  const filter = route.filter.value;
+  const words = isPlain(filter) ? filter : "";
+  const all = workflows.all.value.filter((each) => matchesWords(words, [each.id, each.workflowName, each.workflowType, each.agentId, each.currentStage]));
+  const chosen = TABS.find((each) => each.tab === tab.value);
+  const rows = all.filter((workflow) => chosen?.belongs(workflow)).sort(byInterest);
+  return (
+    <Panel title="Workflows" channel={WORKFLOWS} class="running" testId="workflows" aside={<a href={route.href({ page: "workflows", open: "" })}>all</a>}>
+      <div class="chips" role="group" aria-label="Which workflows">
+        {TABS.map((each) => (
+          <button key={each.tab} type="button" class="chip" aria-pressed={each.tab === tab.value} onClick={() => (tab.value = each.tab)} data-testid={`tab-${each.tab}`}>
+            {each.word} <b>{count(all.filter(each.belongs).length)}</b>
+          </button>
+        ))}
+      </div>
+      <div class="body">
+        {rows.length === 0 ? (
+          <Empty arrived={workflows.arrived.value} tab={tab.value} filter={words} />
+        ) : (
+          <table class="table compact">
+            <thead class="sr">
+              <tr>
+                <th scope="col">State</th>
+                <th scope="col">Workflow</th>
+                <th scope="col">Stages</th>
+                <th scope="col">Duration</th>
+                <th scope="col">Actions</th>
+              </tr>
+            </thead>
+            <tbody>
+              {rows.slice(0, MOST).map((workflow) => (
+                <CompactRow key={workflow.id} workflow={workflow} />
+              ))}
+            </tbody>
+          </table>
+        )}
+      </div>
+      {isPlain(filter) ? null : <Note bar>This filter needs the whole table: press Enter in the search box.</Note>}
+    </Panel>
+  );
+}
+
+function Empty({ arrived, tab, filter }: { readonly arrived: boolean; readonly tab: Tab; readonly filter: string }): JSX.Element {
+  if (!arrived) {
+    return <Note>Waiting for the workflows…</Note>;
+  }
+  if (filter.trim() !== "") {
+    return <Note>None of these matches “{filter.trim()}”. Enter searches all workflows.</Note>;
+  }
+  const words = { progress: "No workflow is in progress. One appears as soon as an engine reports it.", paused: "No workflow is paused.", failed: "No workflow that is shown here has failed." };
+  return <Note>{words[tab]}</Note>;
+}
+
+function CompactRow({ workflow }: { readonly workflow: Workflow }): JSX.Element {
+  const { route } = useStores();
+  const open = (): void => route.go({ open: workflow.id });
+  return (
+    <tr data-row="" tabIndex={-1} onClick={open} data-testid="workflow-row" data-workflow-id={workflow.id} data-state={stateName(workflow)} aria-selected={route.open.value === workflow.id}>
+      <td class="col-state">
+        <WorkflowStateCell workflow={workflow} />
+      </td>
+      <td class="col-name">
+        <span class="cut" title={`${workflow.workflowName} · ${workflow.id}`}>
+          {workflow.workflowName || <span class="mono">{workflow.id}</span>} <span class="faint">{workflow.workflowType}</span>
+        </span>
+        <ActNote workflow={workflow} />
+      </td>
+      <td class="col-stages">
+        <Stages workflow={workflow} />
+      </td>
+      <td class="col-elapsed number">
+        <Elapsed workflow={workflow} />
+      </td>
+      <td class="col-acts">
+        <Actions workflow={workflow} offered={shortlist(workflow)} />
+      </td>
+    </tr>
+  );
+}

@@ -1,0 +1,145 @@
+// Events as they come. Stays at the newest until someone scrolls up; then it holds still and counts what is new below.
+import { useSignal } from "@preact/signals";
+import type { JSX } from "preact";
+import { useLayoutEffect, useRef } from "preact/hooks";
+import { count, duration, exactTime, rate, timeOfDay } from "../core/format";
+import { durationMs } from "../core/time";
+import { isAtEnd, listWindow } from "../core/windowing";
+import { eventName } from "../core/narrative";
+import { EVENTS } from "../live/positions";
+import type { EventRow, GapRow, StreamRow } from "../stores/events";
+import { useStores } from "./context";
+import { Mark } from "./mark";
+import { Note, Panel } from "./panel";
+
+export const ROW_HEIGHT = 24;
+
+export function EventStreamPanel(): JSX.Element {
+  const { events, metrics } = useStores();
+  const following = useSignal(true);
+  const perSecond = metrics.snapshot.value?.eventsPerSecond;
+  const aside = events.arrived.value ? (
+    <span>
+      {following.value ? "following" : "held"}
+      {perSecond === undefined ? "" : ` · ${rate(perSecond)}/s`}
+    </span>
+  ) : null;
+  return (
+    <Panel title="Events" channel={EVENTS} class="events" testId="events" aside={aside}>
+      <Stream following={following} />
+    </Panel>
+  );
+}
+
+function Stream({ following }: { readonly following: { value: boolean } }): JSX.Element {
+  const { events } = useStores();
+  const box = useRef<HTMLDivElement>(null);
+  const scroll = useSignal(0);
+  const height = useSignal(400);
+  const { base, rows } = events.view.value;
+  const shownBase = useRef(base);
+  const seen = useRef(0);
+
+  useLayoutEffect(() => {
+    const element = box.current;
+    if (element === null) {
+      return;
+    }
+    const observer = new ResizeObserver(() => {
+      height.value = element.clientHeight;
+      if (following.value) {
+        element.scrollTop = element.scrollHeight;
+      }
+    });
+    observer.observe(element);
+    return () => observer.disconnect();
+  }, []);
+
+  useLayoutEffect(() => {
+    const element = box.current;
+    if (element === null) {
+      return;
+    }
+    const gone = base - shownBase.current;
+    shownBase.current = base;
+    if (following.value) {
+      element.scrollTop = element.scrollHeight;
+      seen.current = base + rows.length;
+    } else if (gone > 0) {
+      // Old rows went from above: what is being read stays under the eye.
+      element.scrollTop = Math.max(0, element.scrollTop - gone * ROW_HEIGHT);
+    }
+  }, [base, rows.length]);
+
+  const scrolled = (): void => {
+    const element = box.current;
+    if (element !== null) {
+      scroll.value = element.scrollTop;
+      following.value = isAtEnd(element.scrollTop, element.clientHeight, ROW_HEIGHT, rows.length);
+      if (following.value) {
+        seen.current = base + rows.length;
+      }
+    }
+  };
+  const follow = (): void => {
+    following.value = true;
+    if (box.current !== null) {
+      box.current.scrollTop = box.current.scrollHeight;
+    }
+  };
+  const top = following.value ? rows.length * ROW_HEIGHT - height.value : scroll.value;
+  const { first, end } = listWindow(top, height.value, ROW_HEIGHT, rows.length);
+  const unseen = base + rows.length - seen.current;
+  return (
+    <div class="stream">
+      <div class="body" ref={box} onScroll={scrolled} tabIndex={0} role="log" aria-live="off" aria-label="Events, newest last" data-testid="event-list" data-rows={rows.length}>
+        {rows.length === 0 ? <Note>{events.arrived.value ? "No events yet. They appear here as engines and agents report them." : "Waiting for events…"}</Note> : null}
+        <ul style={{ height: `${rows.length * ROW_HEIGHT}px` }}>
+          {rows.slice(first, end).map((row, index) => (
+            <Row key={row.key} row={row} top={(first + index) * ROW_HEIGHT} />
+          ))}
+        </ul>
+      </div>
+      {!following.value && unseen > 0 ? (
+        <button type="button" class="button primary unseen" onClick={follow} data-testid="events-new">
+          {count(unseen)} new
+        </button>
+      ) : null}
+    </div>
+  );
+}
+
+function Row({ row, top }: { readonly row: StreamRow; readonly top: number }): JSX.Element {
+  return row.kind === "gap" ? <Gap row={row} top={top} /> : <Line row={row} top={top} />;
+}
+
+function Gap({ row, top }: { readonly row: GapRow; readonly top: number }): JSX.Element {
+  return (
+    <li class="event gap tone-warning" style={{ top: `${top}px` }} data-testid="event-gap">
+      <span class="cut" title={row.words}>
+        {row.words}
+      </span>
+    </li>
+  );
+}
+
+function Line({ row, top }: { readonly row: EventRow; readonly top: number }): JSX.Element {
+  const { route } = useStores();
+  const { event, narrative } = row;
+  const took = durationMs(event.duration);
+  const length = took === undefined ? undefined : duration(took);
+  const open = event.workflowId === "" ? undefined : (): void => route.go({ open: event.workflowId });
+  return (
+    <li class={open === undefined ? "event" : "event opens"} style={{ top: `${top}px` }} onClick={open} data-testid="event-row" data-type={eventName(event.type)} data-workflow-id={event.workflowId}>
+      <time class="faint mono" title={exactTime(row.at)}>
+        {timeOfDay(row.at, "millis")}
+      </time>
+      <Mark look={narrative} />
+      <span class="cut" title={`${narrative.title} · ${narrative.rest}`}>
+        {narrative.title}
+        {narrative.rest === "" ? "" : <span class="weak"> · {narrative.rest}</span>} <span class="faint mono">{narrative.id}</span>
+      </span>
+      <span class="weak number">{length === undefined ? "" : `${length.value} ${length.unit}`}</span>
+    </li>
+  );
+}

@@ -1,0 +1,174 @@
+// The top strip: how the fleet is and why, what fires, how data arrives and how old it is.
+import type { JSX, TargetedEvent } from "preact";
+import { useRef } from "preact/hooks";
+import { age, count, durationText, timeOfDay } from "../core/format";
+import { RANGES } from "../core/route";
+import { type Look, healthLook } from "../core/words";
+import type { Mode } from "../stores/connection";
+import { useStores } from "./context";
+import { Mark, Picture } from "./mark";
+
+export function Strip(): JSX.Element {
+  return (
+    <header class="strip" data-testid="status-strip">
+      <SystemStatusBanner />
+      <FiringTally />
+      <ConnectionState />
+      <RangeSelect />
+      <SearchBox />
+      <ThemeSwitch />
+    </header>
+  );
+}
+
+function SystemStatusBanner(): JSX.Element {
+  const { metrics, connection } = useStores();
+  const health = metrics.snapshot.value?.health;
+  const mode = connection.mode.value;
+  const known = health !== undefined && mode !== "offline";
+  const look = known ? healthLook(health.state) : { word: health === undefined ? "No data yet" : "Not known", tone: "unknown" as const, shape: "dash" as const };
+  const reasons = known ? health.reasons.join(" · ") : whyUnknown(mode);
+  return (
+    <div class="health" role="status" data-testid="health" data-health={look.word.toLowerCase()}>
+      <Mark look={look} />
+      <strong class="cut">{look.word}</strong>
+      <span class="weak cut" title={reasons} data-testid="health-reasons">
+        {reasons || (known ? "Nothing that is watched is wrong" : "")}
+      </span>
+    </div>
+  );
+}
+
+function whyUnknown(mode: Mode): string {
+  return mode === "offline" ? "The server cannot be reached; what is shown is from before" : "Waiting for the first snapshot";
+}
+
+function FiringTally(): JSX.Element {
+  const { alerts, route } = useStores();
+  const critical = alerts.criticalCount.value;
+  const warning = alerts.warningCount.value;
+  const words = alerts.arrived.value ? `${critical} critical and ${warning} warning alerts fire` : "Alerts have not arrived yet";
+  return (
+    <a class={`pill ${critical > 0 ? "alarm" : ""}`} href={route.href({ page: "alerts", open: "" })} title={words} data-testid="firing" data-critical={critical} data-warning={warning}>
+      {alerts.arrived.value && critical + warning === 0 ? (
+        "No alerts"
+      ) : (
+        <>
+          <Mark look={{ tone: critical > 0 ? "critical" : "unknown", shape: "triangle" }} />
+          <span>
+            <b>{count(critical)}</b> critical
+          </span>
+          <Mark look={{ tone: warning > 0 ? "warning" : "unknown", shape: "diamond" }} />
+          <span>
+            <b>{count(warning)}</b> warning
+          </span>
+        </>
+      )}
+    </a>
+  );
+}
+
+const MODES: Readonly<Record<Mode, Look>> = {
+  connecting: { word: "connecting", tone: "unknown", shape: "ring" },
+  live: { word: "live", tone: "good", shape: "dot" },
+  polling: { word: "polling", tone: "warning", shape: "diamond" },
+  reconnecting: { word: "reconnecting", tone: "warning", shape: "ring" },
+  offline: { word: "offline", tone: "critical", shape: "triangle" },
+};
+
+function ConnectionState(): JSX.Element {
+  const { connection, clock, reconnect } = useStores();
+  const mode = connection.mode.value;
+  const look = MODES[mode];
+  const old = connection.dataAge.value;
+  const delay = mode === "live" || mode === "polling" ? clock.rtt.value : undefined;
+  const { problem, retryAt, failures } = connection.link.value;
+  const wait = retryAt === undefined ? 0 : Math.ceil((retryAt - Date.now()) / 1000);
+  const why = mode === "live" ? upstreamWords(connection.upstream.value) : `${problem || "not connected yet"}; ${failures} failed in a row${wait > 0 ? `, next attempt in ${wait} s` : ""}. Click to try now.`;
+  const worry = mode === "offline" ? "alarm" : mode === "live" || mode === "connecting" ? "" : "worry";
+  return (
+    <button type="button" class={`pill ${worry}`} onClick={reconnect} title={why} data-testid="connection" data-mode={mode}>
+      <Mark look={look} />
+      <b>{look.word}</b>
+      {delay === undefined ? null : <span data-testid="connection-delay">{durationText(delay)}</span>}
+      <span class={connection.isStale("metrics:realtime") ? "age old" : "age"} data-testid="data-age">
+        {old === undefined ? "· no data" : `· data ${age(old)} old`}
+      </span>
+    </button>
+  );
+}
+
+function upstreamWords(connected: boolean | undefined): string {
+  return connected === false ? "The bridge is connected to this page, but not to its server" : "The measured time is a round trip to the server";
+}
+
+function RangeSelect(): JSX.Element {
+  const { route } = useStores();
+  const range = route.range.value;
+  const key = range.kind === "fixed" ? "fixed" : (RANGES.find((each) => each.ms === range.ms)?.key ?? "");
+  const choose = (event: TargetedEvent<HTMLSelectElement>): void => {
+    const chosen = RANGES.find((each) => each.key === event.currentTarget.value);
+    if (chosen !== undefined) {
+      route.go({ range: { kind: "last", ms: chosen.ms } });
+    }
+  };
+  return (
+    <label class="pill range">
+      <span class="sr">Time range of the charts</span>
+      <select value={key} onChange={choose} data-testid="range">
+        {range.kind === "fixed" ? (
+          <option value="fixed">
+            {timeOfDay(range.from)} – {timeOfDay(range.to)}
+          </option>
+        ) : null}
+        {RANGES.map((each) => (
+          <option key={each.key} value={each.key}>
+            {each.words}
+          </option>
+        ))}
+      </select>
+    </label>
+  );
+}
+
+function SearchBox(): JSX.Element {
+  const { route, listing } = useStores();
+  const box = useRef<HTMLInputElement>(null);
+  const bad = route.page.value === "workflows" && listing.view.value.badFilter;
+  const submit = (event: Event): void => {
+    event.preventDefault();
+    route.go({ page: "workflows", open: "" });
+    box.current?.blur();
+  };
+  return (
+    <form class="search" role="search" onSubmit={submit}>
+      <input
+        ref={box}
+        type="search"
+        name="filter"
+        placeholder="Search workflows"
+        aria-label="Search workflows, or filter: state = RUNNING AND type = &quot;feature&quot;"
+        title={'Words search name and id. A filter: state = RUNNING AND type = "feature". Enter shows the table.'}
+        aria-invalid={bad}
+        autocomplete="off"
+        spellcheck={false}
+        maxLength={2048}
+        value={route.filter.value}
+        onInput={(event) => route.refine({ filter: event.currentTarget.value })}
+        data-testid="search"
+      />
+      <kbd aria-hidden="true">/</kbd>
+    </form>
+  );
+}
+
+function ThemeSwitch(): JSX.Element {
+  const { theme } = useStores();
+  const chosen = theme.theme.value;
+  const words = { system: "Theme: as the system says", dark: "Theme: dark", light: "Theme: light" }[chosen];
+  return (
+    <button type="button" class="pill" onClick={() => theme.next()} title={`${words}. Click to change.`} aria-label={words} data-testid="theme" data-theme={chosen}>
+      <Picture icon={chosen} />
+    </button>
+  );
+}

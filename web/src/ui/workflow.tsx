@@ -1,0 +1,124 @@
+// The parts that a workflow is shown by, the same in every table and in the side sheet.
+import type { JSX } from "preact";
+import { durationText, exactTime, plural, timeOfDay } from "../core/format";
+import { durationMs, timestampMs } from "../core/time";
+import { OFFERED, actionWords, workLook, workflowLook } from "../core/words";
+import { ControlAction, WorkState, WorkflowState } from "../gen/pilothouse/v1/enums_pb";
+import type { Workflow } from "../gen/pilothouse/v1/workflows_pb";
+import { type Act as ActRecord, actWords, isOver } from "../stores/commands";
+import { Act } from "./act";
+import { useStores } from "./context";
+import { Mark, Picture } from "./mark";
+
+export const stateName = (workflow: Workflow): string => WorkflowState[workflow.state] ?? "UNKNOWN";
+
+export function WorkflowStateCell({ workflow }: { readonly workflow: Workflow }): JSX.Element {
+  const look = workflowLook(workflow.state);
+  return (
+    <span class="state" data-testid="workflow-state">
+      <Mark look={look} /> {look.word}
+    </span>
+  );
+}
+
+const OUTCOME_SHOWN_MS = 20_000;
+const REFUSAL_SHOWN_MS = 60_000;
+
+// What became of a request, beside the state and never in place of it.
+export function ActNote({ workflow }: { readonly workflow: Workflow }): JSX.Element | null {
+  const { commands, clock } = useStores();
+  const act = commands.get(workflow.id);
+  if (act === undefined || (isOver(act.phase) && clock.now.value - (act.at ?? 0) > (act.phase === "effective" ? OUTCOME_SHOWN_MS : REFUSAL_SHOWN_MS))) {
+    return null;
+  }
+  const tone = act.phase === "effective" ? "good" : isOver(act.phase) ? "critical" : "notice";
+  return (
+    <span class={`act-note tone-${tone}`} title={noteTitle(act)} data-testid="act-note" data-phase={act.phase}>
+      {actWords(act)}
+      {act.phase === "effective" && act.at !== undefined ? ` ${timeOfDay(act.at)}` : ""}
+      {act.words === "" ? "" : `: ${act.words}`}
+    </span>
+  );
+}
+
+function noteTitle(act: ActRecord): string {
+  const when = act.at === undefined ? "" : ` · ${exactTime(act.at)}`;
+  return `${actWords(act)}${act.words === "" ? "" : `: ${act.words}`}${when}`;
+}
+
+export function Stages({ workflow }: { readonly workflow: Workflow }): JSX.Element {
+  const { stages } = workflow;
+  if (stages.length === 0) {
+    return <span class="faint">no stages reported</span>;
+  }
+  const done = stages.filter((stage) => stage.state === WorkState.COMPLETED || stage.state === WorkState.SKIPPED).length;
+  const words = `${done} of ${plural(stages.length, "stage")}${workflow.currentStage === "" ? "" : `, now ${workflow.currentStage}`}`;
+  return (
+    <span class="stages" role="img" aria-label={words} title={words}>
+      {stages.map((stage, index) => (
+        <i key={index} class={`seg ${WorkState[stage.state]?.toLowerCase() ?? "unknown"} tone-${workLook(stage.state).tone}`} />
+      ))}
+    </span>
+  );
+}
+
+export function Elapsed({ workflow }: { readonly workflow: Workflow }): JSX.Element {
+  const { clock } = useStores();
+  const start = timestampMs(workflow.startTime);
+  const ended = durationMs(workflow.duration);
+  if (ended !== undefined) {
+    return <span>{durationText(ended)}</span>;
+  }
+  if (start === undefined || workflow.endTime !== undefined) {
+    return <span class="faint">–</span>;
+  }
+  const elapsed = Math.max(0, clock.now.value - start);
+  return <span>{durationText(elapsed < 60_000 ? Math.floor(elapsed / 1000) * 1000 : elapsed)}</span>;
+}
+
+// The acts that make sense where there is room for two: the one that the state calls for, and the end.
+export function shortlist(workflow: Workflow): readonly ControlAction[] {
+  if (workflow.state === WorkflowState.FAILED) {
+    return [ControlAction.RETRY, ControlAction.CANCEL];
+  }
+  return [workflow.state === WorkflowState.PAUSED ? ControlAction.RESUME : ControlAction.PAUSE, ControlAction.CANCEL];
+}
+
+interface ActionsProps {
+  readonly workflow: Workflow;
+  readonly offered?: readonly ControlAction[];
+  readonly words?: boolean;
+}
+
+export function Actions({ workflow, offered = OFFERED, words = false }: ActionsProps): JSX.Element {
+  const { control, commands } = useStores();
+  const act = commands.get(workflow.id);
+  const sending = act?.phase === "sending" ? "A request is on its way" : "";
+  return (
+    <span class="acts" data-acts="">
+      {offered.map((action) => {
+        const known = actionWords(action);
+        if (known === undefined) {
+          return null;
+        }
+        const may = workflow.actions.find((each) => each.action === action);
+        const refused = sending || (may === undefined ? "The server does not offer this" : may.available ? "" : may.reason || "Not possible now");
+        const name = workflow.workflowName || workflow.id;
+        return (
+          <Act
+            key={action}
+            testId={`action-${known.verb}`}
+            class={`${words ? "" : "icon"} ${known.verb === "cancel" ? "danger" : ""}`}
+            label={words ? undefined : `${known.label} ${name}`}
+            refused={refused}
+            hint={`${known.label} ${name}`}
+            onClick={() => control.ask(workflow, action)}
+          >
+            <Picture icon={known.verb} />
+            {words ? known.label : null}
+          </Act>
+        );
+      })}
+    </span>
+  );
+}
