@@ -40,14 +40,22 @@ class Seen(NamedTuple):
 
 
 NOTHING = Observation(None)
+HEARD = Observation(0.0, 1)
+
+
+class Listening(NamedTuple):
+    """Since when this engine hears the fleet, and after how much silence an agent is offline."""
+
+    since_us: int
+    offline_after_us: int
 
 
 def observe(
-    rule: Rule, snapshot: MetricsSnapshot, ts_us: int, offline_after_us: int
+    rule: Rule, snapshot: MetricsSnapshot, ts_us: int, listening: Listening
 ) -> Iterator[Seen]:
     """Every instance that the rule can see in the snapshot."""
     if rule.metric == AlertMetric.AGENT_SILENCE:
-        yield from _silences(snapshot, ts_us, offline_after_us)
+        yield from _silences(rule, snapshot, ts_us, listening)
     elif rule.dimension == Dimension.FLEET:
         yield Seen("", _measured(rule, snapshot.fleet))
     else:
@@ -59,15 +67,23 @@ def observe(
 def unseen(rule: Rule) -> Observation:
     """What to think of an instance that the snapshot shows no more. An agent that is not known any more is not
     silent; a series that was forgotten has no value."""
-    return Observation(0.0) if rule.metric == AlertMetric.AGENT_SILENCE else NOTHING
+    return HEARD if rule.metric == AlertMetric.AGENT_SILENCE else NOTHING
 
 
-def _silences(snapshot: MetricsSnapshot, ts_us: int, offline_after_us: int) -> Iterator[Seen]:
+def _silences(
+    rule: Rule, snapshot: MetricsSnapshot, ts_us: int, listening: Listening
+) -> Iterator[Seen]:
+    """While the server was down no agent could be heard. So one that was not heard since has no value until we have
+    listened for as long as the rule would wait."""
+    deaf = ts_us - listening.since_us < rule.threshold * SECOND_US
     for agent_id, agent in snapshot.agents_seen.items():
         silence_us = ts_us - agent.last_seen_us
-        if agent.deregistered or silence_us < offline_after_us:
-            silence_us = 0
-        yield Seen(agent_id, Observation(silence_us / SECOND_US, 1))
+        if agent.deregistered or silence_us < listening.offline_after_us:
+            yield Seen(agent_id, HEARD)
+        elif deaf and agent.last_seen_us < listening.since_us:
+            yield Seen(agent_id, NOTHING)
+        else:
+            yield Seen(agent_id, Observation(silence_us / SECOND_US, 1))
 
 
 def _measured(rule: Rule, series: SeriesMetrics) -> Observation:

@@ -172,10 +172,21 @@ def resolve_by_hand(instance: Instance, ts_us: int) -> Instance:
     )
 
 
-def rebased(instance: Instance, down_us: int) -> Instance:
-    """The instance when for `down_us` nobody looked, or the grid was moved by as much (back, when negative): neither
-    hold counts it."""
-    return replace(instance, down_us=instance.down_us + down_us) if instance.live else instance
+def down(instance: Instance, down_us: int) -> Instance:
+    """The instance when for `down_us` nobody looked: neither hold counts that."""
+    if not instance.live or down_us <= 0:
+        return instance
+    return replace(instance, down_us=instance.down_us + down_us)
+
+
+def shifted(instance: Instance, by_us: int) -> Instance:
+    """The instance when the grid was moved: its times move along, so that holds go on as if nothing had happened."""
+    moved = {
+        name: value + by_us
+        for name in ("active_us", "fire_us", "false_us", "resolve_us")
+        if (value := getattr(instance, name)) is not None
+    }
+    return replace(instance, **moved)
 
 
 def _begun(observation: Observation, ts_us: int, rule: Rule) -> Instance:

@@ -275,7 +275,7 @@ def settle_batch(
         elif event.type in _ANSWERS and event.command_id and event.source != SERVER_SOURCE:
             answers.setdefault(_workflow_of(transaction, event), []).append(event)
     changed = 0
-    pending = transaction.pending(answers) if answers else {}
+    pending: Mapping[str, Command] = transaction.pending(answers) if answers else {}
     for workflow_id, command in pending.items():
         known = facts.get(workflow_id) or _facts(transaction, workflow_id)
         if known is None:

@@ -1,35 +1,39 @@
 """Commands and executors as rows.
 
-What changes a command is one transaction with the event that tells of it and with a new revision of its workflow, so that
-no watcher and no log ever shows one without the other.
+What changes a command is one transaction with the event that tells of it and with a new revision of its workflow, so
+that no watcher and no log ever shows one without the other.
 """
 
 from __future__ import annotations
 
-from collections.abc import Callable, Collection, Iterable, Sequence
+from collections.abc import Callable, Collection, Iterable, Mapping, Sequence
+from dataclasses import replace
 from typing import Any, TypeVar
 
-from sqlalchemy import Connection, Row, Select, func, insert, select, update
+from sqlalchemy import Connection, RowMapping, Select, func, insert, select, update
 
 from pilothouse_server.adapters.sql import outbox_store
 from pilothouse_server.adapters.sql.database import SqliteDatabase
 from pilothouse_server.adapters.sql.revisions import database_id, newest_revision, next_revision
 from pilothouse_server.adapters.sql.tables_control import COMMANDS, EXECUTORS
 from pilothouse_server.adapters.sql.tables_projection import WORKFLOWS
-from pilothouse_server.adapters.sql.workflow_rows import standpoint_of, touch
+from pilothouse_server.adapters.sql.workflow_rows import touch
 from pilothouse_server.domain.commands import (
     PENDING,
     Boundary,
     Capability,
     Command,
     CommandState,
+    Deadlines,
     Executor,
     Scope,
     Standpoint,
 )
-from pilothouse_server.domain.events import EventError
-from pilothouse_server.domain.settling import event_of
+from pilothouse_server.domain.events import Event, EventError
+from pilothouse_server.domain.projection.workflow import WorkflowRecord
+from pilothouse_server.domain.settling import Facts, event_of
 from pilothouse_server.domain.workflows import LEGAL_ACTIONS, Action
+from pilothouse_server.services.control import settle_batch
 
 T = TypeVar("T")
 
@@ -50,7 +54,8 @@ def pending_for(connection: Connection, workflow_ids: Collection[str]) -> dict[s
         query = select(COMMANDS).where(
             COMMANDS.c.state.in_(_PENDING), COMMANDS.c.workflow_id.in_(ids)
         )
-        found.update((row.workflow_id, _command(row)) for row in connection.execute(query))
+        rows = connection.execute(query).mappings()
+        found.update((row["workflow_id"], command_of(row)) for row in rows)
     return found
 
 
@@ -62,7 +67,7 @@ def for_workflow(connection: Connection, workflow_id: str, limit: int) -> list[C
         .order_by(COMMANDS.c.sequence.desc())
         .limit(limit)
     )
-    return [_command(row) for row in connection.execute(query)]
+    return [command_of(row) for row in connection.execute(query).mappings()]
 
 
 def executors(connection: Connection, sources: Collection[str]) -> dict[str, Executor]:
@@ -70,7 +75,8 @@ def executors(connection: Connection, sources: Collection[str]) -> dict[str, Exe
     found: dict[str, Executor] = {}
     for names in _slices(sources):
         query = select(EXECUTORS).where(EXECUTORS.c.source.in_(names))
-        found.update((row.source, _executor(row)) for row in connection.execute(query))
+        rows = connection.execute(query).mappings()
+        found.update((row["source"], _executor(row)) for row in rows)
     return found
 
 
@@ -87,7 +93,14 @@ class SqlCommandTransaction:
         self._connection = connection
 
     def standpoint(self, workflow_id: str) -> Standpoint | None:
-        return standpoint_of(self._connection, workflow_id)
+        query = select(WORKFLOWS.c.record).where(WORKFLOWS.c.id == workflow_id)
+        dumped = self._connection.execute(query).scalar()
+        if dumped is None:
+            return None
+        record = WorkflowRecord.loaded(workflow_id, dumped)
+        return Standpoint(
+            workflow_id, record.source[2], record.state, record.attempt, record.report_us
+        )
 
     def get(self, command_id: str) -> Command | None:
         return self._one(select(COMMANDS).where(COMMANDS.c.id == command_id))
@@ -128,10 +141,9 @@ class SqlCommandTransaction:
         return database_id(self._connection), newest_revision(self._connection)
 
     def add(self, command: Command) -> Command:
-        row = _row(command)
-        row["sequence"] = next_revision(self._connection)
-        self._connection.execute(insert(COMMANDS).values(row))
-        return self._told(_command_of(row))
+        command = replace(command, sequence=next_revision(self._connection))
+        self._connection.execute(insert(COMMANDS).values(_row(command)))
+        return self._told(command)
 
     def put(self, command: Command) -> None:
         row = _row(command)
@@ -143,7 +155,7 @@ class SqlCommandTransaction:
 
     def all_executors(self, limit: int) -> list[Executor]:
         query = select(EXECUTORS).order_by(EXECUTORS.c.source).limit(limit)
-        return [_executor(row) for row in self._connection.execute(query)]
+        return [_executor(row) for row in self._connection.execute(query).mappings()]
 
     def put_executor(self, executor: Executor) -> None:
         before = self.executor(executor.source)
@@ -170,7 +182,7 @@ class SqlCommandTransaction:
             .order_by(WORKFLOWS.c.revision.desc())
             .limit(TOUCHED)
         )
-        return list(connection_ids(self._connection, query))
+        return list(self._connection.execute(query).scalars())
 
     def _told(self, command: Command) -> Command:
         outbox_store.add(self._connection, [event_of(command)])
@@ -178,11 +190,11 @@ class SqlCommandTransaction:
         return command
 
     def _one(self, query: Select[Any]) -> Command | None:
-        row = self._connection.execute(query).first()
-        return None if row is None else _command(row)
+        row = self._connection.execute(query).mappings().first()
+        return None if row is None else command_of(row)
 
     def _all(self, query: Select[Any]) -> list[Command]:
-        return [_command(row) for row in self._connection.execute(query)]
+        return [command_of(row) for row in self._connection.execute(query).mappings()]
 
 
 class SqlCommands:
@@ -198,9 +210,19 @@ class SqlCommands:
         return await self._database.read(lambda connection: run(SqlCommandTransaction(connection)))
 
 
-def connection_ids(connection: Connection, query: Select[tuple[str]]) -> Iterable[str]:
-    """The first column of a query of ids."""
-    return connection.execute(query).scalars()
+def settling(
+    deadlines: Deadlines,
+) -> Callable[[Connection, Sequence[Event], Mapping[str, WorkflowRecord]], None]:
+    """What the projector calls in its transaction, after the rows are written: ends the commands that the events
+    answer."""
+
+    def settle(
+        connection: Connection, events: Sequence[Event], records: Mapping[str, WorkflowRecord]
+    ) -> None:
+        facts = {each.id: Facts(each.state, each.attempt) for each in records.values()}
+        settle_batch(SqlCommandTransaction(connection), events, facts, deadlines)
+
+    return settle
 
 
 def _slices(names: Collection[str]) -> Iterable[Sequence[str]]:
@@ -226,11 +248,8 @@ def _row(command: Command) -> dict[str, Any]:
     return row
 
 
-def _command(row: Row[Any]) -> Command:
-    return _command_of(row._asdict())
-
-
-def _command_of(row: dict[str, Any]) -> Command:
+def command_of(row: RowMapping) -> Command:
+    """The command in a row of its table."""
     error: EventError | None = None
     if row["error_code"] is not None:
         error = EventError(row["error_code"], row["error_message"], row["error_retryable"])
@@ -255,9 +274,11 @@ def _executor_row(executor: Executor) -> dict[str, Any]:
     }
 
 
-def _executor(row: Row[Any]) -> Executor:
+def _executor(row: RowMapping) -> Executor:
     capabilities = tuple(
         Capability(Action(action), Scope(scope), Boundary(boundary))
-        for action, scope, boundary in row.capabilities
+        for action, scope, boundary in row["capabilities"]
     )
-    return Executor(row.source, capabilities, row.connected, row.connect_us, row.last_seen_us)
+    return Executor(
+        row["source"], capabilities, row["connected"], row["connect_us"], row["last_seen_us"]
+    )

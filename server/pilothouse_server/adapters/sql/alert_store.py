@@ -1,0 +1,208 @@
+"""Alerts, their steps and their rules as rows. A batch of the engine is one transaction with its events in the outbox.
+
+An alert that never fired is shown while its condition holds; what is left of it is removed later: it is no history.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Iterable, Sequence
+from typing import Any
+
+from sqlalchemy import ColumnElement, Connection, RowMapping, delete, insert, or_, select, update
+
+from pilothouse_server.adapters.sql import outbox_store
+from pilothouse_server.adapters.sql.database import SqliteDatabase
+from pilothouse_server.adapters.sql.revisions import reserve_revisions
+from pilothouse_server.adapters.sql.tables_control import (
+    ALERT_CLOCK,
+    ALERT_RULES,
+    ALERT_TRANSITIONS,
+    ALERTS,
+)
+from pilothouse_server.domain.alert_records import Alert, AlertStep
+from pilothouse_server.domain.alerts import (
+    RETENTION_US,
+    AlertMetric,
+    AlertState,
+    Comparison,
+    Instance,
+    NoDataPolicy,
+    Rule,
+)
+from pilothouse_server.domain.events import Severity
+from pilothouse_server.domain.metrics.snapshot import Dimension
+from pilothouse_server.services.alert_journal import AlertBatch, Restored
+
+STEPS_SHOWN = 1000
+"""Steps of one alert in an answer."""
+
+REMOVED_AT_ONCE = 1000
+"""Rows of alerts that never fired removed with one batch."""
+
+_CLOCK = 1
+
+
+def history_condition() -> ColumnElement[bool]:
+    """What belongs in a list: what fired, and what may still."""
+    return or_(ALERTS.c.fire_us.is_not(None), ALERTS.c.state != int(AlertState.RESOLVED))
+
+
+class SqlAlerts:
+    """The engine's side: what was, and what becomes."""
+
+    def __init__(self, database: SqliteDatabase) -> None:
+        self._database = database
+
+    async def restore(self, shipped: Sequence[Rule]) -> Restored:
+        return await self._database.write(lambda connection: _restore(connection, shipped))
+
+    async def save(self, batch: AlertBatch) -> None:
+        await self._database.write(lambda connection: _save(connection, batch))
+
+    async def find(self, alert_id: str) -> Alert | None:
+        return await self._database.read(lambda connection: find(connection, alert_id))
+
+    async def with_steps(self, alert_id: str) -> tuple[Alert, Sequence[AlertStep]] | None:
+        """One alert and what happened to it, oldest first."""
+
+        def run(connection: Connection) -> tuple[Alert, Sequence[AlertStep]] | None:
+            alert = find(connection, alert_id)
+            return None if alert is None else (alert, _steps(connection, alert_id))
+
+        return await self._database.read(run)
+
+
+def find(connection: Connection, alert_id: str) -> Alert | None:
+    """One alert."""
+    row = connection.execute(select(ALERTS).where(ALERTS.c.id == alert_id)).mappings().first()
+    return None if row is None else alert_of(row)
+
+
+def alert_of(fields: RowMapping) -> Alert:
+    """The alert in a row of its table."""
+    instance = Instance(AlertState(fields["state"]), **{name: fields[name] for name in _INSTANCE})
+    return Alert(
+        **{name: fields[name] for name in _ALERT},
+        severity=Severity(fields["severity"]),
+        instance=instance,
+        revision=fields["revision"],
+    )
+
+
+def _restore(connection: Connection, shipped: Sequence[Rule]) -> Restored:
+    slot_us = connection.execute(
+        select(ALERT_CLOCK.c.slot_us).where(ALERT_CLOCK.c.id == _CLOCK)
+    ).scalar()
+    if slot_us is None:
+        connection.execute(insert(ALERT_CLOCK).values(id=_CLOCK, slot_us=0))
+        connection.execute(insert(ALERT_RULES), [_rule_row(rule) for rule in shipped])
+    rules = connection.execute(select(ALERT_RULES).order_by(ALERT_RULES.c.name)).mappings()
+    alive = or_(ALERTS.c.state != int(AlertState.RESOLVED), ALERTS.c.latched)
+    alerts = connection.execute(select(ALERTS).where(alive).order_by(ALERTS.c.active_us)).mappings()
+    return Restored(
+        [_rule(row) for row in rules], [alert_of(row) for row in alerts], slot_us or None
+    )
+
+
+def _save(connection: Connection, batch: AlertBatch) -> None:
+    _save_alerts(connection, list(batch.alerts.values()))
+    if batch.steps:
+        connection.execute(insert(ALERT_TRANSITIONS), [step._asdict() for step in batch.steps])
+    outbox_store.add(connection, batch.events)
+    if batch.slot_us:
+        connection.execute(
+            update(ALERT_CLOCK).where(ALERT_CLOCK.c.id == _CLOCK).values(slot_us=batch.slot_us)
+        )
+        _remove_never_fired(connection, batch.slot_us - RETENTION_US)
+
+
+def _save_alerts(connection: Connection, alerts: Sequence[Alert]) -> None:
+    if not alerts:
+        return
+    ids = [alert.id for alert in alerts]
+    known = set(_known(connection, ids))
+    revisions = reserve_revisions(connection, len(alerts))
+    # Ends first: an instance may have ended and begun anew since the last write.
+    ordered = sorted(alerts, key=lambda alert: alert.instance.live)
+    for alert, revision in zip(ordered, revisions, strict=True):
+        row = _row(alert, revision)
+        if alert.id in known:
+            connection.execute(update(ALERTS).where(ALERTS.c.id == alert.id).values(row))
+        else:
+            connection.execute(insert(ALERTS).values(row))
+
+
+def _known(connection: Connection, ids: Sequence[str]) -> Iterable[str]:
+    for start in range(0, len(ids), 500):
+        query = select(ALERTS.c.id).where(ALERTS.c.id.in_(ids[start : start + 500]))
+        yield from connection.execute(query).scalars()
+
+
+def _remove_never_fired(connection: Connection, before_us: int) -> None:
+    old = (
+        select(ALERTS.c.id)
+        .where(
+            ALERTS.c.state == int(AlertState.RESOLVED),
+            ALERTS.c.fire_us.is_(None),
+            ALERTS.c.resolve_us < before_us,
+            ALERTS.c.latched.is_(False),
+        )
+        .limit(REMOVED_AT_ONCE)
+    )
+    ids = list(connection.execute(old).scalars())
+    if ids:
+        connection.execute(delete(ALERT_TRANSITIONS).where(ALERT_TRANSITIONS.c.alert_id.in_(ids)))
+        connection.execute(delete(ALERTS).where(ALERTS.c.id.in_(ids)))
+
+
+def _steps(connection: Connection, alert_id: str) -> list[AlertStep]:
+    table = ALERT_TRANSITIONS
+    query = (
+        select(*(table.c[name] for name in AlertStep._fields))
+        .where(table.c.alert_id == alert_id)
+        .order_by(table.c.position.desc())
+        .limit(STEPS_SHOWN)
+    )
+    return [AlertStep(*row) for row in reversed(connection.execute(query).all())]
+
+
+_INSTANCE = (
+    "active_us", "fire_us", "false_us", "resolve_us", "down_us", "value", "latched",
+)  # fmt: skip
+_ALERT = (
+    "id", "rule_id", "rule_name", "name", "labels", "threshold", "summary", "clears_when", "update_us", "steps",
+    "acknowledge_us", "acknowledged_by", "acknowledge_comment", "resolved_by",
+)  # fmt: skip
+_RULE = (
+    "id", "name", "description", "enabled", "window_us", "threshold", "for_us", "keep_firing_us", "min_samples",
+    "labels", "create_us", "update_us",
+)  # fmt: skip
+
+
+def _row(alert: Alert, revision: int) -> dict[str, Any]:
+    row: dict[str, Any] = {name: getattr(alert, name) for name in _ALERT}
+    row |= {name: getattr(alert.instance, name) for name in _INSTANCE}
+    row["labels"] = dict(alert.labels)
+    row["severity"] = int(alert.severity)
+    row["state"] = int(alert.instance.state)
+    row["revision"] = revision
+    return row
+
+
+def _rule_row(rule: Rule) -> dict[str, Any]:
+    row: dict[str, Any] = {name: getattr(rule, name) for name in _RULE}
+    row["labels"] = dict(rule.labels)
+    for name in ("metric", "dimension", "comparison", "no_data_policy", "severity"):
+        row[name] = int(getattr(rule, name))
+    return row
+
+
+def _rule(fields: RowMapping) -> Rule:
+    return Rule(
+        **{name: fields[name] for name in _RULE},
+        metric=AlertMetric(fields["metric"]),
+        dimension=Dimension(fields["dimension"]),
+        comparison=Comparison(fields["comparison"]),
+        no_data_policy=NoDataPolicy(fields["no_data_policy"]),
+        severity=Severity(fields["severity"]),
+    )

@@ -1,0 +1,172 @@
+"""An alert as people see it: an instance with its name, its words and what was done about it, and each step of its
+life.
+
+The condition (`Instance`) and the human side (acknowledged, resolved by whom) are two axes that are never merged.
+"""
+
+from __future__ import annotations
+
+import hashlib
+from collections.abc import Mapping
+from dataclasses import dataclass, replace
+from typing import NamedTuple
+
+from pilothouse_server.domain.alert_rules import clears_when, labels_of, summary_of
+from pilothouse_server.domain.alerts import AlertState, Instance, Rule, resolve_by_hand
+from pilothouse_server.domain.events import Event, EventType, Severity
+from pilothouse_server.domain.settling import SERVER_SOURCE
+
+
+@dataclass(frozen=True, slots=True)
+class Alert:
+    """One alert: one rule, one set of labels, from its first breach to its end."""
+
+    id: str
+    rule_id: str
+    rule_name: str
+    name: str
+    """What tells it from the rule's other alerts; empty for the fleet."""
+    labels: Mapping[str, str]
+    severity: Severity
+    threshold: float
+    instance: Instance
+    summary: str
+    clears_when: str
+    update_us: int
+    steps: int = 0
+    """How many steps its life has had so far."""
+    acknowledge_us: int | None = None
+    acknowledged_by: str = ""
+    acknowledge_comment: str = ""
+    resolved_by: str = ""
+    revision: int = 0
+
+    @property
+    def etag(self) -> str:
+        """Changes with its state and with what was done about it; not with its value."""
+        decided = (self.instance.state, self.acknowledge_us, self.instance.resolve_us)
+        return hashlib.sha256(repr((self.id, *decided)).encode()).hexdigest()[:16]
+
+
+class AlertStep(NamedTuple):
+    """One step in the life of an alert; `from_state` is 0 at its beginning, an act by hand has an actor."""
+
+    alert_id: str
+    position: int
+    occur_us: int
+    from_state: int
+    to_state: int
+    value: float | None = None
+    actor: str = ""
+    comment: str = ""
+
+
+class Change(NamedTuple):
+    """An alert that changed, the step that it took, and the event that tells of it; None when only its value did."""
+
+    alert: Alert
+    step: AlertStep | None = None
+    event: Event | None = None
+
+
+def begin(alert_id: str, rule: Rule, name: str, instance: Instance) -> Change:
+    """A new alert."""
+    alert = Alert(
+        id=alert_id,
+        rule_id=rule.id,
+        rule_name=rule.name,
+        name=name,
+        labels=labels_of(rule, name),
+        severity=rule.severity,
+        threshold=rule.threshold,
+        instance=instance,
+        summary=summary_of(rule, name, instance),
+        clears_when=clears_when(rule),
+        update_us=instance.active_us,
+    )
+    return _stepped(alert, 0, instance.active_us)
+
+
+def advance(alert: Alert, rule: Rule, instance: Instance | None, ts_us: int) -> Change:
+    """The alert after its instance took a step; None is a PENDING one that is gone."""
+    before = alert.instance
+    if instance is None:
+        instance = replace(before, state=AlertState.RESOLVED, resolve_us=ts_us)
+    summary = summary_of(rule, alert.name, instance) if instance.live else alert.summary
+    after = replace(alert, instance=instance, summary=summary, update_us=ts_us)
+    if instance.state == before.state:
+        return Change(after)
+    return _stepped(after, before.state, ts_us)
+
+
+def acknowledge(alert: Alert, actor: str, comment: str, now_us: int) -> Change:
+    """Somebody takes care of it."""
+    after = replace(
+        alert,
+        acknowledge_us=now_us,
+        acknowledged_by=actor,
+        acknowledge_comment=comment,
+        update_us=now_us,
+    )
+    return _stepped(after, alert.instance.state, now_us, actor, comment)
+
+
+def resolve(alert: Alert, actor: str, reason: str, now_us: int) -> Change:
+    """Somebody ends it by hand."""
+    instance = resolve_by_hand(alert.instance, now_us)
+    after = replace(alert, instance=instance, resolved_by=actor, update_us=now_us)
+    return _stepped(after, alert.instance.state, now_us, actor, reason)
+
+
+def fired(alert: Alert) -> bool:
+    """Whether it ever fired: one that did not is no history."""
+    return alert.instance.fire_us is not None
+
+
+def _stepped(
+    alert: Alert, from_state: int, occur_us: int, actor: str = "", comment: str = ""
+) -> Change:
+    instance = alert.instance
+    step = AlertStep(
+        alert.id,
+        alert.steps,
+        occur_us,
+        from_state,
+        instance.state,
+        None if actor else instance.value,
+        actor,
+        comment,
+    )
+    alert = replace(alert, steps=alert.steps + 1)
+    return Change(alert, step, _event_of(alert, from_state, occur_us))
+
+
+def _event_of(alert: Alert, from_state: int, occur_us: int) -> Event | None:
+    """FIRING once, and RESOLVED where a FIRING was; the ids follow from that, so publishing twice is harmless."""
+    state = alert.instance.state
+    if state == from_state or not fired(alert):
+        return None
+    if state == AlertState.FIRING and from_state in (0, AlertState.PENDING):
+        kind, severity = EventType.ALERT_FIRING, alert.severity
+    elif state == AlertState.RESOLVED:
+        kind, severity = EventType.ALERT_RESOLVED, Severity.INFO
+    else:
+        return None
+    by = f" by {alert.resolved_by}" if alert.resolved_by else ""
+    said = alert.summary if kind == EventType.ALERT_FIRING else f"Resolved{by}: {alert.summary}"
+    return Event(
+        id=f"{alert.id}:{state.name.lower()}",
+        type=kind,
+        occur_us=occur_us,
+        receive_us=occur_us,
+        source=SERVER_SOURCE,
+        agent_id=alert.labels.get("agent_id", ""),
+        severity=severity,
+        message=said,
+        attributes={
+            **alert.labels,
+            "alert_id": alert.id,
+            "rule_id": alert.rule_id,
+            "rule_name": alert.rule_name,
+        },
+    )

@@ -1,0 +1,329 @@
+"""The alert engine: every rule is stepped on each tick of the aggregator, in memory; only what changed is stored.
+
+The engine is the only one that changes alerts, acts by hand included, so that no two can disagree. A tick never
+waits for the database, and a rule that fails never stops another.
+"""
+
+from __future__ import annotations
+
+import time
+from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
+from dataclasses import dataclass, field, replace
+
+from pilothouse_server.domain import alert_records as records
+from pilothouse_server.domain.alert_records import Alert, Change
+from pilothouse_server.domain.alert_rules import (
+    OVER_LIMIT,
+    SHIPPED,
+    Listening,
+    Seen,
+    observe,
+    unseen,
+)
+from pilothouse_server.domain.alerts import (
+    AlertState,
+    Observation,
+    Rule,
+    breached,
+    down,
+    shifted,
+    step,
+)
+from pilothouse_server.domain.errors import AlertResolved, EtagMismatch, NotFound
+from pilothouse_server.domain.events import Severity
+from pilothouse_server.domain.metrics.snapshot import FiringAlerts, MetricsSnapshot
+from pilothouse_server.ports import Clock
+from pilothouse_server.services.alert_journal import AlertJournal, AlertStore
+
+SECOND_US = 1_000_000
+
+
+@dataclass(frozen=True, slots=True)
+class AlertLimits:
+    """What bounds the engine."""
+
+    instances: int = 10_000
+    """Alerts of one rule at a time; those that exist stay, new ones are refused and counted."""
+    value_every_us: int = 5 * SECOND_US
+    """How often the mere value of an alert is stored."""
+    slot_every_us: int = SECOND_US
+    """How often the newest slot is stored while an alert waits for its time: what a restart may forget of it at
+    most."""
+
+
+@dataclass(slots=True)
+class RuleMeters:
+    """What became of a rule's evaluations."""
+
+    run: int = 0
+    missed: int = 0
+    """Whole seconds in which it was not evaluated though the engine ran."""
+    errors: int = 0
+    refused: int = 0
+    """Instances refused because there were too many."""
+    last_us: int = 0
+    """How long the newest evaluation took."""
+    error: str = ""
+    """Why the newest evaluation failed; empty when it did not."""
+
+
+@dataclass(slots=True)
+class _Ruled:
+    """A rule, its alerts by the name of their instance, and its meters."""
+
+    rule: Rule
+    alerts: dict[str, Alert] = field(default_factory=dict[str, Alert])
+    meters: RuleMeters = field(default_factory=RuleMeters)
+    refused_now: int = 0
+
+
+class AlertEngine:
+    """`start` once, `tick` on each tick, `journal.run` beside it."""
+
+    def __init__(
+        self,
+        store: AlertStore,
+        journal: AlertJournal,
+        clock: Clock,
+        new_id: Callable[[], str],
+        *,
+        offline_after_us: int,
+        limits: AlertLimits = AlertLimits(),
+    ) -> None:
+        self.journal = journal
+        self._store = store
+        self._clock = clock
+        self._new_id = new_id
+        self._offline_after_us = offline_after_us
+        self._limits = limits
+        self._ruled: dict[str, _Ruled] = {}
+        self._by_id: dict[str, tuple[str, str]] = {}
+        self._last_us: int | None = None
+        self._slot_saved_us = 0
+        self._fresh_since_us: int | None = None
+        self._firing = FiringAlerts()
+
+    async def start(self) -> None:
+        """Takes up what was stored. Raises Unavailable."""
+        now_us = self._clock.now_us()
+        shipped = [replace(rule, create_us=now_us, update_us=now_us) for rule in SHIPPED]
+        restored = await self._store.restore(shipped)
+        self._ruled = {rule.id: _Ruled(rule) for rule in (*restored.rules, OVER_LIMIT)}
+        self._last_us = restored.slot_us
+        for alert in restored.alerts:
+            ruled = self._ruled.get(alert.rule_id)
+            if ruled is not None:
+                self.journal.know(alert.id)
+                self._keep(ruled, alert)
+        self._count()
+
+    @property
+    def firing(self) -> FiringAlerts:
+        """How many alerts fire now, by what they mean for health."""
+        return self._firing
+
+    def rules(self) -> Sequence[Rule]:
+        """The rules, by name."""
+        rules = [each.rule for each in self._ruled.values() if each.rule is not OVER_LIMIT]
+        return sorted(rules, key=lambda rule: rule.name)
+
+    def meters(self) -> Mapping[str, RuleMeters]:
+        """What became of each rule's evaluations."""
+        return {rule_id: ruled.meters for rule_id, ruled in self._ruled.items()}
+
+    def live_count(self, rule_id: str) -> int:
+        """Alerts of a rule that are not over."""
+        ruled = self._ruled.get(rule_id)
+        return 0 if ruled is None else sum(a.instance.live for a in ruled.alerts.values())
+
+    def tick(self, snapshot: MetricsSnapshot, ts_us: int) -> None:
+        """Steps every instance of every rule to the slot `ts_us`. Until the log was read to its end once, nothing is
+        judged."""
+        if self._fresh_since_us is None and not snapshot.caught_up:
+            return
+        if self.journal.full or ts_us == self._last_us:
+            return
+        missed = self._anchor(ts_us)
+        listening = Listening(self._fresh_since_us or ts_us, self._offline_after_us)
+        for ruled in self._ruled.values():
+            ruled.meters.missed += missed
+            self._evaluate(ruled, snapshot, ts_us, listening)
+        self._count()
+        self._note_slot(ts_us)
+
+    async def acknowledge(self, alert_id: str, *, actor: str, comment: str, etag: str) -> Alert:
+        """Somebody takes care of it; a repeat changes nothing. Raises NotFound, AlertResolved, EtagMismatch."""
+        ruled, alert = await self._find(alert_id)
+        if not alert.instance.live or ruled is None:
+            raise AlertResolved(alert_id=alert_id)
+        if alert.acknowledge_us is not None:
+            return alert
+        _check_etag(alert, etag)
+        change = records.acknowledge(alert, actor, comment, self._clock.now_us())
+        return await self._act(ruled, change)
+
+    async def resolve(self, alert_id: str, *, actor: str, reason: str, etag: str) -> Alert:
+        """Somebody ends it; one that is over stays as it is. Raises NotFound, EtagMismatch."""
+        ruled, alert = await self._find(alert_id)
+        if not alert.instance.live or ruled is None:
+            return alert
+        _check_etag(alert, etag)
+        change = records.resolve(alert, actor, reason, self._clock.now_us())
+        alert = await self._act(ruled, change)
+        self._count()
+        return alert
+
+    async def _act(self, ruled: _Ruled, change: Change) -> Alert:
+        self._keep(ruled, change.alert)
+        self._count()
+        self.journal.note(change)
+        await self.journal.stored()
+        return change.alert
+
+    async def _find(self, alert_id: str) -> tuple[_Ruled | None, Alert]:
+        place = self._by_id.get(alert_id)
+        if place is not None:
+            ruled = self._ruled[place[0]]
+            return ruled, ruled.alerts[place[1]]
+        alert = await self._store.find(alert_id)
+        if alert is None:
+            raise NotFound(kind="alert", id=alert_id)
+        return None, alert
+
+    def _anchor(self, ts_us: int) -> int:
+        """Makes up for time in which nobody looked; returns the whole seconds that were missed while the engine ran."""
+        last, self._last_us = self._last_us, ts_us
+        first = self._fresh_since_us is None
+        if first:
+            self._fresh_since_us = ts_us
+        if not last:
+            return 0
+        if ts_us < last and not first:
+            self._fresh_since_us = (self._fresh_since_us or ts_us) + ts_us - last
+        for ruled in self._ruled.values():
+            for name, alert in ruled.alerts.items():
+                instance = alert.instance
+                if ts_us < last:
+                    instance = shifted(instance, ts_us - last)
+                elif first:
+                    instance = down(instance, ts_us - last)
+                else:
+                    break
+                ruled.alerts[name] = replace(alert, instance=instance)
+        return 0 if first else max(0, (ts_us - last) // SECOND_US - 1)
+
+    def _evaluate(
+        self, ruled: _Ruled, snapshot: MetricsSnapshot, ts_us: int, listening: Listening
+    ) -> None:
+        rule, meters = ruled.rule, ruled.meters
+        if not rule.enabled:
+            return
+        began = time.perf_counter_ns()
+        ruled.refused_now = 0
+        try:
+            if rule is OVER_LIMIT:
+                self._judge(ruled, self._refusals(), ts_us)
+            else:
+                self._judge(ruled, observe(rule, snapshot, ts_us, listening), ts_us)
+        except Exception as error:  # noqa: BLE001 - a rule that fails keeps its state, says so, and stops no other
+            meters.errors += 1
+            meters.error = f"{type(error).__name__}: {error}"
+        else:
+            meters.run += 1
+            meters.error = ""
+        meters.last_us = (time.perf_counter_ns() - began) // 1000
+
+    def _judge(self, ruled: _Ruled, seen: Iterable[Seen], ts_us: int) -> None:
+        rule, alerts = ruled.rule, ruled.alerts
+        left = set(alerts)
+        for name, observation in seen:
+            alert = alerts.get(name)
+            if alert is not None:
+                left.discard(name)
+                self._advance(ruled, alert, observation, ts_us)
+            elif breached(observation, rule):
+                self._begin(ruled, name, observation, ts_us)
+        for name in left:
+            if name in alerts:
+                self._advance(ruled, alerts[name], unseen(rule), ts_us)
+
+    def _begin(self, ruled: _Ruled, name: str, observation: Observation, ts_us: int) -> None:
+        if not self._room(ruled):
+            ruled.meters.refused += 1
+            ruled.refused_now += 1
+            return
+        instance = step(None, observation, ts_us, ruled.rule)
+        if instance is not None:
+            change = records.begin(self._new_id(), ruled.rule, name, instance)
+            self._keep(ruled, change.alert)
+            self.journal.note(change)
+
+    def _room(self, ruled: _Ruled) -> bool:
+        """Whether one more instance fits, after forgetting what is over; that is tried once a slot."""
+        if len(ruled.alerts) >= self._limits.instances and not ruled.refused_now:
+            for alert in list(ruled.alerts.values()):
+                if not alert.instance.live and not alert.instance.latched:
+                    self._forget(ruled, alert)
+        return len(ruled.alerts) < self._limits.instances
+
+    def _advance(self, ruled: _Ruled, alert: Alert, observation: Observation, ts_us: int) -> None:
+        before = alert.instance
+        after = step(before, observation, ts_us, ruled.rule)
+        if after is before:
+            return
+        if not before.live and (after is None or after.live):
+            # What was over is forgotten; what holds anew is another alert.
+            self._forget(ruled, alert)
+            if after is not None:
+                self._begin(ruled, alert.name, observation, ts_us)
+            return
+        change = records.advance(alert, ruled.rule, after, ts_us)
+        only_value = after is not None and change.step is None and after.latched == before.latched
+        if only_value and ts_us - alert.update_us < self._limits.value_every_us:
+            # The clock of the last stored change stays, so that the next value after it is stored.
+            self._keep(ruled, replace(alert, instance=change.alert.instance))
+            return
+        if after is None:
+            self._forget(ruled, alert)
+        else:
+            self._keep(ruled, change.alert)
+        self.journal.note(change)
+
+    def _refusals(self) -> Iterator[Seen]:
+        for rule_id, ruled in self._ruled.items():
+            if ruled.rule is not OVER_LIMIT:
+                yield Seen(rule_id, Observation(float(ruled.refused_now), 1))
+
+    def _keep(self, ruled: _Ruled, alert: Alert) -> None:
+        ruled.alerts[alert.name] = alert
+        self._by_id[alert.id] = (ruled.rule.id, alert.name)
+
+    def _forget(self, ruled: _Ruled, alert: Alert) -> None:
+        del ruled.alerts[alert.name]
+        del self._by_id[alert.id]
+
+    def _count(self) -> None:
+        critical = warning = 0
+        for ruled in self._ruled.values():
+            for alert in ruled.alerts.values():
+                if alert.instance.state in (AlertState.FIRING, AlertState.RECOVERING):
+                    if alert.severity >= Severity.CRITICAL:
+                        critical += 1
+                    else:
+                        warning += 1
+        self._firing = FiringAlerts(critical, warning)
+
+    def _note_slot(self, ts_us: int) -> None:
+        self.journal.note_slot(ts_us)
+        if abs(ts_us - self._slot_saved_us) < self._limits.slot_every_us:
+            return
+        waits = (AlertState.PENDING, AlertState.RECOVERING)
+        alerts = (a for ruled in self._ruled.values() for a in ruled.alerts.values())
+        if any(alert.instance.state in waits for alert in alerts):
+            self._slot_saved_us = ts_us
+            self.journal.wake()
+
+
+def _check_etag(alert: Alert, etag: str) -> None:
+    if etag and etag != alert.etag:
+        raise EtagMismatch(kind="alert", id=alert.id, etag=alert.etag)
