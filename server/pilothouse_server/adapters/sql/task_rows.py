@@ -1,0 +1,91 @@
+"""Rows of tasks ⇄ records."""
+
+from __future__ import annotations
+
+from collections.abc import Collection, Mapping
+from typing import Any
+
+from sqlalchemy import Connection, bindparam, insert, select, tuple_, update
+
+from pilothouse_server.adapters.sql.tables_projection import TASKS
+from pilothouse_server.adapters.sql.workflow_rows import slices
+from pilothouse_server.domain.projection.fold import TaskKey
+from pilothouse_server.domain.projection.spans import WorkState
+from pilothouse_server.domain.projection.task import TaskRecord
+
+_COLUMNS = [column.name for column in TASKS.columns if not column.primary_key]
+_UPDATE = (
+    update(TASKS)
+    .where(TASKS.c.workflow_id == bindparam("at"), TASKS.c.task_id == bindparam("at_task"))
+    .values({name: bindparam(f"to_{name}") for name in _COLUMNS})
+)
+
+
+def load(connection: Connection, keys: Collection[TaskKey]) -> dict[TaskKey, TaskRecord]:
+    """The records of those that are known."""
+    found: dict[TaskKey, TaskRecord] = {}
+    key = tuple_(TASKS.c.workflow_id, TASKS.c.task_id)
+    for some in slices(keys, 250):
+        query = select(TASKS.c.workflow_id, TASKS.c.task_id, TASKS.c.record).where(key.in_(some))
+        for workflow_id, task_id, record in connection.execute(query):
+            found[workflow_id, task_id] = TaskRecord.loaded(workflow_id, task_id, record)
+    return found
+
+
+def of_workflow(connection: Connection, workflow_id: str, limit: int) -> list[TaskRecord]:
+    """The tasks of one workflow, by their first event."""
+    query = (
+        select(TASKS.c.task_id, TASKS.c.record)
+        .where(TASKS.c.workflow_id == workflow_id)
+        .order_by(TASKS.c.first_us, TASKS.c.task_id)
+        .limit(limit)
+    )
+    return [
+        TaskRecord.loaded(workflow_id, task_id, record)
+        for task_id, record in connection.execute(query)
+    ]
+
+
+def runners(connection: Connection, workflow_ids: Collection[str]) -> dict[str, str]:
+    """For each workflow with a task in an agent's hand: the agent that began last."""
+    found: dict[str, str] = {}
+    for ids in slices(workflow_ids):
+        query = (
+            select(TASKS.c.workflow_id, TASKS.c.agent_id)
+            .where(TASKS.c.workflow_id.in_(ids), TASKS.c.state == int(WorkState.RUNNING))
+            .order_by(TASKS.c.start_us, TASKS.c.task_id)
+        )
+        found.update((workflow_id, agent_id) for workflow_id, agent_id in connection.execute(query))
+    return found
+
+
+def save(
+    connection: Connection, records: Mapping[TaskKey, TaskRecord], known: Collection[TaskKey]
+) -> None:
+    """Writes the records; `known` tells which of them have a row."""
+    new: list[dict[str, Any]] = []
+    changed: list[dict[str, Any]] = []
+    for key, record in records.items():
+        row = _row(record)
+        if key in known:
+            renamed = {f"to_{name}": row[name] for name in _COLUMNS}
+            changed.append({"at": key[0], "at_task": key[1], **renamed})
+        else:
+            new.append(row)
+    if new:
+        connection.execute(insert(TASKS), new)
+    if changed:
+        connection.execute(_UPDATE, changed)
+
+
+def _row(record: TaskRecord) -> dict[str, Any]:
+    newest = record.newest
+    return {
+        "workflow_id": record.workflow_id,
+        "task_id": record.id,
+        "first_us": record.first_us,
+        "state": int(newest.state),
+        "agent_id": newest.agent[1],
+        "start_us": newest.start_us,
+        "record": record.dump(),
+    }

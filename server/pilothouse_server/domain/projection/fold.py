@@ -1,0 +1,131 @@
+"""From events to records: which records an event touches, and how what befalls a task is credited to its agent."""
+
+from __future__ import annotations
+
+from collections.abc import Iterable
+from dataclasses import dataclass, field
+
+from pilothouse_server.domain.events import (
+    AGENT_TYPES,
+    STAGE_TYPES,
+    TASK_TYPES,
+    WORKFLOW_TYPES,
+    Event,
+)
+from pilothouse_server.domain.projection.agent import AgentRecord
+from pilothouse_server.domain.projection.spans import Span, WorkState
+from pilothouse_server.domain.projection.task import TaskRecord
+from pilothouse_server.domain.projection.workflow import WorkflowRecord
+
+TaskKey = tuple[str, str]
+"""(workflow, task)."""
+
+_OF_WORKFLOW = WORKFLOW_TYPES | STAGE_TYPES | TASK_TYPES
+
+
+@dataclass(slots=True)
+class Touched:
+    """What a batch of events is about."""
+
+    workflows: set[str] = field(default_factory=set[str])
+    tasks: set[TaskKey] = field(default_factory=set[TaskKey])
+
+
+def touched(events: Iterable[Event]) -> Touched:
+    """The records that must be there before the events are applied. Agents are found on the way: see `Projection`."""
+    found = Touched()
+    for event in events:
+        kind = event.type
+        if kind in _OF_WORKFLOW or (event.usage is not None and event.workflow_id):
+            found.workflows.add(event.workflow_id)
+            if kind in TASK_TYPES:
+                found.tasks.add((event.workflow_id, event.task_id))
+    return found
+
+
+def agents_of(events: Iterable[Event], tasks: Iterable[TaskRecord]) -> set[str]:
+    """The agents whose records the events may change: those they name, and those that their tasks were with before."""
+    ids = {
+        event.agent_id for event in events if event.type in AGENT_TYPES or event.type in TASK_TYPES
+    }
+    for task in tasks:
+        ids.update(span.agent[1] for span in task.spans.values())
+    ids.discard("")
+    return ids
+
+
+class Projection:
+    """The records that a batch of events is about. `apply` changes them, and makes those that are not there.
+
+    Each event must be given once: the caller tells events apart by their id.
+    """
+
+    def __init__(
+        self,
+        workflows: dict[str, WorkflowRecord],
+        tasks: dict[TaskKey, TaskRecord],
+        agents: dict[str, AgentRecord],
+    ) -> None:
+        self.workflows = workflows
+        self.tasks = tasks
+        self.agents = agents
+        self.changed_agents: set[str] = set()
+
+    def apply(self, event: Event) -> None:
+        """Takes in one event."""
+        kind = event.type
+        if kind in AGENT_TYPES:
+            self._agent(event.agent_id).apply(event)
+            if event.usage is None or not event.workflow_id:
+                return
+        elif kind not in _OF_WORKFLOW and (event.usage is None or not event.workflow_id):
+            return
+        workflow = self.workflows.get(event.workflow_id)
+        if workflow is None:
+            workflow = self.workflows[event.workflow_id] = WorkflowRecord(event.workflow_id)
+        workflow.apply(event)
+        if kind in TASK_TYPES:
+            self._apply_task(event)
+
+    def _apply_task(self, event: Event) -> None:
+        key = (event.workflow_id, event.task_id)
+        task = self.tasks.get(key)
+        if task is None:
+            task = self.tasks[key] = TaskRecord(*key)
+        runner = task.runner
+        span = task.span_of(event)
+        outcome = _outcome(span)
+        now = _outcome(task.apply(event))
+        if outcome != now:
+            self._credit(outcome, -1)
+            self._credit(now, 1)
+        runs_it = task.runner
+        if runner != runs_it:
+            if runner:
+                self._agent(runner).running -= 1
+            if runs_it:
+                self._agent(runs_it).running += 1
+
+    def _credit(self, outcome: tuple[str, WorkState] | None, by: int) -> None:
+        if outcome is None:
+            return
+        agent = self._agent(outcome[0])
+        if outcome[1] == WorkState.COMPLETED:
+            agent.completed += by
+        else:
+            agent.failed += by
+
+    def _agent(self, agent_id: str) -> AgentRecord:
+        agent = self.agents.get(agent_id)
+        if agent is None:
+            agent = self.agents[agent_id] = AgentRecord(agent_id)
+        self.changed_agents.add(agent_id)
+        return agent
+
+
+def _outcome(span: Span | None) -> tuple[str, WorkState] | None:
+    """Whose success or failure an attempt is."""
+    if span is None or not span.agent[1]:
+        return None
+    state = span.state
+    return (span.agent[1], state) if state in (WorkState.COMPLETED, WorkState.FAILED) else None

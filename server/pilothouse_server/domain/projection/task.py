@@ -1,0 +1,101 @@
+"""A task of a workflow as its events show it: one span for each attempt."""
+
+from __future__ import annotations
+
+import json
+from typing import Any, Final
+
+from pilothouse_server.domain.events import Event, EventType
+from pilothouse_server.domain.projection.spans import UNSTATED, Span, Stated, WorkState
+from pilothouse_server.domain.workflows import REPORTED
+
+MAX_ATTEMPTS: Final = 16
+"""Attempts that are remembered; the oldest go first."""
+
+
+class TaskRecord:
+    """One task. Times in microseconds; None is not known."""
+
+    __slots__ = ("first_us", "id", "message", "spans", "stage", "workflow_id")
+
+    def __init__(self, workflow_id: str, task_id: str) -> None:
+        self.workflow_id = workflow_id
+        self.id = task_id
+        self.first_us: int | None = None
+        self.stage: Stated = UNSTATED
+        self.message: Stated = UNSTATED
+        self.spans: dict[int, Span] = {}
+
+    def apply(self, event: Event) -> Span:
+        """Takes in one of its events; returns the attempt that it was about."""
+        occur_us = event.occur_us
+        if self.first_us is None or occur_us < self.first_us:
+            self.first_us = occur_us
+        if event.stage:
+            self.stage = max(self.stage, (occur_us, event.stage))
+        if event.message:
+            self.message = max(self.message, (occur_us, event.message))
+        span = self._span_of(event)
+        span.apply(event)
+        return span
+
+    def span_of(self, event: Event) -> Span | None:
+        """The attempt that an event is about, if it is known."""
+        return self.spans.get(self._attempt_of(event))
+
+    def _span_of(self, event: Event) -> Span:
+        attempt = self._attempt_of(event)
+        span = self.spans.get(attempt)
+        if span is None:
+            span = self.spans[attempt] = Span()
+            if len(self.spans) > MAX_ATTEMPTS:
+                del self.spans[min(self.spans)]
+        return span
+
+    def _attempt_of(self, event: Event) -> int:
+        """An unnumbered retry opens the next attempt only when the newest was begun: its duplicate opens nothing."""
+        if event.attempt:
+            return event.attempt
+        newest = self.spans.get(self.attempt)
+        begun = newest is not None and newest.standing[0] >= REPORTED
+        return self.attempt + (event.type == EventType.TASK_RETRYING and begun)
+
+    @property
+    def attempt(self) -> int:
+        """The newest attempt, from 1."""
+        return max(self.spans, default=1)
+
+    @property
+    def newest(self) -> Span:
+        """The newest attempt."""
+        spans = self.spans
+        return spans[max(spans)] if spans else Span()
+
+    @property
+    def state(self) -> WorkState:
+        """Where its newest attempt stands."""
+        return self.newest.state
+
+    @property
+    def runner(self) -> str:
+        """The agent in whose hand it is now; "" when it is in nobody's."""
+        newest = self.newest
+        return newest.agent[1] if newest.standing[0] == REPORTED else ""
+
+    def dump(self) -> str:
+        """JSON; `loaded` reads it."""
+        return json.dumps(
+            [self.first_us, self.stage, self.message, [[n, *span.dump()] for n, span in self.spans.items()]],
+            separators=(",", ":"),
+            ensure_ascii=False,
+        )  # fmt: skip
+
+    @classmethod
+    def loaded(cls, workflow_id: str, task_id: str, dumped: str) -> TaskRecord:
+        """What `dump` returned, again."""
+        record = cls(workflow_id, task_id)
+        fields: list[Any] = json.loads(dumped)
+        record.first_us, stage, message, spans = fields
+        record.stage, record.message = (*stage,), (*message,)
+        record.spans = {span[0]: Span.loaded(span[1:]) for span in spans}
+        return record
