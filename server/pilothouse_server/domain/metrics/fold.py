@@ -188,6 +188,16 @@ class MetricsState:
             return (self.series.fleet,)
         return (self.series.fleet, self.series.admit(Dimension.WORKFLOW_TYPE, workflow_type))
 
+    def adopt(self, workflow: Workflow) -> None:
+        """Takes over a stored workflow, in the order of their last events."""
+        workflow.series = self.homes(workflow.type)
+        if workflow.state >= _ENDED:
+            self.memory.ended[workflow.id] = workflow
+            return
+        self.memory.in_flight[workflow.id] = workflow
+        self._live(workflow, workflow.series, 1)
+        self.tasks.enter(workflow)
+
     def _make_room(self) -> None:
         in_flight = self.memory.in_flight
         while len(in_flight) > self.limits.in_flight:

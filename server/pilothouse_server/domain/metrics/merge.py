@@ -1,5 +1,6 @@
-"""Joins the states of two shards into one. Exact, because a workflow is in one shard only: counts add, records are disjoint, facts about
-agents are maxima."""
+"""Joins the states of two shards into one. Exact, because a workflow is in one shard only: counts add, records
+are disjoint, facts about agents are maxima.
+"""
 
 from __future__ import annotations
 

@@ -1,0 +1,63 @@
+"""What live metrics need after a restart, and their history.
+
+Counts and facts are JSON text, made and read by `domain/metrics/checkpoint.py` only; nobody searches in them.
+All of it is written by one checkpoint in one transaction, with the cursor of the reader.
+"""
+
+from __future__ import annotations
+
+from sqlalchemy import BigInteger, Boolean, Column, Index, Integer, Table, Text
+
+from pilothouse_server.adapters.sql.metadata import metadata
+
+METRIC_COUNTERS = Table(
+    "metric_counters",
+    metadata,
+    Column("consumer", Text, primary_key=True),
+    Column("counters", Text, nullable=False),
+)
+"""One row for each reader of the log: what was counted since the log began."""
+
+METRIC_WORKFLOWS = Table(
+    "metric_workflows",
+    metadata,
+    Column("workflow_id", Text, primary_key=True),
+    Column("seq", BigInteger, nullable=False),
+    Column("finished_us", BigInteger, nullable=False),
+    Column("finished_seq", BigInteger, nullable=False),
+    Column("buried", Boolean, nullable=False),
+    Column("record", Text, nullable=False),
+)
+"""Workflows in flight, and those that ended so short a time ago that they are remembered."""
+
+METRIC_AGENTS = Table(
+    "metric_agents",
+    metadata,
+    Column("agent_id", Text, primary_key=True),
+    Column("record", Text, nullable=False),
+)
+"""Agents heard within 24 h."""
+
+METRIC_BUCKETS = Table(
+    "metric_buckets",
+    metadata,
+    Column("start", Integer, primary_key=True),
+    Column("dimension", Integer, primary_key=True),
+    Column("name", Text, primary_key=True),
+    Column("cell", Text, nullable=False),
+    Column("gauges", Text, nullable=False),
+)
+"""Buckets of 5 s, numbered since the epoch, for two hours."""
+
+METRIC_MINUTES = Table(
+    "metric_minutes",
+    metadata,
+    Column("dimension", Integer, primary_key=True),
+    Column("name", Text, primary_key=True),
+    Column("start", Integer, primary_key=True),
+    Column("cell", Text, nullable=False),
+    Column("gauges", Text, nullable=False),
+)
+"""Minutes, numbered since the epoch, for 30 days."""
+
+Index("ix_metric_minutes_start", METRIC_MINUTES.c.start)
