@@ -48,9 +48,6 @@ def settle(
         if not command.pending:
             break
         command = _answered(command, event, facts, deadlines)
-    if command.pending and command.action == Action.RETRY and _closed(command, facts):
-        last = max((event.receive_us for event in events), default=command.request_us)
-        command = end(command, CommandState.FAILED, last, error=_workflow_ended(facts.state))
     return command
 
 
@@ -65,14 +62,24 @@ def _answered(command: Command, event: Event, facts: Facts, deadlines: Deadlines
         return command
     if _shows(command, event, facts):
         return end(command, CommandState.EFFECTIVE, event.receive_us, effect_us=event.occur_us)
-    over = event.attempt > command.attempt or (
+    if _overtakes(command, event):
+        error = EventError(
+            WORKFLOW_ENDED, f"the workflow went another way first; it is {facts.state.name} now"
+        )
+        return end(command, CommandState.FAILED, event.receive_us, error=error)
+    return command
+
+
+def _overtakes(command: Command, event: Event) -> bool:
+    """Whether after this workflow event the command cannot have an effect any more."""
+    if command.action == Action.RETRY:
+        # Asked for because the attempt failed: another end of it that stands instead leaves nothing to retry.
+        ended = RANK[event.type] == END and event.attempt in (0, command.attempt)
+        stands = (-event.occur_us, event.type) > (-command.since_us, EventType.WORKFLOW_FAILED)
+        return ended and stands and event.type != EventType.WORKFLOW_FAILED
+    return event.attempt > command.attempt or (
         RANK[event.type] == END and event.attempt in (0, command.attempt)
     )
-    if over and command.action != Action.RETRY:
-        return end(
-            command, CommandState.FAILED, event.receive_us, error=_workflow_ended(facts.state)
-        )
-    return command
 
 
 _EFFECTS: dict[Action, frozenset[EventType]] = {
@@ -102,19 +109,6 @@ def _shows(command: Command, event: Event, facts: Facts) -> bool:
         return False
     # An end decides whenever it happened; among the other reports one from before the request's facts says nothing new.
     return RANK[event.type] == END or event.occur_us >= command.since_us
-
-
-def _closed(command: Command, facts: Facts) -> bool:
-    return facts.attempt == command.attempt and facts.state in (
-        WorkflowState.COMPLETED,
-        WorkflowState.CANCELLED,
-    )
-
-
-def _workflow_ended(state: WorkflowState) -> EventError:
-    return EventError(
-        WORKFLOW_ENDED, f"the workflow went another way first; it is {state.name} now"
-    )
 
 
 _EVENT_TYPE = {

@@ -17,7 +17,7 @@ from pilothouse_server.adapters.sql.database import SqliteDatabase
 from pilothouse_server.adapters.sql.revisions import database_id, newest_revision, next_revision
 from pilothouse_server.adapters.sql.tables_control import COMMANDS, EXECUTORS
 from pilothouse_server.adapters.sql.tables_projection import WORKFLOWS
-from pilothouse_server.adapters.sql.workflow_rows import touch
+from pilothouse_server.adapters.sql.workflow_rows import standpoint_of, touch
 from pilothouse_server.domain.commands import (
     PENDING,
     Boundary,
@@ -93,14 +93,7 @@ class SqlCommandTransaction:
         self._connection = connection
 
     def standpoint(self, workflow_id: str) -> Standpoint | None:
-        query = select(WORKFLOWS.c.record).where(WORKFLOWS.c.id == workflow_id)
-        dumped = self._connection.execute(query).scalar()
-        if dumped is None:
-            return None
-        record = WorkflowRecord.loaded(workflow_id, dumped)
-        return Standpoint(
-            workflow_id, record.source[2], record.state, record.attempt, record.report_us
-        )
+        return standpoint_of(self._connection, workflow_id)
 
     def get(self, command_id: str) -> Command | None:
         return self._one(select(COMMANDS).where(COMMANDS.c.id == command_id))
