@@ -7,28 +7,26 @@ from __future__ import annotations
 
 import asyncio
 import contextlib
+import functools
 import json
-from collections.abc import AsyncIterator, Callable
+from collections.abc import AsyncGenerator, AsyncIterator, Callable
 from dataclasses import dataclass, field, replace
 from typing import Any
 
 import grpc
 import httpx
 from google.protobuf.any_pb2 import Any as AnyMessage
+from google.protobuf.message_factory import GetMessageClass
 from google.rpc import error_details_pb2, status_pb2
 from websockets.asyncio.client import ClientConnection, connect
 
 from pilothouse.v1 import (
     agents_pb2,
-    agents_pb2_grpc,
     alerts_pb2,
-    alerts_pb2_grpc,
+    commands_pb2,
     events_pb2,
-    events_pb2_grpc,
     metrics_pb2,
-    metrics_pb2_grpc,
     workflows_pb2,
-    workflows_pb2_grpc,
 )
 from pilothouse_server.bridge.serve import serve_bridge
 from pilothouse_server.bridge.settings import BridgeSettings
@@ -79,14 +77,23 @@ class Feed:
                     await self._changed.wait()
 
 
-class TestServer(
-    metrics_pb2_grpc.MetricsServiceServicer,
-    workflows_pb2_grpc.WorkflowServiceServicer,
-    agents_pb2_grpc.AgentServiceServicer,
-    alerts_pb2_grpc.AlertServiceServicer,
-    events_pb2_grpc.EventServiceServicer,
-):
-    """The servicers, and the server that has them. Stopped and started again it keeps its port and data."""
+WATCHES = {
+    "WatchWorkflows": ("workflows", "workflow"),
+    "WatchAgents": ("agents", "agent"),
+    "WatchAlerts": ("alerts", "alert"),
+    "WatchEvents": ("events", "batch"),
+}
+FILES = (agents_pb2, alerts_pb2, commands_pb2, events_pb2, metrics_pb2, workflows_pb2)
+METHODS = {
+    f"/{service.full_name}/{method.name}": method
+    for file in FILES
+    for service in file.DESCRIPTOR.services_by_name.values()
+    for method in service.methods
+}
+
+
+class TestServer(grpc.GenericRpcHandler):
+    """All methods of the contract. Stopped and started again it keeps its port and data."""
 
     __test__ = False
 
@@ -102,15 +109,10 @@ class TestServer(
 
     async def start(self) -> None:
         """Listen."""
-        server = grpc.aio.server()
-        metrics_pb2_grpc.add_MetricsServiceServicer_to_server(self, server)
-        workflows_pb2_grpc.add_WorkflowServiceServicer_to_server(self, server)
-        agents_pb2_grpc.add_AgentServiceServicer_to_server(self, server)
-        alerts_pb2_grpc.add_AlertServiceServicer_to_server(self, server)
-        events_pb2_grpc.add_EventServiceServicer_to_server(self, server)
-        self.port = server.add_insecure_port(f"127.0.0.1:{self.port}")
-        await server.start()
-        self._server = server
+        self._server = grpc.aio.server()
+        self._server.add_generic_rpc_handlers((self,))
+        self.port = self._server.add_insecure_port(f"127.0.0.1:{self.port}")
+        await self._server.start()
 
     async def stop(self) -> None:
         """Break every stream."""
@@ -118,110 +120,75 @@ class TestServer(
             await self._server.stop(None)
             self._server = None
 
-    # The watches.
+    def service(
+        self, handler_call_details: grpc.HandlerCallDetails
+    ) -> grpc.RpcMethodHandler[Any, Any] | None:
+        """What answers a method."""
+        method = METHODS.get(handler_call_details.method)
+        if method is None:
+            return None
+        request = GetMessageClass(method.input_type).FromString
+        response = GetMessageClass(method.output_type)
+        if method.server_streaming:
+            watch = functools.partial(self._watch, method.name, response)
+            return grpc.unary_stream_rpc_method_handler(watch, request, _bytes)
+        answer = functools.partial(self._answer, method.name, response)
+        return grpc.unary_unary_rpc_method_handler(answer, request, _bytes)
 
-    async def SubscribeMetrics(
-        self, request: metrics_pb2.SubscribeMetricsRequest, context: Context
-    ) -> AsyncIterator[metrics_pb2.SubscribeMetricsResponse]:
-        async for response in self.snapshots.stream("", _snapshot_response, "snapshot", backlog=1):
-            if response is not None:
-                yield response
-
-    async def WatchWorkflows(
-        self, request: workflows_pb2.WatchWorkflowsRequest, context: Context
-    ) -> AsyncIterator[workflows_pb2.WatchWorkflowsResponse]:
-        async for response in self.workflows.stream(
-            request.resume_token, workflows_pb2.WatchWorkflowsResponse, "workflow"
-        ):
+    async def _watch(self, name: str, respond: Any, request: Any, _: Context) -> AsyncIterator[Any]:
+        if name == "SubscribeMetrics":
+            async for response in self.snapshots.stream("", dict, "snapshot", backlog=1):
+                if "snapshot" in response:
+                    yield respond(snapshot=response["snapshot"])
+            return
+        feed, field_name = WATCHES[name]
+        backlog = request.backlog if feed == "events" else None
+        responses = getattr(self, feed).stream(
+            request.resume_token, respond, field_name, backlog=backlog
+        )
+        async for response in responses:
             yield response
 
-    async def WatchAgents(
-        self, request: agents_pb2.WatchAgentsRequest, context: Context
-    ) -> AsyncIterator[agents_pb2.WatchAgentsResponse]:
-        async for response in self.agents.stream(
-            request.resume_token, agents_pb2.WatchAgentsResponse, "agent"
-        ):
-            yield response
-
-    async def WatchAlerts(
-        self, request: alerts_pb2.WatchAlertsRequest, context: Context
-    ) -> AsyncIterator[alerts_pb2.WatchAlertsResponse]:
-        async for response in self.alerts.stream(
-            request.resume_token, alerts_pb2.WatchAlertsResponse, "alert"
-        ):
-            yield response
-
-    async def WatchEvents(
-        self, request: events_pb2.WatchEventsRequest, context: Context
-    ) -> AsyncIterator[events_pb2.WatchEventsResponse]:
-        async for response in self.events.stream(
-            request.resume_token, events_pb2.WatchEventsResponse, "batch", backlog=request.backlog
-        ):
-            yield response
-
-    # The calls.
-
-    async def _answer(self, request: Any, context: Context, response: Any) -> Any:
+    async def _answer(self, name: str, respond: Any, request: Any, context: Context) -> Any:
         self.requests.append(request)
         await self.may_answer.wait()
         if self.refusal is not None:
             code, status = self.refusal
-            details = status.SerializeToString() if status else None
+            details = status.SerializeToString() if status else b""
             trailing = (("grpc-status-details-bin", details),) if details else ()
             await context.abort(
                 code, status.message if status else "at /usr/lib/secret.py", trailing
             )
+        response = respond()
+        match name:
+            case "ListWorkflows":
+                known = {workflow.id: workflow for workflow in self.workflows.items}
+                response.workflows.extend(known.values())
+            case "GetWorkflow":
+                response.workflow.id = request.workflow_id
+            case "ControlWorkflow":
+                response.command.workflow_id = request.workflow_id
+                response.command.action = request.action
+                response.command.reason = request.reason
+            case "PublishEvent":
+                response.id = request.event.id
+            case _:
+                pass
         return response
 
-    async def ListWorkflows(
-        self, request: workflows_pb2.ListWorkflowsRequest, context: Context
-    ) -> workflows_pb2.ListWorkflowsResponse:
-        known = list({workflow.id: workflow for workflow in self.workflows.items}.values())
-        return await self._answer(
-            request, context, workflows_pb2.ListWorkflowsResponse(workflows=known)
-        )
 
-    async def GetWorkflow(
-        self, request: workflows_pb2.GetWorkflowRequest, context: Context
-    ) -> workflows_pb2.GetWorkflowResponse:
-        found = workflows_pb2.Workflow(id=request.workflow_id)
-        return await self._answer(
-            request, context, workflows_pb2.GetWorkflowResponse(workflow=found)
-        )
-
-    async def ControlWorkflow(
-        self, request: workflows_pb2.ControlWorkflowRequest, context: Context
-    ) -> workflows_pb2.ControlWorkflowResponse:
-        response = workflows_pb2.ControlWorkflowResponse()
-        response.command.workflow_id = request.workflow_id
-        response.command.action = request.action
-        response.command.reason = request.reason
-        return await self._answer(request, context, response)
-
-    async def PauseWorkflow(
-        self, request: workflows_pb2.PauseWorkflowRequest, context: Context
-    ) -> workflows_pb2.PauseWorkflowResponse:
-        response = workflows_pb2.PauseWorkflowResponse()
-        response.command.workflow_id = request.workflow_id
-        return await self._answer(request, context, response)
-
-    async def PublishEvent(
-        self, request: events_pb2.PublishEventRequest, context: Context
-    ) -> events_pb2.PublishEventResponse:
-        return await self._answer(
-            request, context, events_pb2.PublishEventResponse(id=request.event.id)
-        )
-
-    async def QueryMetrics(
-        self, request: metrics_pb2.QueryMetricsRequest, context: Context
-    ) -> metrics_pb2.QueryMetricsResponse:
-        return await self._answer(request, context, metrics_pb2.QueryMetricsResponse())
+def _bytes(message: Any) -> bytes:
+    made: bytes = message.SerializeToString()
+    return made
 
 
-def _snapshot_response(
-    *, resume_token: str, snapshot: metrics_pb2.MetricsSnapshot | None = None, **_: Any
-) -> metrics_pb2.SubscribeMetricsResponse | None:
-    return metrics_pb2.SubscribeMetricsResponse(snapshot=snapshot) if snapshot is not None else None
+def seeded(**feeds: list[Any]) -> TestServer:
+    """A server that knows something before the bridge asks."""
+    server = TestServer()
+    for name, items in feeds.items():
+        feed: Feed = getattr(server, name)
+        feed.items.extend(items)
+    return server
 
 
 def refusal(code: grpc.StatusCode, reason: str, message: str, **metadata: str) -> tuple[Any, Any]:
@@ -259,10 +226,13 @@ class Stage:
 
 
 @contextlib.asynccontextmanager
-async def staged(server: TestServer | None = None, **settings: Any) -> AsyncIterator[Stage]:
+async def staged(
+    server: TestServer | None = None, *, listening: bool = True, **settings: Any
+) -> AsyncGenerator[Stage]:
     """A started server and a started bridge."""
     server = server or TestServer()
-    await server.start()
+    if listening:
+        await server.start()
     options = BridgeSettings(
         server=f"127.0.0.1:{server.port}", port=0, drain=0.5, linger=0.5, pace=0.01
     )

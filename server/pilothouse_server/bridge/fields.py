@@ -101,7 +101,7 @@ def _message(value: Any, descriptor: Descriptor, path: str, depth: int) -> Any:
     if not isinstance(value, Mapping):
         raise malformed("expected an object", path or "(body)")
     ready: dict[str, Any] = {}
-    for name, inner in value.items():
+    for name, inner in cast("Mapping[str, Any]", value).items():
         here = f"{path}.{name}" if path else str(name)
         field = find(descriptor, name)
         if field is None:
@@ -120,7 +120,8 @@ def _field(value: Any, field: FieldDescriptor, path: str, depth: int) -> Any:
     if field.is_repeated:
         if not isinstance(value, list):
             raise malformed("expected a list", path)
-        return [_one(inner, field, f"{path}[{i}]", depth) for i, inner in enumerate(value)]
+        items = cast("Iterable[Any]", value)
+        return [_one(inner, field, f"{path}[{i}]", depth) for i, inner in enumerate(items)]
     return _one(value, field, path, depth)
 
 
@@ -175,9 +176,3 @@ def _blamed(error: Exception) -> str:
     """json_format says "Failed to parse name field: …", from the outside in."""
     names = [part.split(" ", 1)[0] for part in str(error).split("Failed to parse ")[1:]]
     return ".".join(names)
-
-
-def shown(message: Message, *, snake: bool) -> dict[str, Any]:
-    """The JSON of a message, with the field names of the contract (snake) or of canonical proto JSON."""
-    result: dict[str, Any] = json_format.MessageToDict(message, preserving_proto_field_name=snake)
-    return result

@@ -1,15 +1,16 @@
 """Frames: made once for each wire form, however many sockets they go to.
 
 A JSON frame is `{"type", "channel", "epoch", "sequence", "data", "timestamp"}`; frames about the connection
-have neither channel nor place. `data` is the proto JSON of the payload with the field names of the contract.
-A binary frame is a LiveFrame. Bytes include the WebSocket header: a server's frames are not masked, so they
-are the same for everyone.
+have neither channel nor place. `data` is the proto JSON of the payload with the field names of the contract
+and with its zeros: what is absent is not known. A binary frame is a LiveFrame. Bytes include the WebSocket
+header: a server's frames are not masked, so they are the same for everyone.
 """
 
 import json
 import struct
 from collections.abc import Callable
 from enum import Enum
+from typing import Any
 
 from google.protobuf import json_format
 from google.protobuf.message import Message
@@ -43,9 +44,7 @@ class Datum:
     def json(self) -> bytes:
         """The proto JSON."""
         if self._json is None:
-            self._json = dumps(
-                json_format.MessageToDict(self.message, preserving_proto_field_name=True)
-            )
+            self._json = dumps(plain(self.message))
         return self._json
 
 
@@ -97,6 +96,15 @@ def plain_frame(type_: str, live: LiveFrame) -> Frame:
         message = "a frame needs a payload"
         raise ValueError(message)
     return Frame(type_, live, Datum(getattr(live, kind)).json)
+
+
+def plain(message: Message) -> dict[str, Any]:
+    """Proto JSON for those who have not the contract at hand: its field names, and zeros are written, so
+    that what is absent is what is not known."""
+    result: dict[str, Any] = json_format.MessageToDict(
+        message, preserving_proto_field_name=True, always_print_fields_with_no_presence=True
+    )
+    return result
 
 
 def list_json(name: str, items: list[bytes], **others: object) -> bytes:

@@ -1,9 +1,9 @@
 """REST and unary calls over HTTP, one generic path from descriptors.
 
-`/api/v1/…` speaks JSON with the field names of the contract (`workflow_id`). `POST
-/pilothouse.v1.Service/Method` speaks canonical proto JSON (`workflowId`), or protobuf for `content-type:
-application/proto`, as generated clients expect. Both accept either spelling. 64-bit numbers are text and
-durations like "1.5s", as proto JSON has them.
+`/api/v1/…` speaks JSON with the field names of the contract (`workflow_id`) and with zeros written out, so
+that what is absent is what is not known. `POST /pilothouse.v1.Service/Method` speaks canonical proto JSON
+(`workflowId`), or protobuf for `content-type: application/proto`, as generated clients expect. Both accept
+either spelling. 64-bit numbers are text and durations like "1.5s", as proto JSON has them.
 """
 
 import asyncio
@@ -12,16 +12,20 @@ from collections.abc import Awaitable, Callable
 from typing import Any
 
 import grpc
+from google.protobuf import json_format
 from google.protobuf.message import DecodeError, Message
 from starlette.requests import ClientDisconnect, Request
-from starlette.responses import JSONResponse, Response
+from starlette.responses import Response
 
 from pilothouse_server.bridge import fields
 from pilothouse_server.bridge.bindings import Binding, Call, load_bindings, load_calls
 from pilothouse_server.bridge.errors import BridgeError, from_rpc, malformed, over_limit, word
+from pilothouse_server.bridge.frames import dumps, plain
 from pilothouse_server.bridge.rate import TokenBucket
 from pilothouse_server.bridge.settings import BridgeSettings
 
+JSON = "application/json"
+NO_STORE = {"cache-control": "no-store"}
 BINARY = frozenset({"application/proto", "application/protobuf", "application/x-protobuf"})
 Clock = Callable[[], float]
 
@@ -67,7 +71,7 @@ class Gateway:
         answer = await self.call(binding.call, message)
         if binding.response_body:
             answer = getattr(answer, binding.response_body)
-        return JSONResponse(fields.shown(answer, snake=True), headers={"cache-control": "no-store"})
+        return Response(dumps(plain(answer)), media_type=JSON, headers=NO_STORE)
 
     def _find(self, request: Request) -> tuple[Binding, dict[str, str]]:
         raw = bytes(request.scope["raw_path"]).decode("latin-1")
@@ -89,7 +93,7 @@ class Gateway:
         self, request: Request, binding: Binding, message: Message, variables: dict[str, str]
     ) -> None:
         body = await self._body(request)
-        if body.strip() and _content_type(request) != "application/json":
+        if body.strip() and _content_type(request) != JSON:
             text = "the body must be JSON and say so: content-type: application/json"
             raise malformed(text, http_status=415)
         value = fields.parse_json(body)
@@ -121,14 +125,12 @@ class Gateway:
                 ) from None
             answer = await self.call(call, message)
             return Response(answer.SerializeToString(), media_type=kind)
-        if kind != "application/json":
+        if kind != JSON:
             text = "content-type must be application/json or application/proto"
             raise malformed(text, http_status=415)
         fields.fill(message, fields.parse_json(body))
         answer = await self.call(call, message)
-        return JSONResponse(
-            fields.shown(answer, snake=False), headers={"cache-control": "no-store"}
-        )
+        return Response(dumps(json_format.MessageToDict(answer)), media_type=JSON, headers=NO_STORE)
 
     async def call(self, call: Call, message: Message) -> Message:
         """Call the server. BridgeError is what it refused, or that it did not answer."""

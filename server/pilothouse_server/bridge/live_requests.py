@@ -3,8 +3,9 @@ silently not granted.
 """
 
 import json
+from collections.abc import Sequence
 from dataclasses import dataclass, field
-from typing import Any
+from typing import Any, cast
 
 from google.protobuf.message import DecodeError
 
@@ -46,22 +47,20 @@ def from_text(text: str, max_channels: int) -> LiveAsk:
         value = json.loads(text)
     except (ValueError, RecursionError):
         raise malformed("the message is not JSON") from None
-    if not isinstance(value, dict):
-        raise malformed("the message is not an object")
-    kind = value.pop("type", None)
-    match kind:
+    ask = _object(value, "(message)")
+    match ask.pop("type", None):
         case "subscribe":
-            _only(value, {"channels", "positions"})
+            _only(ask, {"channels", "positions"})
             places = {
-                name: _place(at, name) for name, at in _object(value.get("positions", {})).items()
+                name: _place(at, name) for name, at in _object(ask.get("positions", {})).items()
             }
-            return Subscribe(_channels(value, max_channels), places)
+            return Subscribe(_channels(ask, max_channels), places)
         case "unsubscribe":
-            _only(value, {"channels"})
-            return Unsubscribe(_channels(value, max_channels))
+            _only(ask, {"channels"})
+            return Unsubscribe(_channels(ask, max_channels))
         case "ping":
-            _only(value, {"nonce"})
-            return Ping(_natural(value.get("nonce", 0), "nonce"))
+            _only(ask, {"nonce"})
+            return Ping(_natural(ask.get("nonce", 0), "nonce"))
         case _:
             raise malformed("type must be subscribe, unsubscribe or ping", "type")
 
@@ -91,11 +90,14 @@ def from_bytes(data: bytes, max_channels: int) -> LiveAsk:
 
 
 def _channels(value: dict[str, Any], limit: int) -> tuple[str, ...]:
-    channels = value.get("channels")
-    if not isinstance(channels, list) or not all(isinstance(name, str) for name in channels):
+    channels: Any = value.get("channels")
+    if not isinstance(channels, list):
         raise malformed("channels must be a list of names", "channels")
-    _bounded(len(channels), limit)
-    return tuple(dict.fromkeys(channels))
+    names = cast("Sequence[Any]", channels)
+    _bounded(len(names), limit)
+    if not all(isinstance(name, str) for name in names):
+        raise malformed("channels must be a list of names", "channels")
+    return tuple(dict.fromkeys(names))
 
 
 def _bounded(count: int, limit: int) -> None:
@@ -118,7 +120,7 @@ def _place(value: Any, name: str) -> Place:
 def _object(value: Any, where: str = "positions") -> dict[str, Any]:
     if not isinstance(value, dict):
         raise malformed("expected an object", where)
-    return value
+    return cast("dict[str, Any]", value)
 
 
 def _only(value: dict[str, Any], known: set[str], where: str = "") -> None:

@@ -140,10 +140,8 @@ class LiveSocket(WebSocketsSansIOProtocol):
         """Give the application a way to this object."""
         super().handle_connect(event)
         if self.response.status_code == 101:
-            self.scope["extensions"] = {
-                **(self.scope["extensions"] or {}),
-                EXTENSION: {"socket": self},
-            }
+            extensions: dict[str, dict[object, object]] = {EXTENSION: {"socket": self}}
+            self.scope["extensions"] = extensions | (self.scope.get("extensions") or {})
 
     def pause_writing(self) -> None:
         """Enough waits."""

@@ -10,7 +10,7 @@ import random
 import time
 from collections.abc import Callable
 from dataclasses import dataclass
-from typing import Any, Protocol
+from typing import Any
 
 import grpc
 from google.protobuf.duration_pb2 import Duration
@@ -30,12 +30,6 @@ START_AGAIN = frozenset(
 )
 
 logger = logging.getLogger(__name__)
-
-
-class WatchResponse(Protocol):
-    """What all watches of the contract answer with."""
-
-    resume_token: str
 
 
 @dataclass(frozen=True, slots=True)
@@ -140,7 +134,7 @@ class Upstream:
             self._start_again()
         method: Any = self._rpc.unary_stream(
             self._source.path,
-            request_serializer=lambda message: message.SerializeToString(),
+            request_serializer=_bytes,
             response_deserializer=self._source.response_type.FromString,
         )
         call = method(self._source.request(self._token), wait_for_ready=False)
@@ -207,3 +201,7 @@ class Upstream:
     def _start_again(self) -> None:
         self._token = ""
         self._channel.begin()
+
+
+def _bytes(message: Message) -> bytes:
+    return message.SerializeToString()

@@ -1,0 +1,92 @@
+"""What clients see when the server goes away, comes back, forgets, or stops for good."""
+
+from __future__ import annotations
+
+import asyncio
+
+import pytest
+from websockets.exceptions import ConnectionClosed, InvalidStatus
+
+from pilothouse.v1.events_pb2 import Event, EventBatch
+from pilothouse.v1.workflows_pb2 import Workflow
+from tests.bridge.support import frame, seeded, staged, subscribe
+from tests.support import free_port, wait_until
+
+
+def batch(number: int) -> EventBatch:
+    return EventBatch(events=[Event(id=f"e-{number}")])
+
+
+async def test_a_server_that_comes_back_is_resumed_where_it_left_with_nothing_lost() -> None:
+    async with staged(seeded(events=[batch(1)])) as stage, stage.live() as socket:
+        await subscribe(socket, "events:live")
+        first = await frame(socket, "events:snapshot")
+        await stage.server.stop()
+        lost = await frame(socket, "progress")
+        assert lost["data"]["upstream_connected"] is False
+        stage.server.events.items.extend([batch(2), batch(3)])
+        await stage.server.start()
+        seen: list[str] = []
+        while len(seen) < 2:
+            got = await frame(socket)
+            assert got["epoch"] == first["epoch"]
+            if got["type"] == "events:append":
+                seen += [event["id"] for event in got["data"]["events"]]
+        assert seen == ["e-2", "e-3"]
+        assert stage.server.events.tokens_seen[-1] == "1"
+
+
+async def test_a_server_that_forgot_begins_a_new_epoch_with_a_snapshot() -> None:
+    async with staged(seeded(workflows=[Workflow(id="w-1")])) as stage, stage.live() as socket:
+        await subscribe(socket, "workflows:changes")
+        first = await frame(socket, "workflows:snapshot")
+        await stage.server.stop()
+        stage.server.workflows.items[:] = [Workflow(id="w-9")]
+        stage.server.workflows.history_is_gone = True
+        await stage.server.start()
+        gap = await frame(socket, "gap")
+        assert gap["data"]["reason"] == "UPSTREAM_RESET"
+        snapshot = await frame(socket)
+        assert snapshot["type"] == "workflows:snapshot"
+        assert [workflow["id"] for workflow in snapshot["data"]["workflows"]] == ["w-9"]
+        assert snapshot["epoch"] == gap["epoch"] != first["epoch"]
+
+
+async def test_before_the_server_is_there_a_client_waits_and_is_told_so() -> None:
+    server = seeded(workflows=[Workflow(id="w-1")])
+    server.port = free_port()
+    async with staged(server, listening=False) as stage, stage.live() as socket:
+        await subscribe(socket, "workflows:changes")
+        told = await frame(socket)
+        assert (told["type"], told["data"]) == ("progress", {"upstream_connected": False})
+        await server.start()
+        got = await frame(socket, "workflows:snapshot")
+        assert [workflow["id"] for workflow in got["data"]["workflows"]] == ["w-1"]
+
+
+async def test_a_stream_that_says_nothing_for_too_long_is_opened_again() -> None:
+    async with staged(seeded(workflows=[Workflow(id="w-1")]), upstream_silence=0.05) as stage:
+        tokens = stage.server.workflows.tokens_seen
+        await wait_until(lambda: tokens[1:3] == ["1", "1"])
+
+
+async def test_a_stopping_bridge_tells_each_client_when_to_come_back() -> None:
+    async with staged() as stage, stage.live() as socket:
+        await subscribe(socket, "events:live")
+        await frame(socket, "events:snapshot")
+        stage.stop.set()
+        got = await frame(socket, "draining")
+        assert 0 <= float(got["data"]["reconnect_after"].rstrip("s")) <= 5
+        with pytest.raises(ConnectionClosed) as closed:
+            await socket.recv()
+        assert closed.value.rcvd is not None
+        assert closed.value.rcvd.code == 1012
+
+
+async def test_more_connections_than_allowed_are_refused_by_name() -> None:
+    async with staged(max_connections=1) as stage, stage.live():
+        with pytest.raises(InvalidStatus) as refused:
+            async with asyncio.timeout(5), stage.live():
+                pass
+        assert refused.value.response.status_code == 503
+        assert b"LIMIT_EXCEEDED" in refused.value.response.body
