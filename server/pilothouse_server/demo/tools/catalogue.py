@@ -1,6 +1,7 @@
 """What the modules of a project can be, and how each can be wrong.
 
-A defect is a change of a template's text: a pattern, and what stands there instead. Those without a part fit every module.
+A defect is a change of a template's text: a pattern, and what stands there instead. Those without a part fit every
+module.
 """
 
 from __future__ import annotations
@@ -29,7 +30,10 @@ DEFECTS: dict[tuple[str, str], tuple[str, str]] = {
         "\n\ndef _quietly(action) -> None:\n    try:\n        action()\n    except:\n        pass\n",
     ),
     ("intervals", "wrong"): (r"begin <= merged", "begin < merged"),
-    ("graph", "wrong"): (r"if not needed:\n +ready", "if needed is not None:\n                    ready"),
+    ("graph", "wrong"): (
+        r"if not needed:\n +ready",
+        "if needed is not None:\n                    ready",
+    ),
     ("money", "wrong"): (r"cents - sum\(shares\)", "cents - sum(shares) - 1"),
     ("slugs", "wrong"): (r"\.lower\(\)", ""),
     ("sampling", "wrong"): (r"bisect_right", "bisect_left"),

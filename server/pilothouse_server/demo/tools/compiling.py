@@ -20,7 +20,9 @@ def main(arguments: list[str]) -> int:
         except py_compile.PyCompileError as error:
             cause = error.exc_value
             line = cause.lineno if isinstance(cause, SyntaxError) else 0
-            problems[path] = f"line {line}: {cause.msg if isinstance(cause, SyntaxError) else cause}"
+            problems[path] = (
+                f"line {line}: {cause.msg if isinstance(cause, SyntaxError) else cause}"
+            )
     if problems:
         message = "; ".join(f"{path} {problem}" for path, problem in problems.items())
         return failed("COMPILE_ERROR", message, list(problems))

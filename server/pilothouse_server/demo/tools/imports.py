@@ -1,4 +1,4 @@
-"""Dependency check: every import of every source resolves to the standard library, the project itself or a declared dependency."""
+"""Dependency check: every import resolves to the standard library, the project itself or a declared dependency."""
 
 from __future__ import annotations
 
@@ -33,7 +33,10 @@ def main(arguments: list[str]) -> int:
         for name in imported:
             if name.partition(".")[0] not in known:
                 problems[path] = f"imports {name}, which nothing declares"
-            elif name.startswith(f"{os.path.basename(os.path.dirname(path))}.") and name not in modules:
+            elif (
+                name.startswith(f"{os.path.basename(os.path.dirname(path))}.")
+                and name not in modules
+            ):
                 problems[path] = f"imports {name}, which is not there"
     if problems:
         message = "; ".join(f"{path} {problem}" for path, problem in problems.items())

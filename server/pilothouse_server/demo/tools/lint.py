@@ -30,11 +30,15 @@ def main(arguments: list[str]) -> int:
             findings[path] = [(error.lineno or 0, error.msg)]
             continue
         is_test = path.startswith("tests/")
-        found = sorted(finding for finding in judge(tree) if not (is_test and "docstring" in finding[1]))
+        found = sorted(
+            finding for finding in judge(tree) if not (is_test and "docstring" in finding[1])
+        )
         if found:
             findings[path] = found
     if findings:
-        words = [f"{path}:{line} {what}" for path, found in findings.items() for line, what in found]
+        words = [
+            f"{path}:{line} {what}" for path, found in findings.items() for line, what in found
+        ]
         return failed("LINT_FINDINGS", "; ".join(words), list(findings))
     return done(f"{lines} lines in {len(paths)} files keep to the rules")
 
@@ -69,7 +73,11 @@ def _function(node: ast.FunctionDef) -> Iterator[Finding]:
     for default in [*node.args.defaults, *(one for one in node.args.kw_defaults if one)]:
         if isinstance(default, ast.List | ast.Dict | ast.Set):
             yield default.lineno, f"{node.name} has a mutable default"
-    if not node.name.startswith("_") and not node.name.startswith("do_") and not ast.get_docstring(node):
+    if (
+        not node.name.startswith("_")
+        and not node.name.startswith("do_")
+        and not ast.get_docstring(node)
+    ):
         yield node.lineno, f"{node.name} has no docstring"
     stored: dict[str, int] = {}
     read: set[str] = set()

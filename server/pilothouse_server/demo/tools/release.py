@@ -1,4 +1,4 @@
-"""Deployment, second step: put the application beside the one that is live, try it, switch over, and switch back if it is not well."""
+"""Deployment, second step: put the application beside the live one, try it, switch over, and back if it is not well."""
 
 from __future__ import annotations
 
@@ -75,7 +75,11 @@ def _switch(home: str, name: str) -> str:
 
 def _prune(home: str) -> None:
     live = os.readlink(f"{home}/current")
-    others = [entry for entry in os.scandir(home) if entry.is_dir(follow_symlinks=False) and entry.name != live]
+    others = [
+        entry
+        for entry in os.scandir(home)
+        if entry.is_dir(follow_symlinks=False) and entry.name != live
+    ]
     others.sort(key=lambda entry: entry.stat().st_mtime, reverse=True)
     for entry in others[KEPT - 1 :]:
         shutil.rmtree(entry.path, ignore_errors=True)

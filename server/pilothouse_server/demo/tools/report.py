@@ -47,5 +47,7 @@ def sources(folder: str) -> list[str]:
     found: list[str] = []
     for top in ("src", "tests"):
         for place, _, names in os.walk(f"{folder}/{top}"):
-            found += [os.path.relpath(f"{place}/{name}", folder) for name in names if name.endswith(".py")]
+            found += [
+                os.path.relpath(f"{place}/{name}", folder) for name in names if name.endswith(".py")
+            ]
     return sorted(found)

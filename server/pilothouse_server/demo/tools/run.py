@@ -1,7 +1,7 @@
 """The entrance of every tool: `python -I -S run.py TOOL ARGUMENT…`.
 
-Its standard input is a pipe that the engine holds open and never writes to. When the engine dies, however it dies, the pipe closes
-and the tool takes its whole process group with it, so that no work goes on unseen.
+Its standard input is a pipe that the engine holds open and never writes to. When the engine dies, however it dies, the
+pipe closes and the tool takes its whole process group with it, so that no work goes on unseen.
 """
 
 from __future__ import annotations
@@ -12,7 +12,7 @@ import os
 import signal
 import sys
 
-HERE = os.path.abspath(__file__)  # noqa: PTH100 - pathlib would double the start-up time
+HERE = os.path.abspath(__file__)
 ROOT = HERE.rsplit(os.sep, 4)[0]
 
 

@@ -1,7 +1,7 @@
 """Scaffolding: write the sources and tests of a small Python package from templates.
 
-A part may have a defect: a change of the template's text that makes the code really wrong. Nothing later knows of it but by
-finding it.
+A part may have a defect: a change of the template's text that makes the code really wrong. Nothing later knows of it
+but by finding it.
 """
 
 from __future__ import annotations
@@ -20,7 +20,9 @@ def main(arguments: list[str]) -> int:
     """FOLDER PART: the frame of the package, or one module with its tests."""
     folder, part = arguments
     project = load_project(folder)
-    written = write_frame(folder, project) if part == "frame" else write_module(folder, project, part)
+    written = (
+        write_frame(folder, project) if part == "frame" else write_module(folder, project, part)
+    )
     return done(f"wrote {len(written)} files, {sum(written.values())} lines", files=list(written))
 
 
@@ -53,7 +55,11 @@ def write_frame(folder: str, project: Project) -> dict[str, int]:
 def write_module(folder: str, project: Project, name: str) -> dict[str, int]:
     """One module and its tests; lines by file."""
     module = next(module for module in project["modules"] if module["name"] == name)
-    words = {"package": project["package"], "rounds": str(module["rounds"]), "pace": str(module["pace"])}
+    words = {
+        "package": project["package"],
+        "rounds": str(module["rounds"]),
+        "pace": str(module["pace"]),
+    }
     source = f"src/{project['package']}/{name}.py"
     tests = f"tests/test_{name}.py"
     defect = module["defect"]

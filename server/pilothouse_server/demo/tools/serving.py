@@ -7,8 +7,9 @@ import json
 import subprocess
 import sys
 import time
-from collections.abc import Iterator
+from collections.abc import Generator
 from contextlib import contextmanager
+from typing import Self
 
 START_SECONDS = 10.0
 
@@ -18,7 +19,7 @@ class ServiceBroken(Exception):
 
 
 @contextmanager
-def serving(program: str) -> Iterator[Client]:
+def serving(program: str) -> Generator[Client]:
     """Start `program` (a folder or a zipped application), wait for its port, and stop it at the end."""
     child = subprocess.Popen(
         [sys.executable, "-I", "-S", program, "serve"],
@@ -27,10 +28,11 @@ def serving(program: str) -> Iterator[Client]:
         stderr=subprocess.DEVNULL,
     )
     try:
-        assert child.stdout is not None
-        line = child.stdout.readline()
+        line = child.stdout.readline() if child.stdout else b""
         if not line:
-            raise ServiceBroken(f"the service ended with {child.wait(START_SECONDS)} before it listened")
+            raise ServiceBroken(
+                f"the service ended with {child.wait(START_SECONDS)} before it listened"
+            )
         with Client(int(line)) as client:
             yield client
     finally:
@@ -53,7 +55,7 @@ class Client:
         """How long each request took."""
         self._connection = http.client.HTTPConnection("127.0.0.1", port, timeout=5)
 
-    def __enter__(self) -> Client:
+    def __enter__(self) -> Self:
         return self
 
     def __exit__(self, *_: object) -> None:
@@ -72,7 +74,9 @@ class Client:
         try:
             return answer.status, json.loads(text)
         except ValueError as error:
-            raise ServiceBroken(f"{method} {path}: the answer is not JSON: {text[:80]!r}") from error
+            raise ServiceBroken(
+                f"{method} {path}: the answer is not JSON: {text[:80]!r}"
+            ) from error
 
     def expect(self, status: int, method: str, path: str, body: str | None = None) -> object:
         """The JSON of an answer that must have this status."""
