@@ -19,17 +19,18 @@ export function sampleRoundTrip(before: OffsetEstimate | undefined, sent: number
   return narrowed.low <= narrowed.high ? narrowed : { low, high };
 }
 
-// A frame that nobody asked for bounds the offset from below only; how long it travelled is not known, but not longer than this.
-const UNKNOWN_TRAVEL_MS = 2_000;
-
+// A frame that nobody asked for bounds the offset from below only: how long ago it was made is not known.
 export function sampleOneWay(before: OffsetEstimate | undefined, received: number, server: number): OffsetEstimate {
-  return sampleRoundTrip(before, received - UNKNOWN_TRAVEL_MS, received, server);
+  const low = server - received;
+  if (before === undefined || low > before.high) {
+    return { low, high: Number.POSITIVE_INFINITY };
+  }
+  return low > before.low ? { low, high: before.high } : before;
 }
 
-// One-way samples alone lean towards the low end: most frames travel for milliseconds.
 export function offsetOf(estimate: OffsetEstimate | undefined): number {
   if (estimate === undefined) {
     return 0;
   }
-  return estimate.high - estimate.low > UNKNOWN_TRAVEL_MS / 2 ? estimate.low : (estimate.low + estimate.high) / 2;
+  return Number.isFinite(estimate.high) ? (estimate.low + estimate.high) / 2 : estimate.low;
 }

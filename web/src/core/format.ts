@@ -20,7 +20,7 @@ export function count(value: number | bigint): string {
 }
 
 export function shortCount(value: number): string {
-  return value < 10_000 ? whole.format(value) : compact.format(value);
+  return value < 1_000_000 ? whole.format(value) : compact.format(value);
 }
 
 export function rate(value: number): string {

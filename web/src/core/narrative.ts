@@ -11,6 +11,8 @@ export interface Narrative {
   readonly id: string;
   readonly tone: Tone;
   readonly shape: Shape;
+  // Whether it is about a whole workflow or something that went wrong, rather than a step on the way.
+  readonly big: boolean;
 }
 
 type Subject = "workflow" | "stage" | "task" | "agent" | "command" | "alert" | "log";
@@ -46,7 +48,7 @@ export function narrate(event: Event): Narrative {
   const about = subjectWords(event, subject);
   const title = subject === "log" ? said || "Log" : sentence(name);
   const rest = [about, subject === "log" ? "" : said].filter((text) => text !== "").join(" · ");
-  return { title, rest, id: event.workflowId || event.agentId, tone, shape };
+  return { title, rest, id: event.workflowId || event.agentId, tone, shape, big: tone === "critical" || (subject === "workflow" && verb !== "CREATED") };
 }
 
 function split(name: string): [Subject, string] {

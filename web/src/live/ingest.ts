@@ -33,7 +33,9 @@ function ingest(stores: Stores, frame: LiveFrame): void {
       return;
     case "snapshot":
       snapshot(stores, frame.channel, payload.value);
-      break;
+      // It may have been made long ago for someone else; as nothing followed it, it is what the bridge knows now.
+      stores.connection.confirm(frame.channel, stores.clock.serverNow());
+      return;
     case "workflow":
       stores.workflows.apply(payload.value);
       stores.commands.observe(payload.value);
@@ -62,7 +64,7 @@ function progress(stores: Stores, channel: string, value: LiveProgress, sent: nu
   stores.connection.upstream.value = value.upstreamConnected;
   const upstreamAge = durationMs(value.upstreamAge);
   if (upstreamAge !== undefined) {
-    stores.connection.confirm(channel, sent - upstreamAge);
+    stores.connection.correct(channel, sent - upstreamAge);
   }
 }
 

@@ -22,8 +22,9 @@ export function groupAgents(agents: readonly Agent[]): readonly AgentGroup[] {
     const type = agent.agentType || "no type";
     byType.set(type, [...(byType.get(type) ?? []), agent]);
   }
+  // What needs a look comes first, so that it is seen without scrolling.
+  const troubled = (group: AgentGroup): number => Number(group.online === group.agents.length);
   return [...byType]
-    .sort(([a], [b]) => a.localeCompare(b))
     .map(([type, members]) => {
       const online = members.filter(isOnline);
       const loads = online.flatMap((agent) => (agent.load !== undefined && agent.load.capacity > 0 ? [agent.load] : []));
@@ -34,7 +35,8 @@ export function groupAgents(agents: readonly Agent[]): readonly AgentGroup[] {
         active: loads.reduce((sum, load) => sum + Math.min(load.active, load.capacity), 0),
         capacity: loads.reduce((sum, load) => sum + load.capacity, 0),
       };
-    });
+    })
+    .sort((a, b) => troubled(a) - troubled(b) || a.type.localeCompare(b.type));
 }
 
 export class AgentStore {

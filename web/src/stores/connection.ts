@@ -60,6 +60,14 @@ export class ConnectionStore {
     }
   }
 
+  // The bridge says itself how long it has heard nothing; that outweighs what was believed.
+  correct(channel: string, at: number): void {
+    const known = this.#fresh.get(channel);
+    if (known !== undefined) {
+      known.value = at;
+    }
+  }
+
   // Milliseconds; undefined when nothing came yet.
   ageOf(channel: string): number | undefined {
     return this.#ages.get(channel)?.value;

@@ -62,10 +62,8 @@ const STATES: Readonly<Partial<Record<AlertState, string>>> = {
 };
 
 export function AlertRow({ alert }: { readonly alert: Alert }): JSX.Element {
-  const { control } = useStores();
   const firing = isFiring(alert);
   const look = severityLook(alert.severity);
-  const busy = control.busyAlerts.value.has(alert.id) ? "On its way" : "";
   const acknowledged = timestampMs(alert.acknowledgeTime);
   const over = alert.state === AlertState.RESOLVED;
   return (
@@ -81,25 +79,31 @@ export function AlertRow({ alert }: { readonly alert: Alert }): JSX.Element {
           {alert.summary}
           {alert.clearsWhen === "" || over ? "" : ` ${clearWords(alert.clearsWhen)}`}
         </p>
-        <p class="faint small">
-          <AlertTimes alert={alert} />
-        </p>
-      </div>
-      {over ? null : (
-        <div class="acts">
-          {firing && acknowledged === undefined ? (
-            <Act testId="alert-acknowledge" refused={busy} onClick={() => void control.acknowledge(alert)} hint="Say that you take care of it; it goes on firing until its condition clears">
-              Acknowledge
-            </Act>
-          ) : null}
-          {firing ? (
-            <Act testId="alert-resolve" refused={busy} onClick={() => void control.resolve(alert)} hint="End it by hand; it fires again at the next breach after its condition was false">
-              Resolve
-            </Act>
-          ) : null}
+        <div class="foot">
+          <p class="faint small">
+            <AlertTimes alert={alert} />
+          </p>
+          {firing ? <AlertActs alert={alert} /> : null}
         </div>
-      )}
+      </div>
     </li>
+  );
+}
+
+function AlertActs({ alert }: { readonly alert: Alert }): JSX.Element {
+  const { control } = useStores();
+  const busy = control.busyAlerts.value.has(alert.id) ? "On its way" : "";
+  return (
+    <div class="acts">
+      {alert.acknowledgeTime === undefined ? (
+        <Act testId="alert-acknowledge" refused={busy} onClick={() => void control.acknowledge(alert)} hint="Say that you take care of it; it goes on firing until its condition clears">
+          Acknowledge
+        </Act>
+      ) : null}
+      <Act testId="alert-resolve" refused={busy} onClick={() => void control.resolve(alert)} hint="End it by hand; a new alert begins at the next breach after its condition was false">
+        Resolve
+      </Act>
+    </div>
   );
 }
 

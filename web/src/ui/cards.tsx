@@ -59,12 +59,12 @@ function MetricsCard({ name, title, explains, value, unit, trend, line }: CardPr
           {value ?? (waiting ? "…" : "no data")}
         </span>
         {value === undefined ? null : <span class="unit">{unit}</span>}
+        <Spark values={line} />
       </div>
       <div class="below dims">
         <span class={`trend ${trend?.direction ?? "none"}`} data-testid={`card-${name}-trend`}>
           {trend?.words ?? (waiting ? "waiting for the server" : "nothing before to compare")}
         </span>
-        <Spark values={line} />
       </div>
     </section>
   );

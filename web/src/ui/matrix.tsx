@@ -47,25 +47,26 @@ function NoAgents({ arrived }: { readonly arrived: boolean }): JSX.Element {
 
 function Group({ group }: { readonly group: AgentGroup }): JSX.Element {
   const full = group.capacity > 0 && group.active >= group.capacity;
-  const busy = group.capacity === 0 ? "" : full ? " · full" : ` · ${Math.round((group.active / group.capacity) * 100)} % busy`;
+  const busy = group.capacity === 0 ? "load not reported" : `${group.active} of ${group.capacity} places taken`;
   return (
-    <div class="agent-group">
-      <div class="heading">
-        <span class="cut weak">{group.type}</span>
-        <span class={group.online < group.agents.length ? "tone-critical" : "faint"}>
-          {group.online}/{group.agents.length}
-          <span class={full ? "tone-warning" : "faint"}>{busy}</span>
-        </span>
-      </div>
+    <div class={group.agents.length > DENSE_OVER ? "agent-group dense" : "agent-group"}>
+      <span class="cut weak" title={group.type}>
+        {group.type}
+      </span>
       <ul class="cells" aria-label={`${group.type} agents`} onKeyDown={walk}>
         {group.agents.map((agent, index) => (
           <Cell key={agent.id} agent={agent} first={index === 0} />
         ))}
       </ul>
+      <span class={`number ${group.online < group.agents.length ? "tone-critical" : "faint"}`} title={`${group.online} of ${group.agents.length} online, ${busy}`}>
+        {full ? <span class="tone-warning">full </span> : null}
+        {group.online}/{group.agents.length}
+      </span>
     </div>
   );
 }
 
+const DENSE_OVER = 32;
 const EIGHTHS = 8;
 
 function Cell({ agent, first }: { readonly agent: Agent; readonly first: boolean }): JSX.Element {

@@ -1,6 +1,7 @@
 // The newest workflows in progress on the first page, with the acts on them. Filtered by the words in the search box.
-import { useSignal } from "@preact/signals";
+import { batch, useSignal } from "@preact/signals";
 import type { JSX } from "preact";
+import { useRef } from "preact/hooks";
 import { count } from "../core/format";
 import { isPlain, matchesWords } from "../core/filter";
 import { timestampMs } from "../core/time";
@@ -29,6 +30,7 @@ function byInterest(a: Workflow, b: Workflow): number {
   return queued || time(b) - time(a) || (a.id < b.id ? -1 : 1);
 }
 
+// While someone points at the rows they keep their places, so that a click hits what was aimed at.
 export function WorkflowsInProgress(): JSX.Element {
   const { workflows, route } = useStores();
   const tab = useSignal<Tab>("progress");
@@ -36,21 +38,32 @@ export function WorkflowsInProgress(): JSX.Element {
   const words = isPlain(filter) ? filter : "";
   const all = workflows.all.value.filter((each) => matchesWords(words, [each.id, each.workflowName, each.workflowType, each.agentId, each.currentStage]));
   const chosen = TABS.find((each) => each.tab === tab.value);
-  const rows = all.filter((workflow) => chosen?.belongs(workflow)).sort(byInterest);
+  const fresh = all.filter((workflow) => chosen?.belongs(workflow)).sort(byInterest);
+  const held = useSignal(false);
+  const order = useRef<readonly string[]>([]);
+  const rows = held.value ? order.current.flatMap((id) => workflows.get(id) ?? []) : fresh.slice(0, MOST);
+  order.current = rows.map((workflow) => workflow.id);
   return (
     <Panel title="Workflows" channel={WORKFLOWS} class="running" testId="workflows" aside={<a href={route.href({ page: "workflows", open: "" })}>all</a>}>
       <div class="chips" role="group" aria-label="Which workflows">
         {TABS.map((each) => (
-          <button key={each.tab} type="button" class="chip" aria-pressed={each.tab === tab.value} onClick={() => (tab.value = each.tab)} data-testid={`tab-${each.tab}`}>
+          <button key={each.tab} type="button" class="chip" aria-pressed={each.tab === tab.value} onClick={() => batch(() => ((tab.value = each.tab), (held.value = false)))} data-testid={`tab-${each.tab}`}>
             {each.word} <b>{count(all.filter(each.belongs).length)}</b>
           </button>
         ))}
       </div>
-      <div class="body">
+      <div class="body" onMouseEnter={() => (held.value = true)} onMouseLeave={() => (held.value = false)}>
         {rows.length === 0 ? (
           <Empty arrived={workflows.arrived.value} tab={tab.value} filter={words} />
         ) : (
           <table class="table compact">
+            <colgroup>
+              <col class="state-width" />
+              <col />
+              <col class="stages-width" />
+              <col class="elapsed-width" />
+              <col class="acts-width" />
+            </colgroup>
             <thead class="sr">
               <tr>
                 <th scope="col">State</th>
@@ -61,7 +74,7 @@ export function WorkflowsInProgress(): JSX.Element {
               </tr>
             </thead>
             <tbody>
-              {rows.slice(0, MOST).map((workflow) => (
+              {rows.map((workflow) => (
                 <CompactRow key={workflow.id} workflow={workflow} />
               ))}
             </tbody>

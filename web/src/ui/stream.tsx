@@ -136,7 +136,7 @@ function Line({ row, top }: { readonly row: EventRow; readonly top: number }): J
       </time>
       <Mark look={narrative} />
       <span class="cut" title={`${narrative.title} · ${narrative.rest}`}>
-        {narrative.title}
+        <span class={narrative.big ? "big" : undefined}>{narrative.title}</span>
         {narrative.rest === "" ? "" : <span class="weak"> · {narrative.rest}</span>} <span class="faint mono">{narrative.id}</span>
       </span>
       <span class="weak number">{length === undefined ? "" : `${length.value} ${length.unit}`}</span>

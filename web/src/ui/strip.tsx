@@ -4,6 +4,7 @@ import { useRef } from "preact/hooks";
 import { age, count, durationText, timeOfDay } from "../core/format";
 import { RANGES } from "../core/route";
 import { type Look, healthLook } from "../core/words";
+import { METRICS } from "../live/positions";
 import type { Mode } from "../stores/connection";
 import { useStores } from "./context";
 import { Mark, Picture } from "./mark";
@@ -25,13 +26,14 @@ function SystemStatusBanner(): JSX.Element {
   const { metrics, connection } = useStores();
   const health = metrics.snapshot.value?.health;
   const mode = connection.mode.value;
-  const known = health !== undefined && mode !== "offline";
+  const old = connection.isStale(METRICS);
+  const known = health !== undefined && mode !== "offline" && !old;
   const look = known ? healthLook(health.state) : { word: health === undefined ? "No data yet" : "Not known", tone: "unknown" as const, shape: "dash" as const };
-  const reasons = known ? health.reasons.join(" · ") : whyUnknown(mode);
+  const reasons = known ? health.reasons.join(" · ") : whyUnknown(mode, old);
   return (
     <div class="health" role="status" data-testid="health" data-health={look.word.toLowerCase()}>
       <Mark look={look} />
-      <strong class="cut">{look.word}</strong>
+      <strong>{look.word}</strong>
       <span class="weak cut" title={reasons} data-testid="health-reasons">
         {reasons || (known ? "Nothing that is watched is wrong" : "")}
       </span>
@@ -39,8 +41,11 @@ function SystemStatusBanner(): JSX.Element {
   );
 }
 
-function whyUnknown(mode: Mode): string {
-  return mode === "offline" ? "The server cannot be reached; what is shown is from before" : "Waiting for the first snapshot";
+function whyUnknown(mode: Mode, old: boolean): string {
+  if (mode === "offline") {
+    return "The server cannot be reached; what is shown is from before";
+  }
+  return old ? "No new numbers arrive; what is shown is from before" : "Waiting for the first snapshot";
 }
 
 function FiringTally(): JSX.Element {
@@ -91,7 +96,7 @@ function ConnectionState(): JSX.Element {
       <Mark look={look} />
       <b>{look.word}</b>
       {delay === undefined ? null : <span data-testid="connection-delay">{durationText(delay)}</span>}
-      <span class={connection.isStale("metrics:realtime") ? "age old" : "age"} data-testid="data-age">
+      <span class={connection.isStale(METRICS) ? "age old" : "age"} data-testid="data-age">
         {old === undefined ? "· no data" : `· data ${age(old)} old`}
       </span>
     </button>

@@ -73,7 +73,8 @@ export function Elapsed({ workflow }: { readonly workflow: Workflow }): JSX.Elem
     return <span class="faint">–</span>;
   }
   const elapsed = Math.max(0, clock.now.value - start);
-  return <span>{durationText(elapsed < 60_000 ? Math.floor(elapsed / 1000) * 1000 : elapsed)}</span>;
+  // Whole seconds: what grows under the eye needs no tenths.
+  return <span>{elapsed < 1_000 ? "0 s" : durationText(elapsed < 60_000 ? Math.floor(elapsed / 1000) * 1000 : elapsed)}</span>;
 }
 
 // The acts that make sense where there is room for two: the one that the state calls for, and the end.
