@@ -6,7 +6,7 @@ somebody does. One stream a source: a newer one takes over, and the older is tol
 
 from __future__ import annotations
 
-from collections.abc import AsyncIterator, Callable, Sequence
+from collections.abc import AsyncGenerator, Callable, Sequence
 from dataclasses import dataclass, replace
 from typing import NamedTuple, Protocol, TypeVar
 
@@ -137,7 +137,7 @@ class Executors:
 
     async def watch(
         self, source: str, capabilities: Sequence[Capability], resume_token: str
-    ) -> AsyncIterator[StreamItem]:
+    ) -> AsyncGenerator[StreamItem, None]:
         """The commands for `source`: those after the token, or all that have not ended. Close the iterator when it
         is left.
 
@@ -172,7 +172,7 @@ class Executors:
             if self._unsaved.get(source) is executor:
                 del self._unsaved[source]
 
-    async def _follow(self, stream: _Stream, position: int) -> AsyncIterator[StreamItem]:
+    async def _follow(self, stream: _Stream, position: int) -> AsyncGenerator[StreamItem, None]:
         source = stream.executor.source
         epoch, _ = await self._store.read(lambda transaction: transaction.history())
         caught_up = False
