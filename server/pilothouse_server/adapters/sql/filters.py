@@ -1,0 +1,55 @@
+"""A filter as a clause of SQL. Values are always bound; what `domain.filters.matches` says, the clause says."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+from operator import eq, ge, gt, le, lt, ne
+from typing import Any
+
+from sqlalchemy import ColumnElement, and_, false, func, not_, or_, true
+
+from pilothouse_server.domain.filters import (
+    And,
+    Compare,
+    Contains,
+    Filter,
+    Not,
+    OneOf,
+    Or,
+    Stated,
+    ascii_lower,
+)
+
+Columns = Mapping[str, ColumnElement[Any]]
+"""For each field of the schema, what it is in the database."""
+
+_OPERATORS = {"=": eq, "!=": ne, "<": lt, "<=": le, ">": gt, ">=": ge}
+
+
+def clause_of(tree: Filter, columns: Columns) -> ColumnElement[bool]:
+    """The clause that is true for the rows that fulfil the filter, and false, never NULL, for the rest."""
+    match tree:
+        case Compare(field=name, op=op, value=value):
+            column = columns[name]
+            compared: ColumnElement[bool] = _OPERATORS[op](column, value)
+            if isinstance(value, str):
+                return compared
+            # A comparison with NULL is NULL, and so would be its negation.
+            return func.coalesce(compared, true() if op == "!=" else false())
+        case Contains(fields=fields, text=text):
+            lowered = ascii_lower(text)
+            return or_(
+                false(),
+                *(func.lower(columns[name]).contains(lowered, autoescape=True) for name in fields),
+            )
+        case OneOf(field=name, values=values):
+            return columns[name].in_(sorted(values))
+        case Stated(field=name):
+            column = columns[name]
+            return and_(column.is_not(None), column != "")
+        case Not(term=term):
+            return not_(clause_of(term, columns))
+        case And(terms=terms):
+            return and_(true(), *(clause_of(term, columns) for term in terms))
+        case Or(terms=terms):
+            return or_(false(), *(clause_of(term, columns) for term in terms))

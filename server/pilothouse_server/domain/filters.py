@@ -1,0 +1,173 @@
+"""What a filter means: a tree of checked comparisons over the fields of a row."""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Mapping
+from dataclasses import dataclass, field
+from enum import Enum, IntEnum
+from operator import ge, gt, le, lt
+from typing import Any
+
+Value = str | int
+
+
+class Kind(Enum):
+    """What a field holds."""
+
+    TEXT = "text"
+    ENUM = "enumeration"
+    TIME = "time"
+    NUMBER = "number"
+
+
+@dataclass(frozen=True, slots=True)
+class Field:
+    """A field that can be asked for. Times are microseconds, and may be None."""
+
+    kind: Kind = Kind.TEXT
+    choices: Mapping[str, int] = field(default_factory=dict[str, int])
+    """The short names of an enumeration."""
+    prefix: str = ""
+    """What the contract writes before each of them."""
+    ordered: bool = False
+    """Whether an enumeration is a scale, so that < and > mean something."""
+
+
+@dataclass(frozen=True, slots=True)
+class Schema:
+    """What a filter can be about."""
+
+    fields: Mapping[str, Field]
+    searched: tuple[str, ...]
+    """The text fields in which a word on its own is searched."""
+
+
+@dataclass(frozen=True, slots=True)
+class Compare:
+    """`op` is one of =, !=, <, <=, >, >=. A field that is None fulfils none of them but !=."""
+
+    field: str
+    op: str
+    value: Value
+
+
+@dataclass(frozen=True, slots=True)
+class Contains:
+    """One of the text fields contains the text, whatever the case of its ASCII letters."""
+
+    fields: tuple[str, ...]
+    text: str
+
+
+@dataclass(frozen=True, slots=True)
+class OneOf:
+    """The number of an enumeration is one of these."""
+
+    field: str
+    values: frozenset[int]
+
+
+@dataclass(frozen=True, slots=True)
+class Stated:
+    """The field is not empty."""
+
+    field: str
+
+
+@dataclass(frozen=True, slots=True)
+class Not:
+    """It is not so."""
+
+    term: Filter
+
+
+@dataclass(frozen=True, slots=True)
+class And:
+    """All of them; so no terms at all are fulfilled by everything."""
+
+    terms: tuple[Filter, ...]
+
+
+@dataclass(frozen=True, slots=True)
+class Or:
+    """At least one of them."""
+
+    terms: tuple[Filter, ...]
+
+
+Filter = Compare | Contains | OneOf | Stated | Not | And | Or
+EVERYTHING = And(())
+
+
+def enum_field(values: type[IntEnum], prefix: str = "", *, ordered: bool = False) -> Field:
+    """A field that holds one of `values`."""
+    return Field(Kind.ENUM, {value.name: int(value) for value in values}, prefix, ordered)
+
+
+def without(tree: Filter, name: str) -> Filter:
+    """The filter without its terms about one field."""
+    return _without(tree, name) or EVERYTHING
+
+
+def _without(tree: Filter, name: str) -> Filter | None:
+    match tree:
+        case Compare(field=about) | OneOf(field=about) | Stated(field=about):
+            return None if about == name else tree
+        case Contains(fields=fields):
+            return None if fields == (name,) else tree
+        case Not(term=term):
+            left = _without(term, name)
+            return None if left is None else Not(left)
+        case And(terms=terms) | Or(terms=terms):
+            rest: list[Filter] = []
+            for each in terms:
+                left = _without(each, name)
+                if left is not None:
+                    rest.append(left)
+            return type(tree)(tuple(rest)) if rest else None
+
+
+Read = Callable[[str], Value | None]
+"""A row: the value of a field, None where there is none."""
+
+
+def matches(tree: Filter, read: Read) -> bool:
+    """Whether a row fulfils the filter. The meaning of the language; the database's clauses are tested against it."""
+    match tree:
+        case Compare(field=name, op=op, value=value):
+            return _compares(read(name), op, value)
+        case Contains(fields=fields, text=text):
+            return any(ascii_lower(text) in ascii_lower(str(read(name) or "")) for name in fields)
+        case OneOf(field=name, values=values):
+            return read(name) in values
+        case Stated(field=name):
+            return read(name) not in (None, "")
+        case Not(term=term):
+            return not matches(term, read)
+        case And(terms=terms):
+            return all(matches(term, read) for term in terms)
+        case Or(terms=terms):
+            return any(matches(term, read) for term in terms)
+
+
+def ascii_lower(text: str) -> str:
+    """Only ASCII letters are lowered, as databases do."""
+    return text.translate(_LOWER)
+
+
+_LOWER = {upper: upper + 32 for upper in range(ord("A"), ord("Z") + 1)}
+
+
+def _compares(actual: Value | None, op: str, value: Value) -> bool:
+    if op == "=":
+        return actual == value
+    if op == "!=":
+        return actual != value
+    if isinstance(actual, str) and isinstance(value, str):
+        return _ORDERS[op](actual, value)
+    if isinstance(actual, int) and isinstance(value, int):
+        return _ORDERS[op](actual, value)
+    return False
+
+
+_ORDERS: Mapping[str, Callable[[Any, Any], bool]] = {"<": lt, "<=": le, ">": gt, ">=": ge}
