@@ -67,6 +67,9 @@ def _generate_python(out: Path, ours: list[str]) -> None:
             path.write_text(_vendor_imports(path.read_text("utf-8")), "utf-8")
         shutil.copytree(flat / "pilothouse" / "v1", out / PYTHON / "v1")
         shutil.copytree(flat / "buf", out / PYTHON / "_vendor" / "buf")
+    # A program's own descriptors have no comments; the command line's help is made of them.
+    comments = out / PYTHON / "v1" / "descriptors.binpb"
+    _protoc(["--include_source_info", f"--descriptor_set_out={comments}"], ours)
     for folder, source in SOURCES.items():
         (out / PYTHON / folder / "__init__.py").write_text(DOCSTRING.format(source=source), "utf-8")
 
