@@ -7,7 +7,7 @@ A checkpoint is consistent with one cursor, so the state must not change between
 from __future__ import annotations
 
 import json
-from collections.abc import Generator, Iterable, Sequence
+from collections.abc import Generator, Iterable
 from dataclasses import dataclass, field
 from typing import Any, NamedTuple
 
@@ -63,6 +63,8 @@ class Checkpoint:
 
     cursor: str
     counters: str
+    rolled: int = 0
+    """The first minute that is not rolled up yet."""
     workflows: list[WorkflowRow] = field(default_factory=list[WorkflowRow])
     gone_workflows: list[str] = field(default_factory=list[str])
     agents: list[AgentRow] = field(default_factory=list[AgentRow])
@@ -96,16 +98,14 @@ def collect(
     """
     checkpoint = Checkpoint(cursor, "")
     memory = state.memory
-    dirty, memory.dirty = memory.dirty, set()
-    for workflow_id in dirty:
+    for workflow_id in memory.dirty:
         row = _workflow_row(state, workflow_id)
         if row is None:
             checkpoint.gone_workflows.append(workflow_id)
         else:
             checkpoint.workflows.append(row)
         yield
-    heard, state.agents.dirty = state.agents.dirty, set()
-    for agent_id in heard:
+    for agent_id in state.agents.dirty:
         agent = state.agents.by_id.get(agent_id)
         if agent is None:
             checkpoint.gone_agents.append(agent_id)
@@ -115,8 +115,19 @@ def collect(
     yield from _collect_buckets(state, gauges, checkpoint)
     rolled_to = max(rolled, state.ledger.closed // MINUTE_BUCKETS)
     yield from _collect_minutes(state, gauges, checkpoint, range(rolled, rolled_to))
+    _clear(state, gauges)
+    checkpoint.rolled = rolled_to
     checkpoint.counters = json.dumps(_counters(state) | {"rolled": rolled_to})
     return checkpoint
+
+
+def _clear(state: MetricsState, gauges: GaugeTable) -> None:
+    """Everything was gathered. Only now: who stops half-way has lost nothing."""
+    state.memory.dirty.clear()
+    state.agents.dirty.clear()
+    for series in state.series:
+        series.unsaved.clear()
+    gauges.unsaved.clear()
 
 
 def _workflow_row(state: MetricsState, workflow_id: str) -> WorkflowRow | None:
@@ -141,9 +152,8 @@ def _collect_buckets(
     unsaved: dict[Key, set[int]] = {}
     for series in state.series:
         if series.unsaved:
-            unsaved[series.dimension, series.name] = series.unsaved
-            series.unsaved = set()
-    for key, indexes in gauges.take_unsaved().items():
+            unsaved[series.dimension, series.name] = set(series.unsaved)
+    for key, indexes in gauges.unsaved.items():
         unsaved.setdefault(key, set()).update(indexes)
     for (dimension, name), indexes in unsaved.items():
         found = state.series.find(dimension, name)
@@ -161,8 +171,8 @@ def _collect_minutes(
 ) -> Generator[None, None, None]:
     if not minutes:
         return
-    oldest = state.series.at - BUCKETS
-    known = [m for m in minutes if (m + 1) * MINUTE_BUCKETS > oldest]
+    oldest = (state.series.at - BUCKETS) // MINUTE_BUCKETS
+    known = range(max(minutes.start, oldest), minutes.stop)
     for series in list(state.series):
         seen = gauges.of(series.dimension, series.name)
         for minute in known:
@@ -174,20 +184,6 @@ def _collect_minutes(
                     BucketRow(series.dimension, series.name, minute, *pack(cell, gauge))
                 )
         yield
-
-
-def mark_unsaved(state: MetricsState, gauges: GaugeTable, checkpoint: Checkpoint) -> None:
-    """The checkpoint could not be stored: the next one has it all again."""
-    state.memory.dirty.update(row.workflow_id for row in checkpoint.workflows)
-    state.memory.dirty.update(checkpoint.gone_workflows)
-    state.agents.dirty.update(row.agent_id for row in checkpoint.agents)
-    state.agents.dirty.update(checkpoint.gone_agents)
-    for row in checkpoint.buckets:
-        dimension = Dimension(row.dimension)
-        series = state.series.find(dimension, row.name)
-        if series is not None:
-            series.unsaved.add(row.start)
-        gauges.mark_unsaved(dimension, row.name, row.start)
 
 
 _SCALARS = (
@@ -234,34 +230,32 @@ class Restorer:
         """The first minute that is not rolled up yet."""
         return int(self._counters["rolled"])
 
-    def workflows(self, rows: Iterable[WorkflowRow]) -> None:
-        """Takes workflows."""
-        for row in rows:
-            if row.buried:
-                self._state.memory.tombstones[row.workflow_id] = Tombstone(
-                    row.finished_us, row.finished_seq, row.seq, row.record
-                )
-                continue
-            workflow = Workflow(row.workflow_id)
-            workflow.load(row.record)
-            workflow.seq = row.seq
-            workflow.finished_us, workflow.finished_seq = row.finished_us, row.finished_seq
-            self._open.append(workflow)
+    def workflow(self, row: WorkflowRow) -> None:
+        """Takes a workflow."""
+        if row.buried:
+            self._state.memory.tombstones[row.workflow_id] = Tombstone(
+                row.finished_us, row.finished_seq, row.seq, row.record
+            )
+            return
+        workflow = Workflow(row.workflow_id)
+        workflow.load(row.record)
+        workflow.seq = row.seq
+        workflow.finished_us, workflow.finished_seq = row.finished_us, row.finished_seq
+        self._open.append(workflow)
 
     def agents(self, rows: Iterable[AgentRow]) -> None:
         """Takes agents."""
         for row in rows:
             self._state.agents.by_id[row.agent_id] = Agent.load(json.loads(row.record))
 
-    def buckets(self, rows: Sequence[BucketRow]) -> None:
-        """Takes buckets, those of the last hour."""
-        for row in rows:
-            cell, gauges = unpack(row)
-            dimension = Dimension(row.dimension)
-            if cell != EMPTY:
-                self._buckets.setdefault((dimension, row.name), {})[row.start] = cell
-            if gauges is not None:
-                self._gauges.restore(dimension, row.name, row.start, gauges)
+    def bucket(self, row: BucketRow) -> None:
+        """Takes a bucket of the last hour."""
+        cell, gauges = unpack(row)
+        dimension = Dimension(row.dimension)
+        if cell != EMPTY:
+            self._buckets.setdefault((dimension, row.name), {})[row.start] = cell
+        if gauges is not None:
+            self._gauges.restore(dimension, row.name, row.start, gauges)
 
     def finish(self, at: int) -> None:
         """All rows were given; `at` is the running bucket."""

@@ -23,10 +23,15 @@ class GaugeTable:
 
     def __init__(self) -> None:
         self._by_key: dict[tuple[Dimension, str], dict[int, Gauges]] = {}
-        self._unsaved: dict[tuple[Dimension, str], set[int]] = {}
+        self.unsaved: dict[tuple[Dimension, str], set[int]] = {}
+        """Which samples changed since the last checkpoint."""
+        self._bucket = -1
 
     def sample(self, state: MetricsState, agents: AgentCounts, bucket: int) -> None:
         """Notes what is the case now, in the running bucket."""
+        if bucket != self._bucket:
+            self._bucket = bucket
+            self._forget(state)
         fleet = state_counts(state.series.fleet.live)
         self._note((Dimension.FLEET, ""), bucket, Gauges(*fleet, agents.online, agents.known))
         for series in state.series.types.values():
@@ -43,27 +48,19 @@ class GaugeTable:
             for old in [index for index in samples if index <= bucket - BUCKETS]:
                 del samples[old]
         samples[bucket] = gauges
-        self._unsaved.setdefault(key, set()).add(bucket)
+        self.unsaved.setdefault(key, set()).add(bucket)
 
     def of(self, dimension: Dimension, name: str) -> Mapping[int, Gauges]:
         """The samples of one series by bucket."""
         return self._by_key.get((dimension, name), _NONE)
 
-    def take_unsaved(self) -> dict[tuple[Dimension, str], set[int]]:
-        """Which samples were noted since the last call."""
-        unsaved, self._unsaved = self._unsaved, {}
-        return unsaved
-
-    def mark_unsaved(self, dimension: Dimension, name: str, bucket: int) -> None:
-        """A sample could not be stored."""
-        if bucket in self.of(dimension, name):
-            self._unsaved.setdefault((dimension, name), set()).add(bucket)
-
     def restore(self, dimension: Dimension, name: str, bucket: int, gauges: Gauges) -> None:
         """Takes over a stored sample."""
         self._by_key.setdefault((dimension, name), {})[bucket] = gauges
 
-    def forget(self, known: set[str]) -> None:
+    def _forget(self, state: MetricsState) -> None:
         """Drops the samples of workflow types that have no series any more."""
-        for key in [k for k in self._by_key if k[1] and k[1] not in known]:
+        types = state.series.types
+        for key in [key for key in self._by_key if key[1] and key[1] not in types]:
             del self._by_key[key]
+            self.unsaved.pop(key, None)
