@@ -48,5 +48,6 @@ def configure(level: str, form: str) -> None:
     root = logging.getLogger()
     root.handlers[:] = [handler]
     root.setLevel(level.upper())
-    # One line for each request says nothing that `/metrics` does not say better.
-    logging.getLogger("uvicorn.access").setLevel(logging.WARNING)
+    # What these say at every start tells nobody anything.
+    for name in ("alembic", "uvicorn"):
+        logging.getLogger(name).setLevel(logging.WARNING)

@@ -1,0 +1,142 @@
+"""The commands of the server: `up` is all of it in one process, `serve` and `bridge` are its
+halves, `demo` adds real work.
+
+An option on the command line overrides its PILOTHOUSE_ variable.
+"""
+
+from __future__ import annotations
+
+import sys
+from collections.abc import Callable, Coroutine
+from pathlib import Path
+from typing import Any, NoReturn
+
+import click
+import uvloop
+
+from pilothouse_server import app, logs
+from pilothouse_server.config import InvalidSettings, Settings, read_settings
+from pilothouse_server.datadir import DataDirInUse
+from pilothouse_server.domain.errors import PilothouseError
+from pilothouse_server.transport.server import PortTaken
+
+Command = Callable[..., None]
+
+_OPTIONS: dict[str, Callable[[Command], Command]] = {
+    "data_dir": click.option(
+        "--data-dir",
+        type=click.Path(path_type=Path, file_okay=False),
+        help="Where log and database live.  [PILOTHOUSE_DATA_DIR]",
+    ),
+    "host": click.option(
+        "--host", help="Address to listen on, 127.0.0.1 by default.  [PILOTHOUSE_HOST]"
+    ),
+    "grpc_port": click.option(
+        "--grpc-port", type=int, help="50051 by default, 0 is any.  [PILOTHOUSE_GRPC_PORT]"
+    ),
+    "http_port": click.option(
+        "--http-port", type=int, help="8080 by default, 0 is any.  [PILOTHOUSE_HTTP_PORT]"
+    ),
+    "server": click.option(
+        "--server", help="The gRPC server to be a client of.  [PILOTHOUSE_SERVER]"
+    ),
+    "log_level": click.option(
+        "--log-level", help="debug, info, warning or error.  [PILOTHOUSE_LOG_LEVEL]"
+    ),
+    "log_format": click.option("--log-format", help="text or json.  [PILOTHOUSE_LOG_FORMAT]"),
+}
+
+
+def _takes(*names: str) -> Callable[[Command], Command]:
+    """The options of these settings, and of those that every command has."""
+
+    def decorate(command: Command) -> Command:
+        for name in reversed((*names, "log_level", "log_format")):
+            command = _OPTIONS[name](command)
+        return command
+
+    return decorate
+
+
+def _run(body: Callable[[Settings], Coroutine[Any, Any, None]], given: dict[str, object]) -> None:
+    """Runs until it is asked to end. What is wrong with the surroundings is one sentence and exit
+    code 1 or 2."""
+    try:
+        settings = read_settings(**given)
+    except InvalidSettings as error:
+        _fail(2, f"wrong settings:\n{error}")
+    logs.configure(settings.log_level, settings.log_format)
+    problem = ""
+    try:
+        uvloop.run(body(settings))
+    except* (PortTaken, DataDirInUse, PilothouseError, OSError) as group:
+        problem = _explained(_leaf(group))
+    if problem:
+        _fail(1, problem)
+
+
+def _leaf(error: BaseException) -> BaseException:
+    """The first of the errors that are grouped in `error`."""
+    while isinstance(error, BaseExceptionGroup):
+        error = error.exceptions[0]
+    return error
+
+
+def _explained(error: BaseException) -> str:
+    """What is wrong with the surroundings, and what to do."""
+    match error:
+        case PortTaken(address=address):
+            return (
+                f"{address} is taken by another process. End that one, or choose another port "
+                "with --grpc-port or --http-port (0 is any free one)."
+            )
+        case DataDirInUse(path=path, holder=holder):
+            return (
+                f"{path} is in use by {f'process {holder}' if holder else 'another process'}. "
+                "End that one, or choose another directory with --data-dir."
+            )
+        case _:
+            return str(error)
+
+
+@click.group(context_settings={"help_option_names": ["-h", "--help"]})
+@click.version_option(package_name="pilothouse-server", prog_name="pilothouse-server")
+def main() -> None:
+    """Pilothouse: watch and steer fleets of workflows and AI agents."""
+
+
+@main.command()
+@_takes("data_dir", "host", "grpc_port", "http_port")
+def up(**given: object) -> None:
+    """Everything in one process, with an embedded log and database."""
+    _run(app.up, given)
+
+
+@main.command()
+@_takes("data_dir", "host", "grpc_port")
+def serve(**given: object) -> None:
+    """The gRPC server alone."""
+    _run(app.serve, given)
+
+
+@main.command()
+@_takes("host", "http_port", "server")
+def bridge(**given: object) -> None:
+    """The bridge alone: WebSocket, REST and dashboard, as a client of a server."""
+    _run(app.bridge, given)
+
+
+@main.command()
+@_takes("data_dir", "host", "grpc_port", "http_port")
+def demo(**given: object) -> None:
+    """Everything, and a small real engine at work."""
+    _run(app.demo, given)
+
+
+def _fail(code: int, message: str) -> NoReturn:
+    click.echo(f"pilothouse-server: {message}", err=True)
+    sys.exit(code)
+
+
+if __name__ == "__main__":
+    main()

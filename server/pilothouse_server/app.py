@@ -1,0 +1,175 @@
+"""The one composition root: what talks to what, what starts before what, and what ends after what.
+
+Everything runs in one TaskGroup, so that a part that fails takes the process with it: a supervisor
+starts it again, and it goes on from
+its cursors. Ends in the other order: browsers are told, calls end, what is folded is stored, files
+are closed.
+"""
+
+from __future__ import annotations
+
+import asyncio
+import errno
+import signal
+import sys
+from collections.abc import AsyncGenerator, Coroutine
+from contextlib import AsyncExitStack, asynccontextmanager
+from pathlib import Path
+from typing import Any
+
+import structlog
+
+from pilothouse_server.bridge.serve import serve_bridge
+from pilothouse_server.bridge.settings import BridgeSettings
+from pilothouse_server.config import Settings
+from pilothouse_server.core import Core
+from pilothouse_server.datadir import owned
+from pilothouse_server.demo.launch import run_demo_engine
+from pilothouse_server.transport.server import PortTaken
+
+PACKAGE = Path(__file__).parent
+DASHBOARDS = (PACKAGE / "dashboard", PACKAGE.parent.parent / "web" / "dist")
+"""Where the built dashboard is: in the wheel, or in a checkout."""
+
+_log = structlog.get_logger(__name__)
+
+
+async def up(settings: Settings) -> None:
+    """Server and bridge in one process."""
+    async with _stopping() as stop, _core(settings) as core:
+        port = await core.serve(settings.host, settings.grpc_port)
+        await _until_stopped(stop, settings, core, port)
+
+
+async def serve(settings: Settings) -> None:
+    """The server alone."""
+    async with _stopping() as stop, _core(settings) as core:
+        port = await core.serve(settings.host, settings.grpc_port)
+        _announce(settings, f"Pilothouse serves gRPC on {_address(settings.host, port)}")
+        await stop.wait()
+
+
+async def bridge(settings: Settings) -> None:
+    """The bridge alone."""
+    async with _stopping() as stop:
+        await _bridge(settings, settings.server, stop, f"bridge of {settings.server}")
+
+
+async def demo(settings: Settings) -> None:
+    """Server, bridge, and a small engine as a process of its own."""
+    async with _stopping() as stop, _core(settings) as core:
+        port = await core.serve(settings.host, settings.grpc_port)
+        engine = run_demo_engine(
+            _address(_reachable(settings.host), port), settings.data_dir / "demo", stop
+        )
+        await _until_stopped(stop, settings, core, port, engine)
+
+
+async def _until_stopped(
+    stop: asyncio.Event,
+    settings: Settings,
+    core: Core,
+    grpc_port: int,
+    *beside: Coroutine[Any, Any, None],
+) -> None:
+    """Runs the bridge, and what goes beside it, until the process is asked to end."""
+    server = _address(_reachable(settings.host), grpc_port)
+    said = f"gRPC {_address(settings.host, grpc_port)}, data in {settings.data_dir.resolve()}"
+    async with asyncio.TaskGroup() as tasks:
+        for each in beside:
+            tasks.create_task(each)
+        tasks.create_task(_bridge(settings, server, stop, said, core), name="bridge")
+
+
+async def _bridge(
+    settings: Settings, server: str, stop: asyncio.Event, said: str, core: Core | None = None
+) -> None:
+    def started(port: int) -> None:
+        url = f"http://{_address(settings.host, port)}"
+        _announce(settings, f"Pilothouse is ready at {url} ({said})")
+
+    try:
+        await serve_bridge(
+            _bridge_settings(settings, server),
+            started=started,
+            stop=stop,
+            extra_metrics=core.meters if core else None,
+        )
+    except OSError as error:
+        if error.errno == errno.EADDRINUSE:
+            raise PortTaken(_address(settings.host, settings.http_port)) from error
+        raise
+
+
+def _bridge_settings(settings: Settings, server: str) -> BridgeSettings:
+    built = (path for path in DASHBOARDS if (path / "index.html").exists())
+    return BridgeSettings(
+        server=server,
+        host=settings.host,
+        port=settings.http_port,
+        static_dir=settings.dashboard_dir or next(built, None),
+        allowed_origins=frozenset(settings.allowed_origins),
+        metrics_interval=settings.live_interval,
+        drain=min(2.0, settings.drain_grace),
+    )
+
+
+@asynccontextmanager
+async def _core(settings: Settings) -> AsyncGenerator[Core]:
+    """The server's parts, running; on leaving they end in order."""
+    async with AsyncExitStack() as stack:
+        stack.enter_context(owned(settings.data_dir))
+        core = await stack.enter_async_context(Core.opened(settings))
+        async with asyncio.TaskGroup() as tasks:
+            running = [tasks.create_task(part, name=name) for name, part in core.parts().items()]
+            try:
+                yield core
+            finally:
+                await core.drain(settings.drain_grace)
+                for task in running:
+                    task.cancel()
+
+
+@asynccontextmanager
+async def _stopping() -> AsyncGenerator[asyncio.Event]:
+    """An event that SIGTERM and Ctrl-C set. A second Ctrl-C ends the process at once."""
+    stop = asyncio.Event()
+    loop = asyncio.get_running_loop()
+
+    def ask() -> None:
+        if stop.is_set():
+            loop.remove_signal_handler(signal.SIGINT)
+            signal.raise_signal(signal.SIGINT)
+        _log.info("ending")
+        stop.set()
+
+    for number in (signal.SIGINT, signal.SIGTERM):
+        loop.add_signal_handler(number, ask)
+    try:
+        yield stop
+    finally:
+        for number in (signal.SIGINT, signal.SIGTERM):
+            loop.remove_signal_handler(number)
+
+
+def _announce(settings: Settings, line: str) -> None:
+    """One line for people and programs that wait for it; and what listening on a public address
+    means."""
+    print(line, flush=True)
+    if settings.exposed:
+        print(
+            f"Careful: {settings.host} can be reached by other machines, and nobody is "
+            "authenticated.\nWhoever reaches these ports can read everything and steer every "
+            "workflow. Put a proxy with TLS\nand authentication before them, or listen on 127.0.0.1.",
+            file=sys.stderr,
+            flush=True,
+        )
+
+
+def _address(host: str, port: int) -> str:
+    return f"[{host}]:{port}" if ":" in host else f"{host}:{port}"
+
+
+def _reachable(host: str) -> str:
+    """Where this machine reaches what listens on `host`."""
+    return {"0.0.0.0": "127.0.0.1", "::": "::1"}.get(host, host)  # noqa: S104 - read, not bound

@@ -1,0 +1,141 @@
+"""The server's parts on one data directory, wired: log and database, the folds over them, and the
+services that show them."""
+
+from __future__ import annotations
+
+import asyncio
+from collections.abc import AsyncGenerator, Coroutine
+from contextlib import asynccontextmanager
+from typing import Any, Self
+
+from prometheus_client import CollectorRegistry, generate_latest
+
+from pilothouse.v1 import events_pb2, events_pb2_grpc
+from pilothouse_server.adapters.clock import SystemClock
+from pilothouse_server.adapters.sql import migrate
+from pilothouse_server.adapters.sql.alert_store import SqlAlerts
+from pilothouse_server.adapters.sql.command_store import SqlCommands, settling
+from pilothouse_server.adapters.sql.database import SqliteDatabase
+from pilothouse_server.adapters.sql.metrics_store import SqlMetricsStore
+from pilothouse_server.adapters.sql.outbox_store import SqlOutbox
+from pilothouse_server.adapters.sql.projection_store import SqlProjectionStore
+from pilothouse_server.adapters.sqlite_log import SqliteLog
+from pilothouse_server.config import Settings
+from pilothouse_server.domain.commands import Deadlines
+from pilothouse_server.services.aggregate import Aggregator, AggregatorSettings
+from pilothouse_server.services.alert_journal import AlertJournal
+from pilothouse_server.services.alerting import AlertEngine
+from pilothouse_server.services.control import Control, ControlSignals
+from pilothouse_server.services.executors import Executors
+from pilothouse_server.services.fanout import Changes
+from pilothouse_server.services.ids import uuid7
+from pilothouse_server.services.ingest import Ingest
+from pilothouse_server.services.project import Projector, SilenceSweeper
+from pilothouse_server.services.relay import Relay
+from pilothouse_server.transport.events import EventServicer
+from pilothouse_server.transport.interceptor import CallMeters
+from pilothouse_server.transport.server import RpcServer, Service
+from pilothouse_server.wire.events import decode_signals, decode_stored, encode_events
+
+
+class Core:
+    """Everything of one server. `opened` makes it, `serve` lets callers in, `parts` are what runs
+    beside."""
+
+    def __init__(self, settings: Settings, log: SqliteLog, database: SqliteDatabase) -> None:
+        clock = SystemClock()
+        self.registry = CollectorRegistry()
+        self.log = log
+        self.database = database
+        self._rpc: RpcServer | None = None
+        projected, alerts = Changes(), Changes()
+        signals = ControlSignals(workflows=projected)
+        deadlines = Deadlines(
+            accept_us=_micros(settings.accept_deadline), effect_us=_micros(settings.effect_deadline)
+        )
+        offline_after_us = _micros(settings.agent_offline_after)
+        self.ingest = Ingest(log, clock)
+        projection = SqlProjectionStore(database, decode_stored, [settling(deadlines)])
+        self.projector = Projector(log, projection, clock, projected)
+        self.sweeper = SilenceSweeper(projection, clock, projected, offline_after_us)
+        self.relay = Relay(SqlOutbox(database), log, encode_events, clock, signals.outbox)
+        commands = SqlCommands(database)
+        self.control = Control(commands, clock, signals, uuid7, deadlines)
+        self.executors = Executors(commands, clock, signals)
+        self.journal = AlertJournal(SqlAlerts(database), clock, alerts, signals.outbox)
+        self.alerts = AlertEngine(
+            SqlAlerts(database), self.journal, clock, uuid7, offline_after_us=offline_after_us
+        )
+        self.aggregator = Aggregator(
+            log,
+            SqlMetricsStore(database),
+            decode_signals,
+            clock,
+            epoch=uuid7(),
+            firing=lambda: self.alerts.firing,
+            settings=AggregatorSettings(offline_after_us=offline_after_us),
+        )
+        self.aggregator.subscribe_ticks(self.alerts.tick)
+
+    @classmethod
+    @asynccontextmanager
+    async def opened(cls, settings: Settings) -> AsyncGenerator[Self]:
+        """The parts on the settings' data directory, its schema brought up to date. Raises
+        Unavailable."""
+        state = settings.data_dir / "state.sqlite3"
+        await asyncio.to_thread(migrate.upgrade, state)
+        log = SqliteLog(settings.data_dir / "log.sqlite3")
+        try:
+            database = SqliteDatabase(state)
+            try:
+                core = cls(settings, log, database)
+                await core.executors.start()
+                await core.alerts.start()
+                yield core
+                await core.journal.flush()
+            finally:
+                await database.close()
+        finally:
+            await log.close()
+
+    def parts(self) -> dict[str, Coroutine[Any, Any, None]]:
+        """What runs until it is cancelled, by name."""
+        return {
+            "projector": self.projector.run(),
+            "silence-sweeper": self.sweeper.run(),
+            "aggregator": self.aggregator.run(),
+            "relay": self.relay.run(),
+            "command-sweeper": self.control.run(),
+            "executors": self.executors.run(),
+            "alert-journal": self.journal.run(),
+        }
+
+    async def serve(self, host: str, port: int) -> int:
+        """Lets callers in; returns the port. Raises PortTaken."""
+        self._rpc = RpcServer(self._services(), CallMeters(self.registry))
+        bound = await self._rpc.start(host, port)
+        await self._rpc.set_serving(True)
+        return bound
+
+    async def drain(self, grace: float) -> None:
+        """Lets nobody in any more, and calls under way end."""
+        if self._rpc is not None:
+            await self._rpc.drain(grace)
+
+    def meters(self) -> bytes:
+        """The server's own metrics, in the text form of Prometheus."""
+        return generate_latest(self.registry)
+
+    def _services(self) -> list[Service]:
+        return [
+            Service(
+                events_pb2.DESCRIPTOR.services_by_name["EventService"],
+                lambda server: events_pb2_grpc.add_EventServiceServicer_to_server(
+                    EventServicer(self.ingest), server
+                ),
+            ),
+        ]
+
+
+def _micros(seconds: float) -> int:
+    return round(seconds * 1_000_000)
