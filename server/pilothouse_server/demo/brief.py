@@ -43,7 +43,7 @@ _PACKAGES = (
     "rudder", "sextant", "tide",
 )  # fmt: skip
 
-SLOPPY, WRONG, SERVICE, FLAKY = 0.04, 0.03, 0.03, 0.18
+SLOPPY, WRONG, SERVICE, FLAKY = 0.02, 0.01, 0.015, 0.25
 """How often a project has: a defect found before its tests, a bug, a broken service, a flaky test."""
 
 
@@ -102,8 +102,8 @@ def brief_of(seed: int, number: int) -> Brief:
     package = rng.choice(_PACKAGES)
     version = f"{rng.randint(0, 3)}.{rng.randint(0, 20)}.{number}"
     modules = _modules(rng, *_SIZES[kind])
-    soak = rng.uniform(4.0, 6.0) if kind == "nightly" else rng.uniform(1.5, 3.0)
-    service = Service(round(soak, 2), round(rng.uniform(1.5, 2.5), 2))
+    soak = rng.uniform(5.0, 8.0) if kind == "nightly" else rng.uniform(2.0, 3.5)
+    service = Service(round(soak, 2), round(rng.uniform(1.2, 2.0), 2))
     chance = rng.random()
     place = rng.randrange(len(modules))
     if chance < SLOPPY:
@@ -121,7 +121,7 @@ def brief_of(seed: int, number: int) -> Brief:
 def _modules(rng: random.Random, pure: int, timed: int) -> list[Module]:
     names = rng.sample(catalogue.PURE, pure) + rng.sample(catalogue.TIMED, timed)
     return [
-        Module(name, rng.randrange(100, 300), round(rng.uniform(0.8, 2.0), 2)) for name in names
+        Module(name, rng.randrange(100, 300), round(rng.uniform(1.2, 3.0), 2)) for name in names
     ]
 
 

@@ -35,7 +35,7 @@ class EngineOptions:
 
     pace: float = 24.0
     """Workflows that arrive in a minute, at most."""
-    slots: int = 6
+    slots: int = 8
     """Workflows that work at once."""
     waiting: int = 4
     """Workflows that may wait for a slot; at this many none arrives."""

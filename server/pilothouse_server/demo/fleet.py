@@ -20,6 +20,7 @@ AGENTS: tuple[tuple[str, str, int], ...] = (
     ("tester-2", "testing", 1),
     ("tester-3", "testing", 1),
     ("integrator-1", "integration", 1),
+    ("integrator-2", "integration", 1),
     ("packager-1", "packaging", 2),
     ("deployer-1", "deployment", 1),
 )

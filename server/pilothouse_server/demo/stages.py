@@ -27,8 +27,8 @@ class Task:
 Step = tuple[Task, ...]
 """Tasks that are done side by side."""
 
-TEST_TRIES = 2
-"""A test that fails is tried once more: it may be flaky."""
+TEST_TRIES = 3
+"""A test that fails is tried again: it may be flaky."""
 
 
 def steps_of(

@@ -20,20 +20,15 @@ def main(arguments: list[str]) -> int:
     zipapp.create_archive(
         f"{folder}/src",
         f"{dist}/{name}.pyz",
-        filter=lambda path: "__pycache__" not in path.parts,
         compressed=True,
     )
     with tarfile.open(f"{dist}/{name}.tar.gz", "w:gz") as archive:
         for entry in ("pyproject.toml", "src", "tests"):
-            archive.add(f"{folder}/{entry}", f"{name}/{entry}", filter=_without_caches)
+            archive.add(f"{folder}/{entry}", f"{name}/{entry}")
     sums = {file: _sha256(f"{dist}/{file}") for file in (f"{name}.pyz", f"{name}.tar.gz")}
     write_atomically(f"{dist}/SHA256SUMS.json", json.dumps(sums, indent=2) + "\n")
     sizes = ", ".join(f"{file} {os.path.getsize(f'{dist}/{file}')} bytes" for file in sums)
     return done(sizes)
-
-
-def _without_caches(entry: tarfile.TarInfo) -> tarfile.TarInfo | None:
-    return None if "__pycache__" in entry.name else entry
 
 
 def _sha256(path: str) -> str:

@@ -29,6 +29,8 @@ def main() -> int:
     tool = importlib.import_module(f"pilothouse_server.demo.tools.{sys.argv[1]}")
     # What the tool judges must not find packages that only we have.
     sys.path.remove(ROOT)
+    # A repaired file can have the size and the second of the broken one; its stale bytecode would be taken for it.
+    sys.dont_write_bytecode = True
     status: int = tool.main(sys.argv[2:])
     return status
 

@@ -22,7 +22,7 @@ class ServiceBroken(Exception):
 def serving(program: str) -> Generator[Client]:
     """Start `program` (a folder or a zipped application), wait for its port, and stop it at the end."""
     child = subprocess.Popen(
-        [sys.executable, "-I", "-S", program, "serve"],
+        [sys.executable, "-I", "-S", "-B", program, "serve"],
         stdin=subprocess.DEVNULL,
         stdout=subprocess.PIPE,
         stderr=subprocess.DEVNULL,

@@ -1,0 +1,157 @@
+"""An engine of the demo for a test: in this process or in one of its own, against a small server."""
+
+from __future__ import annotations
+
+import asyncio
+import os
+import signal
+import sys
+from asyncio.subprocess import DEVNULL, PIPE, Process
+from collections.abc import AsyncGenerator, Callable
+from contextlib import asynccontextmanager, suppress
+from dataclasses import dataclass
+from pathlib import Path
+
+import psutil
+
+from pilothouse.executor import Executor
+from pilothouse.v1.commands_pb2 import Command, CommandState
+from pilothouse.v1.enums_pb2 import ControlAction
+from pilothouse.v1.events_pb2 import Event, EventType
+from pilothouse_server.demo.brief import Brief, brief_of
+from pilothouse_server.demo.engine import Engine, EngineOptions
+from pilothouse_server.demo.tools import catalogue
+from tests.client.support import Server
+from tests.support import wait_until
+
+QUICK = frozenset({*catalogue.PURE, "write_log"})
+"""Modules whose tests do not wait for the clock."""
+
+AT_ONCE = 6000.0
+"""A pace at which workflows do not wait for each other."""
+
+
+def seed_where(wanted: Callable[[Brief], bool]) -> int:
+    """The first seed whose first workflow is as wanted."""
+    return next(seed for seed in range(1_000_000) if wanted(brief_of(seed, 1)))
+
+
+def is_quick(brief: Brief, kind: str = "bugfix", defect: str = "") -> bool:
+    """Whether a workflow is of this kind, done in a few seconds, and has this defect only."""
+    defects = {module.defect for module in brief.modules} | {brief.service.defect}
+    quick = brief.kind == kind and all(module.name in QUICK for module in brief.modules)
+    return quick and defects == {"", defect}
+
+
+def kind_of(event: Event) -> str:
+    """The type of an event in short: `STAGE_STARTED`."""
+    return EventType.Name(event.type).removeprefix("EVENT_TYPE_")
+
+
+@dataclass(frozen=True)
+class Seen:
+    """What an engine told the server."""
+
+    server: Server
+
+    def events(self, *kinds: str) -> list[Event]:
+        """Events about work, of these types (`STAGE_STARTED`), in the order in which they came."""
+        return [
+            event
+            for event in self.server.log.items
+            if event.workflow_id and (not kinds or kind_of(event) in kinds)
+        ]
+
+    def story(self) -> list[str]:
+        """Workflow and stage events in words: `STAGE_STARTED validation`."""
+        return [
+            f"{name} {event.stage}".rstrip()
+            for event in self.events()
+            if (name := EventType.Name(event.type).removeprefix("EVENT_TYPE_")).startswith(
+                ("WORKFLOW", "STAGE")
+            )
+        ]
+
+    async def until(self, kind: str, *, stage: str = "", within: float = 30.0) -> Event:
+        """The first event of this type, and of this stage if one is named."""
+
+        def matching() -> list[Event]:
+            return [event for event in self.events(kind) if stage in {"", event.stage}]
+
+        await wait_until(matching, within=within, what=f"{kind} {stage}")
+        return matching()[0]
+
+    async def effective(self, command: Command) -> None:
+        """Wait until the engine's event showed the effect of a command."""
+        await self.ended(command, CommandState.COMMAND_STATE_EFFECTIVE)
+
+    async def ended(self, command: Command, state: CommandState.ValueType) -> None:
+        """Wait until a command has this state."""
+        await wait_until(
+            lambda: command.state == state, within=30, what=f"{CommandState.Name(state)}"
+        )
+
+    def ask(self, action: str, workflow_id: str) -> Command:
+        """An operator asks for something."""
+        return self.server.request(
+            ControlAction.Value(f"CONTROL_ACTION_{action}"), workflow_id, "demo"
+        )
+
+
+@asynccontextmanager
+async def engine(
+    server: Server, folder: Path, seed: int, **options: int
+) -> AsyncGenerator[asyncio.Task[None]]:
+    """An engine in this process with one workflow (or `max_workflows`); stopped at the end."""
+    chosen = {"pace": AT_ONCE, "max_workflows": 1, "seed": seed, **options}
+    executor = Executor(server.target, source="demo")
+    stop = asyncio.Event()
+    running = asyncio.create_task(Engine(executor, folder, EngineOptions(**chosen)).run(stop))  # type: ignore[arg-type]
+    try:
+        yield running
+    finally:
+        stop.set()
+        await running
+
+
+@asynccontextmanager
+async def engine_process(
+    server: Server, data_dir: Path, seed: int, *words: str
+) -> AsyncGenerator[Process]:
+    """An engine in a process of its own with one workflow; killed at the end if it is still there."""
+    process = await asyncio.create_subprocess_exec(
+        *(
+            sys.executable,
+            "-m",
+            "pilothouse_server.demo",
+            "--server",
+            server.target,
+            "--data-dir",
+            str(data_dir),
+        ),
+        *("--pace", str(AT_ONCE), "--max-workflows", "1", "--seed", str(seed), *words),
+        stdin=DEVNULL,
+        stderr=PIPE,
+    )
+    try:
+        yield process
+    finally:
+        with suppress(ProcessLookupError):
+            process.kill()
+        await process.communicate()
+
+
+def tools_in(folder: Path) -> list[psutil.Process]:
+    """The processes that work in a folder: tools, and what they started."""
+    found: list[psutil.Process] = []
+    for process in psutil.process_iter():
+        with suppress(psutil.Error):
+            words = process.cmdline()
+            if "pilothouse_server.demo" not in words and any(str(folder) in word for word in words):
+                found.append(process)
+    return found
+
+
+def kill_hard(process: Process) -> None:
+    """Give it no chance to say goodbye."""
+    os.kill(process.pid, signal.SIGKILL)
