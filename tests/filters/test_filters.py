@@ -145,7 +145,8 @@ def test_no_text_breaks_the_parser(text: str) -> None:
 
 
 PIECES = [
-    "state", "name", "start_time", "=", "!=", ":", "<", "(", ")", "AND", "OR", "NOT", "-", "RUNNING", "-1h", '"', "*", " ",
+    "state", "name", "start_time", "=", "!=", ":", "<", "(", ")", "AND", "OR", "NOT", "-", "RUNNING", "-1h",
+    '"', "*", " ",
 ]  # fmt: skip
 
 

@@ -11,12 +11,20 @@ import grpc
 from pilothouse.v1 import events_pb2 as pb
 from pilothouse.v1 import events_pb2_grpc
 from pilothouse_server.domain.errors import InvalidArgument
+from pilothouse_server.ports import StoredEvent
 from pilothouse_server.services.ids import uuid7
 from pilothouse_server.services.ingest import Ingest, Receipt
+from pilothouse_server.services.views import EventViews, PageRequest
+from pilothouse_server.services.watch import Items, watch
+from pilothouse_server.transport.watching import Signs, Watching, responses
+from pilothouse_server.wire.events import batch_to_proto, stored_to_proto
 from pilothouse_server.wire.publishing import PublishedBatch
 
 Context = grpc.aio.ServicerContext[Any, Any]
 
+PAGE_SIZE = 100
+RESET_BACKLOG = 1000
+"""Events that are sent anew when a token is of another history."""
 BATCHES_UNDER_WAY = 16
 """Batches of one stream that are being written while the next is read; more wait in the network."""
 
@@ -24,8 +32,17 @@ BATCHES_UNDER_WAY = 16
 class EventServicer(events_pb2_grpc.EventServiceServicer):
     """`pilothouse.v1.EventService`."""
 
-    def __init__(self, ingest: Ingest, *, new_id: Callable[[], str] = uuid7) -> None:
+    def __init__(
+        self,
+        ingest: Ingest,
+        views: EventViews,
+        watching: Watching,
+        *,
+        new_id: Callable[[], str] = uuid7,
+    ) -> None:
         self._ingest = ingest
+        self._views = views
+        self._watching = watching
         self._new_id = new_id
 
     async def PublishEvent(
@@ -66,6 +83,27 @@ class EventServicer(events_pb2_grpc.EventServiceServicer):
                     left.append(task)
             await asyncio.gather(*left, return_exceptions=True)
 
+    async def ListEvents(
+        self, request: pb.ListEventsRequest, context: Context
+    ) -> pb.ListEventsResponse:
+        asked = PageRequest(request.page_size or PAGE_SIZE, request.page_token, request.filter)
+        page = await self._views.page(asked, ascending=request.ascending)
+        events = [stored_to_proto(event) for event in page.events]
+        return pb.ListEventsResponse(events=events, next_page_token=page.next_token)
+
+    async def WatchEvents(
+        self, request: pb.WatchEventsRequest, context: Context
+    ) -> AsyncIterator[pb.WatchEventsResponse]:
+        token = request.resume_token
+        updates = watch(
+            self._views.follow(request.filter),
+            self._watching.changes,
+            token,
+            backlog=request.backlog or (RESET_BACKLOG if token else 0),
+        )
+        async for response in responses(updates, self._watching.clock, _items, _sign):
+            yield response
+
     async def _take(
         self,
         requests: AsyncIterator[pb.PublishEventStreamRequest],
@@ -91,6 +129,20 @@ class EventServicer(events_pb2_grpc.EventServiceServicer):
         self, request: pb.PublishEventsRequest | pb.PublishEventStreamRequest
     ) -> Receipt:
         return await self._ingest.publish(PublishedBatch(request, self._new_id))
+
+
+def _items(items: Items[StoredEvent]) -> list[pb.WatchEventsResponse]:
+    batch = batch_to_proto(event for _token, event in items.items)
+    return [pb.WatchEventsResponse(resume_token=items.items[-1][0], batch=batch)]
+
+
+def _sign(token: str, signs: Signs) -> pb.WatchEventsResponse:
+    return pb.WatchEventsResponse(
+        resume_token=token,
+        caught_up=signs.caught_up,
+        heartbeat=signs.heartbeat,
+        reset=signs.reset,
+    )
 
 
 def _rejected(receipt: Receipt) -> list[pb.RejectedEvent]:

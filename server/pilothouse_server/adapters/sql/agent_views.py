@@ -1,0 +1,149 @@
+"""Agents as they are asked for. Whether one is offline is found when it is asked, from the time of its last
+heartbeat."""
+
+from __future__ import annotations
+
+from collections.abc import Collection, Sequence
+from typing import Any, NamedTuple
+
+from sqlalchemy import ColumnElement, Connection, RowMapping, and_, case, or_, select
+
+from pilothouse_server.adapters.sql import pages
+from pilothouse_server.adapters.sql.database import SqliteDatabase
+from pilothouse_server.adapters.sql.filters import clause_of
+from pilothouse_server.adapters.sql.revisions import database_id, newest_revision
+from pilothouse_server.adapters.sql.tables_projection import AGENTS, TASKS, WORKFLOWS
+from pilothouse_server.adapters.sql.workflow_rows import slices
+from pilothouse_server.domain.errors import NotFound
+from pilothouse_server.domain.filter_text import parse
+from pilothouse_server.domain.projection.agent import AgentRecord, AgentState
+from pilothouse_server.domain.projection.spans import WorkState
+from pilothouse_server.domain.workflows import ENDED
+from pilothouse_server.ports import Clock
+from pilothouse_server.services.views import AGENT_FIELDS, AgentPage, AgentView, PageRequest
+from pilothouse_server.services.watch import Read, Start
+
+_C = AGENTS.c
+_ORDER = (pages.Sort(_C.type, False, str), pages.Sort(_C.id, False, str))
+_ENDED = sorted(int(state) for state in ENDED)
+
+
+class _Moment(NamedTuple):
+    now_us: int
+    offline_after_us: int
+
+
+class SqlAgentViews:
+    """Reads of agents, each of one moment."""
+
+    def __init__(self, database: SqliteDatabase, clock: Clock, offline_after_us: int) -> None:
+        self._database = database
+        self._clock = clock
+        self._offline_after_us = offline_after_us
+
+    async def page(self, request: PageRequest) -> AgentPage:
+        moment = self._moment()
+        tree = parse(request.filter, AGENT_FIELDS, moment.now_us)
+        fingerprint = pages.fingerprint("agents", request.filter)
+        query = select(_C.id, _C.type, _C.record).where(
+            _C.last_seen_us > 0, clause_of(tree, _filtered(moment))
+        )
+        if request.token:
+            query = query.where(
+                pages.behind(_ORDER, pages.decode(request.token, fingerprint, _ORDER))
+            )
+        query = query.order_by(*pages.order_by(_ORDER)).limit(request.size + 1)
+
+        def run(connection: Connection) -> AgentPage:
+            rows = connection.execute(query).mappings().all()
+            next_token = ""
+            if len(rows) > request.size:
+                rows = rows[: request.size]
+                next_token = pages.encode(fingerprint, [rows[-1]["type"], rows[-1]["id"]])
+            return AgentPage(_views(connection, rows, moment), next_token)
+
+        return await self._database.read(run)
+
+    async def get(self, agent_id: str) -> AgentView:
+        query = select(_C.id, _C.record).where(_C.id == agent_id, _C.last_seen_us > 0)
+
+        def run(connection: Connection) -> AgentView:
+            rows = connection.execute(query).mappings().all()
+            if not rows:
+                raise NotFound("agent", agent_id)
+            return _views(connection, rows, self._moment())[0]
+
+        return await self._database.read(run)
+
+    def follow(self) -> SqlAgentViews:
+        """The source of a watch, which is every agent by revision."""
+        return self
+
+    async def start(self, backlog: int) -> Start:
+        """Every agent belongs to the backlog, whatever was asked for."""
+        del backlog
+        return await self._database.read(lambda c: Start(database_id(c), newest_revision(c), 0))
+
+    async def after(self, mark: int, limit: int) -> Read[AgentView]:
+        query = (
+            select(_C.id, _C.record, _C.revision)
+            .where(_C.revision > mark, _C.last_seen_us > 0)
+            .order_by(_C.revision)
+            .limit(limit)
+        )
+
+        def run(connection: Connection) -> Read[AgentView]:
+            newest = newest_revision(connection)
+            rows = connection.execute(query).mappings().all()
+            views = _views(connection, rows, self._moment())
+            more = len(rows) == limit
+            items = [(row["revision"], view) for row, view in zip(rows, views, strict=True)]
+            return Read(items, rows[-1]["revision"] if more else newest, more)
+
+        return await self._database.read(run)
+
+    def _moment(self) -> _Moment:
+        return _Moment(self._clock.now_us(), self._offline_after_us)
+
+
+def _filtered(moment: _Moment) -> dict[str, ColumnElement[Any]]:
+    silent = _C.last_seen_us < moment.now_us - moment.offline_after_us
+    state = case(
+        (or_(_C.gone, silent), int(AgentState.OFFLINE)),
+        (_C.draining, int(AgentState.DRAINING)),
+        (_C.working, int(AgentState.BUSY)),
+        else_=int(AgentState.ONLINE),
+    )
+    return {"id": _C.id, "type": _C.type, "source": _C.source, "state": state}
+
+
+def _views(connection: Connection, rows: Sequence[RowMapping], moment: _Moment) -> list[AgentView]:
+    """Rows of (id, record, …) as they are at that moment."""
+    records = [AgentRecord.loaded(row["id"], row["record"]) for row in rows]
+    places = _places(connection, [record.id for record in records])
+    views: list[AgentView] = []
+    for record in records:
+        place = places.get(record.id, record.place[1:])
+        state = record.state(*moment)
+        if state == AgentState.OFFLINE:
+            place = ("", "")
+        views.append(AgentView(record, state, record.offline_reason(*moment), *place))
+    return views
+
+
+def _places(connection: Connection, agent_ids: Collection[str]) -> dict[str, tuple[str, str]]:
+    """For each agent with a task in hand whose workflow goes on: (workflow, task) of the one that it began last."""
+    found: dict[str, tuple[str, str]] = {}
+    for ids in slices(agent_ids):
+        query = (
+            select(TASKS.c.agent_id, TASKS.c.workflow_id, TASKS.c.task_id)
+            .join(
+                WORKFLOWS,
+                and_(WORKFLOWS.c.id == TASKS.c.workflow_id, WORKFLOWS.c.state.not_in(_ENDED)),
+            )
+            .where(TASKS.c.agent_id.in_(ids), TASKS.c.state == int(WorkState.RUNNING))
+            .order_by(TASKS.c.start_us, TASKS.c.task_id)
+        )
+        for agent_id, workflow_id, task_id in connection.execute(query):
+            found[agent_id] = (workflow_id, task_id)
+    return found

@@ -1,0 +1,111 @@
+"""Stored events as they are asked for: pages either way, and those that came since."""
+
+from __future__ import annotations
+
+from typing import Any
+
+from sqlalchemy import ColumnElement, Connection, func, select
+
+from pilothouse_server.adapters.sql import pages
+from pilothouse_server.adapters.sql.database import SqliteDatabase
+from pilothouse_server.adapters.sql.event_rows import newest_position
+from pilothouse_server.adapters.sql.filters import clause_of
+from pilothouse_server.adapters.sql.revisions import database_id
+from pilothouse_server.adapters.sql.tables_projection import EVENTS
+from pilothouse_server.domain.filter_text import parse
+from pilothouse_server.domain.filters import Filter
+from pilothouse_server.ports import Clock, StoredEvent
+from pilothouse_server.services.views import EVENT_FIELDS, EventPage, PageRequest
+from pilothouse_server.services.watch import Read, Start
+
+_C = EVENTS.c
+_FILTERED: dict[str, ColumnElement[Any]] = {
+    name: _C.occur_us if name == "occur_time" else _C[name] for name in EVENT_FIELDS.fields
+}
+_STORED = (_C.position, _C.cursor, _C.payload)
+
+SCANNED = 20_000
+"""Events that one look of a watch examines, however few of them are wanted."""
+
+
+class SqlEventViews:
+    """Reads of events, each of one moment."""
+
+    def __init__(self, database: SqliteDatabase, clock: Clock) -> None:
+        self._database = database
+        self._clock = clock
+
+    async def page(self, request: PageRequest, *, ascending: bool) -> EventPage:
+        tree = parse(request.filter, EVENT_FIELDS, self._clock.now_us())
+        order = [pages.Sort(_C.position, not ascending, int)]
+        fingerprint = pages.fingerprint("events", request.filter, ascending)
+        query = select(*_STORED).where(clause_of(tree, _FILTERED))
+        if request.token:
+            query = query.where(
+                pages.behind(order, pages.decode(request.token, fingerprint, order))
+            )
+        query = query.order_by(*pages.order_by(order)).limit(request.size + 1)
+        events = await self._database.read(
+            lambda c: [StoredEvent(*row) for row in c.execute(query)]
+        )
+        if len(events) <= request.size:
+            return EventPage(events, "")
+        events = events[: request.size]
+        return EventPage(events, pages.encode(fingerprint, [events[-1].position]))
+
+    def follow(self, filter_text: str) -> EventFollower:
+        return EventFollower(self._database, parse(filter_text, EVENT_FIELDS, self._clock.now_us()))
+
+
+class EventFollower:
+    """Events by position: from the table both when replayed and when live, so that the two join without gap or
+    repeat."""
+
+    def __init__(self, database: SqliteDatabase, tree: Filter) -> None:
+        self._database = database
+        self._clause = clause_of(tree, _FILTERED)
+
+    async def start(self, backlog: int) -> Start:
+        def run(connection: Connection) -> Start:
+            newest = newest_position(connection)
+            if not backlog:
+                return Start(database_id(connection), newest, newest)
+            query = (
+                select(_C.position)
+                .where(self._clause)
+                .order_by(_C.position.desc())
+                .limit(backlog)
+                .subquery()
+            )
+            oldest = connection.execute(select(func.min(query.c.position))).scalar()
+            return Start(database_id(connection), newest, newest if oldest is None else oldest - 1)
+
+        return await self._database.read(run)
+
+    async def after(self, mark: int, limit: int) -> Read[StoredEvent]:
+        def run(connection: Connection) -> Read[StoredEvent]:
+            newest = newest_position(connection)
+            until = min(newest, mark + SCANNED)
+            query = (
+                select(*_STORED)
+                .where(_C.position > mark, _C.position <= until, self._clause)
+                .order_by(_C.position)
+                .limit(limit)
+            )
+            items = [(row.position, StoredEvent(*row)) for row in connection.execute(query)]
+            if len(items) == limit:
+                until = items[-1][0]
+            return Read(items, until, until < newest)
+
+        return await self._database.read(run)
+
+
+def newest_of(connection: Connection, workflow_id: str, limit: int) -> list[StoredEvent]:
+    """The newest events of one workflow, oldest first."""
+    query = (
+        select(*_STORED)
+        .where(_C.workflow_id == workflow_id, _C.workflow_id != "")
+        .order_by(_C.position.desc())
+        .limit(limit)
+    )
+    return [StoredEvent(*row) for row in connection.execute(query)][::-1]

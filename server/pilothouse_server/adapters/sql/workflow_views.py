@@ -1,0 +1,216 @@
+"""Workflows as they are asked for: pages, one with all that belongs to it, and those that changed."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from typing import Any, NamedTuple
+
+from sqlalchemy import ColumnElement, Connection, RowMapping, Select, func, literal, select
+
+from pilothouse_server.adapters.sql import command_store, event_views, pages, task_rows
+from pilothouse_server.adapters.sql.database import SqliteDatabase
+from pilothouse_server.adapters.sql.filters import clause_of
+from pilothouse_server.adapters.sql.revisions import database_id, newest_revision
+from pilothouse_server.adapters.sql.tables_projection import WORKFLOWS
+from pilothouse_server.domain.commands import availability
+from pilothouse_server.domain.errors import InvalidArgument, NotFound
+from pilothouse_server.domain.filter_text import parse
+from pilothouse_server.domain.filters import Filter, without
+from pilothouse_server.domain.projection.workflow import WorkflowRecord
+from pilothouse_server.domain.workflows import WorkflowState
+from pilothouse_server.ports import Clock
+from pilothouse_server.services.views import (
+    COUNTED,
+    WORKFLOW_FIELDS,
+    PageRequest,
+    WorkflowDetail,
+    WorkflowPage,
+    WorkflowView,
+)
+from pilothouse_server.services.watch import Read, Start
+
+TASKS_SHOWN = 1000
+COMMANDS_SHOWN = 100
+EVENTS_SHOWN = 200
+
+SENT_REMEMBERED = 10_000
+"""Workflows of which a filtered watch knows that it sent them."""
+
+_C = WORKFLOWS.c
+_FILTERED: dict[str, ColumnElement[Any]] = {
+    "id": _C.id,
+    "state": _C.state,
+    "type": _C.type,
+    "name": _C.name,
+    "source": _C.source,
+    "stage": _C.stage,
+    "agent": _C.agent_id,
+    "attempt": _C.attempt,
+    "create_time": _C.create_us,
+    "start_time": _C.start_us,
+    "end_time": _C.end_us,
+}
+_ORDERS: dict[str, tuple[ColumnElement[Any], type[str | int]]] = {
+    "create_time": (_C.create_us, int),
+    "start_time": (_C.start_us, int),
+    "update_time": (_C.update_us, int),
+    "name": (_C.name, str),
+    "state": (_C.state, int),
+}
+
+
+class _Listed(NamedTuple):
+    tree: Filter
+    order: Sequence[pages.Sort]
+    fingerprint: str
+
+
+class SqlWorkflowViews:
+    """Reads of workflows, each of one moment."""
+
+    def __init__(self, database: SqliteDatabase, clock: Clock) -> None:
+        self._database = database
+        self._clock = clock
+
+    async def page(self, request: PageRequest) -> WorkflowPage:
+        listed = _Listed(
+            parse(request.filter, WORKFLOW_FIELDS, self._clock.now_us()),
+            _order_of(request.order_by),
+            pages.fingerprint("workflows", request.filter, request.order_by.split()),
+        )
+        key = (
+            pages.decode(request.token, listed.fingerprint, listed.order) if request.token else None
+        )
+        return await self._database.read(lambda c: _page(c, listed, key, request.size))
+
+    async def get(self, workflow_id: str) -> WorkflowDetail:
+        return await self._database.read(lambda c: _detail(c, workflow_id))
+
+    def follow(self, filter_text: str) -> WorkflowFollower:
+        tree = parse(filter_text, WORKFLOW_FIELDS, self._clock.now_us())
+        return WorkflowFollower(self._database, tree)
+
+
+class WorkflowFollower:
+    """Workflows by revision. One that was sent and fulfils the filter no longer is sent once more, as it is then."""
+
+    def __init__(self, database: SqliteDatabase, tree: Filter) -> None:
+        self._database = database
+        self._clause = clause_of(tree, _FILTERED)
+        self._sent: dict[str, None] = {}
+
+    async def start(self, backlog: int) -> Start:
+        def run(connection: Connection) -> Start:
+            newest = newest_revision(connection)
+            if not backlog:
+                return Start(database_id(connection), newest, newest)
+            query = (
+                select(_C.revision)
+                .where(self._clause)
+                .order_by(_C.revision.desc())
+                .limit(backlog)
+                .subquery()
+            )
+            oldest = connection.execute(select(func.min(query.c.revision))).scalar()
+            return Start(database_id(connection), newest, newest if oldest is None else oldest - 1)
+
+        return await self._database.read(run)
+
+    async def after(self, mark: int, limit: int) -> Read[WorkflowView]:
+        return await self._database.read(lambda c: self._after(c, mark, limit))
+
+    def _after(self, connection: Connection, mark: int, limit: int) -> Read[WorkflowView]:
+        newest = newest_revision(connection)
+        query = (
+            select(_C.id, _C.record, _C.revision, self._clause.label("wanted"))
+            .where(_C.revision > mark)
+            .order_by(_C.revision)
+            .limit(limit)
+        )
+        rows = connection.execute(query).mappings().all()
+        sent = [row for row in rows if self._send(row["id"], wanted=bool(row["wanted"]))]
+        items = [
+            (row["revision"], view)
+            for row, view in zip(sent, _views(connection, sent), strict=True)
+        ]
+        more = len(rows) == limit
+        return Read(items, rows[-1]["revision"] if more else newest, more)
+
+    def _send(self, workflow_id: str, *, wanted: bool) -> bool:
+        if wanted:
+            self._sent[workflow_id] = None
+            if len(self._sent) > SENT_REMEMBERED:
+                del self._sent[next(iter(self._sent))]
+            return True
+        return self._sent.pop(workflow_id, workflow_id) is None
+
+
+def _order_of(order_by: str) -> Sequence[pages.Sort]:
+    name, *direction = order_by.split() or ["create_time", "desc"]
+    if name not in _ORDERS or direction not in ([], ["desc"], ["asc"]):
+        raise InvalidArgument(
+            "order_by", f"one of {', '.join(_ORDERS)}, with desc behind it for the other way round"
+        )
+    column, holds = _ORDERS[name]
+    descending = direction == ["desc"]
+    return (pages.Sort(column, descending, holds), pages.Sort(_C.id, descending, str))
+
+
+def _page(
+    connection: Connection, listed: _Listed, key: pages.Key | None, size: int
+) -> WorkflowPage:
+    columns = [sort.column.label(f"key_{n}") for n, sort in enumerate(listed.order)]
+    query: Select[Any] = select(_C.id, _C.record, *columns).where(clause_of(listed.tree, _FILTERED))
+    if key is not None:
+        query = query.where(pages.behind(listed.order, key))
+    query = query.order_by(*pages.order_by(listed.order)).limit(size + 1)
+    rows = connection.execute(query).mappings().all()
+    next_token = ""
+    if len(rows) > size:
+        rows = rows[:size]
+        last = [rows[-1][column.name] for column in columns]
+        next_token = pages.encode(listed.fingerprint, last)
+    counts, capped = _counts(connection, without(listed.tree, "state"))
+    return WorkflowPage(_views(connection, rows), next_token, counts, capped)
+
+
+def _counts(connection: Connection, tree: Filter) -> tuple[dict[WorkflowState, int], bool]:
+    counted = (
+        select(_C.state).where(clause_of(tree, _FILTERED)).limit(COUNTED + 1).subquery("counted")
+    )
+    query = select(counted.c.state, func.count(literal(1))).group_by(counted.c.state)
+    counts = {WorkflowState(state): count for state, count in connection.execute(query)}
+    return dict(sorted(counts.items())), sum(counts.values()) > COUNTED
+
+
+def _detail(connection: Connection, workflow_id: str) -> WorkflowDetail:
+    query = select(_C.id, _C.record).where(_C.id == workflow_id)
+    row = connection.execute(query).mappings().one_or_none()
+    if row is None:
+        raise NotFound("workflow", workflow_id)
+    return WorkflowDetail(
+        view=_views(connection, [row])[0],
+        tasks=task_rows.of_workflow(connection, workflow_id, TASKS_SHOWN),
+        commands=command_store.for_workflow(connection, workflow_id, COMMANDS_SHOWN),
+        events=event_views.newest_of(connection, workflow_id, EVENTS_SHOWN),
+    )
+
+
+def _views(connection: Connection, rows: Sequence[RowMapping]) -> list[WorkflowView]:
+    """Rows of (id, record, …) with what can be asked of each."""
+    records = [WorkflowRecord.loaded(row["id"], row["record"]) for row in rows]
+    pending = command_store.pending_for(connection, [record.id for record in records])
+    executors = command_store.executors(connection, {record.source[2] for record in records})
+    return [
+        WorkflowView(
+            record,
+            pending.get(record.id),
+            availability(
+                record.state,
+                pending.get(record.id),
+                executors.get(record.source[2]),
+                record.source[2],
+            ),
+        )
+        for record in records
+    ]

@@ -1,0 +1,163 @@
+"""What can be asked of the projection, and the answers' shapes."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass
+from typing import Protocol
+
+from pilothouse_server.domain.commands import Availability, Command
+from pilothouse_server.domain.events import EventType, Severity
+from pilothouse_server.domain.filters import Field, Kind, Schema, enum_field
+from pilothouse_server.domain.projection.agent import AgentRecord, AgentState
+from pilothouse_server.domain.projection.task import TaskRecord
+from pilothouse_server.domain.projection.workflow import WorkflowRecord
+from pilothouse_server.domain.workflows import WorkflowState
+from pilothouse_server.ports import StoredEvent
+from pilothouse_server.services.watch import WatchSource
+
+WORKFLOW_FIELDS = Schema(
+    {
+        "id": Field(),
+        "state": enum_field(WorkflowState, "WORKFLOW_STATE_"),
+        "type": Field(),
+        "name": Field(),
+        "source": Field(),
+        "stage": Field(),
+        "agent": Field(),
+        "attempt": Field(Kind.NUMBER),
+        "create_time": Field(Kind.TIME),
+        "start_time": Field(Kind.TIME),
+        "end_time": Field(Kind.TIME),
+    },
+    searched=("id", "name"),
+)
+AGENT_FIELDS = Schema(
+    {
+        "id": Field(),
+        "type": Field(),
+        "source": Field(),
+        "state": enum_field(AgentState, "AGENT_STATE_"),
+    },
+    searched=("id",),
+)
+EVENT_FIELDS = Schema(
+    {
+        "type": enum_field(EventType, "EVENT_TYPE_"),
+        "severity": enum_field(Severity, "SEVERITY_", ordered=True),
+        "workflow_id": Field(),
+        "workflow_type": Field(),
+        "stage": Field(),
+        "task_id": Field(),
+        "agent_id": Field(),
+        "agent_type": Field(),
+        "trace_id": Field(),
+        "source": Field(),
+        "occur_time": Field(Kind.TIME),
+        "message": Field(),
+    },
+    searched=("message",),
+)
+
+COUNTED = 10_000
+"""Workflows that are counted by state; where there are more, that is said."""
+
+
+@dataclass(frozen=True, slots=True)
+class PageRequest:
+    """Which rows to list. `order_by` may be empty, as may the rest but `size`."""
+
+    size: int
+    token: str = ""
+    filter: str = ""
+    order_by: str = ""
+
+
+@dataclass(frozen=True, slots=True)
+class WorkflowView:
+    """One workflow with what can be asked of it."""
+
+    record: WorkflowRecord
+    pending: Command | None
+    actions: Sequence[Availability]
+
+
+@dataclass(frozen=True, slots=True)
+class WorkflowPage:
+    """`counts` disregards the filter's terms about the state; `capped` when not all were counted."""
+
+    workflows: Sequence[WorkflowView]
+    next_token: str
+    counts: Mapping[WorkflowState, int]
+    capped: bool
+
+
+@dataclass(frozen=True, slots=True)
+class WorkflowDetail:
+    """One workflow with what belongs to it."""
+
+    view: WorkflowView
+    tasks: Sequence[TaskRecord]
+    commands: Sequence[Command]
+    """Newest first."""
+    events: Sequence[StoredEvent]
+    """The newest ones, oldest first."""
+
+
+@dataclass(frozen=True, slots=True)
+class AgentView:
+    """One agent at the moment of asking, and what it works on."""
+
+    record: AgentRecord
+    state: AgentState
+    offline_reason: str
+    workflow_id: str
+    task_id: str
+
+
+@dataclass(frozen=True, slots=True)
+class AgentPage:
+    """By type and id."""
+
+    agents: Sequence[AgentView]
+    next_token: str
+
+
+@dataclass(frozen=True, slots=True)
+class EventPage:
+    """By their place."""
+
+    events: Sequence[StoredEvent]
+    next_token: str
+
+
+class WorkflowViews(Protocol):
+    """All raise Unavailable; those with a filter InvalidFilter, those with a page InvalidPageToken."""
+
+    async def page(self, request: PageRequest) -> WorkflowPage: ...
+
+    async def get(self, workflow_id: str) -> WorkflowDetail:
+        """Raises NotFound."""
+        ...
+
+    def follow(self, filter_text: str) -> WatchSource[WorkflowView]: ...
+
+
+class AgentViews(Protocol):
+    """As for workflows."""
+
+    async def page(self, request: PageRequest) -> AgentPage: ...
+
+    async def get(self, agent_id: str) -> AgentView:
+        """Raises NotFound."""
+        ...
+
+    def follow(self) -> WatchSource[AgentView]: ...
+
+
+class EventViews(Protocol):
+    """As for workflows."""
+
+    async def page(self, request: PageRequest, *, ascending: bool) -> EventPage: ...
+
+    def follow(self, filter_text: str) -> WatchSource[StoredEvent]: ...

@@ -1,0 +1,135 @@
+"""Following rows as they change, resumable from any token and without a queue for each watcher.
+
+A watch reads what has a greater mark than the last one it sent, and waits to be told that something changed. So a slow
+watcher misses intermediate states, never the newest; and a token is only a mark, and the database that it belongs to.
+"""
+
+from __future__ import annotations
+
+import asyncio
+from collections.abc import AsyncIterator, Sequence
+from dataclasses import dataclass
+from typing import Final, Generic, NamedTuple, Protocol, TypeVar
+
+from pilothouse_server.domain.errors import InvalidResumeToken
+from pilothouse_server.services.fanout import Changes
+
+T = TypeVar("T")
+
+HEARTBEAT: Final = 5.0
+"""Seconds after which a watcher is told that nothing changed."""
+PACE: Final = 0.05
+"""Seconds between two looks of one watcher; what changes in between comes as one."""
+AT_ONCE: Final = 256
+"""Rows in one look."""
+
+
+class Read(NamedTuple, Generic[T]):
+    """One look: rows with their marks, in order."""
+
+    items: Sequence[tuple[int, T]]
+    mark: int
+    """Where the next look begins."""
+    more: bool
+    """Whether there is more than fitted into this one."""
+
+
+class Start(NamedTuple):
+    """Where a watch can begin."""
+
+    database_id: str
+    newest: int
+    """The greatest mark there is."""
+    first: int
+    """The mark from which the wanted backlog begins."""
+
+
+class WatchSource(Protocol[T]):
+    """Rows that have marks which only grow."""
+
+    async def start(self, backlog: int) -> Start: ...
+
+    async def after(self, mark: int, limit: int) -> Read[T]: ...
+
+
+@dataclass(frozen=True, slots=True)
+class Items(Generic[T]):
+    """Rows that changed, each with the token behind it."""
+
+    items: Sequence[tuple[str, T]]
+
+
+@dataclass(frozen=True, slots=True)
+class CaughtUp:
+    """All that was there at the start has been sent."""
+
+    token: str
+
+
+@dataclass(frozen=True, slots=True)
+class Heartbeat:
+    """Nothing new."""
+
+    token: str
+
+
+@dataclass(frozen=True, slots=True)
+class Reset:
+    """What was sent before does not join what follows."""
+
+    token: str
+    reason: str
+
+
+Update = Items[T] | CaughtUp | Heartbeat | Reset
+
+
+async def watch(
+    source: WatchSource[T],
+    changes: Changes,
+    token: str,
+    *,
+    backlog: int,
+    heartbeat: float = HEARTBEAT,
+) -> AsyncIterator[Update[T]]:
+    """The updates after `token`; without one, `backlog` rows first. Raises InvalidResumeToken."""
+    resumed = _read_token(token) if token else None
+    start = await source.start(backlog)
+    mark = start.first
+    if resumed is not None:
+        if resumed[0] == start.database_id and resumed[1] <= start.newest:
+            mark = resumed[1]
+        else:
+            reason = "the token belongs to another history; what follows starts anew"
+            yield Reset(_token(start.database_id, mark), reason)
+    loop = asyncio.get_running_loop()
+    caught_up, sent_at = False, loop.time()
+    while True:
+        seen, looked_at = changes.version, loop.time()
+        read = await source.after(mark, AT_ONCE)
+        mark = read.mark
+        here = _token(start.database_id, mark)
+        if read.items:
+            yield Items([(_token(start.database_id, at), item) for at, item in read.items])
+            sent_at = loop.time()
+        if read.more:
+            continue
+        if not caught_up:
+            yield CaughtUp(here)
+            caught_up, sent_at = True, loop.time()
+        await changes.wait(seen, max(0.0, sent_at + heartbeat - loop.time()))
+        if loop.time() - sent_at >= heartbeat:
+            yield Heartbeat(here)
+            sent_at = loop.time()
+        await asyncio.sleep(max(0.0, looked_at + PACE - loop.time()))
+
+
+def _token(database_id: str, mark: int) -> str:
+    return f"{database_id}.{mark}"
+
+
+def _read_token(token: str) -> tuple[str, int]:
+    database_id, _, mark = token.partition(".")
+    if not database_id or not (mark.isascii() and mark.isdigit() and len(mark) < 19):
+        raise InvalidResumeToken
+    return database_id, int(mark)
