@@ -150,6 +150,8 @@ class Faults:
     """Grows each time all open streams are broken."""
     stall: bool = False
     """Whether streams say nothing at all, not even a heartbeat, as behind a half-open connection."""
+    hold: bool = False
+    """Whether calls get no answer."""
     repeat: bool = False
     """Whether a command stream sends everything twice."""
     end_cleanly: bool = False
@@ -238,6 +240,8 @@ class Server:
     ) -> R:
         """Do `effect` and answer, unless this call was told to fail."""
         self.seen.append((method, request))
+        while self.faults.hold:
+            await self.log.more(self.faults.heartbeat)
         planned = self.faults.calls[method]
         failure = planned.popleft() if planned else self.gate(request)
         if failure is not None and failure.when == "before":

@@ -9,6 +9,7 @@ from contextlib import aclosing
 import grpc
 import pytest
 
+from pilothouse.errors import ExecutorReplaced
 from pilothouse.executor import CommandRefused, Executor, ExecutorOptions
 from pilothouse.v1.commands_pb2 import (
     COMMAND_BOUNDARY_IMMEDIATE,
@@ -234,6 +235,27 @@ async def test_a_refused_command_stream_does_not_end_the_engine(
         run.started()
         await executor.flush(5)
     assert "wf-1" in server.workflows
+
+
+async def test_an_executor_that_was_replaced_takes_no_more_and_still_reports(
+    server: Server,
+) -> None:
+    replaced = Failure(grpc.StatusCode.ABORTED, "a newer stream took over", "EXECUTOR_REPLACED")
+    server.fail("WatchCommands", replaced)
+    executor, _ = executor_of(server)
+    async with executor:
+        await wait_until(lambda: executor.replaced)
+        executor.workflow("wf-1").started()
+        await executor.flush(5)
+    assert len(server.requests("WatchCommands")) == 1
+    assert "wf-1" in server.workflows
+
+
+async def test_reading_commands_ends_when_another_executor_takes_over(server: Server) -> None:
+    server.fail("WatchCommands", Failure(grpc.StatusCode.ABORTED, "taken", "EXECUTOR_REPLACED"))
+    async with Executor(server.target, source="engine", options=QUICK) as executor:
+        with pytest.raises(ExecutorReplaced):
+            await anext(executor.commands())
 
 
 async def test_a_half_open_command_stream_is_opened_again(server: Server) -> None:

@@ -7,6 +7,9 @@ from google.protobuf.duration_pb2 import Duration
 from pilothouse.errors import CommandNotEffective
 from pilothouse.v1.commands_pb2 import Command, CommandState
 
+POLL_FIRST, POLL_LIMIT = 0.05, 1.0
+"""Seconds between two looks at a command that is waited for, at first and at most."""
+
 ENDED_BADLY = frozenset({CommandState.COMMAND_STATE_FAILED, CommandState.COMMAND_STATE_EXPIRED})
 """Ends without effect."""
 

@@ -13,10 +13,10 @@ import time
 from collections import OrderedDict
 from collections.abc import Awaitable, Callable, Mapping
 from contextlib import aclosing
-from typing import NoReturn, TypeVar
+from typing import TypeVar
 
 from pilothouse.aio import Client
-from pilothouse.errors import CallError, CommandEnded
+from pilothouse.errors import CallError, CommandEnded, ExecutorReplaced
 from pilothouse.reporting import MAX_NAME_BYTES, clip
 from pilothouse.retry import Backoff, stream_may_resume
 from pilothouse.v1.commands_pb2 import (
@@ -58,8 +58,8 @@ class Inbox:
         self._watch = watch
         self._recent: OrderedDict[str, None] = OrderedDict()
 
-    async def run(self, offer: Callable[[Command], Awaitable[None]]) -> NoReturn:
-        """Give each command that is not known yet to `offer`, until cancelled.
+    async def run(self, offer: Callable[[Command], Awaitable[None]]) -> ExecutorReplaced:
+        """Give each command that is not known yet to `offer`, until cancelled or another executor takes over.
 
         A refusal of the stream itself (a wrong role, an old server) is logged and tried again later: it must not end
         the engine.
@@ -78,6 +78,9 @@ class Inbox:
                         backoff.reset()
                         if isinstance(update, Item) and self._is_new(update.value.id):
                             await offer(update.value)
+            except ExecutorReplaced as error:
+                log.error("no more commands are taken: %s", error)  # noqa: TRY400 - the words say it all
+                return error
             except CallError as error:
                 log.error("commands cannot be taken, trying again: %s", error)  # noqa: TRY400 - the words say it all
                 await asyncio.sleep(backoff.next(error.retry_after))

@@ -14,6 +14,7 @@ from typing import Any, Self
 from pilothouse._inbox import Inbox
 from pilothouse._outbox import Publisher
 from pilothouse.aio import Client
+from pilothouse.errors import ExecutorReplaced
 from pilothouse.v1.commands_pb2 import Command
 
 
@@ -67,10 +68,10 @@ class Session:
         """Run `work` until it returns or the session ends."""
         self._group.create_task(work)
 
-    def take(self, offer: Callable[[Command], Awaitable[None]]) -> None:
-        """Give each command to `offer` from now on."""
+    def take(self, offer: Callable[[Command], Awaitable[None]]) -> asyncio.Task[ExecutorReplaced]:
+        """Give each command to `offer` from now on. The task ends when another executor takes over."""
         self.takes = True
-        self._group.create_task(self.inbox.run(offer))
+        return self._group.create_task(self.inbox.run(offer))
 
     async def end(self) -> None:
         """Cancel all tasks and close the connection."""

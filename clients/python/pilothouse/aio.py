@@ -12,18 +12,15 @@ deadlines, and retries of calls that may be repeated; the methods beside them ar
 
 from __future__ import annotations
 
-import asyncio
 from collections.abc import (
-    AsyncGenerator,
     AsyncIterable,
     AsyncIterator,
     Awaitable,
     Callable,
     Iterable,
 )
-from contextlib import aclosing
 from types import TracebackType
-from typing import TYPE_CHECKING, Any, Generic, Self, TypeVar, cast
+from typing import TYPE_CHECKING, Any, Self, TypeVar, cast
 
 import grpc
 import grpc.aio
@@ -31,9 +28,10 @@ from google.protobuf.message import Message
 
 from pilothouse import _channel, _pages
 from pilothouse._aio_channel import Channel
-from pilothouse._handles import has_ended, seconds
-from pilothouse.errors import CallError
-from pilothouse.retry import Backoff, RetryPolicy
+from pilothouse._aio_handles import AlertHandle, CommandHandle, WorkflowHandle
+from pilothouse._aio_watch import Watch
+from pilothouse._handles import seconds
+from pilothouse.retry import RetryPolicy
 from pilothouse.v1 import (
     agents_pb2,
     agents_pb2_grpc,
@@ -48,8 +46,7 @@ from pilothouse.v1 import (
     workflows_pb2,
     workflows_pb2_grpc,
 )
-from pilothouse.v1.enums_pb2 import ControlAction
-from pilothouse.watching import Item, Update, WatchCore, WatchOptions, items_of
+from pilothouse.watching import WatchCore, WatchOptions, items_of
 
 if TYPE_CHECKING:
     from pilothouse.v1.agents_pb2_grpc import AgentServiceAsyncStub
@@ -59,10 +56,9 @@ if TYPE_CHECKING:
     from pilothouse.v1.metrics_pb2_grpc import MetricsServiceAsyncStub
     from pilothouse.v1.workflows_pb2_grpc import WorkflowServiceAsyncStub
 
-T = TypeVar("T")
+__all__ = ["AlertHandle", "Client", "CommandHandle", "Watch", "WorkflowHandle"]
 
-POLL_FIRST, POLL_LIMIT = 0.05, 1.0
-"""Seconds between two looks at a command that is waited for, at first and at most."""
+T = TypeVar("T")
 
 
 class Client:
@@ -228,7 +224,7 @@ class Client:
         self,
         method: Callable[[Any], AsyncIterable[Any]],
         request: Message,
-        kind: type[T],  # noqa: ARG002 - what the items are; the contract says it too, but not to a type checker
+        kind: type[T],  # noqa: ARG002 - for the type checker, which cannot read the contract
         options: WatchOptions | None = None,
     ) -> Watch[T]:
         """Any server stream of the contract as a watch of items of `kind`."""
@@ -246,175 +242,3 @@ class Client:
         while not pages.done:
             for row in pages.received(await method(pages.request())):
                 yield cast("T", row)
-
-
-class Watch(Generic[T]):
-    """A stream that is opened again whenever it breaks. Iterate it for every Update, or `items()` for the values alone.
-
-    It ends only by an error that trying again cannot mend, or when its reader stops; use `contextlib.aclosing` on the
-    iterator to end the call at that moment.
-    """
-
-    def __init__(self, method: Callable[[Any], AsyncIterable[Any]], core: WatchCore[T]) -> None:
-        self._method = method
-        self._core = core
-
-    @property
-    def resume_token(self) -> str:
-        """Where another watch would go on after the newest message of this one. Each Item has its own."""
-        return self._core.token
-
-    async def items(self) -> AsyncGenerator[T]:
-        """The values alone, for readers to whom a value that comes again does no harm."""
-        async with aclosing(self.__aiter__()) as updates:
-            async for update in updates:
-                if isinstance(update, Item):
-                    yield update.value
-
-    async def __aiter__(self) -> AsyncGenerator[Update[T]]:
-        clock = asyncio.get_running_loop().time
-        while True:
-            error: CallError | None = None
-            reason = "the server ended the stream"
-            try:
-                async with aclosing(self._messages(clock())) as messages:
-                    async for message in messages:
-                        for update in self._core.received(message):
-                            yield update
-            except CallError as raised:
-                error, reason = raised, str(raised)
-            except _SilenceError:
-                reason = f"nothing came for {self._core.options.silence:g} s"
-            delay, told = self._core.broke(error, reason, clock())
-            for update in told:
-                yield update
-            await asyncio.sleep(delay)
-
-    async def _messages(self, now: float) -> AsyncGenerator[Message]:
-        """The messages of one stream. Raises _SilenceError when none comes for too long."""
-        call = self._method(self._core.request(now))
-        stream = aiter(call)
-        try:
-            while True:
-                try:
-                    async with asyncio.timeout(self._core.options.silence):
-                        message = await anext(stream)
-                except StopAsyncIteration:
-                    return
-                except TimeoutError:
-                    raise _SilenceError from None
-                yield message
-        finally:
-            cast("grpc.aio.Call", call).cancel()
-
-
-class _SilenceError(Exception):
-    """A stream said nothing for too long."""
-
-
-class WorkflowHandle:
-    """One workflow, by its id."""
-
-    def __init__(self, client: Client, workflow_id: str) -> None:
-        self._client = client
-        self.id = workflow_id
-        """Its id."""
-
-    async def get(self) -> workflows_pb2.Workflow:
-        """The workflow as it is now."""
-        return (await self.describe()).workflow
-
-    async def describe(self) -> workflows_pb2.GetWorkflowResponse:
-        """The workflow with its tasks, commands and newest events."""
-        return await self._client.workflows.GetWorkflow(
-            workflows_pb2.GetWorkflowRequest(workflow_id=self.id)
-        )
-
-    async def pause(
-        self, *, reason: str = "", etag: str = "", request_id: str = ""
-    ) -> CommandHandle:
-        """Ask the engine to let nothing new of it start. Raises IllegalTransition, CommandPending, EtagMismatch and
-        others."""
-        return await self._control(ControlAction.CONTROL_ACTION_PAUSE, reason, etag, request_id)
-
-    async def resume(
-        self, *, reason: str = "", etag: str = "", request_id: str = ""
-    ) -> CommandHandle:
-        """Ask the engine to go on with it."""
-        return await self._control(ControlAction.CONTROL_ACTION_RESUME, reason, etag, request_id)
-
-    async def cancel(
-        self, *, reason: str = "", etag: str = "", request_id: str = ""
-    ) -> CommandHandle:
-        """Ask the engine to end it."""
-        return await self._control(ControlAction.CONTROL_ACTION_CANCEL, reason, etag, request_id)
-
-    async def retry(
-        self, *, reason: str = "", etag: str = "", request_id: str = ""
-    ) -> CommandHandle:
-        """Ask the engine to try it again from the stage that failed."""
-        return await self._control(ControlAction.CONTROL_ACTION_RETRY, reason, etag, request_id)
-
-    async def _control(
-        self, action: ControlAction.ValueType, reason: str, etag: str, request_id: str
-    ) -> CommandHandle:
-        request = workflows_pb2.ControlWorkflowRequest(
-            workflow_id=self.id, action=action, reason=reason, etag=etag, request_id=request_id
-        )
-        command = (await self._client.workflows.ControlWorkflow(request)).command
-        return CommandHandle(self._client, command.id, command)
-
-
-class CommandHandle:
-    """One command, by its id."""
-
-    def __init__(
-        self, client: Client, command_id: str, command: commands_pb2.Command | None = None
-    ) -> None:
-        self._client = client
-        self.id = command_id
-        """Its id."""
-        self.command = command
-        """The command as last seen; None before it was."""
-
-    async def get(self) -> commands_pb2.Command:
-        """The command as it is now."""
-        request = commands_pb2.GetCommandRequest(command_id=self.id)
-        self.command = (await self._client.commands.GetCommand(request)).command
-        return self.command
-
-    async def wait(self, timeout: float | None = None) -> commands_pb2.Command:
-        """The command once it is EFFECTIVE. Raises CommandNotEffective when it fails or expires, TimeoutError after
-        `timeout` s."""
-        looks = Backoff(POLL_FIRST, POLL_LIMIT)
-        async with asyncio.timeout(timeout):
-            while True:
-                command = await self.get()
-                if has_ended(command):
-                    return command
-                await asyncio.sleep(looks.next())
-
-
-class AlertHandle:
-    """One alert, by its id."""
-
-    def __init__(self, client: Client, alert_id: str) -> None:
-        self._client = client
-        self.id = alert_id
-        """Its id."""
-
-    async def get(self) -> alerts_pb2.Alert:
-        """The alert as it is now."""
-        return (
-            await self._client.alerts.GetAlert(alerts_pb2.GetAlertRequest(alert_id=self.id))
-        ).alert
-
-    async def acknowledge(self, *, comment: str = "", etag: str = "") -> alerts_pb2.Alert:
-        """Say that someone takes care of it."""
-        request = alerts_pb2.AcknowledgeAlertRequest(alert_id=self.id, comment=comment, etag=etag)
-        return (await self._client.alerts.AcknowledgeAlert(request)).alert
-
-    async def resolve(self, *, reason: str = "", etag: str = "") -> alerts_pb2.Alert:
-        """End it by hand."""
-        request = alerts_pb2.ResolveAlertRequest(alert_id=self.id, reason=reason, etag=etag)
-        return (await self._client.alerts.ResolveAlert(request)).alert

@@ -13,7 +13,8 @@
     │   │   ├── CommandEnded
     │   │   └── AlertResolved
     │   ├── Aborted
-    │   │   └── EtagMismatch         read again
+    │   │   ├── EtagMismatch         read again
+    │   │   └── ExecutorReplaced     another executor of the same name took over
     │   ├── PermissionDenied
     │   │   └── NotCommandOwner
     │   ├── Unauthenticated
@@ -175,6 +176,10 @@ class EtagMismatch(Aborted):
     """The etag is not the current one: read again."""
 
 
+class ExecutorReplaced(Aborted):
+    """Another executor of the same name took over the commands: do not take them back."""
+
+
 class PermissionDenied(CallError):
     """The caller may not do this."""
 
@@ -288,13 +293,17 @@ _BY_REASON: Mapping[str, type[CallError]] = {
     "COMMAND_ENDED": CommandEnded,
     "ALERT_RESOLVED": AlertResolved,
     "ETAG_MISMATCH": EtagMismatch,
+    "EXECUTOR_REPLACED": ExecutorReplaced,
     "NOT_COMMAND_OWNER": NotCommandOwner,
     "ORIGIN_NOT_ALLOWED": PermissionDenied,
+    "HOST_NOT_ALLOWED": PermissionDenied,
     "LIMIT_EXCEEDED": LimitExceeded,
     "RATE_LIMITED": RateLimited,
     "LOG_UNAVAILABLE": Unavailable,
     "DATABASE_UNAVAILABLE": Unavailable,
     "DRAINING": Unavailable,
+    "SERVER_UNREACHABLE": Unavailable,
+    "DEADLINE_EXCEEDED": DeadlineExceeded,
     "NO_SNAPSHOT": NoSnapshot,
     "NO_SUCH_METHOD": Unimplemented,
     "INTERNAL": ServerFault,

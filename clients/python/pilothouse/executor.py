@@ -53,7 +53,7 @@ from pilothouse._inbox import Inbox
 from pilothouse._outbox import Buffer, Publisher
 from pilothouse._session import Session
 from pilothouse.aio import Client
-from pilothouse.errors import BufferFull, CommandRefused, NotDelivered
+from pilothouse.errors import BufferFull, CommandRefused, ExecutorReplaced, NotDelivered
 from pilothouse.reporting import ReportedAgent, StageRun, TaskRun, WorkflowRun
 from pilothouse.retry import NO_RETRY, Backoff
 from pilothouse.v1.commands_pb2 import Capability, Command, CommandBoundary, CommandScope
@@ -169,6 +169,7 @@ class Executor:
         self._beating: list[tuple[ReportedAgent, float]] = []
         self._open: Session | None = None
         self._closed = False
+        self._taking: asyncio.Task[ExecutorReplaced] | None = None
         self.undelivered: Sequence[Event] = ()
         """What `close()` could not deliver, oldest first."""
 
@@ -180,7 +181,7 @@ class Executor:
         for agent, interval in self._beating:
             self._open.spawn(_beat(agent, interval))
         if self._handlers:
-            self._open.take(self._dispatch)
+            self._taking = self._open.take(self._dispatch)
         self._open.wake()
 
     async def close(self, timeout: float | None = None) -> None:
@@ -346,7 +347,7 @@ class Executor:
                 )
             self._handlers[action] = handler
             if self._open is not None and not self._open.takes:
-                self._open.take(self._dispatch)
+                self._taking = self._open.take(self._dispatch)
             return handler
 
         return register
@@ -354,7 +355,8 @@ class Executor:
     async def commands(self) -> AsyncGenerator[Command]:
         """The commands, each accepted, for engines that would rather read than be called. Not together with `on()`.
 
-        One that cannot be done is answered with `refuse()`.
+        One that cannot be done is answered with `refuse()`. Raises ExecutorReplaced when another executor of the same
+        name has taken over.
         """
         session = self._session()
         if session.takes:
@@ -367,15 +369,27 @@ class Executor:
             if taken is not None:
                 await accepted.put(taken)
 
-        session.take(offer)
+        taking = self._taking = session.take(offer)
         while True:
-            yield await accepted.get()
+            getting = asyncio.ensure_future(accepted.get())
+            try:
+                await asyncio.wait([getting, taking], return_when=asyncio.FIRST_COMPLETED)
+                if not getting.done():
+                    raise taking.result()
+                yield getting.result()
+            finally:
+                getting.cancel()
 
     async def refuse(
         self, command: Command, code: str, message: str = "", *, retryable: bool = False
     ) -> None:
         """Say that a command from `commands()` cannot be done."""
         await self._session().inbox.fail(command, code, message or code, retryable=retryable)
+
+    @property
+    def replaced(self) -> bool:
+        """Whether another executor of the same name has taken over the commands. This one still delivers its events."""
+        return self._taking is not None and self._taking.done() and not self._taking.cancelled()
 
     async def _dispatch(self, command: Command) -> None:
         session = self._session()

@@ -21,6 +21,7 @@ from pilothouse.errors import (
     Cancelled,
     DeadlineExceeded,
     EtagMismatch,
+    ExecutorReplaced,
     NoSnapshot,
     RateLimited,
     ResourceExhausted,
@@ -87,7 +88,7 @@ def may_go_better(error: CallError) -> bool:
 def stream_may_resume(error: CallError) -> bool:
     """Whether a broken stream is worth opening again: everything but a refusal of what it asks for."""
     match error:
-        case EtagMismatch():
+        case EtagMismatch() | ExecutorReplaced():
             return False
         case (
             Unavailable()

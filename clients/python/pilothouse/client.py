@@ -1,0 +1,239 @@
+"""The synchronous client; the twin of `aio`.
+
+    with pilothouse.Client("127.0.0.1:50051") as client:
+        command = client.workflow("wf-1").pause(reason="deploy")
+        command.wait(timeout=30)
+        for workflow in client.watch_workflows().items():
+            print(workflow.id, workflow.state)
+
+The generated stubs are its attributes (`client.workflows.ListWorkflows(request)` and so on), with typed errors, default
+deadlines, and retries of calls that may be repeated. It may be shared by threads.
+"""
+
+from __future__ import annotations
+
+from collections.abc import (
+    Callable,
+    Iterable,
+    Iterator,
+)
+from types import TracebackType
+from typing import TYPE_CHECKING, Any, Self, TypeVar, cast
+
+import grpc
+from google.protobuf.message import Message
+
+from pilothouse import _channel, _pages
+from pilothouse._handles import seconds
+from pilothouse._sync_channel import Channel
+from pilothouse._sync_handles import AlertHandle, CommandHandle, WorkflowHandle
+from pilothouse._sync_watch import Watch
+from pilothouse.retry import RetryPolicy
+from pilothouse.v1 import (
+    agents_pb2,
+    agents_pb2_grpc,
+    alerts_pb2,
+    alerts_pb2_grpc,
+    commands_pb2,
+    commands_pb2_grpc,
+    events_pb2,
+    events_pb2_grpc,
+    metrics_pb2,
+    metrics_pb2_grpc,
+    workflows_pb2,
+    workflows_pb2_grpc,
+)
+from pilothouse.watching import WatchCore, WatchOptions, items_of
+
+if TYPE_CHECKING:
+    from pilothouse.v1.agents_pb2_grpc import AgentServiceStub
+    from pilothouse.v1.alerts_pb2_grpc import AlertServiceStub
+    from pilothouse.v1.commands_pb2_grpc import CommandServiceStub
+    from pilothouse.v1.events_pb2_grpc import EventServiceStub
+    from pilothouse.v1.metrics_pb2_grpc import MetricsServiceStub
+    from pilothouse.v1.workflows_pb2_grpc import WorkflowServiceStub
+
+__all__ = ["AlertHandle", "Client", "CommandHandle", "Watch", "WorkflowHandle"]
+
+T = TypeVar("T")
+
+
+class Client:
+    """A connection to a Pilothouse server. One is enough for a program; use it as a context manager or `close()` it."""
+
+    def __init__(
+        self,
+        target: str = _channel.DEFAULT_TARGET,
+        *,
+        tls: _channel.Tls | None = None,
+        timeout: float | None = _channel.DEFAULT_TIMEOUT,
+        retry: RetryPolicy | None = None,
+        channel: grpc.Channel | None = None,
+    ) -> None:
+        """Connect when the first call is made.
+
+        `target` is host and port; `timeout` is the seconds that a call may take, retries included, unless it is given
+        its own (None is no limit). With `channel` that is used instead of a new one, and is closed with the client.
+        """
+        if channel is None and tls is not None:
+            options = (*_channel.OPTIONS, *tls.options())
+            channel = grpc.secure_channel(target, tls.credentials(), options)
+        elif channel is None:
+            channel = grpc.insecure_channel(target, _channel.OPTIONS)
+        self.target = target
+        """Where the server is."""
+        self.channel = Channel(channel, timeout=timeout, retry=retry or RetryPolicy())
+        """The channel; further generated stubs may be made on it."""
+        self.events: EventServiceStub = events_pb2_grpc.EventServiceStub(self.channel)
+        """pilothouse.v1.EventService."""
+        self.metrics: MetricsServiceStub = metrics_pb2_grpc.MetricsServiceStub(self.channel)
+        """pilothouse.v1.MetricsService."""
+        self.workflows: WorkflowServiceStub = workflows_pb2_grpc.WorkflowServiceStub(self.channel)
+        """pilothouse.v1.WorkflowService."""
+        self.agents: AgentServiceStub = agents_pb2_grpc.AgentServiceStub(self.channel)
+        """pilothouse.v1.AgentService."""
+        self.alerts: AlertServiceStub = alerts_pb2_grpc.AlertServiceStub(self.channel)
+        """pilothouse.v1.AlertService."""
+        self.commands: CommandServiceStub = commands_pb2_grpc.CommandServiceStub(self.channel)
+        """pilothouse.v1.CommandService."""
+
+    def close(self) -> None:
+        """Close the connection; calls under way are cancelled."""
+        self.channel.close()
+
+    def __enter__(self) -> Self:
+        return self
+
+    def __exit__(
+        self,
+        kind: type[BaseException] | None,
+        error: BaseException | None,
+        trace: TracebackType | None,
+    ) -> None:
+        self.close()
+
+    def workflow(self, workflow_id: str) -> WorkflowHandle:
+        """One workflow, to look at and to steer. Nothing is called yet."""
+        return WorkflowHandle(self, workflow_id)
+
+    def command(self, command_id: str) -> CommandHandle:
+        """One command, to wait for. Nothing is called yet."""
+        return CommandHandle(self, command_id)
+
+    def alert(self, alert_id: str) -> AlertHandle:
+        """One alert, to take care of. Nothing is called yet."""
+        return AlertHandle(self, alert_id)
+
+    def get_metrics(self) -> metrics_pb2.MetricsSnapshot:
+        """The newest metrics. Raises NoSnapshot while there are none."""
+        return (self.metrics.GetMetrics(metrics_pb2.GetMetricsRequest())).snapshot
+
+    def list_workflows(
+        self, *, filter: str = "", order_by: str = "", limit: int | None = None
+    ) -> Iterator[workflows_pb2.Workflow]:
+        """Workflows that match `filter`, page by page as they are read; at most `limit`."""
+        request = workflows_pb2.ListWorkflowsRequest(filter=filter, order_by=order_by)
+        return self._list(self.workflows.ListWorkflows, request, limit, workflows_pb2.Workflow)
+
+    def list_agents(
+        self, *, filter: str = "", limit: int | None = None
+    ) -> Iterator[agents_pb2.Agent]:
+        """Agents that match `filter`."""
+        request = agents_pb2.ListAgentsRequest(filter=filter)
+        return self._list(self.agents.ListAgents, request, limit, agents_pb2.Agent)
+
+    def list_alerts(
+        self, *, filter: str = "", limit: int | None = None
+    ) -> Iterator[alerts_pb2.Alert]:
+        """Alerts that match `filter`, newest first; the history too."""
+        request = alerts_pb2.ListAlertsRequest(filter=filter)
+        return self._list(self.alerts.ListAlerts, request, limit, alerts_pb2.Alert)
+
+    def list_commands(
+        self, *, filter: str = "", limit: int | None = None
+    ) -> Iterator[commands_pb2.Command]:
+        """Commands that match `filter`, newest first."""
+        request = commands_pb2.ListCommandsRequest(filter=filter)
+        return self._list(self.commands.ListCommands, request, limit, commands_pb2.Command)
+
+    def list_events(
+        self, *, filter: str = "", ascending: bool = False, limit: int | None = None
+    ) -> Iterator[events_pb2.Event]:
+        """Stored events that match `filter`, newest first unless `ascending`."""
+        request = events_pb2.ListEventsRequest(filter=filter, ascending=ascending)
+        return self._list(self.events.ListEvents, request, limit, events_pb2.Event)
+
+    def watch_workflows(
+        self,
+        *,
+        filter: str = "",
+        backlog: int = 0,
+        resume_token: str = "",
+        options: WatchOptions | None = None,
+    ) -> Watch[workflows_pb2.Workflow]:
+        """Workflows as they change, each whole; first the `backlog` that changed last."""
+        request = workflows_pb2.WatchWorkflowsRequest(
+            filter=filter, backlog=backlog, resume_token=resume_token
+        )
+        return self.watch(self.workflows.WatchWorkflows, request, workflows_pb2.Workflow, options)
+
+    def watch_agents(
+        self, *, resume_token: str = "", options: WatchOptions | None = None
+    ) -> Watch[agents_pb2.Agent]:
+        """Every agent, then each as it changes."""
+        request = agents_pb2.WatchAgentsRequest(resume_token=resume_token)
+        return self.watch(self.agents.WatchAgents, request, agents_pb2.Agent, options)
+
+    def watch_alerts(
+        self, *, resume_token: str = "", options: WatchOptions | None = None
+    ) -> Watch[alerts_pb2.Alert]:
+        """Every alert that is not resolved, then each as it changes."""
+        request = alerts_pb2.WatchAlertsRequest(resume_token=resume_token)
+        return self.watch(self.alerts.WatchAlerts, request, alerts_pb2.Alert, options)
+
+    def watch_events(
+        self,
+        *,
+        filter: str = "",
+        backlog: int = 0,
+        resume_token: str = "",
+        options: WatchOptions | None = None,
+    ) -> Watch[events_pb2.Event]:
+        """Events as they come, one by one; first the `backlog` newest."""
+        request = events_pb2.WatchEventsRequest(
+            filter=filter, backlog=backlog, resume_token=resume_token
+        )
+        return self.watch(self.events.WatchEvents, request, events_pb2.Event, options)
+
+    def watch_metrics(
+        self, *, interval: float = 5.0, options: WatchOptions | None = None
+    ) -> Watch[metrics_pb2.MetricsSnapshot]:
+        """The newest metrics at once and then every `interval` seconds (0.25 to 60). A slow reader misses some."""
+        request = metrics_pb2.SubscribeMetricsRequest(interval=seconds(interval))
+        chosen = options or WatchOptions(silence=max(15.0, 3 * interval))
+        return self.watch(
+            self.metrics.SubscribeMetrics, request, metrics_pb2.MetricsSnapshot, chosen
+        )
+
+    def watch(
+        self,
+        method: Callable[[Any], Iterable[Any]],
+        request: Message,
+        kind: type[T],  # noqa: ARG002 - for the type checker, which cannot read the contract
+        options: WatchOptions | None = None,
+    ) -> Watch[T]:
+        """Any server stream of the contract as a watch of items of `kind`."""
+        items = cast("Callable[[Message], Iterable[T]]", items_of)
+        return Watch(method, WatchCore(request, items, options or WatchOptions()))
+
+    def _list(
+        self,
+        method: Callable[[Any], Message],
+        request: Message,
+        limit: int | None,
+        kind: type[T],  # noqa: ARG002
+    ) -> Iterator[T]:
+        pages = _pages.Pages(request, limit)
+        while not pages.done:
+            for row in pages.received(method(pages.request())):
+                yield cast("T", row)
