@@ -52,7 +52,6 @@ check-contract: .venv/.dev web/node_modules/.installed
 .PHONY: check-web
 check-web: .venv/.run web/node_modules/.installed
 	$(NODE) npm run --silent check
-	$(NODE) npm run --silent test
 
 .PHONY: gen
 gen: .venv/.dev web/node_modules/.installed ## Generate Python and TypeScript from protos/

@@ -4,6 +4,7 @@ import type { Plugin } from "vite";
 import { defineConfig } from "vitest/config";
 
 const LIMIT_KB = 100;
+const bridge = process.env["PILOTHOUSE_BRIDGE_URL"] ?? "http://127.0.0.1:8080";
 
 function sizeReport(limitKb: number): Plugin {
   return {
@@ -34,6 +35,7 @@ export default defineConfig({
   plugins: [sizeReport(LIMIT_KB)],
   // Data URLs and inline scripts would need holes in the content security policy.
   build: { target: "es2023", assetsInlineLimit: 0, modulePreload: { polyfill: false } },
-  server: { proxy: { "/ws": { target: "http://127.0.0.1:8080", ws: true }, "/pilothouse.v1.": "http://127.0.0.1:8080" } },
+  // During development the bridge is a separate process: its paths are passed on to it.
+  server: { proxy: { "/ws": { target: bridge, ws: true }, "/pilothouse.v1.": bridge } },
   test: { include: ["tests/**/*.test.ts"] },
 });

@@ -50,10 +50,10 @@ export function duration(ms: number): Quantity {
   if (span < 59.95 * SECOND) {
     return { value: upToTenth.format(span / SECOND), unit: "s" };
   }
-  if (span < HOUR) {
+  if (span < HOUR - SECOND / 2) {
     return pair(span, MINUTE, "min", SECOND, "s");
   }
-  return span < DAY ? pair(span, HOUR, "h", MINUTE, "min") : pair(span, DAY, "d", HOUR, "h");
+  return span < DAY - MINUTE / 2 ? pair(span, HOUR, "h", MINUTE, "min") : pair(span, DAY, "d", HOUR, "h");
 }
 
 function pair(ms: number, large: number, largeUnit: string, small: number, smallUnit: string): Quantity {

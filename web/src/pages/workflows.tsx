@@ -10,6 +10,7 @@ import type { ListingView } from "../stores/listing";
 import { useStores } from "../ui/context";
 import { Mark } from "../ui/mark";
 import { Note, Panel } from "../ui/panel";
+import { whilePointed } from "../ui/pointed";
 import { ActNote, Actions, Elapsed, Stages, WorkflowStateCell, stateName } from "../ui/workflow";
 
 const CHIPS: readonly WorkflowState[] = [
@@ -36,7 +37,7 @@ export function Workflows(): JSX.Element {
             {view.badFilter ? `The filter is not understood: ${view.problem}. Example: state = RUNNING AND type = "feature"` : `The list could not be read: ${view.problem}. It is asked for again.`}
           </Note>
         ) : null}
-        <div class="body" onMouseEnter={() => listing.hold(true)} onMouseLeave={() => listing.hold(false)}>
+        <div class="body" {...whilePointed((pointed) => listing.hold(pointed))}>
           {rows.length === 0 ? view.phase === "error" ? null : <Empty phase={view.phase} /> : <Table rows={rows} />}
           {view.more ? (
             <p class="more">

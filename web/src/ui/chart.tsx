@@ -6,17 +6,13 @@ import { timeOfDay } from "../core/format";
 import type { Line, Span } from "../core/history";
 import type { FiringMark } from "../stores/alerts";
 import { type Token, colourOf, fontOf } from "./colours";
+import { type Threshold, lonely, topOf } from "./scale";
 
 export interface ChartLine {
   readonly label: string;
   readonly colour: Token;
   readonly fill?: Token;
   readonly values: Line;
-}
-
-export interface Threshold {
-  readonly value: number;
-  readonly words: string;
 }
 
 export interface ChartProps {
@@ -115,24 +111,6 @@ function seriesOf(line: ChartLine): uPlot.Series {
     // A value between two holes has no line to be seen by.
     points: { show: true, size: 4, width: 0, fill: stroke, filter: (made, index) => lonely(made.data[index] as Line) },
   };
-}
-
-export function lonely(values: Line): number[] {
-  const alone: number[] = [];
-  values.forEach((value, index) => {
-    if (value !== null && (values[index - 1] ?? null) === null && (values[index + 1] ?? null) === null) {
-      alone.push(index);
-    }
-  });
-  return alone;
-}
-
-export function topOf(props: Pick<ChartProps, "top" | "ceiling" | "threshold">, high: number | null): number {
-  const data = Math.max(props.top, (high ?? 0) * 1.12);
-  const threshold = props.threshold?.value ?? 0;
-  // A threshold far above the data would press the data flat; its words in the header still tell it.
-  const shown = threshold > 0 && threshold <= data * 2.5 ? Math.max(data, threshold * 1.2) : data;
-  return Math.min(shown, Math.max(props.ceiling ?? shown, props.top));
 }
 
 function timeWords(seconds: number, span: Span): string {

@@ -8,10 +8,11 @@ import { durationMs } from "../core/time";
 import { AlertMetric, type AlertRule } from "../gen/pilothouse/v1/alerts_pb";
 import { MetricDimension } from "../gen/pilothouse/v1/metrics_pb";
 import type { FiringMark } from "../stores/alerts";
-import { Chart, type ChartLine, type Threshold } from "./chart";
+import { Chart, type ChartLine } from "./chart";
 import type { Token } from "./colours";
 import { useStores } from "./context";
 import { Note } from "./panel";
+import type { Threshold } from "./scale";
 
 interface LineSpec {
   readonly key: "throughput" | "p50" | "p95" | "p99" | "errorRate";

@@ -11,6 +11,7 @@ import { WORKFLOWS } from "../live/positions";
 import { hasEnded } from "../stores/workflows";
 import { useStores } from "./context";
 import { Note, Panel } from "./panel";
+import { whilePointed } from "./pointed";
 import { ActNote, Actions, Elapsed, Stages, WorkflowStateCell, shortlist, stateName } from "./workflow";
 
 type Tab = "progress" | "paused" | "failed";
@@ -52,7 +53,7 @@ export function WorkflowsInProgress(): JSX.Element {
           </button>
         ))}
       </div>
-      <div class="body" onMouseEnter={() => (held.value = true)} onMouseLeave={() => (held.value = false)}>
+      <div class="body" {...whilePointed((pointed) => (held.value = pointed))}>
         {rows.length === 0 ? (
           <Empty arrived={workflows.arrived.value} tab={tab.value} filter={words} />
         ) : (
