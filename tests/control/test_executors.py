@@ -12,13 +12,8 @@ from pilothouse_server.domain.commands import Capability, CommandState
 from pilothouse_server.domain.errors import ExecutorReplaced, InvalidResumeToken, NoExecutor
 from pilothouse_server.domain.events import EventError, EventType
 from pilothouse_server.domain.workflows import Action
-from pilothouse_server.services.executors import (
-    Alive,
-    CaughtUp,
-    Offered,
-    Restarted,
-    StreamItem,
-)
+from pilothouse_server.services.executors import Offered, StreamItem
+from pilothouse_server.services.watch import CaughtUp, Heartbeat, Reset
 from tests.control.build import event
 from tests.control.conftest import Plant
 from tests.support import wait_until
@@ -38,7 +33,7 @@ class Listener:
             async with asyncio.timeout(5):
                 item = await anext(self._items)
             self.token = item.token
-            if not isinstance(item, Alive):
+            if not isinstance(item, Heartbeat):
                 return item
 
     async def command(self) -> str:
@@ -46,11 +41,11 @@ class Listener:
         assert isinstance(item, Offered), item
         return item.command.id
 
-    async def heartbeat(self) -> Alive:
+    async def heartbeat(self) -> Heartbeat:
         while True:
             async with asyncio.timeout(5):
                 item = await anext(self._items)
-            if isinstance(item, Alive):
+            if isinstance(item, Heartbeat):
                 return item
 
 
@@ -128,8 +123,8 @@ async def test_a_token_of_another_database_starts_again_and_says_so(plant: Plant
     for token in ("otherdatabase.5", await token_from_the_future(plant)):
         async with listening(plant, token) as stream:
             reset = await stream.next()
-            assert isinstance(reset, Restarted)
-            assert "another database" in reset.reason
+            assert isinstance(reset, Reset)
+            assert "another history" in reset.reason
             assert await stream.command() == command.id
 
 
@@ -149,7 +144,8 @@ async def test_what_is_no_token_is_refused(plant: Plant, token: str) -> None:
 async def test_a_quiet_stream_says_that_it_is_alive(plant: Plant) -> None:
     async with listening(plant) as stream:
         await stream.next()
-        assert (await stream.heartbeat()).now_us == plant.clock.us
+        first = await stream.heartbeat()
+        assert (await stream.heartbeat()).token == first.token == stream.token
 
 
 async def test_the_newer_stream_of_an_engine_takes_over_and_the_older_is_told(

@@ -11,10 +11,11 @@ from dataclasses import dataclass, replace
 from typing import NamedTuple, Protocol, TypeVar
 
 from pilothouse_server.domain.commands import Capability, Command, Executor
-from pilothouse_server.domain.errors import ExecutorReplaced, InvalidResumeToken, Unavailable
+from pilothouse_server.domain.errors import ExecutorReplaced, Unavailable
 from pilothouse_server.ports import Clock
 from pilothouse_server.services.control import ControlSignals
 from pilothouse_server.services.fanout import Changes
+from pilothouse_server.services.watch import CaughtUp, Heartbeat, Reset, read_token, token_of
 
 T = TypeVar("T")
 
@@ -75,27 +76,7 @@ class Offered(NamedTuple):
     command: Command
 
 
-class CaughtUp(NamedTuple):
-    """All that was there at the start was sent."""
-
-    token: str
-
-
-class Alive(NamedTuple):
-    """Nothing new."""
-
-    token: str
-    now_us: int
-
-
-class Restarted(NamedTuple):
-    """The token was of another history."""
-
-    token: str
-    reason: str
-
-
-StreamItem = Offered | CaughtUp | Alive | Restarted
+StreamItem = Offered | CaughtUp | Heartbeat | Reset
 
 
 @dataclass(slots=True)
@@ -184,27 +165,28 @@ class Executors:
             for command in commands:
                 self._still(stream)
                 position = command.sequence
-                yield Offered(_token(epoch, position), command)
+                yield Offered(token_of(epoch, position), command)
             if len(commands) == BATCH:
                 continue
             if not caught_up:
                 caught_up = True
-                yield CaughtUp(_token(epoch, position))
+                yield CaughtUp(token_of(epoch, position))
             self._still(stream)
             if not await self._signals.commands.wait(seen, self._heartbeat):
-                yield Alive(_token(epoch, position), self._seen(stream))
+                self._seen(stream)
+                yield Heartbeat(token_of(epoch, position))
             self._still(stream)
 
-    async def _place(self, token: str) -> tuple[int, Restarted | None]:
+    async def _place(self, token: str) -> tuple[int, Reset | None]:
         """Where a stream begins, and what to say first when its token is of another history."""
         if not token:
             return 0, None
         epoch, newest = await self._store.read(lambda transaction: transaction.history())
-        told, position = _parse(token)
+        told, position = read_token(token)
         if told == epoch and position <= newest:
             return position, None
-        reason = "the token is of another database; every command that has not ended follows"
-        return 0, Restarted(_token(epoch, 0), reason)
+        reason = "the token is of another history; every command that has not ended follows"
+        return 0, Reset(token_of(epoch, 0), reason)
 
     async def _connect(self, source: str, capabilities: Sequence[Capability]) -> _Stream:
         now_us = self._clock.now_us()
@@ -233,14 +215,13 @@ class Executors:
         )
         self._goodbyes.notify()
 
-    def _seen(self, stream: _Stream) -> int:
+    def _seen(self, stream: _Stream) -> None:
         now_us = self._clock.now_us()
         stream.executor = replace(stream.executor, last_seen_us=now_us)
         if now_us - stream.stored_us >= SEEN_EVERY_US and not stream.replaced:
             stream.stored_us = now_us
             self._unsaved[stream.executor.source] = stream.executor
             self._goodbyes.notify()
-        return now_us
 
     def _present(self, executor: Executor) -> Executor:
         stream = self._streams.get(executor.source)
@@ -251,14 +232,3 @@ class Executors:
     def _still(self, stream: _Stream) -> None:
         if stream.replaced:
             raise ExecutorReplaced(source=stream.executor.source)
-
-
-def _token(epoch: str, position: int) -> str:
-    return f"{epoch}.{position}"
-
-
-def _parse(token: str) -> tuple[str, int]:
-    epoch, _, position = token.rpartition(".")
-    if not epoch or not position.isascii() or not position.isdigit() or len(position) > 18:
-        raise InvalidResumeToken
-    return epoch, int(position)

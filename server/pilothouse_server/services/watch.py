@@ -42,6 +42,8 @@ class Start(NamedTuple):
     """The greatest mark there is."""
     first: int
     """The mark from which the wanted backlog begins."""
+    oldest: int = 0
+    """The least mark from which nothing that a watcher was sent is gone without a trace."""
 
 
 class WatchSource(Protocol[T]):
@@ -93,24 +95,24 @@ async def watch(
     heartbeat: float = HEARTBEAT,
 ) -> AsyncIterator[Update[T]]:
     """The updates after `token`; without one, `backlog` rows first. Raises InvalidResumeToken."""
-    resumed = _read_token(token) if token else None
+    resumed = read_token(token) if token else None
     start = await source.start(backlog)
     mark = start.first
     if resumed is not None:
-        if resumed[0] == start.database_id and resumed[1] <= start.newest:
+        if resumed[0] == start.database_id and start.oldest <= resumed[1] <= start.newest:
             mark = resumed[1]
         else:
-            reason = "the token belongs to another history; what follows starts anew"
-            yield Reset(_token(start.database_id, mark), reason)
+            reason = "the token is too old or of another history; what follows starts anew"
+            yield Reset(token_of(start.database_id, mark), reason)
     loop = asyncio.get_running_loop()
     caught_up, sent_at = False, loop.time()
     while True:
         seen, looked_at = changes.version, loop.time()
         read = await source.after(mark, AT_ONCE)
         mark = read.mark
-        here = _token(start.database_id, mark)
+        here = token_of(start.database_id, mark)
         if read.items:
-            yield Items([(_token(start.database_id, at), item) for at, item in read.items])
+            yield Items([(token_of(start.database_id, at), item) for at, item in read.items])
             sent_at = loop.time()
         if read.more:
             continue
@@ -124,11 +126,13 @@ async def watch(
         await asyncio.sleep(max(0.0, looked_at + PACE - loop.time()))
 
 
-def _token(database_id: str, mark: int) -> str:
+def token_of(database_id: str, mark: int) -> str:
+    """The token of a mark."""
     return f"{database_id}.{mark}"
 
 
-def _read_token(token: str) -> tuple[str, int]:
+def read_token(token: str) -> tuple[str, int]:
+    """The database and the mark that a token names. Raises InvalidResumeToken."""
     database_id, _, mark = token.partition(".")
     if not database_id or not (mark.isascii() and mark.isdigit() and len(mark) < 19):
         raise InvalidResumeToken

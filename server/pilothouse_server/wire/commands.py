@@ -14,7 +14,8 @@ from pilothouse_server.domain.commands import (
     Scope,
 )
 from pilothouse_server.domain.workflows import Action
-from pilothouse_server.services.executors import Alive, CaughtUp, Offered, Restarted, StreamItem
+from pilothouse_server.services.executors import Offered, StreamItem
+from pilothouse_server.services.watch import CaughtUp, Heartbeat, Reset
 from pilothouse_server.wire.events import error_to_proto
 from pilothouse_server.wire.times import optional_timestamp, timestamp
 
@@ -67,17 +68,17 @@ def capabilities_of(capabilities: Iterable[pb.Capability]) -> tuple[Capability, 
     )
 
 
-def item_to_proto(item: StreamItem) -> pb.WatchCommandsResponse:
+def item_to_proto(item: StreamItem, now_us: int) -> pb.WatchCommandsResponse:
     """One message of the stream to an executor."""
     match item:
-        case Offered(token, command):
+        case Offered(token=token, command=command):
             return pb.WatchCommandsResponse(resume_token=token, command=command_to_proto(command))
-        case CaughtUp(token):
+        case CaughtUp(token=token):
             return pb.WatchCommandsResponse(resume_token=token, caught_up=events_pb2.CaughtUp())
-        case Alive(token, now_us):
+        case Heartbeat(token=token):
             heartbeat = events_pb2.Heartbeat(send_time=timestamp(now_us))
             return pb.WatchCommandsResponse(resume_token=token, heartbeat=heartbeat)
-        case Restarted(token, reason):
+        case Reset(token=token, reason=reason):
             return pb.WatchCommandsResponse(
                 resume_token=token, reset=events_pb2.Reset(reason=reason)
             )

@@ -8,7 +8,7 @@ from __future__ import annotations
 from collections.abc import Iterable, Sequence
 from typing import Any
 
-from sqlalchemy import ColumnElement, Connection, RowMapping, delete, insert, or_, select, update
+from sqlalchemy import Connection, RowMapping, delete, insert, or_, select, update
 
 from pilothouse_server.adapters.sql import outbox_store
 from pilothouse_server.adapters.sql.database import SqliteDatabase
@@ -39,12 +39,7 @@ STEPS_SHOWN = 1000
 REMOVED_AT_ONCE = 1000
 """Rows of alerts that never fired removed with one batch."""
 
-_CLOCK = 1
-
-
-def history_condition() -> ColumnElement[bool]:
-    """What belongs in a list: what fired, and what may still."""
-    return or_(ALERTS.c.fire_us.is_not(None), ALERTS.c.state != int(AlertState.RESOLVED))
+CLOCK = 1
 
 
 class SqlAlerts:
@@ -61,15 +56,6 @@ class SqlAlerts:
 
     async def find(self, alert_id: str) -> Alert | None:
         return await self._database.read(lambda connection: find(connection, alert_id))
-
-    async def with_steps(self, alert_id: str) -> tuple[Alert, Sequence[AlertStep]] | None:
-        """One alert and what happened to it, oldest first."""
-
-        def run(connection: Connection) -> tuple[Alert, Sequence[AlertStep]] | None:
-            alert = find(connection, alert_id)
-            return None if alert is None else (alert, _steps(connection, alert_id))
-
-        return await self._database.read(run)
 
 
 def find(connection: Connection, alert_id: str) -> Alert | None:
@@ -91,10 +77,10 @@ def alert_of(fields: RowMapping) -> Alert:
 
 def _restore(connection: Connection, shipped: Sequence[Rule]) -> Restored:
     slot_us = connection.execute(
-        select(ALERT_CLOCK.c.slot_us).where(ALERT_CLOCK.c.id == _CLOCK)
+        select(ALERT_CLOCK.c.slot_us).where(ALERT_CLOCK.c.id == CLOCK)
     ).scalar()
     if slot_us is None:
-        connection.execute(insert(ALERT_CLOCK).values(id=_CLOCK, slot_us=0))
+        connection.execute(insert(ALERT_CLOCK).values(id=CLOCK, slot_us=0, removed_revision=0))
         connection.execute(insert(ALERT_RULES), [_rule_row(rule) for rule in shipped])
     rules = connection.execute(select(ALERT_RULES).order_by(ALERT_RULES.c.name)).mappings()
     alive = or_(ALERTS.c.state != int(AlertState.RESOLVED), ALERTS.c.latched)
@@ -111,7 +97,7 @@ def _save(connection: Connection, batch: AlertBatch) -> None:
     outbox_store.add(connection, batch.events)
     if batch.slot_us:
         connection.execute(
-            update(ALERT_CLOCK).where(ALERT_CLOCK.c.id == _CLOCK).values(slot_us=batch.slot_us)
+            update(ALERT_CLOCK).where(ALERT_CLOCK.c.id == CLOCK).values(slot_us=batch.slot_us)
         )
         _remove_never_fired(connection, batch.slot_us - RETENTION_US)
 
@@ -140,7 +126,7 @@ def _known(connection: Connection, ids: Sequence[str]) -> Iterable[str]:
 
 def _remove_never_fired(connection: Connection, before_us: int) -> None:
     old = (
-        select(ALERTS.c.id)
+        select(ALERTS.c.id, ALERTS.c.revision)
         .where(
             ALERTS.c.state == int(AlertState.RESOLVED),
             ALERTS.c.fire_us.is_(None),
@@ -149,13 +135,21 @@ def _remove_never_fired(connection: Connection, before_us: int) -> None:
         )
         .limit(REMOVED_AT_ONCE)
     )
-    ids = list(connection.execute(old).scalars())
-    if ids:
+    removed = connection.execute(old).all()
+    if removed:
+        ids = [alert_id for alert_id, _ in removed]
+        newest = max(revision for _, revision in removed)
         connection.execute(delete(ALERT_TRANSITIONS).where(ALERT_TRANSITIONS.c.alert_id.in_(ids)))
         connection.execute(delete(ALERTS).where(ALERTS.c.id.in_(ids)))
+        connection.execute(
+            update(ALERT_CLOCK)
+            .where(ALERT_CLOCK.c.id == CLOCK, ALERT_CLOCK.c.removed_revision < newest)
+            .values(removed_revision=newest)
+        )
 
 
-def _steps(connection: Connection, alert_id: str) -> list[AlertStep]:
+def steps_of(connection: Connection, alert_id: str) -> list[AlertStep]:
+    """What happened to an alert, oldest first."""
     table = ALERT_TRANSITIONS
     query = (
         select(*(table.c[name] for name in AlertStep._fields))

@@ -162,5 +162,7 @@ ALERT_CLOCK = Table(
     metadata,
     Column("id", Integer, primary_key=True, autoincrement=False),
     Column("slot_us", BigInteger, nullable=False),
+    Column("removed_revision", BigInteger, nullable=False),
 )
-"""One row: the newest slot that was evaluated and stored, so that a restart knows how long nobody looked."""
+"""One row. `slot_us`: the newest slot that was evaluated and stored, so that a restart knows how long nobody looked.
+`removed_revision`: the greatest revision of an alert that was removed: whoever watched from before it starts again."""

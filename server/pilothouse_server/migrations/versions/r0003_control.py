@@ -145,7 +145,7 @@ def _create_alerts() -> None:
     op.create_table(
         "alert_clock",
         sa.Column("id", sa.Integer(), primary_key=True, autoincrement=False),
-        *_numbers("slot_us"),
+        *_numbers("slot_us", "removed_revision"),
     )
 
 

@@ -1,0 +1,106 @@
+"""Alerts: seen from the database, taken care of through the engine, which alone changes them."""
+
+from __future__ import annotations
+
+from collections.abc import AsyncIterator
+from typing import Any
+
+import grpc
+
+from pilothouse.v1 import alerts_pb2 as pb
+from pilothouse.v1 import alerts_pb2_grpc
+from pilothouse_server.domain.alert_records import Alert
+from pilothouse_server.domain.alerts import Rule
+from pilothouse_server.domain.errors import NotFound
+from pilothouse_server.services.alerting import AlertEngine
+from pilothouse_server.services.control_views import AlertViews
+from pilothouse_server.services.views import PageRequest
+from pilothouse_server.services.watch import Items, watch
+from pilothouse_server.transport.caller import actor
+from pilothouse_server.transport.watching import Signs, Watching, responses
+from pilothouse_server.wire.alerts import alert_to_proto, rule_to_proto, step_to_proto
+
+Context = grpc.aio.ServicerContext[Any, Any]
+
+PAGE_SIZE = 50
+
+
+class AlertServicer(alerts_pb2_grpc.AlertServiceServicer):
+    """`pilothouse.v1.AlertService`."""
+
+    def __init__(self, engine: AlertEngine, views: AlertViews, watching: Watching) -> None:
+        self._engine = engine
+        self._views = views
+        self._watching = watching
+
+    async def ListAlerts(
+        self, request: pb.ListAlertsRequest, context: Context
+    ) -> pb.ListAlertsResponse:
+        asked = PageRequest(request.page_size or PAGE_SIZE, request.page_token, request.filter)
+        page = await self._views.alerts(asked)
+        alerts = [alert_to_proto(alert) for alert in page.items]
+        return pb.ListAlertsResponse(alerts=alerts, next_page_token=page.next_token)
+
+    async def GetAlert(self, request: pb.GetAlertRequest, context: Context) -> pb.GetAlertResponse:
+        alert, steps = await self._views.alert_with_steps(request.alert_id)
+        return pb.GetAlertResponse(
+            alert=alert_to_proto(alert), transitions=[step_to_proto(step) for step in steps]
+        )
+
+    async def WatchAlerts(
+        self, request: pb.WatchAlertsRequest, context: Context
+    ) -> AsyncIterator[pb.WatchAlertsResponse]:
+        updates = watch(
+            self._views.follow(), self._watching.changes, request.resume_token, backlog=0
+        )
+        async for response in responses(updates, self._watching.clock, _items, _sign):
+            yield response
+
+    async def AcknowledgeAlert(
+        self, request: pb.AcknowledgeAlertRequest, context: Context
+    ) -> pb.AcknowledgeAlertResponse:
+        alert = await self._engine.acknowledge(
+            request.alert_id, actor=actor(context), comment=request.comment, etag=request.etag
+        )
+        return pb.AcknowledgeAlertResponse(alert=alert_to_proto(alert))
+
+    async def ResolveAlert(
+        self, request: pb.ResolveAlertRequest, context: Context
+    ) -> pb.ResolveAlertResponse:
+        alert = await self._engine.resolve(
+            request.alert_id, actor=actor(context), reason=request.reason, etag=request.etag
+        )
+        return pb.ResolveAlertResponse(alert=alert_to_proto(alert))
+
+    async def ListAlertRules(
+        self, request: pb.ListAlertRulesRequest, context: Context
+    ) -> pb.ListAlertRulesResponse:
+        return pb.ListAlertRulesResponse(rules=[self._rule(rule) for rule in self._engine.rules()])
+
+    async def GetAlertRule(
+        self, request: pb.GetAlertRuleRequest, context: Context
+    ) -> pb.GetAlertRuleResponse:
+        for rule in self._engine.rules():
+            if rule.id == request.rule_id:
+                return pb.GetAlertRuleResponse(rule=self._rule(rule))
+        raise NotFound(kind="rule", id=request.rule_id)
+
+    def _rule(self, rule: Rule) -> pb.AlertRule:
+        meters = self._engine.meters()[rule.id]
+        return rule_to_proto(rule, self._engine.live_count(rule.id), meters.error)
+
+
+def _items(items: Items[Alert]) -> list[pb.WatchAlertsResponse]:
+    return [
+        pb.WatchAlertsResponse(resume_token=token, alert=alert_to_proto(alert))
+        for token, alert in items.items
+    ]
+
+
+def _sign(token: str, signs: Signs) -> pb.WatchAlertsResponse:
+    return pb.WatchAlertsResponse(
+        resume_token=token,
+        caught_up=signs.caught_up,
+        heartbeat=signs.heartbeat,
+        reset=signs.reset,
+    )
