@@ -94,6 +94,9 @@ class Channel:
         self._missed = 0
         self._snapshot: Frame | None = None
         self._previous_epoch = ""
+        self._end = Place(self.epoch, 0, 0)
+        self._before_end: Place | None = None
+        self._last: list[Frame] = []
 
     # What comes in.
 
@@ -134,6 +137,7 @@ class Channel:
         self._pending.clear()
         self._queue.clear()
         self._snapshot = None
+        self._end, self._before_end = Place(self.epoch, 0, 0), None
         if self._latest is not None:
             self._latest.clear()
 
@@ -160,7 +164,7 @@ class Channel:
     @property
     def place(self) -> Place:
         """The end of the channel."""
-        return Place(self.epoch, self.sequence, self._total)
+        return self._end
 
     @property
     def newest(self) -> Frame | None:
@@ -176,6 +180,9 @@ class Channel:
         self, place: Place | None, form: Form, budget: int
     ) -> tuple[list[Frame], Place | None]:
         """What a follower at `place` gets next, about `budget` bytes, and its place then; nothing at the end."""
+        if place is self._before_end and place is not None:
+            # Nearly everyone is one frame behind: they share the place, the list and the frame.
+            return self._last, self._end
         if not self.ready:
             return [], place
         if place is None:
@@ -186,6 +193,19 @@ class Channel:
             return self._snapshot_step([self._gap(0, self.sequence, None, reason)])
         if place.sequence == self.sequence:
             return [], place
+        return self._behind_step(place, form, budget)
+
+    def progress(self, upstream_age: float | None, *, connected: bool) -> Frame:
+        """Nothing new: a heartbeat, a place to resume from, and how fresh the bridge's knowledge is."""
+        live = self._live(self.sequence)
+        live.progress.CopyFrom(LiveProgress(upstream_connected=connected))
+        if upstream_age is not None:
+            live.progress.upstream_age.FromMilliseconds(math.ceil(upstream_age * 1000))
+        return plain_frame("progress", live)
+
+    def _behind_step(
+        self, place: Place, form: Form, budget: int
+    ) -> tuple[list[Frame], Place | None]:
         oldest = self.sequence - len(self._ring) + 1
         if self.kind is Kind.STATE:
             return self._newest_step(place)
@@ -202,20 +222,12 @@ class Channel:
         there = Place(self.epoch, oldest - 1, self._total_at(oldest - 1))
         return self._replay_step(there, oldest, [gap], form, budget)
 
-    def progress(self, upstream_age: float | None, *, connected: bool) -> Frame:
-        """Nothing new: a heartbeat, a place to resume from, and how fresh the bridge's knowledge is."""
-        live = self._live(self.sequence)
-        live.progress.CopyFrom(LiveProgress(upstream_connected=connected))
-        if upstream_age is not None:
-            live.progress.upstream_age.FromMilliseconds(math.ceil(upstream_age * 1000))
-        return plain_frame("progress", live)
-
     def _snapshot_step(self, before: list[Frame]) -> tuple[list[Frame], Place | None]:
         if self._latest is None:
             newest = self.newest
             return ([*before, newest], self.place) if newest else (before, self.place)
         frame = self._make_snapshot()
-        return [*before, frame], Place(self.epoch, frame.live.sequence, frame.total)
+        return [*before, frame], self._place_at(frame)
 
     def _newest_step(self, place: Place) -> tuple[list[Frame], Place]:
         frames = [self._ring[-1]]
@@ -235,7 +247,7 @@ class Channel:
             if budget <= 0:
                 break
         last = frames[-1]
-        return frames, Place(self.epoch, last.live.sequence, last.total)
+        return frames, self._place_at(last)
 
     def _make_snapshot(self) -> Frame:
         """A snapshot, made again only when the one there is too far behind for the ring or a few frames."""
@@ -281,6 +293,8 @@ class Channel:
     def _append(self, frame: Frame) -> None:
         self.sequence += 1
         self._total = frame.total
+        self._before_end, self._end = self._end, Place(self.epoch, self.sequence, self._total)
+        self._last = [frame]
         self._ledger.append(frame.total)
         self._ring.append(frame)
         self._size += frame.live.ByteSize()
@@ -288,6 +302,10 @@ class Channel:
             self._size > self._ring_bytes and len(self._ring) > 1
         ):
             self._size -= self._ring.popleft().live.ByteSize()
+
+    def _place_at(self, frame: Frame) -> Place:
+        at_end = frame.live.sequence == self.sequence
+        return self._end if at_end else Place(self.epoch, frame.live.sequence, frame.total)
 
     def _gap(self, first: int, last: int, count: int | None, reason: str) -> Frame:
         live = self._live(last)

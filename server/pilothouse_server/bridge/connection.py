@@ -92,6 +92,8 @@ class LiveConnection:
             tally.bytes_sent += len(data)
             if frames[0].type == "gap":
                 tally.gaps += 1
+            if place is channel.place:
+                return
 
     def tell(self, channel: Channel, frame: Frame) -> None:
         """Give it a frame that has no place of its own, if it is at the end of the channel."""

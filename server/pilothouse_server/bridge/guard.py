@@ -43,15 +43,15 @@ class Guard:
         if scope["type"] not in {"http", "websocket"}:
             await self._app(scope, receive, send)
             return
-        headers = Headers(scope=scope)
-        origin = headers.get("origin")
-        error = self._host_error(headers) or self._origin_error(scope, headers, origin)
+        error = self._error(scope)
         if scope["type"] == "websocket":
             if error is not None:
                 await refuse(scope, receive, send, error)
             else:
                 await self._app(scope, receive, send)
             return
+        headers = Headers(scope=scope)
+        origin = headers.get("origin")
         shared = origin if origin in self._settings.allowed_origins else None
 
         async def send_with_headers(message: Message) -> None:
@@ -65,6 +65,12 @@ class Guard:
             await _preflight()(scope, receive, send_with_headers)
         else:
             await self._app(scope, receive, send_with_headers)
+
+    def _error(self, scope: Scope) -> BridgeError | None:
+        headers = Headers(scope=scope)
+        return self._host_error(headers) or self._origin_error(
+            scope, headers, headers.get("origin")
+        )
 
     def _host_error(self, headers: Headers) -> BridgeError | None:
         host = headers.get("host", "")

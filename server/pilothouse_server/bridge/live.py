@@ -32,6 +32,7 @@ class LiveEndpoint:
         socket: LiveSocket = scope["extensions"][EXTENSION]["socket"]
         await receive()
         await send({"type": "websocket.accept"})
+        socket.forget_handshake()
         connection = LiveConnection(socket, self._board)
         socket.user = connection
         self._board.add(connection)

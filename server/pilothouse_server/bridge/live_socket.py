@@ -108,6 +108,11 @@ class LiveSocket(WebSocketsSansIOProtocol):
         if not self.disconnected:
             self.transport.abort()
 
+    def forget_handshake(self) -> None:
+        """Let go of the headers, which are kept three times over: half of what a quiet browser costs."""
+        self.scope["headers"] = []
+        del self.request, self.response
+
     def may_speak(self) -> bool:
         """Whether one more message is within the rate; closes the socket when not."""
         if self.bucket.take(self.loop.time()):

@@ -8,6 +8,7 @@ follower cannot take it gets later, from its own place.
 
 import asyncio
 import contextlib
+import gc
 import logging
 import random
 import time
@@ -29,6 +30,7 @@ SLICE = 128
 PREPARE_SLICE = 16
 LARGE = 16 * 1024
 SWEEP = 0.5
+CROWD = 500
 
 logger = logging.getLogger(__name__)
 
@@ -67,6 +69,7 @@ class Switchboard:
         self.connections: set[Follower] = set()
         self.stalled: set[Follower] = set()
         self.draining = False
+        self._frozen = 0
         self._deserted = asyncio.Event()
         self._followers: dict[Channel, dict[Follower, None]] = {
             c: {} for c in self.channels.values()
@@ -202,7 +205,9 @@ class Switchboard:
     async def _sweep(self) -> None:
         """Close those for whom bytes have waited too long."""
         while True:
+            before = len(self.connections)
             await asyncio.sleep(SWEEP)
+            self._after_a_burst(before)
             limit = time.monotonic() - self.settings.stall_limit
             for follower in list(self.stalled):
                 if follower.blocked_since is not None and follower.blocked_since < limit:
@@ -211,6 +216,17 @@ class Switchboard:
                     follower.socket.finish(
                         FAIL_STALLED, "the client did not keep up: resume from its last place"
                     )
+
+    def _after_a_burst(self, before: int) -> None:
+        """Take a crowd that has come out of the garbage collector's sight, or it stops everyone for long to look
+        at each of them; and back into its sight when half of it has gone."""
+        count = len(self.connections)
+        if count >= self._frozen + CROWD and count <= before + CROWD // 10:
+            self._frozen = count
+            gc.freeze()
+        elif count < self._frozen // 2:
+            self._frozen = 0
+            gc.unfreeze()
 
 
 async def _in_slices(followers: Iterable[Follower]) -> AsyncIterator[Follower]:
