@@ -115,6 +115,11 @@ class SqliteDatabase:
         reading.add_done_callback(self._done_reading)
         return await reading
 
+    @property
+    def waiting(self) -> int:
+        """Writes that the writer has not begun."""
+        return self._queue.qsize()
+
     async def close(self) -> None:
         """Commits what is queued, then closes. Idempotent."""
         if self._closed:

@@ -1,0 +1,164 @@
+"""The projector's transaction: events once, rows as the fold has them, and the cursor with both."""
+
+from __future__ import annotations
+
+from collections.abc import AsyncIterator, Sequence
+from pathlib import Path
+from tempfile import TemporaryDirectory
+
+import pytest
+from hypothesis import given, settings
+from hypothesis import strategies as st
+from sqlalchemy import Connection, select
+
+from pilothouse_server.adapters.sql import (
+    agent_rows,
+    event_rows,
+    migrate,
+    projection_store,
+    workflow_rows,
+)
+from pilothouse_server.adapters.sql.database import SqliteDatabase, writing_engine
+from pilothouse_server.adapters.sql.event_rows import Arrived
+from pilothouse_server.adapters.sql.projection_store import SqlProjectionStore
+from pilothouse_server.adapters.sql.tables_projection import AGENTS, EVENTS, TASKS, WORKFLOWS
+from pilothouse_server.adapters.sqlite_log import SqliteLog
+from pilothouse_server.domain.events import Event, EventType
+from pilothouse_server.domain.projection.fold import Projection
+from pilothouse_server.domain.projection.task import TaskRecord
+from pilothouse_server.ports import LogEntry
+from pilothouse_server.services.fanout import Changes
+from pilothouse_server.services.project import Projector
+from pilothouse_server.wire.events import decode_stored, encode_events
+from tests.projection.build import event, fold, reorderings, seen
+
+E = EventType
+
+
+@pytest.fixture
+async def database(tmp_path: Path) -> AsyncIterator[SqliteDatabase]:
+    path = tmp_path / "state.db"
+    migrate.upgrade(path)
+    database = SqliteDatabase(path)
+    yield database
+    await database.close()
+
+
+def entry(cursor: str, *events: Event) -> LogEntry:
+    return LogEntry(cursor, encode_events(events))
+
+
+def stored(connection: Connection) -> Projection:
+    """All rows as records; what is derived only for the row is left out."""
+    workflows = workflow_rows.load(
+        connection, list(connection.execute(select(WORKFLOWS.c.id)).scalars())
+    )
+    for workflow in workflows.values():
+        workflow.agent_id = ""
+    query = select(TASKS.c.workflow_id, TASKS.c.task_id, TASKS.c.record)
+    tasks = {(w, t): TaskRecord.loaded(w, t, record) for w, t, record in connection.execute(query)}
+    agents = agent_rows.load(connection, list(connection.execute(select(AGENTS.c.id)).scalars()))
+    return Projection(workflows, tasks, agents)
+
+
+@settings(max_examples=40)
+@given(reorderings(), st.integers(1, 10))
+def test_rows_are_what_the_fold_says_however_the_log_is_cut(
+    both: tuple[Sequence[Event], Sequence[Event]], size: int
+) -> None:
+    history, reordered = both
+    with TemporaryDirectory() as directory:
+        path = Path(directory) / "state.db"
+        migrate.upgrade(path)
+        engine = writing_engine(path)
+        for start in range(0, len(reordered), size):
+            arrived = [Arrived(each, b"", "c") for each in reordered[start : start + size]]
+            with engine.begin() as connection:
+                projection_store.fold(connection, event_rows.add(connection, arrived))
+        with engine.begin() as connection:
+            found = stored(connection)
+            places = list(
+                connection.execute(select(EVENTS.c.position).order_by(EVENTS.c.position)).scalars()
+            )
+        engine.dispose()
+    assert seen(found) == seen(fold(history))
+    assert places == list(range(1, len(history) + 1))
+
+
+async def test_an_event_counts_once_whether_repeated_at_once_or_later(
+    database: SqliteDatabase,
+) -> None:
+    store = SqlProjectionStore(database, decode_stored)
+    one, other = event(E.WORKFLOW_STARTED), event(E.WORKFLOW_COMPLETED, at=1)
+    assert await store.apply([entry("c1", one, one)]) == (1, 1)
+    assert await store.apply([entry("c2", one), entry("c3", other, one)]) == (1, 2)
+    assert await store.cursor() == "c3"
+
+
+async def test_a_hook_that_fails_leaves_neither_rows_nor_cursor(database: SqliteDatabase) -> None:
+    def refuse(connection: Connection, events: object, workflows: object) -> None:
+        raise RuntimeError("no")
+
+    with pytest.raises(RuntimeError):
+        await SqlProjectionStore(database, decode_stored, [refuse]).apply(
+            [entry("c1", event(E.WORKFLOW_STARTED))]
+        )
+    store = SqlProjectionStore(database, decode_stored)
+    assert await store.cursor() == ""
+    assert seen(await database.read(stored))["workflows"] == {}
+
+
+async def test_hooks_see_only_new_events_and_the_workflows_they_touched(
+    database: SqliteDatabase,
+) -> None:
+    calls: list[tuple[list[str], list[str]]] = []
+    store = SqlProjectionStore(
+        database,
+        decode_stored,
+        [lambda _c, events, workflows: calls.append(([e.id for e in events], list(workflows)))],
+    )
+    one = event(E.WORKFLOW_STARTED)
+    await store.apply([entry("c1", one)])
+    await store.apply([entry("c2", one, event(E.LOG, id="log"))])
+    assert calls == [([one.id], ["w"]), (["log"], [])]
+
+
+async def test_the_projector_goes_on_from_its_cursor(
+    database: SqliteDatabase, tmp_path: Path
+) -> None:
+    log = SqliteLog(tmp_path / "log.db")
+    store, changes = SqlProjectionStore(database, decode_stored), Changes()
+    for number in range(5):
+        await log.append(encode_events([event(E.WORKFLOW_CREATED, workflow_id=f"w{number}")]))
+    first = Projector(log, store, None, changes)  # type: ignore[arg-type] # nothing here waits
+    assert await first.step(0) == 5
+    assert changes.version > 0
+    await log.append(encode_events([event(E.WORKFLOW_CREATED, workflow_id="late")]))
+    second = Projector(log, store, None, changes)  # type: ignore[arg-type] # nothing here waits
+    second.cursor = await store.cursor()
+    assert await second.step(0) == 1
+    assert len((await database.read(stored)).workflows) == 6
+    assert second.counts.duplicates == 0
+    await log.close()
+
+
+async def test_an_agent_that_falls_silent_is_marked_once(database: SqliteDatabase) -> None:
+    store = SqlProjectionStore(database, decode_stored)
+    heartbeat = event(E.AGENT_HEARTBEAT, agent_id="a")
+    await store.apply(
+        [entry("c1", heartbeat, event(E.TASK_STARTED, task_id="t", agent_id="never-seen"))]
+    )
+    late = heartbeat.receive_us + 1
+    assert await store.mark_overdue(late - 1, 10) == 0
+    assert await store.mark_overdue(late, 10) == 1
+    assert await store.mark_overdue(late, 10) == 0
+    await store.apply([entry("c2", event(E.AGENT_HEARTBEAT, at=50, agent_id="a"))])
+    assert await store.mark_overdue(late, 10) == 0
+
+
+async def test_hostile_text_is_stored_as_it_came(database: SqliteDatabase) -> None:
+    text = "'; DROP TABLE events; -- \0 %_\\ \u202e 漢😀"
+    store = SqlProjectionStore(database, decode_stored)
+    await store.apply([entry("c1", event(E.LOG, message=text, workflow_id="' OR 1=1"))])
+    (payload,) = await database.read(lambda c: c.execute(select(EVENTS.c.payload)).scalars().all())
+    assert text.encode() in payload
