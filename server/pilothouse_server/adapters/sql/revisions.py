@@ -2,23 +2,9 @@
 
 from __future__ import annotations
 
-from sqlalchemy import BigInteger, Column, Connection, Table, Text, select, update
+from sqlalchemy import Connection, select, update
 
-from pilothouse_server.adapters.sql.metadata import metadata
-
-COUNTERS = Table(
-    "counters",
-    metadata,
-    Column("name", Text, primary_key=True),
-    Column("value", BigInteger, nullable=False),
-)
-
-IDENTITY = Table(
-    "identity",
-    metadata,
-    Column("name", Text, primary_key=True),
-    Column("value", Text, nullable=False),
-)
+from pilothouse_server.adapters.sql.tables_projection import COUNTERS, IDENTITY
 
 REVISION = "revision"
 DATABASE_ID = "database_id"

@@ -10,6 +10,22 @@ from sqlalchemy import BigInteger, Boolean, Column, Index, Integer, LargeBinary,
 
 from pilothouse_server.adapters.sql.metadata import metadata
 
+COUNTERS = Table(
+    "counters",
+    metadata,
+    Column("name", Text, primary_key=True),
+    Column("value", BigInteger, nullable=False),
+)
+"""What `revisions` counts by."""
+
+IDENTITY = Table(
+    "identity",
+    metadata,
+    Column("name", Text, primary_key=True),
+    Column("value", Text, nullable=False),
+)
+"""What tells this database from others."""
+
 CURSORS = Table(
     "cursors",
     metadata,
