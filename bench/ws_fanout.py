@@ -42,7 +42,9 @@ class Snapshots(metrics_pb2_grpc.MetricsServiceServicer):
     """Sends a snapshot at each interval."""
 
     async def SubscribeMetrics(  # noqa: N802
-        self, request: metrics_pb2.SubscribeMetricsRequest, _: Any
+        self,
+        request: metrics_pb2.SubscribeMetricsRequest,
+        context: Any,  # noqa: ARG002
     ) -> AsyncIterator[metrics_pb2.SubscribeMetricsResponse]:
         """The stream."""
         snapshot = metrics_pb2.MetricsSnapshot(epoch="bench")
@@ -226,7 +228,8 @@ def main() -> None:
     parser.add_argument("--interval", type=float, default=5.0)
     parser.add_argument("--serve", action="store_true", help=argparse.SUPPRESS)
     options = parser.parse_args()
-    resource.setrlimit(resource.RLIMIT_NOFILE, (resource.getrlimit(resource.RLIMIT_NOFILE)[1],) * 2)
+    most = resource.getrlimit(resource.RLIMIT_NOFILE)[1]
+    resource.setrlimit(resource.RLIMIT_NOFILE, (most, most))
     if options.serve:
         uvloop.run(serve(options.interval))
         return

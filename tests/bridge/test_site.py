@@ -164,7 +164,7 @@ async def test_readiness_follows_the_server_and_gives_its_reasons(stage: Stage) 
 async def test_its_own_metrics_count_what_it_did(stage: Stage) -> None:
     async with stage.live() as socket, stage.http() as http:
         await subscribe(socket, "events:live")
-        await frame(socket)
+        await frame(socket, "events:snapshot")
         text = (await http.get("/metrics")).text
     assert "pilothouse_bridge_connections 1.0" in text
     assert 'pilothouse_bridge_channel_followers{channel="events:live"} 1.0' in text
