@@ -9,7 +9,7 @@ from __future__ import annotations
 import sys
 from collections.abc import Callable, Coroutine
 from pathlib import Path
-from typing import Any, NoReturn
+from typing import Any, NoReturn, cast
 
 import click
 import uvloop
@@ -77,9 +77,11 @@ def _run(body: Callable[[Settings], Coroutine[Any, Any, None]], given: dict[str,
 
 def _leaf(error: BaseException) -> BaseException:
     """The first of the errors that are grouped in `error`."""
-    while isinstance(error, BaseExceptionGroup):
-        error = error.exceptions[0]
-    return error
+    match error:
+        case BaseExceptionGroup(exceptions=(first, *_)):
+            return _leaf(cast("BaseException", first))
+        case _:
+            return error
 
 
 def _explained(error: BaseException) -> str:

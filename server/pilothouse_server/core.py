@@ -4,21 +4,33 @@ services that show them."""
 from __future__ import annotations
 
 import asyncio
-from collections.abc import AsyncGenerator, Coroutine
+from collections.abc import AsyncGenerator, Callable, Coroutine
 from contextlib import asynccontextmanager
+from functools import partial
 from typing import Any, Self
 
+import grpc
+from google.protobuf.descriptor import FileDescriptor
 from prometheus_client import CollectorRegistry, generate_latest
 
-from pilothouse.v1 import events_pb2, events_pb2_grpc
+from pilothouse.v1 import agents_pb2, alerts_pb2, commands_pb2, events_pb2, workflows_pb2
+from pilothouse.v1.agents_pb2_grpc import add_AgentServiceServicer_to_server as add_agents
+from pilothouse.v1.alerts_pb2_grpc import add_AlertServiceServicer_to_server as add_alerts
+from pilothouse.v1.commands_pb2_grpc import add_CommandServiceServicer_to_server as add_commands
+from pilothouse.v1.events_pb2_grpc import add_EventServiceServicer_to_server as add_events
+from pilothouse.v1.workflows_pb2_grpc import add_WorkflowServiceServicer_to_server as add_workflows
 from pilothouse_server.adapters.clock import SystemClock
 from pilothouse_server.adapters.sql import migrate
+from pilothouse_server.adapters.sql.agent_views import SqlAgentViews
 from pilothouse_server.adapters.sql.alert_store import SqlAlerts
 from pilothouse_server.adapters.sql.command_store import SqlCommands, settling
+from pilothouse_server.adapters.sql.control_queries import SqlControlQueries
 from pilothouse_server.adapters.sql.database import SqliteDatabase
+from pilothouse_server.adapters.sql.event_views import SqlEventViews
 from pilothouse_server.adapters.sql.metrics_store import SqlMetricsStore
 from pilothouse_server.adapters.sql.outbox_store import SqlOutbox
 from pilothouse_server.adapters.sql.projection_store import SqlProjectionStore
+from pilothouse_server.adapters.sql.workflow_views import SqlWorkflowViews
 from pilothouse_server.adapters.sqlite_log import SqliteLog
 from pilothouse_server.config import Settings
 from pilothouse_server.domain.commands import Deadlines
@@ -30,11 +42,19 @@ from pilothouse_server.services.executors import Executors
 from pilothouse_server.services.fanout import Changes
 from pilothouse_server.services.ids import uuid7
 from pilothouse_server.services.ingest import Ingest
+from pilothouse_server.services.metric_history import MetricHistory
 from pilothouse_server.services.project import Projector, SilenceSweeper
 from pilothouse_server.services.relay import Relay
+from pilothouse_server.transport.agents import AgentServicer
+from pilothouse_server.transport.alerts import AlertServicer
+from pilothouse_server.transport.commands import CommandServicer
 from pilothouse_server.transport.events import EventServicer
 from pilothouse_server.transport.interceptor import CallMeters
+from pilothouse_server.transport.metrics import SERVICE as METRICS_SERVICE
+from pilothouse_server.transport.metrics import MetricsServicer
 from pilothouse_server.transport.server import RpcServer, Service
+from pilothouse_server.transport.watching import Watching
+from pilothouse_server.transport.workflows import WorkflowServicer
 from pilothouse_server.wire.events import decode_signals, decode_stored, encode_events
 
 
@@ -43,26 +63,26 @@ class Core:
     beside."""
 
     def __init__(self, settings: Settings, log: SqliteLog, database: SqliteDatabase) -> None:
-        clock = SystemClock()
+        self._clock = clock = SystemClock()
         self.registry = CollectorRegistry()
         self.log = log
         self.database = database
         self._rpc: RpcServer | None = None
-        projected, alerts = Changes(), Changes()
-        signals = ControlSignals(workflows=projected)
+        self._projected, self._alerted = Changes(), Changes()
+        signals = ControlSignals(workflows=self._projected)
         deadlines = Deadlines(
             accept_us=_micros(settings.accept_deadline), effect_us=_micros(settings.effect_deadline)
         )
-        offline_after_us = _micros(settings.agent_offline_after)
+        self._offline_after_us = offline_after_us = _micros(settings.agent_offline_after)
         self.ingest = Ingest(log, clock)
         projection = SqlProjectionStore(database, decode_stored, [settling(deadlines)])
-        self.projector = Projector(log, projection, clock, projected)
-        self.sweeper = SilenceSweeper(projection, clock, projected, offline_after_us)
+        self.projector = Projector(log, projection, clock, self._projected)
+        self.sweeper = SilenceSweeper(projection, clock, self._projected, offline_after_us)
         self.relay = Relay(SqlOutbox(database), log, encode_events, clock, signals.outbox)
         commands = SqlCommands(database)
         self.control = Control(commands, clock, signals, uuid7, deadlines)
         self.executors = Executors(commands, clock, signals)
-        self.journal = AlertJournal(SqlAlerts(database), clock, alerts, signals.outbox)
+        self.journal = AlertJournal(SqlAlerts(database), clock, self._alerted, signals.outbox)
         self.alerts = AlertEngine(
             SqlAlerts(database), self.journal, clock, uuid7, offline_after_us=offline_after_us
         )
@@ -127,13 +147,30 @@ class Core:
         return generate_latest(self.registry)
 
     def _services(self) -> list[Service]:
+        """Every service of the contract."""
+        database, clock = self.database, self._clock
+        projected = Watching(self._projected, clock)
+        queries = SqlControlQueries(database, clock)
+        history = MetricHistory(self.aggregator, SqlMetricsStore(database), clock)
+        metrics = MetricsServicer(self.aggregator, history, clock)
+        events = EventServicer(self.ingest, SqlEventViews(database, clock), projected)
+        workflows = WorkflowServicer(SqlWorkflowViews(database, clock), projected, self.control)
+        agents = AgentServicer(SqlAgentViews(database, clock, self._offline_after_us), projected)
+        commands = CommandServicer(self.control, self.executors, queries, clock)
+        alerts = AlertServicer(self.alerts, queries, Watching(self._alerted, clock))
+
+        def served(
+            file: FileDescriptor, name: str, add: Callable[[grpc.aio.Server], None]
+        ) -> Service:
+            return Service(file.services_by_name[name], add)
+
         return [
-            Service(
-                events_pb2.DESCRIPTOR.services_by_name["EventService"],
-                lambda server: events_pb2_grpc.add_EventServiceServicer_to_server(
-                    EventServicer(self.ingest), server
-                ),
-            ),
+            Service(METRICS_SERVICE, metrics.add_to),
+            served(events_pb2.DESCRIPTOR, "EventService", partial(add_events, events)),
+            served(workflows_pb2.DESCRIPTOR, "WorkflowService", partial(add_workflows, workflows)),
+            served(agents_pb2.DESCRIPTOR, "AgentService", partial(add_agents, agents)),
+            served(commands_pb2.DESCRIPTOR, "CommandService", partial(add_commands, commands)),
+            served(alerts_pb2.DESCRIPTOR, "AlertService", partial(add_alerts, alerts)),
         ]
 
 
