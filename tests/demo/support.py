@@ -3,8 +3,6 @@
 from __future__ import annotations
 
 import asyncio
-import os
-import signal
 import sys
 from asyncio.subprocess import DEVNULL, PIPE, Process
 from collections.abc import AsyncGenerator, Callable
@@ -31,9 +29,13 @@ AT_ONCE = 6000.0
 """A pace at which workflows do not wait for each other."""
 
 
-def seed_where(wanted: Callable[[Brief], bool]) -> int:
-    """The first seed whose first workflow is as wanted."""
-    return next(seed for seed in range(1_000_000) if wanted(brief_of(seed, 1)))
+def seed_where(*wanted: Callable[[Brief], bool]) -> int:
+    """The first seed whose first workflows are as wanted, one by one."""
+    return next(
+        seed
+        for seed in range(1_000_000)
+        if all(fits(brief_of(seed, number)) for number, fits in enumerate(wanted, start=1))
+    )
 
 
 def is_quick(brief: Brief, kind: str = "bugfix", defect: str = "") -> bool:
@@ -72,11 +74,17 @@ class Seen:
             )
         ]
 
-    async def until(self, kind: str, *, stage: str = "", within: float = 30.0) -> Event:
-        """The first event of this type, and of this stage if one is named."""
+    async def until(
+        self, kind: str, *, stage: str = "", workflow: str = "", within: float = 30.0
+    ) -> Event:
+        """The first event of this type, and of this stage and workflow if they are named."""
 
         def matching() -> list[Event]:
-            return [event for event in self.events(kind) if stage in {"", event.stage}]
+            return [
+                event
+                for event in self.events(kind)
+                if stage in {"", event.stage} and workflow in {"", event.workflow_id}
+            ]
 
         await wait_until(matching, within=within, what=f"{kind} {stage}")
         return matching()[0]
@@ -100,13 +108,13 @@ class Seen:
 
 @asynccontextmanager
 async def engine(
-    server: Server, folder: Path, seed: int, **options: int
+    server: Server, folder: Path, seed: int, *, max_workflows: int = 1, slots: int = 8
 ) -> AsyncGenerator[asyncio.Task[None]]:
-    """An engine in this process with one workflow (or `max_workflows`); stopped at the end."""
-    chosen = {"pace": AT_ONCE, "max_workflows": 1, "seed": seed, **options}
-    executor = Executor(server.target, source="demo")
+    """An engine in this process; stopped at the end."""
+    options = EngineOptions(pace=AT_ONCE, max_workflows=max_workflows, slots=slots, seed=seed)
+    executor = Executor(server.target, source=options.source)
     stop = asyncio.Event()
-    running = asyncio.create_task(Engine(executor, folder, EngineOptions(**chosen)).run(stop))  # type: ignore[arg-type]
+    running = asyncio.create_task(Engine(executor, folder, options).run(stop))
     try:
         yield running
     finally:
@@ -120,15 +128,8 @@ async def engine_process(
 ) -> AsyncGenerator[Process]:
     """An engine in a process of its own with one workflow; killed at the end if it is still there."""
     process = await asyncio.create_subprocess_exec(
-        *(
-            sys.executable,
-            "-m",
-            "pilothouse_server.demo",
-            "--server",
-            server.target,
-            "--data-dir",
-            str(data_dir),
-        ),
+        *(sys.executable, "-m", "pilothouse_server.demo"),
+        *("--server", server.target, "--data-dir", str(data_dir)),
         *("--pace", str(AT_ONCE), "--max-workflows", "1", "--seed", str(seed), *words),
         stdin=DEVNULL,
         stderr=PIPE,
@@ -150,8 +151,3 @@ def tools_in(folder: Path) -> list[psutil.Process]:
             if "pilothouse_server.demo" not in words and any(str(folder) in word for word in words):
                 found.append(process)
     return found
-
-
-def kill_hard(process: Process) -> None:
-    """Give it no chance to say goodbye."""
-    os.kill(process.pid, signal.SIGKILL)

@@ -1,0 +1,164 @@
+"""A kill -9 of the engine at any moment loses no workflow, no event and no command, and leaves no work running."""
+
+from __future__ import annotations
+
+import asyncio
+import sqlite3
+from contextlib import closing
+from pathlib import Path
+
+import psutil
+import pytest
+
+from pilothouse_server.demo.journal import Journal, JournalInUse
+from tests.demo.support import Seen, engine, engine_process, is_quick, kind_of, seed_where, tools_in
+from tests.support import wait_until
+
+GOOD = seed_where(is_quick)
+
+
+def written(data_dir: Path, query: str, *values: str) -> bool:
+    """Whether the journal of a running engine has such a row."""
+    with closing(sqlite3.connect(f"file:{data_dir}/demo/journal.db?mode=ro", uri=True)) as journal:
+        return journal.execute(query, values).fetchone() is not None
+
+
+async def test_a_killed_engine_goes_on_from_the_stage_it_was_in(seen: Seen, tmp_path: Path) -> None:
+    async with engine_process(seen.server, tmp_path, GOOD) as process:
+        started = await seen.until("TASK_STARTED", stage="deployment")
+        folder = tmp_path / "demo" / "work" / started.workflow_id
+        process.kill()
+        await process.wait()
+        await wait_until(lambda: not tools_in(folder), what="its tools die with it")
+    async with engine_process(seen.server, tmp_path, GOOD) as process:
+        assert await process.wait() == 0
+    story = seen.story()
+    assert story.count("STAGE_STARTED validation") == 1
+    assert story.count("STAGE_STARTED deployment") == 2
+    assert story.count("WORKFLOW_STARTED") == story.count("WORKFLOW_COMPLETED") == 1
+    steps = [
+        (kind_of(event), event.attempt)
+        for event in seen.events()
+        if event.task_id == started.task_id
+    ]
+    again = [step for step in steps if step[0].startswith("TASK") and step[1] == 2]
+    assert [kind for kind, _ in again] == [
+        "TASK_RETRYING", "TASK_QUEUED", "TASK_ASSIGNED", "TASK_STARTED", "TASK_COMPLETED",
+    ]  # fmt: skip
+
+
+async def test_a_paused_workflow_is_still_paused_after_a_kill(seen: Seen, tmp_path: Path) -> None:
+    async with engine_process(seen.server, tmp_path, GOOD) as process:
+        started = await seen.until("STAGE_STARTED")
+        await seen.effective(seen.ask("PAUSE", started.workflow_id))
+        held = seen.story()
+        process.kill()
+        await process.wait()
+    async with engine_process(seen.server, tmp_path, GOOD) as process:
+        resume = seen.ask("RESUME", started.workflow_id)
+        await seen.effective(resume)
+        assert seen.story()[: len(held) + 1] == [*held, "WORKFLOW_RESUMED"]
+        assert await process.wait() == 0
+    assert seen.story()[-1] == "WORKFLOW_COMPLETED"
+
+
+async def test_a_pause_that_was_taken_before_a_kill_takes_effect_after_it(
+    seen: Seen, tmp_path: Path
+) -> None:
+    async with engine_process(seen.server, tmp_path, GOOD) as process:
+        started = await seen.until("TASK_STARTED", stage="unit_tests")
+        pause = seen.ask("PAUSE", started.workflow_id)
+        query = "SELECT 1 FROM command WHERE id = ?"
+        await wait_until(
+            lambda: written(tmp_path, query, pause.id), what="the pause is written down"
+        )
+        process.kill()
+        await process.wait()
+    async with engine_process(seen.server, tmp_path, GOOD):
+        await seen.effective(pause)
+    assert len(seen.events("WORKFLOW_PAUSED")) == 1
+    assert "STAGE_STARTED deployment" not in seen.story()
+
+
+async def test_what_could_not_be_told_before_a_kill_is_told_after_it(
+    seen: Seen, tmp_path: Path
+) -> None:
+    async with engine_process(seen.server, tmp_path, GOOD) as process:
+        await seen.until("STAGE_STARTED", stage="validation")
+        await seen.server.stop()
+        query = "SELECT 1 FROM workflow WHERE body LIKE '%\"next_stage\": 4%'"
+        await wait_until(lambda: written(tmp_path, query), within=30, what="it goes on alone")
+        process.kill()
+        await process.wait()
+    await seen.server.start()
+    async with engine_process(seen.server, tmp_path, GOOD) as process:
+        assert await process.wait() == 0
+    story = seen.story()
+    assert story.count("STAGE_COMPLETED unit_tests") == story.count("WORKFLOW_COMPLETED") == 1
+    tasks = [
+        event.task_id for event in seen.events("TASK_COMPLETED") if event.stage == "unit_tests"
+    ]
+    assert len(tasks) == len(set(tasks)) == 2
+
+
+async def test_a_command_that_comes_again_is_not_done_again(seen: Seen, tmp_path: Path) -> None:
+    async with engine(seen.server, tmp_path, GOOD):
+        started = await seen.until("STAGE_STARTED")
+        pause = seen.ask("PAUSE", started.workflow_id)
+        await seen.effective(pause)
+        await seen.effective(seen.ask("RESUME", started.workflow_id))
+    seen.server.command_feed.lose_history()
+    async with engine(seen.server, tmp_path, GOOD) as running:
+        await running
+    assert len(seen.events("WORKFLOW_PAUSED")) == 1
+    assert seen.story()[-1] == "WORKFLOW_COMPLETED"
+
+
+async def test_a_stopped_engine_goes_on_where_it_was(seen: Seen, tmp_path: Path) -> None:
+    async with engine(seen.server, tmp_path, GOOD):
+        started = await seen.until("TASK_STARTED", stage="deployment")
+    assert tools_in(tmp_path / "work" / started.workflow_id) == []
+    assert seen.story()[-1] == "STAGE_STARTED deployment"
+    async with engine(seen.server, tmp_path, GOOD) as running:
+        await running
+    assert seen.story()[-3:] == [
+        "STAGE_STARTED deployment",
+        "STAGE_COMPLETED deployment",
+        "WORKFLOW_COMPLETED",
+    ]
+
+
+async def test_a_folder_has_one_engine_at_a_time(seen: Seen, tmp_path: Path) -> None:
+    with Journal(tmp_path / "demo", lambda _: None):
+        with pytest.raises(JournalInUse):
+            Journal(tmp_path / "demo", lambda _: None)
+        async with engine_process(seen.server, tmp_path, GOOD) as process:
+            _, words = await process.communicate()
+    assert process.returncode == 73
+    assert b"another demo engine works in" in words
+
+
+async def test_the_same_seed_has_the_same_outcomes(seen: Seen, tmp_path: Path) -> None:
+    async def outcomes(folder: Path) -> list[tuple[str, str, str]]:
+        already = len(seen.server.log.items)
+        async with engine(seen.server, folder, 11, max_workflows=6) as running:
+            await running
+        events = seen.server.log.items[already:]
+        return sorted(
+            (event.workflow_id, kind_of(event), event.task_id)
+            for event in events
+            if event.workflow_id and not kind_of(event).startswith("AGENT")
+        )
+
+    assert await outcomes(tmp_path / "one") == await outcomes(tmp_path / "two")
+
+
+async def test_an_interrupted_engine_leaves_nothing_running(seen: Seen, tmp_path: Path) -> None:
+    async with engine_process(seen.server, tmp_path, GOOD) as process:
+        await seen.until("TASK_STARTED", stage="deployment")
+        below = psutil.Process(process.pid).children(recursive=True)
+        process.terminate()
+        async with asyncio.timeout(10):
+            assert await process.wait() == 0
+        assert psutil.wait_procs(below, timeout=3)[1] == []
+    assert {event.agent_id for event in seen.server.log.items if kind_of(event) == "AGENT_OFFLINE"}
