@@ -8,7 +8,7 @@ import { AgentState, ControlAction, Severity, WorkflowState } from "../src/gen/p
 import { EventSchema, EventType } from "../src/gen/pilothouse/v1/events_pb";
 import { WorkflowSchema } from "../src/gen/pilothouse/v1/workflows_pb";
 import type { LinkState } from "../src/live/link";
-import { AgentStore, groupAgents } from "../src/stores/agents";
+import { AgentStore, groupAgents, inOrder } from "../src/stores/agents";
 import { AlertStore } from "../src/stores/alerts";
 import { ClockStore } from "../src/stores/clock";
 import { type Act, CommandStore } from "../src/stores/commands";
@@ -194,7 +194,7 @@ describe("agents", () => {
   const agent = (id: string, type: string, state: AgentState, active = 0, capacity = 0) => create(AgentSchema, { id, agentType: type, state, load: { active, capacity } });
 
   it("are grouped by type, in the order of their numbers, groups with trouble first", () => {
-    const groups = groupAgents([agent("b-10", "b", AgentState.BUSY, 2, 2), agent("b-2", "b", AgentState.ONLINE, 0, 2), agent("c-1", "c", AgentState.OFFLINE, 1, 1), agent("a-1", "a", AgentState.ONLINE)]);
+    const groups = groupAgents(inOrder([agent("b-10", "b", AgentState.BUSY, 2, 2), agent("b-2", "b", AgentState.ONLINE, 0, 2), agent("c-1", "c", AgentState.OFFLINE, 1, 1), agent("a-1", "a", AgentState.ONLINE)]));
     expect(groups.map((group) => group.type)).toEqual(["c", "a", "b"]);
     expect(groups[2]).toMatchObject({ online: 2, active: 2, capacity: 4 });
     expect(groups[2]?.agents.map((each) => each.id)).toEqual(["b-2", "b-10"]);

@@ -9,6 +9,7 @@ import { WORKFLOWS } from "../live/positions";
 import type { ListingView } from "../stores/listing";
 import { useStores } from "../ui/context";
 import { Mark } from "../ui/mark";
+import { memo } from "../ui/memo";
 import { Note, Panel } from "../ui/panel";
 import { whilePointed } from "../ui/pointed";
 import { ActNote, Actions, Elapsed, Stages, WorkflowStateCell, stateName } from "../ui/workflow";
@@ -142,7 +143,7 @@ function Table({ rows }: { readonly rows: readonly Workflow[] }): JSX.Element {
   );
 }
 
-function FullRow({ workflow }: { readonly workflow: Workflow }): JSX.Element {
+const FullRow = memo(({ workflow }: { readonly workflow: Workflow }): JSX.Element => {
   const { route } = useStores();
   const start = timestampMs(workflow.startTime) ?? timestampMs(workflow.createTime);
   const open = (): void => route.go({ open: workflow.id });
@@ -175,4 +176,4 @@ function FullRow({ workflow }: { readonly workflow: Workflow }): JSX.Element {
       </td>
     </tr>
   );
-}
+});

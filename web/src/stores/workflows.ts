@@ -26,7 +26,10 @@ export class WorkflowStore {
   // Newest first; reactive.
   readonly all = computed((): readonly Workflow[] => {
     void this.version.value;
-    return [...this.#byId.values()].sort((a, b) => (timestampMs(b.createTime) ?? 0) - (timestampMs(a.createTime) ?? 0) || (a.id < b.id ? -1 : 1));
+    return [...this.#byId.values()]
+      .map((workflow) => ({ workflow, at: timestampMs(workflow.createTime) ?? 0 }))
+      .sort((a, b) => b.at - a.at || (a.workflow.id < b.workflow.id ? -1 : 1))
+      .map((each) => each.workflow);
   });
 
   get(id: string): Workflow | undefined {

@@ -31,6 +31,7 @@ function Confirm({ intent, words }: { readonly intent: Intent; readonly words: A
   useEffect(() => {
     const opener = document.activeElement;
     box.current?.showModal();
+    box.current?.querySelector<HTMLElement>("[data-first]")?.focus();
     return () => {
       if (opener instanceof HTMLElement) {
         opener.focus();
@@ -64,7 +65,7 @@ function Confirm({ intent, words }: { readonly intent: Intent; readonly words: A
             <span>
               Type <b>{WORD}</b> to confirm
             </span>
-            <input class="field" value={typed.value} onInput={(event) => (typed.value = event.currentTarget.value)} autocomplete="off" spellcheck={false} autofocus data-testid="control-word" />
+            <input class="field" value={typed.value} onInput={(event) => (typed.value = event.currentTarget.value)} autocomplete="off" spellcheck={false} data-first="" data-testid="control-word" />
           </label>
         ) : null}
         <label>
@@ -82,7 +83,7 @@ function Confirm({ intent, words }: { readonly intent: Intent; readonly words: A
           <button type="button" class="button" onClick={() => control.dismiss()} data-testid="control-dismiss">
             Back
           </button>
-          <button type="submit" class={`button primary ${words.verb === "cancel" ? "danger" : ""}`} aria-disabled={obstacle !== ""} title={obstacle} autofocus={intent.action !== ControlAction.CANCEL} data-testid="control-confirm">
+          <button type="submit" class={`button primary ${words.verb === "cancel" ? "danger" : ""}`} aria-disabled={obstacle !== ""} title={obstacle} {...(intent.action === ControlAction.CANCEL ? {} : { "data-first": "" })} data-testid="control-confirm">
             {words.label} workflow
           </button>
         </div>

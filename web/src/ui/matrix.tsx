@@ -10,6 +10,7 @@ import { AGENTS } from "../live/positions";
 import { type AgentGroup, isOnline } from "../stores/agents";
 import { useStores } from "./context";
 import { Mark } from "./mark";
+import { memo } from "./memo";
 import { Note, Panel, Since } from "./panel";
 
 export function AgentHealthMatrix(): JSX.Element {
@@ -69,7 +70,7 @@ function Group({ group }: { readonly group: AgentGroup }): JSX.Element {
 const DENSE_OVER = 32;
 const EIGHTHS = 8;
 
-function Cell({ agent, first }: { readonly agent: Agent; readonly first: boolean }): JSX.Element {
+const Cell = memo(({ agent, first }: { readonly agent: Agent; readonly first: boolean }): JSX.Element => {
   const { route, clock } = useStores();
   const look = agentLook(agent.state);
   const load = loadOf(agent);
@@ -104,7 +105,7 @@ function Cell({ agent, first }: { readonly agent: Agent; readonly first: boolean
       </button>
     </li>
   );
-}
+});
 
 function loadOf(agent: Agent): number | undefined {
   return agent.load === undefined || agent.load.capacity === 0 ? undefined : agent.load.active / agent.load.capacity;
@@ -133,6 +134,12 @@ function walk(event: KeyboardEvent & { currentTarget: HTMLElement }): void {
 function AgentTable({ groups }: { readonly groups: readonly AgentGroup[] }): JSX.Element {
   return (
     <table class="table agent-table">
+      <colgroup>
+        <col class="agent-width" />
+        <col class="state-width" />
+        <col />
+        <col />
+      </colgroup>
       <thead>
         <tr>
           <th scope="col">Agent</th>

@@ -10,6 +10,7 @@ import type { Workflow } from "../gen/pilothouse/v1/workflows_pb";
 import { WORKFLOWS } from "../live/positions";
 import { hasEnded } from "../stores/workflows";
 import { useStores } from "./context";
+import { memo } from "./memo";
 import { Note, Panel } from "./panel";
 import { whilePointed } from "./pointed";
 import { ActNote, Actions, Elapsed, Stages, WorkflowStateCell, shortlist, stateName } from "./workflow";
@@ -25,10 +26,15 @@ const TABS: readonly { readonly tab: Tab; readonly word: string; readonly belong
 ];
 
 // Work in hand before work that waits, each the newest first.
-function byInterest(a: Workflow, b: Workflow): number {
-  const queued = Number(a.state === WorkflowState.QUEUED) - Number(b.state === WorkflowState.QUEUED);
-  const time = (workflow: Workflow): number => timestampMs(workflow.startTime) ?? timestampMs(workflow.createTime) ?? 0;
-  return queued || time(b) - time(a) || (a.id < b.id ? -1 : 1);
+function byInterest(workflows: readonly Workflow[]): readonly Workflow[] {
+  return workflows
+    .map((workflow) => ({
+      workflow,
+      queued: Number(workflow.state === WorkflowState.QUEUED),
+      time: timestampMs(workflow.startTime) ?? timestampMs(workflow.createTime) ?? 0,
+    }))
+    .sort((a, b) => a.queued - b.queued || b.time - a.time || (a.workflow.id < b.workflow.id ? -1 : 1))
+    .map((each) => each.workflow);
 }
 
 // While someone points at the rows they keep their places, so that a click hits what was aimed at.
@@ -37,9 +43,10 @@ export function WorkflowsInProgress(): JSX.Element {
   const tab = useSignal<Tab>("progress");
   const filter = route.filter.value;
   const words = isPlain(filter) ? filter : "";
-  const all = workflows.all.value.filter((each) => matchesWords(words, [each.id, each.workflowName, each.workflowType, each.agentId, each.currentStage]));
+  const known = workflows.all.value;
+  const all = words === "" ? known : known.filter((each) => matchesWords(words, [each.id, each.workflowName, each.workflowType, each.agentId, each.currentStage]));
   const chosen = TABS.find((each) => each.tab === tab.value);
-  const fresh = all.filter((workflow) => chosen?.belongs(workflow)).sort(byInterest);
+  const fresh = byInterest(all.filter((workflow) => chosen?.belongs(workflow)));
   const held = useSignal(false);
   const order = useRef<readonly string[]>([]);
   const rows = held.value ? order.current.flatMap((id) => workflows.get(id) ?? []) : fresh.slice(0, MOST);
@@ -98,7 +105,7 @@ function Empty({ arrived, tab, filter }: { readonly arrived: boolean; readonly t
   return <Note>{words[tab]}</Note>;
 }
 
-function CompactRow({ workflow }: { readonly workflow: Workflow }): JSX.Element {
+const CompactRow = memo(({ workflow }: { readonly workflow: Workflow }): JSX.Element => {
   const { route } = useStores();
   const open = (): void => route.go({ open: workflow.id });
   return (
@@ -123,4 +130,4 @@ function CompactRow({ workflow }: { readonly workflow: Workflow }): JSX.Element 
       </td>
     </tr>
   );
-}
+});

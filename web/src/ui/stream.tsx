@@ -10,6 +10,7 @@ import { EVENTS } from "../live/positions";
 import type { EventRow, GapRow, StreamRow } from "../stores/events";
 import { useStores } from "./context";
 import { Mark } from "./mark";
+import { memo } from "./memo";
 import { Note, Panel } from "./panel";
 
 export const ROW_HEIGHT = 24;
@@ -63,7 +64,7 @@ function Stream({ following }: { readonly following: { value: boolean } }): JSX.
     const gone = base - shownBase.current;
     shownBase.current = base;
     if (following.value) {
-      element.scrollTop = element.scrollHeight;
+      element.scrollTop = rows.length * ROW_HEIGHT;
       seen.current = base + rows.length;
     } else if (gone > 0) {
       // Old rows went from above: what is being read stays under the eye.
@@ -123,7 +124,7 @@ function Gap({ row, top }: { readonly row: GapRow; readonly top: number }): JSX.
   );
 }
 
-function Line({ row, top }: { readonly row: EventRow; readonly top: number }): JSX.Element {
+const Line = memo(({ row, top }: { readonly row: EventRow; readonly top: number }): JSX.Element => {
   const { route } = useStores();
   const { event, narrative } = row;
   const took = durationMs(event.duration);
@@ -142,4 +143,4 @@ function Line({ row, top }: { readonly row: EventRow; readonly top: number }): J
       <span class="weak number">{length === undefined ? "" : `${length.value} ${length.unit}`}</span>
     </li>
   );
-}
+});
