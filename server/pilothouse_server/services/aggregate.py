@@ -117,9 +117,8 @@ class Aggregator:
         return max(self._clock.now_us() - known, 0) if known else None
 
     async def run(self) -> None:
-        """Recovers, then reads, folds, ticks and keeps, until cancelled; then keeps the rest. Raises
-        Unavailable when the rest cannot be kept: it is folded again at the next start.
-        """
+        """Recovers, then reads, folds, ticks and keeps, until cancelled; then keeps the rest. Raises Unavailable when
+        the rest cannot be kept: it is folded again at the next start."""
         self.cursor = await self.keeper.recover()
         self._ticked_clock_us = self._gathered_clock_us = self.state.clock_us
         self._gathered_at = self._clock.monotonic()
@@ -127,8 +126,10 @@ class Aggregator:
             async with asyncio.TaskGroup() as tasks:
                 tasks.create_task(self.keeper.run(), name="metrics-keeper")
                 tasks.create_task(self._read_on(), name="aggregator")
-        finally:
+        except asyncio.CancelledError:
+            # Only now: after a fault the state may hold a part of an entry, and belongs to no cursor.
             await self.keeper.close(self.cursor)
+            raise
 
     async def _read_on(self) -> None:
         while True:
@@ -163,6 +164,10 @@ class Aggregator:
         """Folds entries whole, letting others run after each slice of time."""
         begun = self._clock.monotonic()
         for entry in entries:
+            if self._clock.monotonic() - begun > SLICE:
+                await asyncio.sleep(0)
+                await self._stay_fresh()
+                begun = self._clock.monotonic()
             try:
                 signals = self._decode(entry.payload)
             except Exception:  # noqa: BLE001 - whatever the decoder says, the entry is not one of ours
@@ -170,17 +175,15 @@ class Aggregator:
             else:
                 self.state.fold(signals)
             self.cursor = entry.cursor
-            if self.state.clock_us - self._ticked_clock_us > _CATCH_UP_TICK_US:
-                self._caught_up = False
-                await self._tick()
-            if self.state.clock_us - self._gathered_clock_us > _CATCH_UP_CHECKPOINT_US:
-                await self._gather()
-            if self._clock.monotonic() - begun > SLICE:
-                await asyncio.sleep(0)
-                if self._tick_is_due():
-                    self._caught_up = False
-                    await self._tick()
-                begun = self._clock.monotonic()
+
+    async def _stay_fresh(self) -> None:
+        """Between two entries of many: the reader has not caught up, and ticks all the same."""
+        clock_us = self.state.clock_us
+        if self._tick_is_due() or clock_us - self._ticked_clock_us > _CATCH_UP_TICK_US:
+            self._caught_up = False
+            await self._tick()
+        if clock_us - self._gathered_clock_us > _CATCH_UP_CHECKPOINT_US:
+            await self._gather()
 
     def _tick_is_due(self) -> bool:
         return self._clock.monotonic() >= self._pace.due_at(fresh=self._is_fresh)

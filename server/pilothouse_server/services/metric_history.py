@@ -60,10 +60,16 @@ class MetricHistory:
         start = max(0, end - HOUR_US) if start_us is None else start_us
         if start >= end:
             raise InvalidArgument("start_time", "must be before end_time")
-        border = self._border()
-        wanted = plan(start, end, step_us, border * MINUTE_US)
+        at = self._aggregator.state.series.at
+        wanted = plan(start, end, step_us, (at - BUCKETS) * BUCKET_US)
+        if wanted.step_us % MINUTE_US == 0:
+            # Minutes are joined with minutes: what is remembered begins with the first whole one.
+            border = -(-(at - BUCKETS + 1) // MINUTE_BUCKETS)
+            first_bucket = border * MINUTE_BUCKETS
+        else:
+            border, first_bucket = 0, at - BUCKETS + 1
         # Before anything is awaited: memory slides, and the border would not be its own any more.
-        slices = self._remembered(dimension, name, border)
+        slices = self._remembered(dimension, name, range(first_bucket, at + 1))
         known = self._aggregator.state.series.find(dimension, name) is not None
         if wanted.start_us < border * MINUTE_US:
             first = wanted.start_us // MINUTE_US
@@ -74,10 +80,6 @@ class MetricHistory:
         points = await asyncio.to_thread(join, slices, wanted) if known else []
         return History(points, wanted)
 
-    def _border(self) -> int:
-        """The first minute that is wholly in memory."""
-        return -(-(self._aggregator.state.series.at - BUCKETS + 1) // MINUTE_BUCKETS)
-
     async def _minutes(
         self, dimension: Dimension, name: str, start: int, end: int
     ) -> tuple[Sequence[BucketRow], Sequence[BucketRow]]:
@@ -87,12 +89,12 @@ class MetricHistory:
             return rows, rows
         return rows, await self._store.minutes(Dimension.FLEET, "", start, end)
 
-    def _remembered(self, dimension: Dimension, name: str, border: int) -> list[Slice]:
+    def _remembered(self, dimension: Dimension, name: str, buckets: range) -> list[Slice]:
         state, gauges = self._aggregator.state, self._aggregator.gauges
         series = state.series.find(dimension, name)
         seen, read = gauges.of(dimension, name), gauges.of(Dimension.FLEET, "")
         slices: list[Slice] = []
-        for index in range(border * MINUTE_BUCKETS, state.series.at + 1):
+        for index in buckets:
             cell = series.packed(index) if series is not None else EMPTY
             covered = index in read or cell != EMPTY
             slices.append(Slice(index * BUCKET_US, cell, seen.get(index), covered))

@@ -151,6 +151,7 @@ def _collect_buckets(
 ) -> Generator[None, None, None]:
     unsaved: dict[Key, set[int]] = {}
     for series in state.series:
+        series.settle(state.series.at)
         if series.unsaved:
             unsaved[series.dimension, series.name] = set(series.unsaved)
     for key, indexes in gauges.unsaved.items():

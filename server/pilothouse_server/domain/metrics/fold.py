@@ -103,6 +103,8 @@ class MetricsState:
                 self.clock_us = receive
                 if receive >= self._next_crossing_us:
                     self._cross()
+            if self.clock_us >= memory.next_due:
+                memory.sweep(self.clock_us)
             if future or occur - receive > _AHEAD_US:
                 self.future += 1
                 occur = min(occur, receive + _AHEAD_US)  # noqa: PLW2901
@@ -137,8 +139,6 @@ class MetricsState:
                 self._stage(workflow, event_type, occur, receive, stage, attempt, duration)
             if workflow_id in memory.tombstones and workflow.state >= _ENDED:
                 memory.bury(workflow)
-            if self.clock_us >= memory.next_due:
-                memory.sweep(self.clock_us)
 
     def _cross(self) -> None:
         """The clock entered another bucket."""
