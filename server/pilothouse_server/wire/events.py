@@ -21,7 +21,7 @@ from pilothouse_server.domain.events import (
     Usage,
 )
 from pilothouse_server.ports import StoredEvent
-from pilothouse_server.wire.times import duration, duration_us, timestamp
+from pilothouse_server.wire.times import duration, duration_us, timestamp, timestamp_us
 
 AHEAD_US = 60_000_000
 """A time this far ahead of the receipt is believed; a later one is taken as the time of receipt."""
@@ -161,9 +161,8 @@ def stored_to_proto(stored: StoredEvent) -> pb.Event:
     """The event as it was reported, with its place in the log; a time too far ahead is shown as the time of receipt."""
     event = pb.Event.FromString(stored.payload)
     event.cursor = stored.cursor
-    received = event.receive_time
-    if event.occur_time.seconds > received.seconds + AHEAD_US // 1_000_000:
-        event.occur_time.CopyFrom(received)
+    if timestamp_us(event.occur_time) > timestamp_us(event.receive_time) + AHEAD_US:
+        event.occur_time.CopyFrom(event.receive_time)
     if not event.severity:
         event.severity = enums_pb2.Severity.ValueType(default_severity(event.type))
     return event

@@ -1,0 +1,1 @@
+"""Events in, and workflows, agents and events out, through a real server."""
