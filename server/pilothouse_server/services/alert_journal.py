@@ -7,7 +7,7 @@ wait, which is counted; it never forgets.
 from __future__ import annotations
 
 import asyncio
-from collections.abc import Sequence
+from collections.abc import Coroutine, Sequence
 from dataclasses import dataclass, field
 from typing import NamedTuple, Protocol
 
@@ -136,13 +136,12 @@ class AlertJournal:
         # What is being written counts as stored: should it vanish meanwhile, that has to be written too.
         self._stored.update(batch.alerts)
         try:
-            await self._store.save(batch)
-        except BaseException as error:
+            await _to_its_end(self._store.save(batch))
+        except Unavailable as error:
             self._batch = _joined(batch, self._batch)
-            reason = error if isinstance(error, Unavailable) else Unavailable("server", "it stops")
             for future in waiting:
                 if not future.done():
-                    future.set_exception(reason)
+                    future.set_exception(error)
             raise
         for alert in batch.alerts.values():
             over = not alert.instance.live and not alert.instance.latched
@@ -155,6 +154,21 @@ class AlertJournal:
             self._alerts.notify()
         if batch.events:
             self._outbox.notify()
+
+
+async def _to_its_end(save: Coroutine[object, object, None]) -> None:
+    """Awaits the save even when we are cancelled meanwhile: half-known whether it was stored, it could not be
+    repeated."""
+    saving = asyncio.ensure_future(save)
+    cancelled: asyncio.CancelledError | None = None
+    while not saving.done():
+        try:
+            await asyncio.shield(saving)
+        except asyncio.CancelledError as error:
+            cancelled = error
+    saving.result()
+    if cancelled is not None:
+        raise cancelled
 
 
 def _joined(older: AlertBatch, newer: AlertBatch) -> AlertBatch:

@@ -1,0 +1,133 @@
+"""The alert engine on a real database."""
+
+from __future__ import annotations
+
+from collections.abc import AsyncIterator, Callable, Sequence
+from dataclasses import dataclass, field
+from pathlib import Path
+
+import pytest
+
+from pilothouse_server.adapters.clock import SystemClock
+from pilothouse_server.adapters.sql import migrate
+from pilothouse_server.adapters.sql.alert_store import SqlAlerts
+from pilothouse_server.adapters.sql.control_queries import SqlControlQueries
+from pilothouse_server.adapters.sql.database import SqliteDatabase
+from pilothouse_server.adapters.sql.outbox_store import oldest
+from pilothouse_server.domain.alert_records import Alert
+from pilothouse_server.domain.alerts import AlertState, Rule
+from pilothouse_server.domain.errors import Unavailable
+from pilothouse_server.domain.metrics.snapshot import MetricsSnapshot
+from pilothouse_server.services.alert_journal import AlertBatch, AlertJournal, Restored
+from pilothouse_server.services.alerting import AlertEngine, AlertLimits
+from pilothouse_server.services.fanout import Changes
+from pilothouse_server.services.ids import uuid7
+from pilothouse_server.services.views import PageRequest
+from tests.alerts.build import SECOND, T0, depth
+
+
+@dataclass
+class SetClock(SystemClock):
+    """A wall that tests move."""
+
+    us: int = T0
+
+    def now_us(self) -> int:
+        return self.us
+
+
+class RuledAlerts(SqlAlerts):
+    """The real store, told which rules ship, and able to refuse."""
+
+    rules: Sequence[Rule] = ()
+    refuse = 0
+
+    async def restore(self, shipped: Sequence[Rule]) -> Restored:
+        return await super().restore(self.rules or shipped)
+
+    async def save(self, batch: AlertBatch) -> None:
+        if self.refuse:
+            self.refuse -= 1
+            raise Unavailable("database", "the disk is full")
+        await super().save(batch)
+
+
+@dataclass
+class Watchtower:
+    """The part of a server that alerts run through. One slot is one second."""
+
+    path: Path
+    rules: Sequence[Rule] = ()
+    limits: AlertLimits = field(default_factory=AlertLimits)
+    clock: SetClock = field(default_factory=SetClock)
+    changes: Changes = field(default_factory=Changes)
+    outbox: Changes = field(default_factory=Changes)
+
+    async def open(self) -> None:
+        """Starts on what is in the file."""
+        self.database = SqliteDatabase(self.path)
+        self.store = RuledAlerts(self.database)
+        self.store.rules = self.rules
+        self.queries = SqlControlQueries(self.database, self.clock)
+        self.journal = AlertJournal(self.store, self.clock, self.changes, self.outbox)
+        self.engine = AlertEngine(
+            self.store,
+            self.journal,
+            self.clock,
+            uuid7,
+            offline_after_us=30 * SECOND,
+            limits=self.limits,
+        )
+        await self.engine.start()
+
+    async def restart(self, *, down: int = 0) -> None:
+        """Is killed, and starts again after so many seconds."""
+        await self.database.close()
+        self.clock.us += down * SECOND
+        await self.open()
+
+    async def tick(
+        self, snapshot: MetricsSnapshot | int, *, seconds: int = 1, save: bool = True
+    ) -> None:
+        """One slot later; a number is a queue depth."""
+        self.clock.us += seconds * SECOND
+        shown = depth(snapshot) if isinstance(snapshot, int) else snapshot
+        self.engine.tick(shown, self.clock.us)
+        if save:
+            await self.journal.flush()
+
+    async def alerts(self, filter_text: str = "") -> list[Alert]:
+        """All that a list shows, newest first."""
+        page = await self.queries.alerts(PageRequest(500, filter=filter_text))
+        return list(page.items)
+
+    async def states(self) -> list[str]:
+        """Where each of them stands."""
+        return [alert.instance.state.name for alert in await self.alerts()]
+
+    async def told(self) -> list[str]:
+        """The types of the events that wait for the log."""
+        parcels = await self.database.read(lambda connection: oldest(connection, 1000))
+        return [parcel.event.id.rpartition(":")[2] for parcel in parcels]
+
+    async def path_of(self, alert: Alert) -> list[str]:
+        """The steps of its life."""
+        _, steps = await self.queries.alert_with_steps(alert.id)
+        assert [step.position for step in steps] == list(range(len(steps)))
+        return [AlertState(step.to_state).name for step in steps]
+
+
+@pytest.fixture
+async def towers(tmp_path: Path) -> AsyncIterator[Callable[..., Watchtower]]:
+    """Makes a watchtower with these rules; `open` it."""
+    path = tmp_path / "state.db"
+    migrate.upgrade(path)
+    made: list[Watchtower] = []
+
+    def make(*rules: Rule, limits: AlertLimits | None = None) -> Watchtower:
+        made.append(Watchtower(path, rules, limits or AlertLimits()))
+        return made[-1]
+
+    yield make
+    for tower in made:
+        await tower.database.close()
