@@ -2,11 +2,13 @@
 
 from __future__ import annotations
 
+import re
 from collections.abc import AsyncIterator
 from pathlib import Path
 from typing import Any
 
 import pytest
+from websockets.asyncio.client import connect
 from websockets.exceptions import InvalidStatus
 
 from pilothouse_server.bridge.guard import is_loopback
@@ -170,3 +172,47 @@ async def test_its_own_metrics_count_what_it_did(stage: Stage) -> None:
     assert 'pilothouse_bridge_channel_followers{channel="events:live"} 1.0' in text
     assert 'pilothouse_bridge_channel_upstream_connected{channel="events:live"} 1.0' in text
     assert "pilothouse_bridge_frames_sent_total" in text
+
+
+async def test_every_refusal_of_the_router_has_a_name_too(stage: Stage) -> None:
+    async with stage.http() as http:
+        for method, path, status in (
+            ("POST", "/healthz", 405),
+            ("POST", "/api/v1/monitoring/metrics/realtime", 405),
+            ("POST", "/", 405),
+            ("GET", "/ws/monitoring", 426),
+            ("GET", "/pilothouse.v1.Nothing/Get", 404),
+        ):
+            answer = await http.request(method, path)
+            assert (answer.status_code, answer.json()["reason"]) == (status, "NO_SUCH_METHOD"), path
+    with pytest.raises(InvalidStatus) as refused:
+        async with connect(f"ws://127.0.0.1:{stage.port}/ws/nothing", proxy=None):
+            pass
+    assert refused.value.response.status_code == 404
+    assert b"/ws/monitoring" in refused.value.response.body
+
+
+async def test_the_description_has_every_path_and_only_schemas_that_are_there(stage: Stage) -> None:
+    async with stage.http() as http:
+        answer = await http.get("/openapi.json")
+    document = answer.json()
+    assert document["openapi"] == "3.1.0"
+    control = document["paths"]["/api/v1/workflows/{workflow_id}/control"]["post"]
+    body = control["requestBody"]["content"]["application/json"]["schema"]
+    assert body == {"$ref": "#/components/schemas/ControlWorkflowRequest"}
+    assert control["summary"] == "Asks the engine to pause, resume, cancel or retry a workflow."
+    workflow = document["components"]["schemas"]["Workflow"]
+    assert workflow["properties"]["id"] == {"description": "The engine's id.", "type": "string"}
+    listed = document["paths"]["/api/v1/workflows"]["get"]["parameters"]
+    assert [parameter["name"] for parameter in listed] == [
+        "filter",
+        "order_by",
+        "page_size",
+        "page_token",
+    ]
+    references = set(re.findall(r'"#/components/schemas/(\w+)"', answer.text))
+    assert references <= set(document["components"]["schemas"])
+    operations = [
+        each["operationId"] for path in document["paths"].values() for each in path.values()
+    ]
+    assert len(operations) == len(set(operations))

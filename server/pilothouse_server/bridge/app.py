@@ -11,10 +11,12 @@ from starlette.requests import Request
 from starlette.responses import JSONResponse, Response
 from starlette.routing import Route, WebSocketRoute
 
-from pilothouse_server.bridge.errors import BridgeError
+from pilothouse_server.bridge.comments import load_comments
+from pilothouse_server.bridge.fallbacks import NoSuchSocket, fault, not_a_socket, only_get, refused
 from pilothouse_server.bridge.gateway import Gateway
 from pilothouse_server.bridge.guard import Guard
 from pilothouse_server.bridge.live import LiveEndpoint
+from pilothouse_server.bridge.openapi import describe
 from pilothouse_server.bridge.probes import Probes
 from pilothouse_server.bridge.realtime import Realtime
 from pilothouse_server.bridge.settings import BridgeSettings
@@ -65,24 +67,31 @@ def create_app(
     gateway = Gateway(settings, bridge.calls)
     probes = Probes(bridge.board, bridge.calls, extra_metrics)
     realtime = Realtime(bridge.board.channels["metrics:realtime"], settings.snapshot_ttl)
+    description = describe(gateway.bindings, load_comments())
+
+    async def openapi(_: Request) -> Response:
+        return JSONResponse(description, headers={"cache-control": "no-cache"})
+
     app = Starlette(
         routes=[
             WebSocketRoute("/ws/monitoring", LiveEndpoint(bridge.board)),
-            Route("/api/v1/monitoring/metrics/realtime", realtime.__call__, methods=["GET"]),
+            WebSocketRoute("/{path:path}", NoSuchSocket()),
+            Route("/ws/monitoring", not_a_socket, methods=ALL_METHODS),
+            Route("/openapi.json", only_get(openapi), methods=ALL_METHODS),
+            Route(
+                "/api/v1/monitoring/metrics/realtime",
+                only_get(realtime.__call__),
+                methods=ALL_METHODS,
+            ),
             Route("/api/{path:path}", gateway.rest, methods=ALL_METHODS),
             Route("/pilothouse.v1.{method:path}", gateway.unary, methods=ALL_METHODS),
-            Route("/healthz", probes.healthz, methods=["GET"]),
-            Route("/readyz", probes.readyz, methods=["GET"]),
-            Route("/metrics", probes.metrics, methods=["GET"]),
+            Route("/healthz", only_get(probes.healthz), methods=ALL_METHODS),
+            Route("/readyz", only_get(probes.readyz), methods=ALL_METHODS),
+            Route("/metrics", only_get(probes.metrics), methods=ALL_METHODS),
             Route("/{path:path}", Dashboard(settings.static_dir).__call__, methods=ALL_METHODS),
         ],
         middleware=[Middleware(Guard, settings=settings)],
-        exception_handlers={500: _fault},
+        exception_handlers={404: refused, 405: refused, 500: fault},
     )
     app.state.bridge = bridge
     return app
-
-
-async def _fault(_: Request, __: Exception) -> JSONResponse | Response:
-    """What a client sees of a fault: that there was one. The rest is in the log."""
-    return BridgeError("INTERNAL", "INTERNAL", "a fault of the bridge; it was logged").response()
