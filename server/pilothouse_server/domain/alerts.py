@@ -92,7 +92,7 @@ class Rule:
     min_samples: int = 0
     no_data_policy: NoDataPolicy = NoDataPolicy.KEEP
     severity: Severity = Severity.WARNING
-    labels: Mapping[str, str] = field(default_factory=dict)
+    labels: Mapping[str, str] = field(default_factory=dict[str, str])
     create_us: int = 0
     update_us: int = 0
 
