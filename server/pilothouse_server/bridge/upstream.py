@@ -181,8 +181,10 @@ class Upstream:
             self._woken()
 
     def _lost(self, why: str) -> None:
-        if self.connected or self._failures == 0:
+        if self.connected:
             logger.warning("%s lost its stream: %s", self._channel.name, why)
+        elif self._failures == 0:
+            logger.info("%s has no stream yet: %s", self._channel.name, why)
         self._failures += 1
         self._tally.reconnects += 1
         if self.connected:

@@ -369,7 +369,8 @@ class LiveGap(_message.Message):
     """How many events or changes they held; absent when not known."""
     reason: _builtins.str
     """Why: TOO_OLD (the place has left the ring), OTHER_EPOCH (it belongs to another history), CONFLATED (newer metrics replaced
-    it), SLOW_CLIENT (the client did not keep up) or UPSTREAM_RESET (the server's history is gone).
+    it), SLOW_CLIENT (the client did not keep up), UPSTREAM_RESET (the server's history is gone) or OVERFLOW (events came faster than
+    they could be sent).
     """
     def __init__(
         self,

@@ -402,7 +402,8 @@ export type LiveGap = Message<"pilothouse.v1.LiveGap"> & {
 
   /**
    * Why: TOO_OLD (the place has left the ring), OTHER_EPOCH (it belongs to another history), CONFLATED (newer metrics replaced
-   * it), SLOW_CLIENT (the client did not keep up) or UPSTREAM_RESET (the server's history is gone).
+   * it), SLOW_CLIENT (the client did not keep up), UPSTREAM_RESET (the server's history is gone) or OVERFLOW (events came faster than
+   * they could be sent).
    *
    * @generated from field: string reason = 4;
    */
