@@ -17,7 +17,7 @@ from hypothesis import strategies as st
 from pilothouse.v1 import events_pb2 as pb
 from pilothouse.v1 import events_pb2_grpc
 from pilothouse_server.wire.events import decode_events
-from pilothouse_server.wire.publishing import is_plainly_valid, reason_against
+from pilothouse_server.wire.publishing import NAMES, is_plainly_valid, reason_against
 from pilothouse_server.wire.rules import violations_of
 from pilothouse_server.wire.times import timestamp
 from tests.projection.build import NOON, SECOND
@@ -256,7 +256,7 @@ _texts = st.sampled_from(
         "\u200b",
     ]
 )
-_fields: dict[str, st.SearchStrategy[Any]] = dict.fromkeys(("id", "source", "workflow_id", "workflow_type", "workflow_name", "stage", "task_id", "agent_id", "agent_type", "trace_id", "span_id", "parent_span_id", "command_id"), _texts) | {
+_fields: dict[str, st.SearchStrategy[Any]] = dict.fromkeys(NAMES, _texts) | {
     "type": st.sampled_from([0, 1, 9, 10, 14, 21, 27, 32, 33, 999]),
     "severity": st.sampled_from([0, 1, 5, 6]),
     "message": st.sampled_from(["", "m", "m" * 1024, "é" * 2048, "é" * 2049, "m" * 4097]),
@@ -264,9 +264,13 @@ _fields: dict[str, st.SearchStrategy[Any]] = dict.fromkeys(("id", "source", "wor
     "error": st.sampled_from([None, pb.EventError(), pb.EventError(code="c" * 257)]),
     "stage_plan": st.sampled_from([(), ("a",), ("a",) * 65, ("a" * 257,)]),
     "attributes": st.sampled_from([{}, {"k": "v"}, {"": "v"}, {"k": "v" * 4097}]),
-    "occur_time": st.sampled_from([None, Timestamp(), Timestamp(seconds=-1), Timestamp(nanos=1_000_000_000)]),
-    "duration": st.sampled_from([None, Duration(seconds=1), Duration(seconds=-1), Duration(nanos=2_000_000_000)]),
-}  # fmt: skip
+    "occur_time": st.sampled_from(
+        [None, Timestamp(), Timestamp(seconds=-1), Timestamp(nanos=1_000_000_000)]
+    ),
+    "duration": st.sampled_from(
+        [None, Duration(seconds=1), Duration(seconds=-1), Duration(nanos=2_000_000_000)]
+    ),
+}
 _events = st.fixed_dictionaries({}, optional=_fields).map(lambda fields: pb.Event(**fields))
 
 
