@@ -1,0 +1,233 @@
+"""Tables and details for people: coloured and fitted to a terminal, plain and whole for everything else."""
+
+from __future__ import annotations
+
+import datetime as dt
+import shutil
+from collections.abc import Callable, Iterable, Sequence
+from typing import IO, cast
+
+from google.protobuf.descriptor import Descriptor, FieldDescriptor
+from google.protobuf.message import Message
+from rich.cells import cell_len, set_cell_size
+
+from pilothouse.cli import contract, values
+from pilothouse.cli.columns import Cell, Column, cell, chosen, columns_of, title
+
+GAP = "  "
+MOST_OF_A_CELL = 48
+"""Characters of one cell on a terminal."""
+
+_STYLES = {
+    "green": "32",
+    "red": "31",
+    "yellow": "33",
+    "cyan": "36",
+    "bright_black": "90",
+    "bold": "1",
+    "dim": "2",
+}
+
+
+class Screen:
+    """Where text goes, and what can be shown there."""
+
+    def __init__(
+        self, stream: IO[str], *, terminal: bool, colour: bool, width: int | None = None
+    ) -> None:
+        self._stream = stream
+        self.terminal = terminal
+        """Whether a person looks at it now: relative times, cells that fit."""
+        self.colour = colour
+        """Whether colours are shown."""
+        self.width = width or shutil.get_terminal_size((120, 40)).columns
+        """Characters in a line of the terminal."""
+
+    def line(self, text: str = "") -> None:
+        """Write one line; at once, because a watch may be quiet for long."""
+        self._stream.write(text.rstrip() + "\n")
+        self._stream.flush()
+
+    def style(self, text: str, style: str) -> str:
+        """`text` in a colour, where there are colours."""
+        return f"\x1b[{_STYLES[style]}m{text}\x1b[0m" if self.colour and text.strip() else text
+
+    @property
+    def now(self) -> dt.datetime | None:
+        """What times are relative to; None where they are shown absolute."""
+        return dt.datetime.now(dt.UTC) if self.terminal else None
+
+
+def fit(text: str, width: int) -> str:
+    """`text` cut to `width` columns, with `…` where it was cut."""
+    return text if cell_len(text) <= width else set_cell_size(text, width - 1).rstrip() + "…"
+
+
+def _shown(screen: Screen, found: Cell) -> str:
+    """The text of a cell: on a terminal with the symbol of its state, and short."""
+    if not screen.terminal:
+        return found.text
+    symbol = f"{found.look.symbol} " if found.look else ""
+    return fit(symbol + found.text, MOST_OF_A_CELL)
+
+
+def _pad(text: str, width: int, *, right: bool) -> str:
+    space = " " * max(width - cell_len(text), 0)
+    return space + text if right else text + space
+
+
+class Table:
+    """Rows of one kind of message under one head."""
+
+    def __init__(self, screen: Screen, columns: Sequence[Column]) -> None:
+        self._screen = screen
+        self._columns = columns
+        self._widths: list[int] = []
+
+    def rows(self, messages: Iterable[Message]) -> None:
+        """Write a whole table: as wide as its cells, without empty columns, and no wider than the terminal."""
+        now = self._screen.now
+        grid = [
+            [cell(message, column.field, now) for column in self._columns] for message in messages
+        ]
+        filled = [at for at in range(len(self._columns)) if any(row[at].text for row in grid)]
+        self._columns = [self._columns[at] for at in filled]
+        kept = [[row[at] for at in filled] for row in grid]
+        self._widths = [
+            max(
+                [cell_len(column.title), *(cell_len(_shown(self._screen, row[at])) for row in kept)]
+            )
+            for at, column in enumerate(self._columns)
+        ]
+        if self._screen.terminal:
+            kept = self._narrow(kept)
+        self._head()
+        for row in kept:
+            self._row(row)
+
+    def _narrow(self, grid: list[list[Cell]]) -> list[list[Cell]]:
+        """Leave out columns until the rest fit."""
+        kept = list(range(len(self._columns)))
+
+        def total() -> int:
+            return sum(self._widths[at] for at in kept) + len(GAP) * (len(kept) - 1)
+
+        while len(kept) > 1 and total() > self._screen.width:
+            kept.remove(max(kept, key=lambda at: (self._columns[at].weight, at)))
+        self._columns = [self._columns[at] for at in kept]
+        self._widths = [self._widths[at] for at in kept]
+        return [[row[at] for at in kept] for row in grid]
+
+    def stream(self, message: Message) -> None:
+        """Write one row of a table that has no end: the widths are set before the first one."""
+        if not self._widths:
+            self._columns = self._room()
+            self._head()
+        now = None if not self._screen.terminal else self._screen.now
+        self._row([cell(message, column.field, now) for column in self._columns])
+
+    def _room(self) -> list[Column]:
+        room, kept = self._screen.width if self._screen.terminal else 1000, list(self._columns)
+        while len(kept) > 1 and sum(_usual(each) + len(GAP) for each in kept) > room:
+            kept.remove(max(kept, key=lambda each: (each.weight, each.field.index)))
+        self._widths = [_usual(each) for each in kept]
+        return kept
+
+    def _head(self) -> None:
+        parts = [
+            _pad(column.title.upper(), width, right=column.numeric)
+            for column, width in zip(self._columns, self._widths, strict=True)
+        ]
+        self._screen.line(self._screen.style(GAP.join(parts), "dim"))
+
+    def _row(self, row: Sequence[Cell]) -> None:
+        parts: list[str] = []
+        for column, width, found in zip(self._columns, self._widths, row, strict=True):
+            text = _shown(self._screen, found)
+            if self._screen.terminal:
+                text = fit(text, max(width, 1))
+            padded = _pad(text, width, right=column.numeric)
+            parts.append(self._screen.style(padded, found.look.style) if found.look else padded)
+        self._screen.line(GAP.join(parts))
+
+
+def _usual(column: Column) -> int:
+    """The width that a column of a stream is given before anything is known."""
+    field = column.field
+    if field.enum_type is not None:
+        longest = max((len(word) for word in contract.enum_words(field.enum_type)), default=8)
+        return max(longest + 2, len(column.title))
+    if field.message_type is not None:
+        return max(12, len(column.title))
+    if field.cpp_type == FieldDescriptor.CPPTYPE_STRING:
+        return 36 if field.name in {"message", "summary"} else 24
+    return max(8, len(column.title))
+
+
+def table_for(screen: Screen, descriptor: Descriptor, names: Sequence[str]) -> Table:
+    """A table for messages of this kind; with the columns that are named, or those that the rule gives."""
+    return Table(screen, chosen(descriptor, names) if names else columns_of(descriptor))
+
+
+View = Callable[[Screen, Message], None]
+"""Shows one kind of message better than the rule does."""
+
+
+def details(screen: Screen, message: Message, views: dict[str, View], indent: str = "") -> None:
+    """Everything a message has: its values by name, then what it contains."""
+    view = views.get(message.DESCRIPTOR.full_name)
+    if view is not None:
+        view(screen, message)
+        return
+    simple = [
+        each
+        for each in contract.fields(contract.kind_of(message))
+        if not each.is_repeated and _in_one_line(each)
+    ]
+    label = max((cell_len(title(each)) for each in simple), default=0)
+    for field in simple:
+        found = cell(message, field, screen.now)
+        if found.text:
+            text = (
+                f"{found.look.symbol} {found.text}"
+                if found.look and screen.terminal
+                else found.text
+            )
+            shown = screen.style(text, found.look.style) if found.look else text
+            screen.line(
+                f"{indent}{screen.style(_pad(title(field), label, right=False), 'dim')}{GAP}{shown}"
+            )
+    for field in contract.fields(contract.kind_of(message)):
+        _contained(screen, message, field, views, indent)
+
+
+def _in_one_line(field: FieldDescriptor) -> bool:
+    nested = field.message_type
+    return nested is None or any(
+        each.field.name == field.name
+        for each in columns_of(cast("Descriptor", field.containing_type))
+    )
+
+
+def _contained(
+    screen: Screen, message: Message, field: FieldDescriptor, views: dict[str, View], indent: str
+) -> None:
+    value = getattr(message, field.name)
+    if contract.is_map(field):
+        for key, each in sorted(value.items()):
+            shown = f"{values.neutral(str(key))}={values.neutral(str(each))}"
+            screen.line(f"{indent}{screen.style(title(field), 'dim')}{GAP}{shown}")
+    elif field.is_repeated and field.message_type is not None:
+        if value:
+            screen.line()
+            screen.line(indent + screen.style(title(field).upper(), "bold"))
+            Table(screen, columns_of(contract.message_of(field))).rows(value)
+    elif field.is_repeated:
+        if value:
+            shown = ", ".join(values.neutral(str(each)) for each in value)
+            screen.line(f"{indent}{screen.style(title(field), 'dim')}{GAP}{shown}")
+    elif not _in_one_line(field) and message.HasField(field.name):
+        # An answer with one message in it is that message.
+        if len(message.DESCRIPTOR.fields) > 1 and indent:
+            screen.line(indent + screen.style(title(field).upper(), "bold"))
+        details(screen, value, views, indent)
