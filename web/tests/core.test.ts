@@ -152,8 +152,8 @@ describe("charts", () => {
 });
 
 describe("words", () => {
-  it("make a command line that a shell takes as meant", () => expect(cliLine("pause", "wf 1", "don't $(rm -rf)")).toBe(`pilothouse workflows pause 'wf 1' --reason 'don'\\''t $(rm -rf)'`));
-  it("do not let an id pass for an option", () => expect(cliLine("cancel", "--all", "")).toBe("pilothouse workflows cancel '--all'"));
+  it("make a command line that a shell takes as meant", () => expect(cliLine("pause", "wf 1", "don't $(rm -rf)")).toBe(`pilothouse workflows pause 'wf 1' --reason='don'\\''t $(rm -rf)'`));
+  it("do not let an id pass for an option", () => expect(cliLine("cancel", "--all", "")).toBe("pilothouse workflows cancel -- --all"));
   it("call a state that is newer than this page unknown", () => expect(workflowLook(99 as WorkflowState).word).toBe("Unknown"));
 
   it("tell an event in one line", () => {

@@ -85,6 +85,15 @@ describe("events", () => {
     expect(rows.at(-1)).toMatchObject({ key: "e9999" });
   });
 
+  it("that need a look are not pushed out by heartbeats", () => {
+    const store = new EventStore();
+    store.append([create(EventSchema, { id: "bad", type: EventType.WORKFLOW_FAILED })]);
+    store.append(Array.from({ length: 5_000 }, (_, index) => create(EventSchema, { id: `h${index}`, type: EventType.AGENT_HEARTBEAT })));
+    expect(store.view.value.rows.map((row) => row.key)).toEqual(["bad"]);
+    store.filter.value = "trouble";
+    expect(store.view.value.rows.map((row) => row.key)).toEqual(["bad"]);
+  });
+
   it("come once, however often they are sent", () => {
     const store = new EventStore();
     store.append(many(0, 3));

@@ -13,7 +13,11 @@ export interface Narrative {
   readonly shape: Shape;
   // Whether it is about a whole workflow or something that went wrong, rather than a step on the way.
   readonly big: boolean;
+  readonly level: Level;
 }
+
+// What an event is to someone who watches: a sign of life, work, or something to look at.
+export type Level = "life" | "work" | "trouble";
 
 type Subject = "workflow" | "stage" | "task" | "agent" | "command" | "alert" | "log";
 
@@ -48,7 +52,14 @@ export function narrate(event: Event): Narrative {
   const about = subjectWords(event, subject);
   const title = subject === "log" ? said || "Log" : sentence(name);
   const rest = [about, subject === "log" ? "" : said].filter((text) => text !== "").join(" · ");
-  return { title, rest, id: event.workflowId || event.agentId, tone, shape, big: tone === "critical" || (subject === "workflow" && verb !== "CREATED") };
+  return { title, rest, id: event.workflowId || event.agentId, tone, shape, big: tone === "critical" || (subject === "workflow" && verb !== "CREATED"), level: levelOf(event, tone) };
+}
+
+function levelOf(event: Event, tone: Tone): Level {
+  if (event.type === EventType.AGENT_HEARTBEAT || event.severity === Severity.DEBUG) {
+    return "life";
+  }
+  return tone === "critical" || tone === "warning" ? "trouble" : "work";
 }
 
 function split(name: string): [Subject, string] {

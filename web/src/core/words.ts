@@ -114,10 +114,12 @@ export function actionWords(action: ControlAction): ActionWords | undefined {
 
 // 'pilothouse workflows pause ID --reason "…"', safe to paste into a shell whatever the words are.
 export function cliLine(verb: string, id: string, reason: string): string {
-  const line = `pilothouse workflows ${verb} ${shellWord(id)}`;
-  return reason === "" ? line : `${line} --reason ${shellWord(reason)}`;
+  const why = reason === "" ? "" : ` --reason=${shellWord(reason)}`;
+  const command = `pilothouse workflows ${verb}`;
+  // What begins with a dash would be taken for an option, unless options have ended before it.
+  return id.startsWith("-") ? `${command}${why} -- ${shellWord(id)}` : `${command} ${shellWord(id)}${why}`;
 }
 
 function shellWord(text: string): string {
-  return /^[\w@%+=:,./-]+$/.test(text) && !text.startsWith("-") ? text : `'${text.replaceAll("'", `'\\''`)}'`;
+  return /^[\w@%+=:,./-]+$/.test(text) ? text : `'${text.replaceAll("'", `'\\''`)}'`;
 }

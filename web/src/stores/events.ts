@@ -26,26 +26,47 @@ export interface EventView {
   readonly rows: readonly StreamRow[];
 }
 
+// Everything; without signs of life; only what needs a look. Each is bounded by itself, so that heartbeats do not push failures out.
+export type EventFilter = "all" | "work" | "trouble";
+
 export const MOST_ROWS = 2_000;
 const SLACK = 200;
 
+class Rows {
+  base = 0;
+  rows: StreamRow[] = [];
+
+  // In lumps, because moving two thousand rows for each new one would be most of the work.
+  push(row: StreamRow): readonly StreamRow[] {
+    this.rows.push(row);
+    if (this.rows.length <= MOST_ROWS + SLACK) {
+      return [];
+    }
+    const removed = this.rows.slice(0, SLACK);
+    this.rows = this.rows.slice(SLACK);
+    this.base += SLACK;
+    return removed;
+  }
+}
+
 export class EventStore {
-  #base = 0;
-  #rows: StreamRow[] = [];
-  #keys = new Set<string>();
+  readonly #lists: Readonly<Record<EventFilter, Rows>> = { all: new Rows(), work: new Rows(), trouble: new Rows() };
+  readonly #keys = new Set<string>();
   readonly #version = signal(0);
+  #gaps = 0;
   readonly arrived = signal(false);
+  readonly filter = signal<EventFilter>("work");
 
   readonly view = computed((): EventView => {
     void this.#version.value;
-    return { base: this.#base, rows: this.#rows };
+    const { base, rows } = this.#lists[this.filter.value];
+    return { base, rows };
   });
 
   replace(events: readonly Event[]): void {
-    const known = this.#rows.length > 0;
-    const overlap = events.some((event) => this.#keys.has(keyOf(event)));
-    if (known && !overlap && events.length > 0) {
-      this.#push({ kind: "gap", key: `gap-${this.#base + this.#rows.length}`, words: "Some events are not shown: the connection was lost for too long" });
+    const known = this.#keys.size > 0;
+    if (known && events.length > 0 && !events.some((event) => this.#keys.has(keyOf(event)))) {
+      this.#gap("Some events are not shown: the connection was lost for too long");
     }
     this.append(events);
   }
@@ -58,31 +79,29 @@ export class EventStore {
         this.#push({ kind: "event", key, event, at: timestampMs(event.occurTime) ?? timestampMs(event.receiveTime) ?? 0, narrative: narrate(event) });
       }
     }
-    this.#trim();
     this.arrived.value = true;
     this.#version.value++;
   }
 
   gap(words: string): void {
-    this.#push({ kind: "gap", key: `gap-${this.#base + this.#rows.length}`, words });
-    this.#trim();
+    this.#gap(words);
     this.#version.value++;
   }
 
-  #push(row: StreamRow): void {
-    this.#rows.push(row);
+  #gap(words: string): void {
+    this.#push({ kind: "gap", key: `gap-${this.#gaps++}`, words });
   }
 
-  // In lumps, because moving two thousand rows for each new one would be most of the work.
-  #trim(): void {
-    const over = this.#rows.length - MOST_ROWS;
-    if (over > SLACK || over >= MOST_ROWS) {
-      const removed = this.#rows.slice(0, over);
-      this.#rows = this.#rows.slice(over);
-      this.#base += over;
-      for (const row of removed) {
-        this.#keys.delete(row.key);
-      }
+  #push(row: StreamRow): void {
+    const level = row.kind === "gap" ? "trouble" : row.narrative.level;
+    if (level !== "life") {
+      this.#lists.work.push(row);
+    }
+    if (level === "trouble") {
+      this.#lists.trouble.push(row);
+    }
+    for (const removed of this.#lists.all.push(row)) {
+      this.#keys.delete(removed.key);
     }
   }
 }

@@ -81,7 +81,7 @@ function options(element: HTMLElement, read: () => ChartProps): uPlot.Options {
       y: { range: (_plot, _low, high) => [0, topOf(read(), high)] },
     },
     axes: [
-      { ...axis, size: 22, gap: 4, space: 64, grid: { show: false }, values: (_plot, splits) => splits.map((at) => timeWords(at, read().span)) },
+      { ...axis, size: 22, gap: 4, space: 64, grid: { show: false }, values: (made, splits) => splits.map((at) => timeWords(made, at, read().span)) },
       { ...axis, size: 50, gap: 6, space: 34, values: (_plot, splits) => splits.map((value) => read().format(value)) },
     ],
     series: [{}, ...read().lines.map(seriesOf)],
@@ -113,7 +113,14 @@ function seriesOf(line: ChartLine): uPlot.Series {
   };
 }
 
-function timeWords(seconds: number, span: Span): string {
+const LABEL_HALF_PX = 26;
+
+// A label that would be cut at the edge, or run into the other axis, is left out.
+function timeWords(made: uPlot, seconds: number, span: Span): string {
+  const at = made.valToPos(seconds, "x");
+  if (at < LABEL_HALF_PX / 2 || at > made.bbox.width / devicePixelRatio - LABEL_HALF_PX / 2) {
+    return "";
+  }
   return timeOfDay(seconds * 1000, span.to - span.from < 600_000 ? "seconds" : "minutes");
 }
 

@@ -60,7 +60,7 @@ function Group({ group }: { readonly group: AgentGroup }): JSX.Element {
         ))}
       </ul>
       <span class={`number ${group.online < group.agents.length ? "tone-critical" : "faint"}`} title={`${group.online} of ${group.agents.length} online, ${busy}`}>
-        {full ? <span class="tone-warning">full </span> : null}
+        {full ? <span class="weak">full </span> : null}
         {group.online}/{group.agents.length}
       </span>
     </div>

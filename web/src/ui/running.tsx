@@ -15,32 +15,33 @@ import { Note, Panel } from "./panel";
 import { whilePointed } from "./pointed";
 import { ActNote, Actions, Elapsed, Stages, WorkflowStateCell, shortlist, stateName } from "./workflow";
 
-type Tab = "progress" | "paused" | "failed";
+type Tab = "newest" | "progress" | "paused" | "failed";
 
 const MOST = 40;
 
 const TABS: readonly { readonly tab: Tab; readonly word: string; readonly belongs: (workflow: Workflow) => boolean }[] = [
+  { tab: "newest", word: "Newest", belongs: () => true },
   { tab: "progress", word: "In progress", belongs: (workflow) => !hasEnded(workflow) },
   { tab: "paused", word: "Paused", belongs: (workflow) => workflow.state === WorkflowState.PAUSED },
   { tab: "failed", word: "Failed", belongs: (workflow) => workflow.state === WorkflowState.FAILED },
 ];
 
-// Work in hand before work that waits, each the newest first.
+// Work in hand, then work that waits, then what has ended; each the newest first.
 function byInterest(workflows: readonly Workflow[]): readonly Workflow[] {
   return workflows
     .map((workflow) => ({
       workflow,
-      queued: Number(workflow.state === WorkflowState.QUEUED),
-      time: timestampMs(workflow.startTime) ?? timestampMs(workflow.createTime) ?? 0,
+      rank: hasEnded(workflow) ? 2 : Number(workflow.state === WorkflowState.QUEUED),
+      time: timestampMs(workflow.endTime) ?? timestampMs(workflow.startTime) ?? timestampMs(workflow.createTime) ?? 0,
     }))
-    .sort((a, b) => a.queued - b.queued || b.time - a.time || (a.workflow.id < b.workflow.id ? -1 : 1))
+    .sort((a, b) => a.rank - b.rank || b.time - a.time || (a.workflow.id < b.workflow.id ? -1 : 1))
     .map((each) => each.workflow);
 }
 
 // While someone points at the rows they keep their places, so that a click hits what was aimed at.
 export function WorkflowsInProgress(): JSX.Element {
   const { workflows, route } = useStores();
-  const tab = useSignal<Tab>("progress");
+  const tab = useSignal<Tab>("newest");
   const filter = route.filter.value;
   const words = isPlain(filter) ? filter : "";
   const known = workflows.all.value;
@@ -56,7 +57,7 @@ export function WorkflowsInProgress(): JSX.Element {
       <div class="chips" role="group" aria-label="Which workflows">
         {TABS.map((each) => (
           <button key={each.tab} type="button" class="chip" aria-pressed={each.tab === tab.value} onClick={() => batch(() => ((tab.value = each.tab), (held.value = false)))} data-testid={`tab-${each.tab}`}>
-            {each.word} <b>{count(all.filter(each.belongs).length)}</b>
+            {each.word} {each.tab === "newest" ? null : <b>{count(all.filter(each.belongs).length)}</b>}
           </button>
         ))}
       </div>
@@ -101,7 +102,7 @@ function Empty({ arrived, tab, filter }: { readonly arrived: boolean; readonly t
   if (filter.trim() !== "") {
     return <Note>None of these matches “{filter.trim()}”. Enter searches all workflows.</Note>;
   }
-  const words = { progress: "No workflow is in progress. One appears as soon as an engine reports it.", paused: "No workflow is paused.", failed: "No workflow that is shown here has failed." };
+  const words = { newest: "No workflow yet. One appears as soon as an engine reports it.", progress: "No workflow is in progress. One appears as soon as an engine reports it.", paused: "No workflow is paused.", failed: "No workflow that is shown here has failed." };
   return <Note>{words[tab]}</Note>;
 }
 

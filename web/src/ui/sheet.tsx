@@ -191,7 +191,7 @@ function TaskList({ tasks }: { readonly tasks: readonly Task[] }): JSX.Element |
             <li key={task.id} title={task.error?.message || task.message}>
               <Mark look={workLook(task.state)} />
               <span class="cut">
-                {task.id} <span class="faint">{task.stage}</span>
+                {task.id} <span class="faint">{task.id.startsWith(task.stage) ? "" : task.stage}</span>
                 {task.attempt > 1 ? <span class="tone-warning"> attempt {task.attempt}</span> : null}
               </span>
               <span class="mono faint cut">{task.agentId}</span>

@@ -7,7 +7,7 @@ import { durationMs } from "../core/time";
 import { isAtEnd, listWindow } from "../core/windowing";
 import { eventName } from "../core/narrative";
 import { EVENTS } from "../live/positions";
-import type { EventRow, GapRow, StreamRow } from "../stores/events";
+import type { EventFilter, EventRow, GapRow, StreamRow } from "../stores/events";
 import { useStores } from "./context";
 import { Mark } from "./mark";
 import { memo } from "./memo";
@@ -15,19 +15,38 @@ import { Note, Panel } from "./panel";
 
 export const ROW_HEIGHT = 24;
 
+const FILTERS: readonly { readonly filter: EventFilter; readonly words: string }[] = [
+  { filter: "work", words: "without heartbeats" },
+  { filter: "trouble", words: "only trouble" },
+  { filter: "all", words: "all" },
+];
+
 export function EventStreamPanel(): JSX.Element {
   const { events, metrics } = useStores();
   const following = useSignal(true);
+  const filter = events.filter.value;
   const perSecond = metrics.snapshot.value?.eventsPerSecond;
   const aside = events.arrived.value ? (
-    <span>
-      {following.value ? "following" : "held"}
-      {perSecond === undefined ? "" : ` · ${rate(perSecond)}/s`}
-    </span>
+    <>
+      <label>
+        <span class="sr">Which events</span>
+        <select class="bare" value={filter} onChange={(event) => (events.filter.value = FILTERS.find((each) => each.filter === event.currentTarget.value)?.filter ?? "work")} data-testid="events-filter">
+          {FILTERS.map((each) => (
+            <option key={each.filter} value={each.filter}>
+              {each.words}
+            </option>
+          ))}
+        </select>
+      </label>
+      <span title={following.value ? "Stays at the newest" : "Holds still while you read; scroll to the end to follow again"}>
+        {following.value ? "following" : "held"}
+        {perSecond === undefined ? "" : ` · ${rate(perSecond)}/s`}
+      </span>
+    </>
   ) : null;
   return (
     <Panel title="Events" channel={EVENTS} class="events" testId="events" aside={aside}>
-      <Stream following={following} />
+      <Stream key={filter} following={following} />
     </Panel>
   );
 }
@@ -43,6 +62,7 @@ function Stream({ following }: { readonly following: { value: boolean } }): JSX.
 
   useLayoutEffect(() => {
     const element = box.current;
+    following.value = true;
     if (element === null) {
       return;
     }
@@ -94,7 +114,7 @@ function Stream({ following }: { readonly following: { value: boolean } }): JSX.
   return (
     <div class="stream">
       <div class="body" ref={box} onScroll={scrolled} tabIndex={0} role="log" aria-live="off" aria-label="Events, newest last" data-testid="event-list" data-rows={rows.length}>
-        {rows.length === 0 ? <Note>{events.arrived.value ? "No events yet. They appear here as engines and agents report them." : "Waiting for events…"}</Note> : null}
+        {rows.length === 0 ? <Note>{events.arrived.value ? emptyWords(events.filter.value) : "Waiting for events…"}</Note> : null}
         <ul style={{ height: `${rows.length * ROW_HEIGHT}px` }}>
           {rows.slice(first, end).map((row, index) => (
             <Row key={row.key} row={row} top={(first + index) * ROW_HEIGHT} />
@@ -108,6 +128,10 @@ function Stream({ following }: { readonly following: { value: boolean } }): JSX.
       ) : null}
     </div>
   );
+}
+
+function emptyWords(filter: EventFilter): string {
+  return filter === "trouble" ? "No trouble among the events that have come." : "No events yet. They appear here as engines and agents report them.";
 }
 
 function Row({ row, top }: { readonly row: StreamRow; readonly top: number }): JSX.Element {

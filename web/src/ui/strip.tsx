@@ -2,7 +2,7 @@
 import type { JSX, TargetedEvent } from "preact";
 import { useRef } from "preact/hooks";
 import { age, count, durationText, timeOfDay } from "../core/format";
-import { RANGES } from "../core/route";
+import { DEFAULT_RANGE, RANGES } from "../core/route";
 import { type Look, healthLook } from "../core/words";
 import { METRICS } from "../live/positions";
 import type { Mode } from "../stores/connection";
@@ -118,6 +118,12 @@ function RangeSelect(): JSX.Element {
     }
   };
   return (
+    <>
+    {range.kind === "fixed" ? (
+      <button type="button" class="pill" onClick={() => route.go({ range: DEFAULT_RANGE })} title="Back to now" data-testid="range-reset">
+        <Picture icon="close" /> back to now
+      </button>
+    ) : null}
     <label class="pill range">
       <span class="sr">Time range of the charts</span>
       <select value={key} onChange={choose} data-testid="range">
@@ -133,6 +139,7 @@ function RangeSelect(): JSX.Element {
         ))}
       </select>
     </label>
+    </>
   );
 }
 
