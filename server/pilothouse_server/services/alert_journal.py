@@ -69,6 +69,7 @@ class AlertJournal:
         self._outbox = outbox
         self._batch = AlertBatch()
         self._stored: set[str] = set()
+        self._unseen: set[str] = set()
         self._noted = Changes()
         self._waiting: list[asyncio.Future[None]] = []
         self.failures = 0
@@ -88,7 +89,7 @@ class AlertJournal:
         if not alert.instance.live and not fired(alert) and alert.id not in self._stored:
             # It came and went before anybody could see it.
             self._batch.alerts.pop(alert.id, None)
-            self._batch.steps = [step for step in self._batch.steps if step.alert_id != alert.id]
+            self._unseen.add(alert.id)
             return
         self._batch.alerts[alert.id] = alert
         if change.step is not None:
@@ -133,6 +134,8 @@ class AlertJournal:
         """Writes what is noted. Raises Unavailable, and then still has it."""
         batch, self._batch = self._batch, AlertBatch()
         waiting, self._waiting = self._waiting, []
+        unseen, self._unseen = self._unseen, set()
+        batch.steps = [step for step in batch.steps if step.alert_id not in unseen]
         # What is being written counts as stored: should it vanish meanwhile, that has to be written too.
         self._stored.update(batch.alerts)
         try:

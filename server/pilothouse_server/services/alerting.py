@@ -46,6 +46,10 @@ class AlertLimits:
     """Alerts of one rule at a time; those that exist stay, new ones are refused and counted."""
     value_every_us: int = 5 * SECOND_US
     """How often the mere value of an alert is stored."""
+    values_at_once: int = 200
+    """Mere values stored with one slot; the others follow with the next."""
+    begun_at_once: int = 1_000
+    """Alerts of one rule that begin in one slot; the others begin with the next, so that a storm holds up nobody."""
     slot_every_us: int = SECOND_US
     """How often the newest slot is stored while an alert waits for its time: what a restart may forget of it at
     most."""
@@ -75,6 +79,7 @@ class _Ruled:
     alerts: dict[str, Alert] = field(default_factory=dict[str, Alert])
     meters: RuleMeters = field(default_factory=RuleMeters)
     refused_now: int = 0
+    begun_now: int = 0
 
 
 class AlertEngine:
@@ -102,6 +107,7 @@ class AlertEngine:
         self._slot_saved_us = 0
         self._fresh_since_us: int | None = None
         self._firing = FiringAlerts()
+        self._values_left = 0
 
     async def start(self) -> None:
         """Takes up what was stored. Raises Unavailable."""
@@ -144,6 +150,7 @@ class AlertEngine:
         if self.journal.full or ts_us == self._last_us:
             return
         missed = self._anchor(ts_us)
+        self._values_left = self._limits.values_at_once
         listening = Listening(self._fresh_since_us or ts_us, self._offline_after_us)
         for ruled in self._ruled.values():
             ruled.meters.missed += missed
@@ -219,7 +226,7 @@ class AlertEngine:
         if not rule.enabled:
             return
         began = time.perf_counter_ns()
-        ruled.refused_now = 0
+        ruled.refused_now = ruled.begun_now = 0
         try:
             if rule is OVER_LIMIT:
                 self._judge(ruled, self._refusals(), ts_us)
@@ -252,8 +259,11 @@ class AlertEngine:
             ruled.meters.refused += 1
             ruled.refused_now += 1
             return
+        if ruled.begun_now >= self._limits.begun_at_once:
+            return
         instance = step(None, observation, ts_us, ruled.rule)
         if instance is not None:
+            ruled.begun_now += 1
             change = records.begin(self._new_id(), ruled.rule, name, instance)
             self._keep(ruled, change.alert)
             self.journal.note(change)
@@ -268,6 +278,11 @@ class AlertEngine:
 
     def _advance(self, ruled: _Ruled, alert: Alert, observation: Observation, ts_us: int) -> None:
         before = alert.instance
+        value_is_new = ts_us - alert.update_us >= self._limits.value_every_us
+        waits = before.state == AlertState.FIRING and not (value_is_new and self._values_left)
+        if waits and breached(observation, ruled.rule):
+            # Most slots find what fires still firing; only its value is another.
+            return
         after = step(before, observation, ts_us, ruled.rule)
         if after is before:
             return
@@ -277,12 +292,12 @@ class AlertEngine:
             if after is not None:
                 self._begin(ruled, alert.name, observation, ts_us)
             return
+        if after is not None and (after.state, after.latched) == (before.state, before.latched):
+            # No step looks at the value before: until it is stored it need not be kept.
+            if not (value_is_new and self._values_left):
+                return
+            self._values_left -= 1
         change = records.advance(alert, ruled.rule, after, ts_us)
-        only_value = after is not None and change.step is None and after.latched == before.latched
-        if only_value and ts_us - alert.update_us < self._limits.value_every_us:
-            # The clock of the last stored change stays, so that the next value after it is stored.
-            self._keep(ruled, replace(alert, instance=change.alert.instance))
-            return
         if after is None:
             self._forget(ruled, alert)
         else:

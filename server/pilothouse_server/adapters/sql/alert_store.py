@@ -8,7 +8,7 @@ from __future__ import annotations
 from collections.abc import Iterable, Sequence
 from typing import Any
 
-from sqlalchemy import Connection, RowMapping, delete, insert, or_, select, update
+from sqlalchemy import Connection, RowMapping, bindparam, delete, insert, or_, select, update
 
 from pilothouse_server.adapters.sql import outbox_store
 from pilothouse_server.adapters.sql.database import SqliteDatabase
@@ -110,12 +110,18 @@ def _save_alerts(connection: Connection, alerts: Sequence[Alert]) -> None:
     revisions = reserve_revisions(connection, len(alerts))
     # Ends first: an instance may have ended and begun anew since the last write.
     ordered = sorted(alerts, key=lambda alert: alert.instance.live)
+    new: list[dict[str, Any]] = []
+    changed: list[dict[str, Any]] = []
     for alert, revision in zip(ordered, revisions, strict=True):
         row = _row(alert, revision)
         if alert.id in known:
-            connection.execute(update(ALERTS).where(ALERTS.c.id == alert.id).values(row))
+            changed.append({"at": alert.id, **{f"to_{name}": row[name] for name in _COLUMNS}})
         else:
-            connection.execute(insert(ALERTS).values(row))
+            new.append(row)
+    if changed:
+        connection.execute(_UPDATE, changed)
+    if new:
+        connection.execute(insert(ALERTS), new)
 
 
 def _known(connection: Connection, ids: Sequence[str]) -> Iterable[str]:
@@ -181,6 +187,14 @@ def _row(alert: Alert, revision: int) -> dict[str, Any]:
     row["state"] = int(alert.instance.state)
     row["revision"] = revision
     return row
+
+
+_COLUMNS = [column.name for column in ALERTS.columns if column.name != "id"]
+_UPDATE = (
+    update(ALERTS)
+    .where(ALERTS.c.id == bindparam("at"))
+    .values({name: bindparam(f"to_{name}") for name in _COLUMNS})
+)
 
 
 def _rule_row(rule: Rule) -> dict[str, Any]:
