@@ -10,12 +10,11 @@ import json
 import struct
 from collections.abc import Callable
 from enum import Enum
-from typing import Any
 
-from google.protobuf import json_format
 from google.protobuf.message import Message
 
 from pilothouse.v1.live_pb2 import LiveFrame
+from pilothouse_server.bridge.plain_json import plain_json
 
 _TEXT, _BINARY = 0x81, 0x82
 
@@ -44,7 +43,7 @@ class Datum:
     def json(self) -> bytes:
         """The proto JSON."""
         if self._json is None:
-            self._json = dumps(plain(self.message))
+            self._json = plain_json(self.message)
         return self._json
 
 
@@ -96,15 +95,6 @@ def plain_frame(type_: str, live: LiveFrame) -> Frame:
         message = "a frame needs a payload"
         raise ValueError(message)
     return Frame(type_, live, Datum(getattr(live, kind)).json)
-
-
-def plain(message: Message) -> dict[str, Any]:
-    """Proto JSON for those who have not the contract at hand: its field names, and zeros are written, so
-    that what is absent is what is not known."""
-    result: dict[str, Any] = json_format.MessageToDict(
-        message, preserving_proto_field_name=True, always_print_fields_with_no_presence=True
-    )
-    return result
 
 
 def list_json(name: str, items: list[bytes], **others: object) -> bytes:

@@ -20,7 +20,8 @@ from starlette.responses import Response
 from pilothouse_server.bridge import fields
 from pilothouse_server.bridge.bindings import Binding, Call, load_bindings, load_calls
 from pilothouse_server.bridge.errors import BridgeError, from_rpc, malformed, over_limit, word
-from pilothouse_server.bridge.frames import dumps, plain
+from pilothouse_server.bridge.frames import dumps
+from pilothouse_server.bridge.plain_json import plain_json
 from pilothouse_server.bridge.rate import TokenBucket
 from pilothouse_server.bridge.settings import BridgeSettings
 
@@ -71,7 +72,7 @@ class Gateway:
         answer = await self.call(binding.call, message)
         if binding.response_body:
             answer = getattr(answer, binding.response_body)
-        return Response(dumps(plain(answer)), media_type=JSON, headers=NO_STORE)
+        return Response(plain_json(answer), media_type=JSON, headers=NO_STORE)
 
     def _find(self, request: Request) -> tuple[Binding, dict[str, str]]:
         raw = bytes(request.scope["raw_path"]).decode("latin-1")
