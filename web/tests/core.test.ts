@@ -43,9 +43,12 @@ describe("numbers for people", () => {
 
   it("groups thousands, of bigints too", () => expect([count(1_284), count(12_042n)]).toEqual(["1,284", "12,042"]));
   it("keeps a tenth where it matters", () => expect([rate(86.44), rate(312.4), rate(7)]).toEqual(["86.4", "312", "7"]));
-  it("never rounds almost all to all, nor almost none to none", () => expect([percent(0.9999), percent(1), percent(0.0001), percent(0), percent(0.991)]).toEqual(["99.9", "100", "0.1", "0", "99.1"]));
-  it("signs a change, and says when there is none", () => expect([signed(38, count), signed(-3, count), signed(0.01, rate)]).toEqual(["+38", "−3", "±0"]));
-  it("gives the zone with an exact time", () => expect(exactTime(Date.UTC(2026, 10, 22, 12, 0, 0, 123))).toMatch(/^2026-11-2\d \d\d:\d\d:00\.123 UTC/));
+  it("never rounds almost all to all, nor almost none to none", () =>
+    expect([percent(0.9999), percent(1), percent(0.0001), percent(0), percent(0.991)]).toEqual(["99.9", "100", "0.1", "0", "99.1"]));
+  it("signs a change, and says when there is none", () =>
+    expect([signed(38, count), signed(-3, count), signed(0.01, rate)]).toEqual(["+38", "−3", "±0"]));
+  it("gives the zone with an exact time", () =>
+    expect(exactTime(Date.UTC(2026, 10, 22, 12, 0, 0, 123))).toMatch(/^2026-11-2\d \d\d:\d\d:00\.123 UTC/));
   it("reads names as words", () => expect(sentence("WORKFLOW_STARTED")).toBe("Workflow started"));
 });
 
@@ -79,26 +82,49 @@ describe("the URL", () => {
   it("says nothing about what is as usual", () => expect(formatRoute(HOME)).toBe("#/monitoring"));
 
   it("restores the view that made it", () => {
-    const route = { page: "workflows", range: { kind: "fixed", from: 1_000, to: 90_000 }, filter: 'state = RUNNING AND name = "a&b #1"', state: "failed", open: "wf/1?x" } as const;
+    const route = {
+      page: "workflows",
+      range: { kind: "fixed", from: 1_000, to: 90_000 },
+      filter: 'state = RUNNING AND name = "a&b #1"',
+      state: "failed",
+      open: "wf/1?x",
+    } as const;
     expect(parseRoute(formatRoute(route))).toEqual(route);
   });
 
-  it.each(["", "#", "#/nowhere", "#/monitoring?range=soon", "#/monitoring?from=9&to=1", "#/monitoring?state=exploded", "#/%E0%A4%A", "#?from=1&to=1e300"])("opens something sensible for %j", (fragment) => {
+  it.each([
+    "",
+    "#",
+    "#/nowhere",
+    "#/monitoring?range=soon",
+    "#/monitoring?from=9&to=1",
+    "#/monitoring?state=exploded",
+    "#/%E0%A4%A",
+    "#?from=1&to=1e300",
+  ])("opens something sensible for %j", (fragment) => {
     expect(parseRoute(fragment)).toMatchObject({ page: "monitoring", range: DEFAULT_RANGE, state: "" });
   });
 });
 
 describe("the filter", () => {
-  it("joins the chip to what is typed without changing its meaning", () => expect(withState("a OR b", "running")).toBe("(a OR b) AND state = RUNNING"));
+  it("joins the chip to what is typed without changing its meaning", () =>
+    expect(withState("a OR b", "running")).toBe("(a OR b) AND state = RUNNING"));
   it("is the chip alone when nothing is typed", () => expect(withState("  ", "failed")).toBe("state = FAILED"));
   it("quotes what could end the quote", () => expect(quote('a"b\\')).toBe('"a\\"b\\\\"'));
-  it("knows words from grammar", () => expect([isPlain("check out"), isPlain("a AND b"), isPlain("state=RUNNING"), isPlain("Android")]).toEqual([true, false, false, true]));
-  it("finds rows that have every word", () => expect([matchesWords("CHECK bug", ["checkout-api", "bugfix"]), matchesWords("check zzz", ["checkout-api"])]).toEqual([true, false]));
+  it("knows words from grammar", () =>
+    expect([isPlain("check out"), isPlain("a AND b"), isPlain("state=RUNNING"), isPlain("Android")]).toEqual([true, false, false, true]));
+  it("finds rows that have every word", () =>
+    expect([matchesWords("CHECK bug", ["checkout-api", "bugfix"]), matchesWords("check zzz", ["checkout-api"])]).toEqual([true, false]));
 });
 
 describe("history", () => {
   const point = (start: number, completed: number): MetricPoint =>
-    create(MetricPointSchema, { startTime: toTimestamp(start), completed: BigInt(completed), throughput: completed / 5, latency: { count: 1n, p50: toDuration(200) } });
+    create(MetricPointSchema, {
+      startTime: toTimestamp(start),
+      completed: BigInt(completed),
+      throughput: completed / 5,
+      latency: { count: 1n, p50: toDuration(200) },
+    });
   const map = (...points: MetricPoint[]) => mergePoints(new Map(), points, 0);
 
   it("shows a step that was left out as a hole in every line", () => {
@@ -108,7 +134,8 @@ describe("history", () => {
     expect(result.p50).toEqual([200, 200, null, 200]);
   });
 
-  it("does not call what is absent zero", () => expect(columns(map(point(0, 0)), 5_000, 9_000)).toMatchObject({ errorRate: [null], running: [null], throughput: [0] }));
+  it("does not call what is absent zero", () =>
+    expect(columns(map(point(0, 0)), 5_000, 9_000)).toMatchObject({ errorRate: [null], running: [null], throughput: [0] }));
   it("leaves out the step that has not ended", () => expect(columns(map(point(0, 5), point(5_000, 1)), 5_000, 9_999).time).toEqual([0]));
 
   it("takes the newer answer for a step and forgets what is out of range", () => {
@@ -119,8 +146,13 @@ describe("history", () => {
     ]);
   });
 
-  it("asks for steps that fit the range", () => expect([300_000, 900_000, 3_600_000, 86_400_000, 30 * 86_400_000].map(stepFor)).toEqual([5_000, 15_000, 60_000, 900_000, 25_920_000]));
-  it("ends at now or where it was fixed", () => expect([spanOf(DEFAULT_RANGE, 1e9), spanOf({ kind: "fixed", from: 1, to: 2 }, 1e9)]).toEqual([{ from: 1e9 - 900_000, to: 1e9 }, { from: 1, to: 2 }]));
+  it("asks for steps that fit the range", () =>
+    expect([300_000, 900_000, 3_600_000, 86_400_000, 30 * 86_400_000].map(stepFor)).toEqual([5_000, 15_000, 60_000, 900_000, 25_920_000]));
+  it("ends at now or where it was fixed", () =>
+    expect([spanOf(DEFAULT_RANGE, 1e9), spanOf({ kind: "fixed", from: 1, to: 2 }, 1e9)]).toEqual([
+      { from: 1e9 - 900_000, to: 1e9 },
+      { from: 1, to: 2 },
+    ]));
 
   it("compares with the newest whole step that ended before the present window", () => {
     const points = [0, 300_000, 600_000, 900_000].map((start) => point(start, 1));
@@ -128,18 +160,26 @@ describe("history", () => {
   });
 
   it("compares with nothing when that step is missing", () => expect(pointBefore([point(0, 1)], 300_000, 2_000_000)).toBeUndefined());
-  it("judges a change by what is better", () => expect([judge(5, "up", 0), judge(5, "down", 0), judge(0.01, "up", 0.02), judge(5, "none", 0)]).toEqual(["better", "worse", "neutral", "neutral"]));
+  it("judges a change by what is better", () =>
+    expect([judge(5, "up", 0), judge(5, "down", 0), judge(0.01, "up", 0.02), judge(5, "none", 0)]).toEqual([
+      "better",
+      "worse",
+      "neutral",
+      "neutral",
+    ]));
 });
 
 describe("the window of a list", () => {
   it("draws what is in view and a little more", () => expect(listWindow(2_400, 240, 24, 100_000)).toEqual({ first: 96, end: 114 }));
   it("draws nothing of nothing", () => expect(listWindow(50, 240, 24, 0)).toEqual({ first: 0, end: 0 }));
   it("survives a place beyond the end", () => expect(listWindow(1e9, 240, 24, 100)).toEqual({ first: 86, end: 100 }));
-  it("knows the end, give or take half a row", () => expect([isAtEnd(2_150, 240, 24, 100), isAtEnd(2_100, 240, 24, 100)]).toEqual([true, false]));
+  it("knows the end, give or take half a row", () =>
+    expect([isAtEnd(2_150, 240, 24, 100), isAtEnd(2_100, 240, 24, 100)]).toEqual([true, false]));
 });
 
 describe("charts", () => {
-  it("draw a line through what is known only", () => expect(sparkPath([1, 2, null, 4, 3], 40, 20)).toBe("M0.0 18.5L10.0 12.8M30.0 1.5L40.0 7.2"));
+  it("draw a line through what is known only", () =>
+    expect(sparkPath([1, 2, null, 4, 3], 40, 20)).toBe("M0.0 18.5L10.0 12.8M30.0 1.5L40.0 7.2"));
   it("draw no line of one value", () => expect(sparkPath([null, 2])).toBe(""));
   it("show a value between two holes", () => expect(lonely([1, null, 2, null, 3, 4])).toEqual([0, 2]));
 
@@ -152,15 +192,24 @@ describe("charts", () => {
 });
 
 describe("words", () => {
-  it("make a command line that a shell takes as meant", () => expect(cliLine("pause", "wf 1", "don't $(rm -rf)")).toBe(`pilothouse workflows pause 'wf 1' --reason='don'\\''t $(rm -rf)'`));
+  it("make a command line that a shell takes as meant", () =>
+    expect(cliLine("pause", "wf 1", "don't $(rm -rf)")).toBe(`pilothouse workflows pause 'wf 1' --reason='don'\\''t $(rm -rf)'`));
   it("do not let an id pass for an option", () => expect(cliLine("cancel", "--all", "")).toBe("pilothouse workflows cancel -- --all"));
   it("call a state that is newer than this page unknown", () => expect(workflowLook(99 as WorkflowState).word).toBe("Unknown"));
 
   it("tell an event in one line", () => {
     const event = create(EventSchema, { type: EventType.STAGE_COMPLETED, stage: "validation", workflowId: "wf-1", message: "214 passed" });
-    expect(narrate(event)).toMatchObject({ title: "Stage completed", rest: "validation · 214 passed", id: "wf-1", tone: "good", big: false });
+    expect(narrate(event)).toMatchObject({
+      title: "Stage completed",
+      rest: "validation · 214 passed",
+      id: "wf-1",
+      tone: "good",
+      big: false,
+    });
   });
 
-  it("let severity outweigh the type", () => expect(narrate(create(EventSchema, { type: EventType.STAGE_COMPLETED, severity: Severity.ERROR })).tone).toBe("critical"));
-  it("tell an event whose type is newer than this page", () => expect(narrate(create(EventSchema, { type: 99 as EventType })).title).toBe("Type 99"));
+  it("let severity outweigh the type", () =>
+    expect(narrate(create(EventSchema, { type: EventType.STAGE_COMPLETED, severity: Severity.ERROR })).tone).toBe("critical"));
+  it("tell an event whose type is newer than this page", () =>
+    expect(narrate(create(EventSchema, { type: 99 as EventType })).title).toBe("Type 99"));
 });

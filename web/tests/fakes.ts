@@ -62,7 +62,14 @@ export class FakePeer implements Socket {
   subscribes(): { channels: string[]; positions: Record<string, string> }[] {
     return this.requests.flatMap(({ request }) =>
       request.case === "subscribe"
-        ? [{ channels: request.value.channels, positions: Object.fromEntries(Object.entries(request.value.positions).map(([name, at]) => [name, `${at.epoch}:${at.sequence}`])) }]
+        ? [
+            {
+              channels: request.value.channels,
+              positions: Object.fromEntries(
+                Object.entries(request.value.positions).map(([name, at]) => [name, `${at.epoch}:${at.sequence}`]),
+              ),
+            },
+          ]
         : [],
     );
   }

@@ -18,7 +18,12 @@ function started() {
 }
 
 const change = (sequence: number, epoch = "e") =>
-  ({ channel: "workflows:changes", epoch, sequence: BigInt(sequence), payload: { case: "workflow", value: { id: `w${sequence}` } } }) as const;
+  ({
+    channel: "workflows:changes",
+    epoch,
+    sequence: BigInt(sequence),
+    payload: { case: "workflow", value: { id: `w${sequence}` } },
+  }) as const;
 
 describe("a link", () => {
   it("asks for all channels and is open once the server says so", () => {

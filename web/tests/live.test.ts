@@ -10,7 +10,10 @@ const workflow = { case: "workflow", value: {} } as const;
 
 describe("a place in a channel", () => {
   it("moves with each change", () => {
-    expect(judgeFrame(at(1n), frame({ channel: "workflows:changes", ...at(2n), payload: workflow }))).toEqual({ verdict: "apply", place: at(2n) });
+    expect(judgeFrame(at(1n), frame({ channel: "workflows:changes", ...at(2n), payload: workflow }))).toEqual({
+      verdict: "apply",
+      place: at(2n),
+    });
   });
 
   it("is replaced by a snapshot, even one that is behind", () => {
@@ -24,7 +27,9 @@ describe("a place in a channel", () => {
   });
 
   it("is lost when another history begins without a word", () => {
-    expect(judgeFrame(at(4n), frame({ channel: "agents:changes", ...at(5n, "f"), payload: { case: "agent", value: {} } })).verdict).toBe("resync");
+    expect(judgeFrame(at(4n), frame({ channel: "agents:changes", ...at(5n, "f"), payload: { case: "agent", value: {} } })).verdict).toBe(
+      "resync",
+    );
   });
 
   it("may jump where only the newest counts", () => {
@@ -42,7 +47,9 @@ describe("batching", () => {
   it("applies what came once for each frame of the screen", () => {
     const runs: (() => void)[] = [];
     const applied: (readonly number[])[] = [];
-    const batch = new FrameBatch<number>({ hidden: () => false, nextFrame: (run) => runs.push(run), after: () => undefined }, (items) => applied.push(items));
+    const batch = new FrameBatch<number>({ hidden: () => false, nextFrame: (run) => runs.push(run), after: () => undefined }, (items) =>
+      applied.push(items),
+    );
     [1, 2, 3].forEach((each) => batch.add(each));
     expect(runs).toHaveLength(1);
     runs[0]?.();
@@ -53,7 +60,10 @@ describe("batching", () => {
     const time = new FakeTime();
     let hidden = false;
     const applied: (readonly number[])[] = [];
-    const batch = new FrameBatch<number>({ hidden: () => hidden, nextFrame: () => undefined, after: (ms, run) => time.after(ms, run) }, (items) => applied.push(items));
+    const batch = new FrameBatch<number>(
+      { hidden: () => hidden, nextFrame: () => undefined, after: (ms, run) => time.after(ms, run) },
+      (items) => applied.push(items),
+    );
     batch.add(1);
     hidden = true;
     batch.flush();
@@ -64,7 +74,10 @@ describe("batching", () => {
 
   it("never lets more wait than its bound", () => {
     let applied = 0;
-    const batch = new FrameBatch<number>({ hidden: () => false, nextFrame: () => undefined, after: () => undefined }, (items) => (applied += items.length));
+    const batch = new FrameBatch<number>(
+      { hidden: () => false, nextFrame: () => undefined, after: () => undefined },
+      (items) => (applied += items.length),
+    );
     for (let index = 0; index < 5_000; index++) {
       batch.add(index);
     }
@@ -92,8 +105,18 @@ describe("polling", () => {
 
 describe("a refusal", () => {
   it("carries the server's reason and words", () => {
-    const body = { code: "FAILED_PRECONDITION", message: "a completed workflow cannot be paused", reason: "ILLEGAL_TRANSITION", metadata: { state: "COMPLETED" }, violations: [] };
-    expect(refusal(409, JSON.stringify(body))).toMatchObject({ code: "FAILED_PRECONDITION", reason: "ILLEGAL_TRANSITION", metadata: { state: "COMPLETED" } });
+    const body = {
+      code: "FAILED_PRECONDITION",
+      message: "a completed workflow cannot be paused",
+      reason: "ILLEGAL_TRANSITION",
+      metadata: { state: "COMPLETED" },
+      violations: [],
+    };
+    expect(refusal(409, JSON.stringify(body))).toMatchObject({
+      code: "FAILED_PRECONDITION",
+      reason: "ILLEGAL_TRANSITION",
+      metadata: { state: "COMPLETED" },
+    });
   });
 
   it("names the field that breaks a rule", () => {

@@ -148,12 +148,17 @@ describe("workflows", () => {
 describe("commands", () => {
   const command = (state: CommandState, init: MessageInitShape<typeof CommandSchema> = {}): Command =>
     create(CommandSchema, { id: "c1", workflowId: "w", action: ControlAction.PAUSE, state, ...init });
-  const carrying = (pending?: Command) => create(WorkflowSchema, { id: "w", ...(pending === undefined ? {} : { pendingCommand: pending }) });
+  const carrying = (pending?: Command) =>
+    create(WorkflowSchema, { id: "w", ...(pending === undefined ? {} : { pendingCommand: pending }) });
 
   function made(read: () => Promise<Command | undefined> = async () => undefined) {
     const ended: Act[] = [];
     const time = new FakeTime();
-    const store = new CommandStore(read, (act) => ended.push(act), (ms, run) => void time.after(ms, run));
+    const store = new CommandStore(
+      read,
+      (act) => ended.push(act),
+      (ms, run) => void time.after(ms, run),
+    );
     return { store, ended, time };
   }
 
@@ -196,14 +201,23 @@ describe("commands", () => {
     expect(ended).toEqual([]);
   });
 
-  it("carry an id that a UUID field accepts", () => expect(requestId()).toMatch(/^[\da-f]{8}-[\da-f]{4}-4[\da-f]{3}-[89ab][\da-f]{3}-[\da-f]{12}$/));
+  it("carry an id that a UUID field accepts", () =>
+    expect(requestId()).toMatch(/^[\da-f]{8}-[\da-f]{4}-4[\da-f]{3}-[89ab][\da-f]{3}-[\da-f]{12}$/));
 });
 
 describe("agents", () => {
-  const agent = (id: string, type: string, state: AgentState, active = 0, capacity = 0) => create(AgentSchema, { id, agentType: type, state, load: { active, capacity } });
+  const agent = (id: string, type: string, state: AgentState, active = 0, capacity = 0) =>
+    create(AgentSchema, { id, agentType: type, state, load: { active, capacity } });
 
   it("are grouped by type, in the order of their numbers, groups with trouble first", () => {
-    const groups = groupAgents(inOrder([agent("b-10", "b", AgentState.BUSY, 2, 2), agent("b-2", "b", AgentState.ONLINE, 0, 2), agent("c-1", "c", AgentState.OFFLINE, 1, 1), agent("a-1", "a", AgentState.ONLINE)]));
+    const groups = groupAgents(
+      inOrder([
+        agent("b-10", "b", AgentState.BUSY, 2, 2),
+        agent("b-2", "b", AgentState.ONLINE, 0, 2),
+        agent("c-1", "c", AgentState.OFFLINE, 1, 1),
+        agent("a-1", "a", AgentState.ONLINE),
+      ]),
+    );
     expect(groups.map((group) => group.type)).toEqual(["c", "a", "b"]);
     expect(groups[2]).toMatchObject({ online: 2, active: 2, capacity: 4 });
     expect(groups[2]?.agents.map((each) => each.id)).toEqual(["b-2", "b-10"]);
@@ -219,11 +233,17 @@ describe("agents", () => {
 });
 
 describe("alerts", () => {
-  const alert = (id: string, state: AlertState, severity: Severity, fired = 0) => create(AlertSchema, { id, state, severity, ruleName: id, fireTime: toTimestamp(fired) });
+  const alert = (id: string, state: AlertState, severity: Severity, fired = 0) =>
+    create(AlertSchema, { id, state, severity, ruleName: id, fireTime: toTimestamp(fired) });
 
   it("stand in the order of urgency", () => {
     const store = new AlertStore();
-    store.replace([alert("pending", AlertState.PENDING, Severity.CRITICAL), alert("old", AlertState.FIRING, Severity.WARNING, 1), alert("new", AlertState.FIRING, Severity.WARNING, 9), alert("grave", AlertState.FIRING, Severity.CRITICAL)]);
+    store.replace([
+      alert("pending", AlertState.PENDING, Severity.CRITICAL),
+      alert("old", AlertState.FIRING, Severity.WARNING, 1),
+      alert("new", AlertState.FIRING, Severity.WARNING, 9),
+      alert("grave", AlertState.FIRING, Severity.CRITICAL),
+    ]);
     expect(store.active.value.map((each) => each.id)).toEqual(["grave", "new", "old", "pending"]);
     expect([store.criticalCount.value, store.warningCount.value]).toEqual([1, 2]);
   });

@@ -4,7 +4,12 @@ import { describe, expect, it } from "vitest";
 
 const here = new URL("../src/", import.meta.url);
 const tokens = readFileSync(new URL("styles/tokens.css", here), "utf8");
-const pairs = new Map([...tokens.matchAll(/--([\w-]+): light-dark\((#[\da-f]{6})[\da-f]{0,2}, (#[\da-f]{6})[\da-f]{0,2}\)/g)].map((found) => [found[1] ?? "", [found[2] ?? "", found[3] ?? ""] as const]));
+const pairs = new Map(
+  [...tokens.matchAll(/--([\w-]+): light-dark\((#[\da-f]{6})[\da-f]{0,2}, (#[\da-f]{6})[\da-f]{0,2}\)/g)].map((found) => [
+    found[1] ?? "",
+    [found[2] ?? "", found[3] ?? ""] as const,
+  ]),
+);
 
 function luminance(hex: string): number {
   const channel = (at: number): number => {
@@ -24,9 +29,12 @@ describe.each([
   ["dark", 1],
 ] as const)("the %s theme", (_name, theme) => {
   const texts = ["text", "text-weak", "text-faint", "accent", "good", "notice", "warning", "critical", "unknown"];
-  it.each(texts.flatMap((text) => ["ground", "panel", "raised"].map((ground) => [text, ground] as const)))("%s can be read on %s", (text, ground) => {
-    expect(contrast(text, ground, theme)).toBeGreaterThanOrEqual(4.5);
-  });
+  it.each(texts.flatMap((text) => ["ground", "panel", "raised"].map((ground) => [text, ground] as const)))(
+    "%s can be read on %s",
+    (text, ground) => {
+      expect(contrast(text, ground, theme)).toBeGreaterThanOrEqual(4.5);
+    },
+  );
 
   it.each(["line-strong", "series-1", "series-2", "series-3", "series-error"])("%s can be seen on a panel", (mark) => {
     expect(contrast(mark, "panel", theme)).toBeGreaterThanOrEqual(3);
@@ -40,7 +48,9 @@ describe.each([
 });
 
 it("no colour is written outside of tokens.css", () => {
-  const files = readdirSync(here, { recursive: true, encoding: "utf8" }).filter((name) => /\.(css|tsx?)$/.test(name) && !name.startsWith("gen") && !name.endsWith("tokens.css"));
+  const files = readdirSync(here, { recursive: true, encoding: "utf8" }).filter(
+    (name) => /\.(css|tsx?)$/.test(name) && !name.startsWith("gen") && !name.endsWith("tokens.css"),
+  );
   const guilty = files.filter((name) => /#[\da-f]{3,8}\b|\brgba?\(|\bhsla?\(/i.test(readFileSync(new URL(name, here), "utf8")));
   expect(files.length).toBeGreaterThan(30);
   expect(guilty).toEqual([]);

@@ -20,6 +20,9 @@ export function isPlain(filter: string): boolean {
 }
 
 export function matchesWords(filter: string, fields: readonly string[]): boolean {
-  const words = filter.toLowerCase().split(/\s+/).filter((word) => word !== "");
+  const words = filter
+    .toLowerCase()
+    .split(/\s+/)
+    .filter((word) => word !== "");
   return words.every((word) => fields.some((field) => field.toLowerCase().includes(word)));
 }

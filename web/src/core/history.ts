@@ -46,7 +46,11 @@ export function spanOf(range: TimeRange, now: number): Span {
 }
 
 // Points by their start, so that asking again for the newest steps replaces them.
-export function mergePoints(known: ReadonlyMap<number, MetricPoint>, fresh: readonly MetricPoint[], keepFrom: number): Map<number, MetricPoint> {
+export function mergePoints(
+  known: ReadonlyMap<number, MetricPoint>,
+  fresh: readonly MetricPoint[],
+  keepFrom: number,
+): Map<number, MetricPoint> {
   const merged = new Map<number, MetricPoint>();
   const starts = new Set([...known.keys(), ...fresh.map((point) => timestampMs(point.startTime) ?? 0)]);
   const byStart = new Map(fresh.map((point) => [timestampMs(point.startTime) ?? 0, point]));

@@ -52,7 +52,15 @@ export function narrate(event: Event): Narrative {
   const about = subjectWords(event, subject);
   const title = subject === "log" ? said || "Log" : sentence(name);
   const rest = [about, subject === "log" ? "" : said].filter((text) => text !== "").join(" · ");
-  return { title, rest, id: event.workflowId || event.agentId, tone, shape, big: tone === "critical" || (subject === "workflow" && verb !== "CREATED"), level: levelOf(event, tone) };
+  return {
+    title,
+    rest,
+    id: event.workflowId || event.agentId,
+    tone,
+    shape,
+    big: tone === "critical" || (subject === "workflow" && verb !== "CREATED"),
+    level: levelOf(event, tone),
+  };
 }
 
 function levelOf(event: Event, tone: Tone): Level {
@@ -95,4 +103,3 @@ function subjectWords(event: Event, subject: Subject): string {
       return "";
   }
 }
-

@@ -96,14 +96,24 @@ const ACTIONS: Readonly<Partial<Record<ControlAction, ActionWords>>> = {
     effect: "Nothing new of this workflow starts until it is resumed. Its engine decides whether work in hand is finished first.",
     done: "paused",
   },
-  [ControlAction.RESUME]: { verb: "resume", label: "Resume", effect: "The engine goes on from where it held the workflow.", done: "resumed" },
+  [ControlAction.RESUME]: {
+    verb: "resume",
+    label: "Resume",
+    effect: "The engine goes on from where it held the workflow.",
+    done: "resumed",
+  },
   [ControlAction.CANCEL]: {
     verb: "cancel",
     label: "Cancel",
     effect: "The engine ends this workflow. This cannot be undone: a cancelled workflow can be neither resumed nor retried.",
     done: "cancelled",
   },
-  [ControlAction.RETRY]: { verb: "retry", label: "Retry", effect: "The engine opens the next attempt, from the stage that failed.", done: "retried" },
+  [ControlAction.RETRY]: {
+    verb: "retry",
+    label: "Retry",
+    effect: "The engine opens the next attempt, from the stage that failed.",
+    done: "retried",
+  },
 };
 
 export const OFFERED: readonly ControlAction[] = [ControlAction.PAUSE, ControlAction.RESUME, ControlAction.RETRY, ControlAction.CANCEL];

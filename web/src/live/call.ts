@@ -1,5 +1,13 @@
 // Unary calls through the gateway, in binary. A failure is one error type that carries the server's reason and its words.
-import { type DescMessage, type DescMethodUnary, type MessageInitShape, type MessageShape, create, fromBinary, toBinary } from "@bufbuild/protobuf";
+import {
+  type DescMessage,
+  type DescMethodUnary,
+  type MessageInitShape,
+  type MessageShape,
+  create,
+  fromBinary,
+  toBinary,
+} from "@bufbuild/protobuf";
 
 export interface Violation {
   readonly field: string;
@@ -47,7 +55,14 @@ export function caller(base: string): Call {
     const sentAt = Date.now();
     const headers = { "content-type": PROTOBUF, accept: PROTOBUF };
     const response = await unlessCut(
-      () => fetch(url, { method: "POST", headers, body, cache: "no-store", signal: signal === undefined ? limit : AbortSignal.any([signal, limit]) }),
+      () =>
+        fetch(url, {
+          method: "POST",
+          headers,
+          body,
+          cache: "no-store",
+          signal: signal === undefined ? limit : AbortSignal.any([signal, limit]),
+        }),
       signal,
     );
     const receivedAt = Date.now();
@@ -56,7 +71,12 @@ export function caller(base: string): Call {
     }
     const bytes = await unlessCut(() => response.arrayBuffer(), signal);
     const date = Date.parse(response.headers.get("date") ?? "");
-    return { message: fromBinary(method.output, new Uint8Array(bytes)), sentAt, receivedAt, serverMs: Number.isNaN(date) ? undefined : date };
+    return {
+      message: fromBinary(method.output, new Uint8Array(bytes)),
+      sentAt,
+      receivedAt,
+      serverMs: Number.isNaN(date) ? undefined : date,
+    };
   };
 }
 

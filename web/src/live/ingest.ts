@@ -92,7 +92,8 @@ function snapshot(stores: Stores, channel: string, value: LiveSnapshot): void {
 function gap(stores: Stores, channel: string, value: LiveGap): void {
   // A place that is not of this history is followed by a snapshot, which shows whether it joins what is there.
   if (channel === EVENTS && value.fromSequence > 0n) {
-    const missed = value.missedCount === undefined ? "Some events are not shown" : `${plural(Number(value.missedCount), "event")} not shown`;
+    const missed =
+      value.missedCount === undefined ? "Some events are not shown" : `${plural(Number(value.missedCount), "event")} not shown`;
     stores.events.gap(`${missed}: ${GAP_WORDS[value.reason] ?? sentence(value.reason).toLowerCase()}`);
   }
 }
@@ -116,7 +117,8 @@ export async function pollRound(stores: Stores, call: Call, signal: AbortSignal)
     call(EventService.method.listEvents, { pageSize: POLLED_EVENTS }, signal),
   ]);
   batch(() => {
-    const at = (channel: string, answer: Answer<unknown>): void => stores.connection.confirm(channel, stores.clock.serverNow() - (Date.now() - answer.sentAt));
+    const at = (channel: string, answer: Answer<unknown>): void =>
+      stores.connection.confirm(channel, stores.clock.serverNow() - (Date.now() - answer.sentAt));
     if (metrics.serverMs !== undefined) {
       stores.clock.dateHeader(metrics.sentAt, metrics.receivedAt, metrics.serverMs);
     }

@@ -35,7 +35,9 @@ export function Workflows(): JSX.Element {
         <Chips view={view} />
         {view.phase === "error" ? (
           <Note tone={view.badFilter ? "warning" : "critical"}>
-            {view.badFilter ? `The filter is not understood: ${view.problem}. Example: state = RUNNING AND type = "feature"` : `The list could not be read: ${view.problem}. It is asked for again.`}
+            {view.badFilter
+              ? `The filter is not understood: ${view.problem}. Example: state = RUNNING AND type = "feature"`
+              : `The list could not be read: ${view.problem}. It is asked for again.`}
           </Note>
         ) : null}
         <div class="body" {...whilePointed((pointed) => listing.hold(pointed))}>
@@ -56,7 +58,13 @@ export function Workflows(): JSX.Element {
 function Held(): JSX.Element | null {
   const { listing } = useStores();
   return listing.waiting.value ? (
-    <button type="button" class="link" onClick={() => listing.refresh()} title="The order holds still while you point at it" data-testid="listing-refresh">
+    <button
+      type="button"
+      class="link"
+      onClick={() => listing.refresh()}
+      title="The order holds still while you point at it"
+      data-testid="listing-refresh"
+    >
       changes wait · show
     </button>
   ) : null;
@@ -76,7 +84,14 @@ function Chips({ view }: { readonly view: ListingView }): JSX.Element {
         const look = workflowLook(state);
         const key = look.word.toLowerCase();
         return (
-          <button key={key} type="button" class="chip" aria-pressed={chosen === key} onClick={() => route.go({ state: chosen === key ? "" : key })} data-testid={`chip-${key}`}>
+          <button
+            key={key}
+            type="button"
+            class="chip"
+            aria-pressed={chosen === key}
+            onClick={() => route.go({ state: chosen === key ? "" : key })}
+            data-testid={`chip-${key}`}
+          >
             <Mark look={look} /> {look.word} <b>{view.counts.size === 0 ? "" : count(view.counts.get(state) ?? 0)}</b>
           </button>
         );
@@ -148,7 +163,15 @@ const FullRow = memo(({ workflow }: { readonly workflow: Workflow }): JSX.Elemen
   const start = timestampMs(workflow.startTime) ?? timestampMs(workflow.createTime);
   const open = (): void => route.go({ open: workflow.id });
   return (
-    <tr data-row="" tabIndex={-1} onClick={open} data-testid="workflow-row" data-workflow-id={workflow.id} data-state={stateName(workflow)} aria-selected={route.open.value === workflow.id}>
+    <tr
+      data-row=""
+      tabIndex={-1}
+      onClick={open}
+      data-testid="workflow-row"
+      data-workflow-id={workflow.id}
+      data-state={stateName(workflow)}
+      aria-selected={route.open.value === workflow.id}
+    >
       <td class="col-state">
         <WorkflowStateCell workflow={workflow} />
       </td>

@@ -13,13 +13,23 @@ export interface FiringMark {
 
 const MOST_PAST = 500;
 
-const STANDING: Readonly<Partial<Record<AlertState, number>>> = { [AlertState.FIRING]: 0, [AlertState.RECOVERING]: 1, [AlertState.PENDING]: 2 };
+const STANDING: Readonly<Partial<Record<AlertState, number>>> = {
+  [AlertState.FIRING]: 0,
+  [AlertState.RECOVERING]: 1,
+  [AlertState.PENDING]: 2,
+};
 
 // What a person should see first: what fires before what may, the graver before the lighter, the newer before the older.
 export function byUrgency(a: Alert, b: Alert): number {
   const since = (alert: Alert): number => timestampMs(alert.fireTime) ?? timestampMs(alert.activeTime) ?? 0;
   const pending = Number(a.state === AlertState.PENDING) - Number(b.state === AlertState.PENDING);
-  return pending || b.severity - a.severity || (STANDING[a.state] ?? 3) - (STANDING[b.state] ?? 3) || since(b) - since(a) || (a.id < b.id ? -1 : 1);
+  return (
+    pending ||
+    b.severity - a.severity ||
+    (STANDING[a.state] ?? 3) - (STANDING[b.state] ?? 3) ||
+    since(b) - since(a) ||
+    (a.id < b.id ? -1 : 1)
+  );
 }
 
 export function isFiring(alert: Alert): boolean {

@@ -56,7 +56,11 @@ export function createStores(base: string): { stores: Stores; run: () => void } 
   const workflows = new WorkflowStore();
   const messages = new MessageStore(after);
   const alerts = new AlertStore();
-  const commands = new CommandStore((id) => readCommand(call, id), (act) => sayOutcome(messages, workflows, act), after);
+  const commands = new CommandStore(
+    (id) => readCommand(call, id),
+    (act) => sayOutcome(messages, workflows, act),
+    after,
+  );
   const stores: Stores = {
     clock,
     connection,

@@ -3,17 +3,18 @@ import { computed, signal } from "@preact/signals";
 import { type OffsetEstimate, offsetOf, sampleOneWay, sampleRoundTrip } from "../core/clock";
 
 const TICK_MS = 500;
+const TRIPS_KEPT = 3;
 
 export class ClockStore {
   readonly #tick = signal(Date.now());
   readonly #offset = signal(0);
-  readonly #rtt = signal<number | undefined>(undefined);
+  readonly #trips = signal<readonly number[]>([]);
   #estimate: OffsetEstimate | undefined;
 
   // Reactive, in steps of half a second: for what is shown.
   readonly now = computed(() => this.#tick.value + this.#offset.value);
-  // The newest measured round trip to the server.
-  readonly rtt = computed(() => this.#rtt.value);
+  // The quickest of the newest round trips: the others measure how busy this page was.
+  readonly rtt = computed(() => (this.#trips.value.length === 0 ? undefined : Math.min(...this.#trips.value)));
 
   // At this instant: for what is computed.
   serverNow(): number {
@@ -21,7 +22,7 @@ export class ClockStore {
   }
 
   roundTrip(sentAt: number, receivedAt: number, serverMs: number): void {
-    this.#rtt.value = Math.max(0, receivedAt - sentAt);
+    this.#measured(receivedAt - sentAt);
     this.#use(sampleRoundTrip(this.#estimate, sentAt, receivedAt, serverMs));
   }
 
@@ -31,7 +32,7 @@ export class ClockStore {
 
   // A Date header is cut to whole seconds, so it stands for any instant of its second.
   dateHeader(sentAt: number, receivedAt: number, serverMs: number): void {
-    this.#rtt.value = Math.max(0, receivedAt - sentAt);
+    this.#measured(receivedAt - sentAt);
     this.#use(sampleRoundTrip(this.#estimate, sentAt - 1_000, receivedAt, serverMs));
   }
 
@@ -40,6 +41,10 @@ export class ClockStore {
       this.#tick.value = Date.now();
     }, TICK_MS);
     return () => clearInterval(timer);
+  }
+
+  #measured(ms: number): void {
+    this.#trips.value = [...this.#trips.peek(), Math.max(0, ms)].slice(-TRIPS_KEPT);
   }
 
   #use(estimate: OffsetEstimate): void {

@@ -36,7 +36,8 @@ export function isOver(phase: ActPhase): boolean {
 export function actOf(command: Command): Act {
   const phase = PHASES[command.state] ?? "requested";
   const words = phase === "expired" ? (command.error?.message ?? "no engine took it in time") : (command.error?.message ?? "");
-  const at = timestampMs(command.effectTime) ?? timestampMs(command.endTime) ?? timestampMs(command.acceptTime) ?? timestampMs(command.requestTime);
+  const at =
+    timestampMs(command.effectTime) ?? timestampMs(command.endTime) ?? timestampMs(command.acceptTime) ?? timestampMs(command.requestTime);
   return { workflowId: command.workflowId, action: command.action, phase, words, at, commandId: command.id };
 }
 

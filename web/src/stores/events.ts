@@ -76,7 +76,13 @@ export class EventStore {
       const key = keyOf(event);
       if (!this.#keys.has(key)) {
         this.#keys.add(key);
-        this.#push({ kind: "event", key, event, at: timestampMs(event.occurTime) ?? timestampMs(event.receiveTime) ?? 0, narrative: narrate(event) });
+        this.#push({
+          kind: "event",
+          key,
+          event,
+          at: timestampMs(event.occurTime) ?? timestampMs(event.receiveTime) ?? 0,
+          narrative: narrate(event),
+        });
       }
     }
     this.arrived.value = true;

@@ -25,7 +25,14 @@ const TREND_EVERY_MS = 30 * SECOND;
 const STEPS_ASKED_AGAIN = 4;
 
 export class HistoryStore {
-  readonly view = signal<HistoryView>({ phase: "loading", columns: undefined, span: { from: 0, to: 0 }, stepMs: SECOND, problem: "", at: undefined });
+  readonly view = signal<HistoryView>({
+    phase: "loading",
+    columns: undefined,
+    span: { from: 0, to: 0 },
+    stepMs: SECOND,
+    problem: "",
+    at: undefined,
+  });
   #points = new Map<number, MetricPoint>();
   #range: TimeRange | undefined;
   #stepMs = SECOND;
@@ -47,7 +54,13 @@ export class HistoryStore {
     this.#abort = new AbortController();
     if (fresh) {
       this.#points = new Map();
-      this.view.value = { ...this.view.peek(), phase: "loading", columns: undefined, span: spanOf(range, this.clock.serverNow()), problem: "" };
+      this.view.value = {
+        ...this.view.peek(),
+        phase: "loading",
+        columns: undefined,
+        span: spanOf(range, this.clock.serverNow()),
+        problem: "",
+      };
     }
     this.#trendAt = Number.NEGATIVE_INFINITY;
     void this.#round(this.#abort.signal, true);

@@ -102,7 +102,11 @@ export class ListingStore {
     this.#changed.value = false;
     const filter = withState(this.#filter, this.#state);
     try {
-      const { message } = await this.call(WorkflowService.method.listWorkflows, { filter, pageSize: this.#wanted, orderBy: "create_time desc" }, abort.signal);
+      const { message } = await this.call(
+        WorkflowService.method.listWorkflows,
+        { filter, pageSize: this.#wanted, orderBy: "create_time desc" },
+        abort.signal,
+      );
       this.workflows.learn(message.workflows);
       this.#token = message.nextPageToken;
       this.view.value = {

@@ -7,7 +7,9 @@ import type { Workflow } from "../gen/pilothouse/v1/workflows_pb";
 const MOST = 2_000;
 
 export function hasEnded(workflow: Workflow): boolean {
-  return workflow.state === WorkflowState.COMPLETED || workflow.state === WorkflowState.FAILED || workflow.state === WorkflowState.CANCELLED;
+  return (
+    workflow.state === WorkflowState.COMPLETED || workflow.state === WorkflowState.FAILED || workflow.state === WorkflowState.CANCELLED
+  );
 }
 
 const changedAt = (workflow: Workflow): number => timestampMs(workflow.updateTime) ?? 0;

@@ -67,7 +67,13 @@ export function AlertRow({ alert }: { readonly alert: Alert }): JSX.Element {
   const acknowledged = timestampMs(alert.acknowledgeTime);
   const over = alert.state === AlertState.RESOLVED;
   return (
-    <li class={firing ? "alert" : "alert quiet"} data-testid="alert-row" data-alert-id={alert.id} data-state={AlertState[alert.state]} data-acknowledged={acknowledged !== undefined}>
+    <li
+      class={firing ? "alert" : "alert quiet"}
+      data-testid="alert-row"
+      data-alert-id={alert.id}
+      data-state={AlertState[alert.state]}
+      data-acknowledged={acknowledged !== undefined}
+    >
       <Mark look={firing ? look : { tone: over ? "good" : "unknown", shape: over ? "check" : look.shape }} />
       <div class="words">
         <h3>
@@ -76,8 +82,8 @@ export function AlertRow({ alert }: { readonly alert: Alert }): JSX.Element {
           {STATES[alert.state] === undefined ? null : <span class="faint"> · {STATES[alert.state]}</span>}
         </h3>
         <p class="weak">
-          {alert.summary}
-          {alert.clearsWhen === "" || over ? "" : ` ${clearWords(alert.clearsWhen)}`}
+          {asSentence(alert.summary)}
+          {alert.clearsWhen === "" || over ? "" : ` ${asSentence(clearWords(alert.clearsWhen))}`}
         </p>
         <div class="foot">
           <p class="faint small">
@@ -96,15 +102,29 @@ function AlertActs({ alert }: { readonly alert: Alert }): JSX.Element {
   return (
     <div class="acts">
       {alert.acknowledgeTime === undefined ? (
-        <Act testId="alert-acknowledge" refused={busy} onClick={() => void control.acknowledge(alert)} hint="Say that you take care of it; it goes on firing until its condition clears">
+        <Act
+          testId="alert-acknowledge"
+          refused={busy}
+          onClick={() => void control.acknowledge(alert)}
+          hint="Say that you take care of it; it goes on firing until its condition clears"
+        >
           Acknowledge
         </Act>
       ) : null}
-      <Act testId="alert-resolve" refused={busy} onClick={() => void control.resolve(alert)} hint="End it by hand; a new alert begins at the next breach after its condition was false">
+      <Act
+        testId="alert-resolve"
+        refused={busy}
+        onClick={() => void control.resolve(alert)}
+        hint="End it by hand; a new alert begins at the next breach after its condition was false"
+      >
         Resolve
       </Act>
     </div>
   );
+}
+
+function asSentence(text: string): string {
+  return text === "" || /[.!?…]$/.test(text) ? text : `${text}.`;
 }
 
 function clearWords(text: string): string {

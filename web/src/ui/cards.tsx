@@ -47,7 +47,13 @@ function MetricsCard({ name, title, explains, value, unit, trend, line }: CardPr
   const stale = connection.isStale(METRICS);
   const waiting = metrics.snapshot.value === undefined;
   return (
-    <section class={`panel card ${stale ? "stale" : ""}`} title={explains} aria-label={title} data-testid={`card-${name}`} data-stale={stale}>
+    <section
+      class={`panel card ${stale ? "stale" : ""}`}
+      title={explains}
+      aria-label={title}
+      data-testid={`card-${name}`}
+      data-stale={stale}
+    >
       <header>
         <h2>{title}</h2>
         <span class="aside">
@@ -90,10 +96,20 @@ const BEFORE = "vs 5 min before";
 
 const CARDS: readonly CardSpec[] = [
   { name: "running", title: "Running", explains: "Workflows that run now", read: readRunning },
-  { name: "queued", title: "Queued", explains: "What waits now: workflows queued, and tasks queued or assigned but not started", read: readQueued },
+  {
+    name: "queued",
+    title: "Queued",
+    explains: "What waits now: workflows queued, and tasks queued or assigned but not started",
+    read: readQueued,
+  },
   { name: "throughput", title: "Throughput", explains: "Workflows completed in the last 5 minutes, per minute", read: readThroughput },
   { name: "success", title: "Success", explains: "Completed of completed and failed workflows in the last 5 minutes", read: readSuccess },
-  { name: "p95", title: "Latency p95", explains: "95 % of the workflows that ended in the last 5 minutes took no longer", read: readLatency },
+  {
+    name: "p95",
+    title: "Latency p95",
+    explains: "95 % of the workflows that ended in the last 5 minutes took no longer",
+    read: readLatency,
+  },
   { name: "agents", title: "Agents", explains: "Agents whose heartbeat is within the limit, of those known", read: readAgents },
 ];
 
@@ -151,9 +167,17 @@ function readLatency(facts: Facts): Reading {
 function readAgents(facts: Facts): Reading {
   const agents = facts.snapshot?.agents;
   if (agents === undefined || agents.known === 0n) {
-    return { value: undefined, unit: "", trend: facts.snapshot === undefined ? undefined : { words: "none has reported", direction: "neutral" }, line: undefined };
+    return {
+      value: undefined,
+      unit: "",
+      trend: facts.snapshot === undefined ? undefined : { words: "none has reported", direction: "neutral" },
+      line: undefined,
+    };
   }
   const away = Number(agents.known - agents.online);
-  const trend: Trend = away > 0 ? { words: `${count(away)} offline`, direction: "worse" } : { words: `all online, ${count(agents.busy)} busy`, direction: "neutral" };
+  const trend: Trend =
+    away > 0
+      ? { words: `${count(away)} offline`, direction: "worse" }
+      : { words: `all online, ${count(agents.busy)} busy`, direction: "neutral" };
   return { value: shortCount(Number(agents.online)), unit: `of ${count(agents.known)}`, trend, line: facts.columns?.agents };
 }

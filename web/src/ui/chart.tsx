@@ -46,7 +46,11 @@ export function Chart(props: ChartProps): JSX.Element {
     if (element === null) {
       return;
     }
-    const made = new uPlot(options(element, () => latest.current), dataOf(latest.current), element);
+    const made = new uPlot(
+      options(element, () => latest.current),
+      dataOf(latest.current),
+      element,
+    );
     plot.current = made;
     const observer = new ResizeObserver(() => made.setSize({ width: element.clientWidth, height: element.clientHeight }));
     observer.observe(element);
@@ -81,7 +85,14 @@ function options(element: HTMLElement, read: () => ChartProps): uPlot.Options {
       y: { range: (_plot, _low, high) => [0, topOf(read(), high)] },
     },
     axes: [
-      { ...axis, size: 22, gap: 4, space: 64, grid: { show: false }, values: (made, splits) => splits.map((at) => timeWords(made, at, read().span)) },
+      {
+        ...axis,
+        size: 22,
+        gap: 4,
+        space: 64,
+        grid: { show: false },
+        values: (made, splits) => splits.map((at) => timeWords(made, at, read().span)),
+      },
       { ...axis, size: 50, gap: 6, space: 34, values: (_plot, splits) => splits.map((value) => read().format(value)) },
     ],
     series: [{}, ...read().lines.map(seriesOf)],

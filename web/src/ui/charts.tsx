@@ -81,7 +81,14 @@ function HistoryChart({ spec, hover }: { readonly spec: ChartSpec; readonly hove
   const threshold = thresholdOf(alerts.rules.value, spec);
   const old = at !== undefined && route.range.value.kind === "last" && clock.now.value - at > 2 * Math.max(stepMs, 15_000);
   return (
-    <section class={`panel chart ${old ? "stale" : ""}`} aria-label={spec.title} data-testid={`chart-${spec.name}`} data-phase={phase} data-points={columns?.time.length ?? 0} data-stale={old}>
+    <section
+      class={`panel chart ${old ? "stale" : ""}`}
+      aria-label={spec.title}
+      data-testid={`chart-${spec.name}`}
+      data-phase={phase}
+      data-points={columns?.time.length ?? 0}
+      data-stale={old}
+    >
       <header>
         <h2>{spec.title}</h2>
         <Legend spec={spec} columns={columns} index={hover.value} threshold={threshold} marks={alerts.marks.value} stepMs={stepMs} />
@@ -122,7 +129,13 @@ function ChartNote({ phase, problem, fixed }: { readonly phase: string; readonly
   if (phase === "loading") {
     return <Note>Reading history…</Note>;
   }
-  return <Note>{fixed ? "Nothing is known about this time. Choose another range above." : "No history yet. The first step appears a few seconds after the first events."}</Note>;
+  return (
+    <Note>
+      {fixed
+        ? "Nothing is known about this time. Choose another range above."
+        : "No history yet. The first step appears a few seconds after the first events."}
+    </Note>
+  );
 }
 
 interface LegendProps {
@@ -171,6 +184,11 @@ function thresholdOf(rules: readonly AlertRule[] | undefined, spec: ChartSpec): 
   }
   const value = rule.threshold * (spec.rules[rule.metric] ?? 1);
   const over = durationMs(rule.window);
-  const name = spec.lines.length > 1 ? `${sentence(AlertMetric[rule.metric] ?? "").split(" ").at(-1)} ` : "";
+  const name =
+    spec.lines.length > 1
+      ? `${sentence(AlertMetric[rule.metric] ?? "")
+          .split(" ")
+          .at(-1)} `
+      : "";
   return { value, words: `rule: ${name}${spec.format(value)}${over === undefined || over === 0 ? "" : `, ${durationText(over)}`}` };
 }

@@ -14,7 +14,9 @@ export function ControlDialog(): JSX.Element | null {
   const { control } = useStores();
   const intent = control.intent.value;
   const words = intent === undefined ? undefined : actionWords(intent.action);
-  return intent === undefined || words === undefined ? null : <Confirm key={`${intent.workflow.id} ${intent.action}`} intent={intent} words={words} />;
+  return intent === undefined || words === undefined ? null : (
+    <Confirm key={`${intent.workflow.id} ${intent.action}`} intent={intent} words={words} />
+  );
 }
 
 const WORD = "cancel";
@@ -48,7 +50,13 @@ function Confirm({ intent, words }: { readonly intent: Intent; readonly words: A
   };
   const name = workflow.workflowName || workflow.id;
   return (
-    <dialog ref={box} onClose={() => control.dismiss()} aria-labelledby="control-title" data-testid="control-dialog" data-action={words.verb}>
+    <dialog
+      ref={box}
+      onClose={() => control.dismiss()}
+      aria-labelledby="control-title"
+      data-testid="control-dialog"
+      data-action={words.verb}
+    >
       <h2 id="control-title">
         {words.label} {name}
       </h2>
@@ -65,14 +73,29 @@ function Confirm({ intent, words }: { readonly intent: Intent; readonly words: A
             <span>
               Type <b>{WORD}</b> to confirm
             </span>
-            <input class="field" value={typed.value} onInput={(event) => (typed.value = event.currentTarget.value)} autocomplete="off" spellcheck={false} data-first="" data-testid="control-word" />
+            <input
+              class="field"
+              value={typed.value}
+              onInput={(event) => (typed.value = event.currentTarget.value)}
+              autocomplete="off"
+              spellcheck={false}
+              data-first=""
+              data-testid="control-word"
+            />
           </label>
         ) : null}
         <label>
           <span>
             Reason <span class="faint">(kept with the command)</span>
           </span>
-          <input class="field" value={reason.value} maxLength={1024} onInput={(event) => (reason.value = event.currentTarget.value)} autocomplete="off" data-testid="control-reason" />
+          <input
+            class="field"
+            value={reason.value}
+            maxLength={1024}
+            onInput={(event) => (reason.value = event.currentTarget.value)}
+            autocomplete="off"
+            data-testid="control-reason"
+          />
         </label>
         <div class="cli">
           <code data-testid="control-cli">{cliLine(words.verb, workflow.id, reason.value.trim())}</code>
@@ -83,7 +106,14 @@ function Confirm({ intent, words }: { readonly intent: Intent; readonly words: A
           <button type="button" class="button" onClick={() => control.dismiss()} data-testid="control-dismiss">
             Back
           </button>
-          <button type="submit" class={`button primary ${words.verb === "cancel" ? "danger" : ""}`} aria-disabled={obstacle !== ""} title={obstacle} {...(intent.action === ControlAction.CANCEL ? {} : { "data-first": "" })} data-testid="control-confirm">
+          <button
+            type="submit"
+            class={`button primary ${words.verb === "cancel" ? "danger" : ""}`}
+            aria-disabled={obstacle !== ""}
+            title={obstacle}
+            {...(intent.action === ControlAction.CANCEL ? {} : { "data-first": "" })}
+            data-testid="control-confirm"
+          >
             {words.label} workflow
           </button>
         </div>

@@ -17,7 +17,14 @@ export function Copy({ text, what }: { readonly text: string; readonly what: str
     setTimeout(() => (copied.value = false), SAID_MS);
   };
   return (
-    <button type="button" class="button" onClick={(event) => void copy(event)} aria-label={`Copy the ${what}`} title={`Copy the ${what}`} data-testid="copy">
+    <button
+      type="button"
+      class="button"
+      onClick={(event) => void copy(event)}
+      aria-label={`Copy the ${what}`}
+      title={`Copy the ${what}`}
+      data-testid="copy"
+    >
       <Picture icon="copy" />
       {copied.value ? "Copied" : "Copy"}
     </button>

@@ -30,7 +30,21 @@ export function Mark({ look }: { readonly look: Pick<Look, "tone" | "shape"> }):
   );
 }
 
-export type Icon = "pause" | "resume" | "cancel" | "retry" | "close" | "copy" | "monitoring" | "workflows" | "alerts" | "keys" | "system" | "dark" | "light" | "wheel";
+export type Icon =
+  | "pause"
+  | "resume"
+  | "cancel"
+  | "retry"
+  | "close"
+  | "copy"
+  | "monitoring"
+  | "workflows"
+  | "alerts"
+  | "keys"
+  | "system"
+  | "dark"
+  | "light"
+  | "wheel";
 
 const ICONS: Readonly<Record<Icon, JSX.Element>> = {
   pause: fill("M4.5 3.5h2.4v9H4.5zM9.1 3.5h2.4v9H9.1z"),
@@ -50,8 +64,12 @@ const ICONS: Readonly<Record<Icon, JSX.Element>> = {
     </>
   ),
   dark: stroke("M12.8 9.8A5.4 5.4 0 0 1 6.2 3.2a5.4 5.4 0 1 0 6.6 6.6z"),
-  light: stroke("M8 5.2a2.8 2.8 0 1 0 0 5.6 2.8 2.8 0 0 0 0-5.6zM8 1.4v1.2M8 13.4v1.2M1.4 8h1.2M13.4 8h1.2M3.3 3.3l.9.9M11.8 11.8l.9.9M12.7 3.3l-.9.9M4.2 11.8l-.9.9"),
-  wheel: stroke("M8 3.6a4.4 4.4 0 1 0 0 8.8 4.4 4.4 0 0 0 0-8.8zM8 1v5.4M8 9.6V15M1 8h5.4M9.6 8H15M3 3l3.9 3.9M9.1 9.1 13 13M13 3 9.1 6.9M6.9 9.1 3 13"),
+  light: stroke(
+    "M8 5.2a2.8 2.8 0 1 0 0 5.6 2.8 2.8 0 0 0 0-5.6zM8 1.4v1.2M8 13.4v1.2M1.4 8h1.2M13.4 8h1.2M3.3 3.3l.9.9M11.8 11.8l.9.9M12.7 3.3l-.9.9M4.2 11.8l-.9.9",
+  ),
+  wheel: stroke(
+    "M8 3.6a4.4 4.4 0 1 0 0 8.8 4.4 4.4 0 0 0 0-8.8zM8 1v5.4M8 9.6V15M1 8h5.4M9.6 8H15M3 3l3.9 3.9M9.1 9.1 13 13M13 3 9.1 6.9M6.9 9.1 3 13",
+  ),
 };
 
 export function Picture({ icon }: { readonly icon: Icon }): JSX.Element {

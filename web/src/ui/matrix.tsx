@@ -20,22 +20,35 @@ export function AgentHealthMatrix(): JSX.Element {
   const known = groups.reduce((sum, group) => sum + group.agents.length, 0);
   const online = groups.reduce((sum, group) => sum + group.online, 0);
   const swap = (
-    <button type="button" class="link" onClick={() => (table.value = !table.value)} aria-pressed={table.value} data-testid="agents-as-table">
+    <button
+      type="button"
+      class="link"
+      onClick={() => (table.value = !table.value)}
+      aria-pressed={table.value}
+      data-testid="agents-as-table"
+    >
       {table.value ? "cells" : "table"}
     </button>
   );
-  const aside = known === 0 ? null : (
-    <>
-      {swap}
-      <span data-testid="agents-online">
-        {count(online)} of {count(known)} online
-      </span>
-    </>
-  );
+  const aside =
+    known === 0 ? null : (
+      <>
+        {swap}
+        <span data-testid="agents-online">
+          {count(online)} of {count(known)} online
+        </span>
+      </>
+    );
   return (
     <Panel title="Agents" channel={AGENTS} class="agents" testId="agents" aside={aside}>
       <div class="body">
-        {known === 0 ? <NoAgents arrived={agents.arrived.value} /> : table.value ? <AgentTable groups={groups} /> : groups.map((group) => <Group key={group.type} group={group} />)}
+        {known === 0 ? (
+          <NoAgents arrived={agents.arrived.value} />
+        ) : table.value ? (
+          <AgentTable groups={groups} />
+        ) : (
+          groups.map((group) => <Group key={group.type} group={group} />)
+        )}
       </div>
       {agents.truncated.value ? <Note bar>There are more agents than these {count(known)}.</Note> : null}
     </Panel>
@@ -59,7 +72,10 @@ function Group({ group }: { readonly group: AgentGroup }): JSX.Element {
           <Cell key={agent.id} agent={agent} first={index === 0} />
         ))}
       </ul>
-      <span class={`number ${group.online < group.agents.length ? "tone-critical" : "faint"}`} title={`${group.online} of ${group.agents.length} online, ${busy}`}>
+      <span
+        class={`number ${group.online < group.agents.length ? "tone-critical" : "faint"}`}
+        title={`${group.online} of ${group.agents.length} online, ${busy}`}
+      >
         {full ? <span class="weak">full </span> : null}
         {group.online}/{group.agents.length}
       </span>
@@ -152,9 +168,7 @@ function AgentTable({ groups }: { readonly groups: readonly AgentGroup[] }): JSX
           </th>
         </tr>
       </thead>
-      <tbody>
-        {groups.flatMap((group) => group.agents.map((agent) => <AgentRow key={agent.id} agent={agent} />))}
-      </tbody>
+      <tbody>{groups.flatMap((group) => group.agents.map((agent) => <AgentRow key={agent.id} agent={agent} />))}</tbody>
     </table>
   );
 }
@@ -163,7 +177,9 @@ function AgentRow({ agent }: { readonly agent: Agent }): JSX.Element {
   const look = agentLook(agent.state);
   const seen = timestampMs(agent.lastSeenTime);
   return (
-    <tr title={`${agent.agentType} · ${plural(Number(agent.completedTasks), "task")} completed, ${count(agent.failedTasks)} failed${seen === undefined ? "" : ` · last heard ${exactTime(seen)}`}`}>
+    <tr
+      title={`${agent.agentType} · ${plural(Number(agent.completedTasks), "task")} completed, ${count(agent.failedTasks)} failed${seen === undefined ? "" : ` · last heard ${exactTime(seen)}`}`}
+    >
       <th scope="row" class="mono cut">
         {agent.id}
       </th>

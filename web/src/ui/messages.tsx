@@ -8,7 +8,9 @@ export function Messages(): JSX.Element {
     <div class="messages" role="status" aria-live="polite">
       {messages.messages.value.map((message) => (
         <div key={message.id} class="message" data-testid="message" data-tone={message.tone}>
-          <Mark look={{ tone: message.tone, shape: message.tone === "good" ? "check" : message.tone === "critical" ? "triangle" : "diamond" }} />
+          <Mark
+            look={{ tone: message.tone, shape: message.tone === "good" ? "check" : message.tone === "critical" ? "triangle" : "diamond" }}
+          />
           <div class="words">
             {message.text}
             {message.detail === "" ? null : <p class="weak">{message.detail}</p>}

@@ -43,7 +43,12 @@ export function Panel(props: PanelProps): JSX.Element {
   const { connection } = useStores();
   const stale = props.channel !== undefined && connection.isStale(props.channel);
   return (
-    <section class={`panel ${props.class ?? ""} ${stale ? "stale" : ""}`} data-testid={props.testId} data-stale={stale} aria-label={props.title}>
+    <section
+      class={`panel ${props.class ?? ""} ${stale ? "stale" : ""}`}
+      data-testid={props.testId}
+      data-stale={stale}
+      aria-label={props.title}
+    >
       <header>
         <h2>{props.title}</h2>
         <div class="aside">

@@ -45,7 +45,10 @@ export function WorkflowsInProgress(): JSX.Element {
   const filter = route.filter.value;
   const words = isPlain(filter) ? filter : "";
   const known = workflows.all.value;
-  const all = words === "" ? known : known.filter((each) => matchesWords(words, [each.id, each.workflowName, each.workflowType, each.agentId, each.currentStage]));
+  const all =
+    words === ""
+      ? known
+      : known.filter((each) => matchesWords(words, [each.id, each.workflowName, each.workflowType, each.agentId, each.currentStage]));
   const chosen = TABS.find((each) => each.tab === tab.value);
   const fresh = byInterest(all.filter((workflow) => chosen?.belongs(workflow)));
   const held = useSignal(false);
@@ -53,10 +56,23 @@ export function WorkflowsInProgress(): JSX.Element {
   const rows = held.value ? order.current.flatMap((id) => workflows.get(id) ?? []) : fresh.slice(0, MOST);
   order.current = rows.map((workflow) => workflow.id);
   return (
-    <Panel title="Workflows" channel={WORKFLOWS} class="running" testId="workflows" aside={<a href={route.href({ page: "workflows", open: "" })}>all</a>}>
+    <Panel
+      title="Workflows"
+      channel={WORKFLOWS}
+      class="running"
+      testId="workflows"
+      aside={<a href={route.href({ page: "workflows", open: "" })}>all</a>}
+    >
       <div class="chips" role="group" aria-label="Which workflows">
         {TABS.map((each) => (
-          <button key={each.tab} type="button" class="chip" aria-pressed={each.tab === tab.value} onClick={() => batch(() => ((tab.value = each.tab), (held.value = false)))} data-testid={`tab-${each.tab}`}>
+          <button
+            key={each.tab}
+            type="button"
+            class="chip"
+            aria-pressed={each.tab === tab.value}
+            onClick={() => batch(() => ((tab.value = each.tab), (held.value = false)))}
+            data-testid={`tab-${each.tab}`}
+          >
             {each.word} {each.tab === "newest" ? null : <b>{count(all.filter(each.belongs).length)}</b>}
           </button>
         ))}
@@ -102,7 +118,12 @@ function Empty({ arrived, tab, filter }: { readonly arrived: boolean; readonly t
   if (filter.trim() !== "") {
     return <Note>None of these matches “{filter.trim()}”. Enter searches all workflows.</Note>;
   }
-  const words = { newest: "No workflow yet. One appears as soon as an engine reports it.", progress: "No workflow is in progress. One appears as soon as an engine reports it.", paused: "No workflow is paused.", failed: "No workflow that is shown here has failed." };
+  const words = {
+    newest: "No workflow yet. One appears as soon as an engine reports it.",
+    progress: "No workflow is in progress. One appears as soon as an engine reports it.",
+    paused: "No workflow is paused.",
+    failed: "No workflow that is shown here has failed.",
+  };
   return <Note>{words[tab]}</Note>;
 }
 
@@ -110,7 +131,15 @@ const CompactRow = memo(({ workflow }: { readonly workflow: Workflow }): JSX.Ele
   const { route } = useStores();
   const open = (): void => route.go({ open: workflow.id });
   return (
-    <tr data-row="" tabIndex={-1} onClick={open} data-testid="workflow-row" data-workflow-id={workflow.id} data-state={stateName(workflow)} aria-selected={route.open.value === workflow.id}>
+    <tr
+      data-row=""
+      tabIndex={-1}
+      onClick={open}
+      data-testid="workflow-row"
+      data-workflow-id={workflow.id}
+      data-state={stateName(workflow)}
+      aria-selected={route.open.value === workflow.id}
+    >
       <td class="col-state">
         <WorkflowStateCell workflow={workflow} />
       </td>

@@ -34,10 +34,26 @@ function Sheet({ id }: { readonly id: string }): JSX.Element {
     };
   }, []);
   return (
-    <section class="sheet" ref={box} tabIndex={-1} role="dialog" aria-label={`Workflow ${id}`} data-testid="sheet" data-workflow-id={id} data-state={workflow === undefined ? "" : stateName(workflow)}>
+    <section
+      class="sheet"
+      ref={box}
+      tabIndex={-1}
+      role="dialog"
+      aria-label={`Workflow ${id}`}
+      data-testid="sheet"
+      data-workflow-id={id}
+      data-state={workflow === undefined ? "" : stateName(workflow)}
+    >
       <header>
         <h2 class="cut">{workflow?.workflowName || id}</h2>
-        <button type="button" class="button icon" onClick={() => route.go({ open: "" })} aria-label="Close" title="Close (Esc)" data-testid="sheet-close">
+        <button
+          type="button"
+          class="button icon"
+          onClick={() => route.go({ open: "" })}
+          aria-label="Close"
+          title="Close (Esc)"
+          data-testid="sheet-close"
+        >
           <Picture icon="close" />
         </button>
       </header>
@@ -51,7 +67,9 @@ function Sheet({ id }: { readonly id: string }): JSX.Element {
             <EventList events={view.answer.events} />
           </>
         )}
-        {view.phase === "error" && workflow !== undefined ? <Note tone="warning">Not up to date: {view.problem}. It is read again.</Note> : null}
+        {view.phase === "error" && workflow !== undefined ? (
+          <Note tone="warning">Not up to date: {view.problem}. It is read again.</Note>
+        ) : null}
       </div>
     </section>
   );
@@ -65,7 +83,11 @@ function SheetNote({ id, phase, problem }: { readonly id: string; readonly phase
       </Note>
     );
   }
-  return phase === "error" ? <Note tone="critical">It could not be read: {problem}. It is asked for again.</Note> : <Note>Reading the workflow…</Note>;
+  return phase === "error" ? (
+    <Note tone="critical">It could not be read: {problem}. It is asked for again.</Note>
+  ) : (
+    <Note>Reading the workflow…</Note>
+  );
 }
 
 function Summary({ workflow }: { readonly workflow: Workflow }): JSX.Element {
@@ -130,7 +152,15 @@ function Fact({ name, children }: { readonly name: string; readonly children: Co
   );
 }
 
-function Part({ title, count, children }: { readonly title: string; readonly count: number; readonly children: ComponentChildren }): JSX.Element {
+function Part({
+  title,
+  count,
+  children,
+}: {
+  readonly title: string;
+  readonly count: number;
+  readonly children: ComponentChildren;
+}): JSX.Element {
   return (
     <section class="part">
       <h3>
@@ -159,7 +189,17 @@ function StageList({ workflow }: { readonly workflow: Workflow }): JSX.Element {
   );
 }
 
-function StageRow({ stage, from, to, now }: { readonly stage: Stage; readonly from: number; readonly to: number; readonly now: number }): JSX.Element {
+function StageRow({
+  stage,
+  from,
+  to,
+  now,
+}: {
+  readonly stage: Stage;
+  readonly from: number;
+  readonly to: number;
+  readonly now: number;
+}): JSX.Element {
   const look = workLook(stage.state);
   const start = timestampMs(stage.startTime);
   const end = timestampMs(stage.endTime) ?? (start === undefined ? undefined : Math.min(now, to));
@@ -173,7 +213,9 @@ function StageRow({ stage, from, to, now }: { readonly stage: Stage; readonly fr
         <span class="sr">, {look.word}</span>
       </span>
       <span class={`track tone-${look.tone}`}>
-        {start === undefined || end === undefined ? null : <i style={{ left: `${share(start)}%`, width: `${Math.max(0.8, share(end) - share(start))}%` }} />}
+        {start === undefined || end === undefined ? null : (
+          <i style={{ left: `${share(start)}%`, width: `${Math.max(0.8, share(end) - share(start))}%` }} />
+        )}
       </span>
       <span class="number weak">{took === undefined ? look.word.toLowerCase() : durationText(took)}</span>
       {stage.error === undefined ? null : <p class="tone-critical small">{stage.error.message || stage.error.code}</p>}

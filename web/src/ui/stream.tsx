@@ -30,7 +30,12 @@ export function EventStreamPanel(): JSX.Element {
     <>
       <label>
         <span class="sr">Which events</span>
-        <select class="bare" value={filter} onChange={(event) => (events.filter.value = FILTERS.find((each) => each.filter === event.currentTarget.value)?.filter ?? "work")} data-testid="events-filter">
+        <select
+          class="bare"
+          value={filter}
+          onChange={(event) => (events.filter.value = FILTERS.find((each) => each.filter === event.currentTarget.value)?.filter ?? "work")}
+          data-testid="events-filter"
+        >
           {FILTERS.map((each) => (
             <option key={each.filter} value={each.filter}>
               {each.words}
@@ -113,7 +118,17 @@ function Stream({ following }: { readonly following: { value: boolean } }): JSX.
   const unseen = base + rows.length - seen.current;
   return (
     <div class="stream">
-      <div class="body" ref={box} onScroll={scrolled} tabIndex={0} role="log" aria-live="off" aria-label="Events, newest last" data-testid="event-list" data-rows={rows.length}>
+      <div
+        class="body"
+        ref={box}
+        onScroll={scrolled}
+        tabIndex={0}
+        role="log"
+        aria-live="off"
+        aria-label="Events, newest last"
+        data-testid="event-list"
+        data-rows={rows.length}
+      >
         {rows.length === 0 ? <Note>{events.arrived.value ? emptyWords(events.filter.value) : "Waiting for events…"}</Note> : null}
         <ul style={{ height: `${rows.length * ROW_HEIGHT}px` }}>
           {rows.slice(first, end).map((row, index) => (
@@ -131,7 +146,9 @@ function Stream({ following }: { readonly following: { value: boolean } }): JSX.
 }
 
 function emptyWords(filter: EventFilter): string {
-  return filter === "trouble" ? "No trouble among the events that have come." : "No events yet. They appear here as engines and agents report them.";
+  return filter === "trouble"
+    ? "No trouble among the events that have come."
+    : "No events yet. They appear here as engines and agents report them.";
 }
 
 function Row({ row, top }: { readonly row: StreamRow; readonly top: number }): JSX.Element {
@@ -155,7 +172,14 @@ const Line = memo(({ row, top }: { readonly row: EventRow; readonly top: number 
   const length = took === undefined ? undefined : duration(took);
   const open = event.workflowId === "" ? undefined : (): void => route.go({ open: event.workflowId });
   return (
-    <li class={open === undefined ? "event" : "event opens"} style={{ top: `${top}px` }} onClick={open} data-testid="event-row" data-type={eventName(event.type)} data-workflow-id={event.workflowId}>
+    <li
+      class={open === undefined ? "event" : "event opens"}
+      style={{ top: `${top}px` }}
+      onClick={open}
+      data-testid="event-row"
+      data-type={eventName(event.type)}
+      data-workflow-id={event.workflowId}
+    >
       <time class="faint mono" title={exactTime(row.at)}>
         {timeOfDay(row.at, "millis")}
       </time>

@@ -28,7 +28,9 @@ function SystemStatusBanner(): JSX.Element {
   const mode = connection.mode.value;
   const old = connection.isStale(METRICS);
   const known = health !== undefined && mode !== "offline" && !old;
-  const look = known ? healthLook(health.state) : { word: health === undefined ? "No data yet" : "Not known", tone: "unknown" as const, shape: "dash" as const };
+  const look = known
+    ? healthLook(health.state)
+    : { word: health === undefined ? "No data yet" : "Not known", tone: "unknown" as const, shape: "dash" as const };
   const reasons = known ? health.reasons.join(" · ") : whyUnknown(mode, old);
   return (
     <div class="health" role="status" data-testid="health" data-health={look.word.toLowerCase()}>
@@ -54,7 +56,14 @@ function FiringTally(): JSX.Element {
   const warning = alerts.warningCount.value;
   const words = alerts.arrived.value ? `${critical} critical and ${warning} warning alerts fire` : "Alerts have not arrived yet";
   return (
-    <a class={`pill ${critical > 0 ? "alarm" : ""}`} href={route.href({ page: "alerts", open: "" })} title={words} data-testid="firing" data-critical={critical} data-warning={warning}>
+    <a
+      class={`pill ${critical > 0 ? "alarm" : ""}`}
+      href={route.href({ page: "alerts", open: "" })}
+      title={words}
+      data-testid="firing"
+      data-critical={critical}
+      data-warning={warning}
+    >
       {alerts.arrived.value && critical + warning === 0 ? (
         "No alerts"
       ) : (
@@ -89,7 +98,10 @@ function ConnectionState(): JSX.Element {
   const delay = mode === "live" || mode === "polling" ? clock.rtt.value : undefined;
   const { problem, retryAt, failures } = connection.link.value;
   const wait = retryAt === undefined ? 0 : Math.ceil((retryAt - Date.now()) / 1000);
-  const why = mode === "live" ? upstreamWords(connection.upstream.value) : `${problem || "not connected yet"}; ${failures} failed in a row${wait > 0 ? `, next attempt in ${wait} s` : ""}. Click to try now.`;
+  const why =
+    mode === "live"
+      ? upstreamWords(connection.upstream.value)
+      : `${problem || "not connected yet"}; ${failures} failed in a row${wait > 0 ? `, next attempt in ${wait} s` : ""}. Click to try now.`;
   const worry = mode === "offline" ? "alarm" : mode === "live" || mode === "connecting" ? "" : "worry";
   return (
     <button type="button" class={`pill ${worry}`} onClick={reconnect} title={why} data-testid="connection" data-mode={mode}>
@@ -104,7 +116,9 @@ function ConnectionState(): JSX.Element {
 }
 
 function upstreamWords(connected: boolean | undefined): string {
-  return connected === false ? "The bridge is connected to this page, but not to its server" : "The measured time is a round trip to the server";
+  return connected === false
+    ? "The bridge is connected to this page, but not to its server"
+    : "The measured time is a round trip to the server";
 }
 
 function RangeSelect(): JSX.Element {
@@ -119,26 +133,26 @@ function RangeSelect(): JSX.Element {
   };
   return (
     <>
-    {range.kind === "fixed" ? (
-      <button type="button" class="pill" onClick={() => route.go({ range: DEFAULT_RANGE })} title="Back to now" data-testid="range-reset">
-        <Picture icon="close" /> back to now
-      </button>
-    ) : null}
-    <label class="pill range">
-      <span class="sr">Time range of the charts</span>
-      <select value={key} onChange={choose} data-testid="range">
-        {range.kind === "fixed" ? (
-          <option value="fixed">
-            {timeOfDay(range.from)} – {timeOfDay(range.to)}
-          </option>
-        ) : null}
-        {RANGES.map((each) => (
-          <option key={each.key} value={each.key}>
-            {each.words}
-          </option>
-        ))}
-      </select>
-    </label>
+      {range.kind === "fixed" ? (
+        <button type="button" class="pill" onClick={() => route.go({ range: DEFAULT_RANGE })} title="Back to now" data-testid="range-reset">
+          <Picture icon="close" /> back to now
+        </button>
+      ) : null}
+      <label class="pill range">
+        <span class="sr">Time range of the charts</span>
+        <select value={key} onChange={choose} data-testid="range">
+          {range.kind === "fixed" ? (
+            <option value="fixed">
+              {timeOfDay(range.from)} – {timeOfDay(range.to)}
+            </option>
+          ) : null}
+          {RANGES.map((each) => (
+            <option key={each.key} value={each.key}>
+              {each.words}
+            </option>
+          ))}
+        </select>
+      </label>
     </>
   );
 }
@@ -159,7 +173,7 @@ function SearchBox(): JSX.Element {
         type="search"
         name="filter"
         placeholder="Search workflows"
-        aria-label="Search workflows, or filter: state = RUNNING AND type = &quot;feature&quot;"
+        aria-label='Search workflows, or filter: state = RUNNING AND type = "feature"'
         title={'Words search name and id. A filter: state = RUNNING AND type = "feature". Enter shows the table.'}
         aria-invalid={bad}
         autocomplete="off"
@@ -179,7 +193,15 @@ function ThemeSwitch(): JSX.Element {
   const chosen = theme.theme.value;
   const words = { system: "Theme: as the system says", dark: "Theme: dark", light: "Theme: light" }[chosen];
   return (
-    <button type="button" class="pill" onClick={() => theme.next()} title={`${words}. Click to change.`} aria-label={words} data-testid="theme" data-theme={chosen}>
+    <button
+      type="button"
+      class="pill"
+      onClick={() => theme.next()}
+      title={`${words}. Click to change.`}
+      aria-label={words}
+      data-testid="theme"
+      data-theme={chosen}
+    >
       <Picture icon={chosen} />
     </button>
   );

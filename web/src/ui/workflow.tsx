@@ -28,7 +28,10 @@ const REFUSAL_SHOWN_MS = 60_000;
 export function ActNote({ workflow }: { readonly workflow: Workflow }): JSX.Element | null {
   const { commands, clock } = useStores();
   const act = commands.get(workflow.id);
-  if (act === undefined || (isOver(act.phase) && clock.now.value - (act.at ?? 0) > (act.phase === "effective" ? OUTCOME_SHOWN_MS : REFUSAL_SHOWN_MS))) {
+  if (
+    act === undefined ||
+    (isOver(act.phase) && clock.now.value - (act.at ?? 0) > (act.phase === "effective" ? OUTCOME_SHOWN_MS : REFUSAL_SHOWN_MS))
+  ) {
     return null;
   }
   const tone = act.phase === "effective" ? "good" : isOver(act.phase) ? "critical" : "notice";
@@ -103,7 +106,8 @@ export function Actions({ workflow, offered = OFFERED, words = false }: ActionsP
           return null;
         }
         const may = workflow.actions.find((each) => each.action === action);
-        const refused = sending || (may === undefined ? "The server does not offer this" : may.available ? "" : may.reason || "Not possible now");
+        const refused =
+          sending || (may === undefined ? "The server does not offer this" : may.available ? "" : may.reason || "Not possible now");
         const name = workflow.workflowName || workflow.id;
         return (
           <Act
