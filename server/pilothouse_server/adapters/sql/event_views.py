@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from typing import Any
 
-from sqlalchemy import ColumnElement, Connection, func, select
+from sqlalchemy import ColumnElement, Connection, and_, func, select
 
 from pilothouse_server.adapters.sql import pages
 from pilothouse_server.adapters.sql.database import SqliteDatabase
@@ -13,7 +13,7 @@ from pilothouse_server.adapters.sql.filters import clause_of
 from pilothouse_server.adapters.sql.revisions import database_id
 from pilothouse_server.adapters.sql.tables_projection import EVENTS
 from pilothouse_server.domain.filter_text import parse
-from pilothouse_server.domain.filters import Filter
+from pilothouse_server.domain.filters import And, Compare, Filter
 from pilothouse_server.ports import Clock, StoredEvent
 from pilothouse_server.services.views import EVENT_FIELDS, EventPage, PageRequest
 from pilothouse_server.services.watch import Read, Start
@@ -23,6 +23,9 @@ _FILTERED: dict[str, ColumnElement[Any]] = {
     name: _C.occur_us if name == "occur_time" else _C[name] for name in EVENT_FIELDS.fields
 }
 _STORED = (_C.position, _C.cursor, _C.payload)
+
+_INDEXED = ("workflow_id", "agent_id", "trace_id")
+"""Columns with an index of the rows where they are stated."""
 
 SCANNED = 20_000
 """Events that one look of a watch examines, however few of them are wanted."""
@@ -36,10 +39,10 @@ class SqlEventViews:
         self._clock = clock
 
     async def page(self, request: PageRequest, *, ascending: bool) -> EventPage:
-        tree = parse(request.filter, EVENT_FIELDS, self._clock.now_us())
+        clause = self._clause(request.filter)
         order = [pages.Sort(_C.position, not ascending, int)]
         fingerprint = pages.fingerprint("events", request.filter, ascending)
-        query = select(*_STORED).where(clause_of(tree, _FILTERED))
+        query = select(*_STORED).where(clause)
         if request.token:
             query = query.where(
                 pages.behind(order, pages.decode(request.token, fingerprint, order))
@@ -54,16 +57,30 @@ class SqlEventViews:
         return EventPage(events, pages.encode(fingerprint, [events[-1].position]))
 
     def follow(self, filter_text: str) -> EventFollower:
-        return EventFollower(self._database, parse(filter_text, EVENT_FIELDS, self._clock.now_us()))
+        return EventFollower(self._database, self._clause(filter_text))
+
+    def _clause(self, filter_text: str) -> ColumnElement[bool]:
+        tree = parse(filter_text, EVENT_FIELDS, self._clock.now_us())
+        return and_(clause_of(tree, _FILTERED), *_index_hints(tree))
+
+
+def _index_hints(tree: Filter) -> list[ColumnElement[bool]]:
+    """What is true anyway, said so that the database sees that a partial index has all the rows."""
+    terms = tree.terms if isinstance(tree, And) else (tree,)
+    return [
+        _C[term.field] != ""
+        for term in terms
+        if isinstance(term, Compare) and term.field in _INDEXED and term.op == "=" and term.value
+    ]
 
 
 class EventFollower:
     """Events by position: from the table both when replayed and when live, so that the two join without gap or
     repeat."""
 
-    def __init__(self, database: SqliteDatabase, tree: Filter) -> None:
+    def __init__(self, database: SqliteDatabase, clause: ColumnElement[bool]) -> None:
         self._database = database
-        self._clause = clause_of(tree, _FILTERED)
+        self._clause = clause
 
     async def start(self, backlog: int) -> Start:
         def run(connection: Connection) -> Start:

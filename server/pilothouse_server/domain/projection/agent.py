@@ -7,7 +7,7 @@ from enum import IntEnum
 from typing import Any, Final
 
 from pilothouse_server.domain.events import AgentLoad, Event, EventType
-from pilothouse_server.domain.projection.spans import UNSTATED, Stated
+from pilothouse_server.domain.projection.spans import UNSTATED, Stated, to_json
 
 OFFLINE_AFTER_US: Final = 30_000_000
 """Without a heartbeat for longer an agent is offline, unless configured."""
@@ -124,13 +124,11 @@ class AgentRecord:
 
     def dump(self) -> str:
         """JSON; `loaded` reads it."""
-        return json.dumps(
+        return to_json(
             [
                 self.type, self.source, self.register_us, self.last_seen_us, self.ready_us, self.present_us,
                 self.drain_us, self.goodbye, self.load, self.place, self.completed, self.failed, self.running,
-            ],
-            separators=(",", ":"),
-            ensure_ascii=False,
+            ]
         )  # fmt: skip
 
     @classmethod

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import json
 from enum import IntEnum
 from typing import Any
 
@@ -46,6 +47,9 @@ Stated = tuple[int, str]
 UNSTATED: Stated = (-1, "")
 
 UNKNOWN = (-1, 0, 0, "")
+
+to_json = json.JSONEncoder(separators=(",", ":"), ensure_ascii=False, check_circular=False).encode
+"""Compact, and made once."""
 
 
 class Span:

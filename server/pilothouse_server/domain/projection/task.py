@@ -6,7 +6,7 @@ import json
 from typing import Any, Final
 
 from pilothouse_server.domain.events import Event, EventType
-from pilothouse_server.domain.projection.spans import UNSTATED, Span, Stated, WorkState
+from pilothouse_server.domain.projection.spans import UNSTATED, Span, Stated, WorkState, to_json
 from pilothouse_server.domain.workflows import REPORTED
 
 MAX_ATTEMPTS: Final = 16
@@ -84,10 +84,8 @@ class TaskRecord:
 
     def dump(self) -> str:
         """JSON; `loaded` reads it."""
-        return json.dumps(
-            [self.first_us, self.stage, self.message, [[n, *span.dump()] for n, span in self.spans.items()]],
-            separators=(",", ":"),
-            ensure_ascii=False,
+        return to_json(
+            [self.first_us, self.stage, self.message, [[n, *span.dump()] for n, span in self.spans.items()]]
         )  # fmt: skip
 
     @classmethod

@@ -21,6 +21,7 @@ from pilothouse_server.domain.projection.spans import (
     dump_error,
     failure_of,
     load_error,
+    to_json,
 )
 from pilothouse_server.domain.workflows import (
     END,
@@ -195,16 +196,14 @@ class WorkflowRecord:
     def dump(self) -> str:
         """JSON; `loaded` reads it."""
         usage = self.usage
-        return json.dumps(
+        return to_json(
             [
                 self.type, self.name, self.trace, self.source, self.standing, self.start, self.create_us, self.first_us,
                 self.update_us, self.plan, self.error_key, dump_error(self.error),
                 [usage.input_tokens, usage.output_tokens, usage.cost_micros],
                 [[attempt, name, *span.dump()] for (attempt, name), span in self.spans.items()],
                 self.agent_id,
-            ],
-            separators=(",", ":"),
-            ensure_ascii=False,
+            ]
         )  # fmt: skip
 
     @classmethod
