@@ -107,12 +107,12 @@ class Seen:
 
 
 @asynccontextmanager
-async def engine(
-    server: Server, folder: Path, seed: int, *, max_workflows: int = 1, slots: int = 8
+async def engine_on(
+    target: str, folder: Path, seed: int, *, max_workflows: int = 1, slots: int = 8
 ) -> AsyncGenerator[asyncio.Task[None]]:
     """An engine in this process; stopped at the end."""
     options = EngineOptions(pace=AT_ONCE, max_workflows=max_workflows, slots=slots, seed=seed)
-    executor = Executor(server.target, source=options.source)
+    executor = Executor(target, source=options.source)
     stop = asyncio.Event()
     running = asyncio.create_task(Engine(executor, folder, options).run(stop))
     try:

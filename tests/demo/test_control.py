@@ -14,7 +14,7 @@ from pilothouse.v1.commands_pb2 import (
 )
 from pilothouse.v1.enums_pb2 import ControlAction
 from pilothouse_server.demo.brief import brief_of
-from tests.demo.support import Seen, engine, is_quick, kind_of, seed_where, tools_in
+from tests.demo.support import Seen, engine_on, is_quick, kind_of, seed_where, tools_in
 
 GOOD = seed_where(is_quick, is_quick)
 BUGGY = seed_where(lambda brief: is_quick(brief, defect="wrong"), is_quick)
@@ -24,7 +24,7 @@ BUGFIX = ("initialization", "scaffolding", "validation", "unit_tests", "deployme
 async def test_a_workflow_goes_through_its_plan_and_each_task_through_its_steps(
     seen: Seen, tmp_path: Path
 ) -> None:
-    async with engine(seen.server, tmp_path, GOOD) as running:
+    async with engine_on(seen.server.target, tmp_path, GOOD) as running:
         await running
     stages = [f"STAGE_{step} {stage}" for stage in BUGFIX for step in ("STARTED", "COMPLETED")]
     assert seen.story() == ["WORKFLOW_CREATED", "WORKFLOW_STARTED", *stages, "WORKFLOW_COMPLETED"]
@@ -47,7 +47,7 @@ async def test_a_workflow_goes_through_its_plan_and_each_task_through_its_steps(
 async def test_a_pause_lets_the_stage_finish_and_the_next_not_start(
     seen: Seen, tmp_path: Path
 ) -> None:
-    async with engine(seen.server, tmp_path, GOOD):
+    async with engine_on(seen.server.target, tmp_path, GOOD):
         started = await seen.until("STAGE_STARTED", stage="unit_tests")
         pause = seen.ask("PAUSE", started.workflow_id)
         await seen.effective(pause)
@@ -66,7 +66,7 @@ async def test_a_pause_lets_the_stage_finish_and_the_next_not_start(
 
 
 async def test_a_paused_workflow_gives_its_slot_to_another(seen: Seen, tmp_path: Path) -> None:
-    async with engine(seen.server, tmp_path, GOOD, max_workflows=2, slots=1):
+    async with engine_on(seen.server.target, tmp_path, GOOD, max_workflows=2, slots=1):
         first = await seen.until("STAGE_STARTED")
         await seen.effective(seen.ask("PAUSE", first.workflow_id))
         other = await seen.until("WORKFLOW_COMPLETED")
@@ -77,7 +77,7 @@ async def test_a_paused_workflow_gives_its_slot_to_another(seen: Seen, tmp_path:
 async def test_a_workflow_that_waits_is_paused_at_once_and_waits_again(
     seen: Seen, tmp_path: Path
 ) -> None:
-    async with engine(seen.server, tmp_path, GOOD, max_workflows=2, slots=1):
+    async with engine_on(seen.server.target, tmp_path, GOOD, max_workflows=2, slots=1):
         await seen.until("STAGE_STARTED", stage="unit_tests")
         first, second = (event.workflow_id for event in seen.events("WORKFLOW_CREATED"))
         await seen.effective(seen.ask("PAUSE", second))
@@ -88,7 +88,7 @@ async def test_a_workflow_that_waits_is_paused_at_once_and_waits_again(
 
 
 async def test_a_cancel_stops_the_work_at_once(seen: Seen, tmp_path: Path) -> None:
-    async with engine(seen.server, tmp_path, GOOD):
+    async with engine_on(seen.server.target, tmp_path, GOOD):
         started = await seen.until("TASK_STARTED", stage="deployment")
         cancel = seen.ask("CANCEL", started.workflow_id)
         await seen.effective(cancel)
@@ -100,7 +100,7 @@ async def test_a_cancel_stops_the_work_at_once(seen: Seen, tmp_path: Path) -> No
 
 
 async def test_a_paused_workflow_is_cancelled_at_once(seen: Seen, tmp_path: Path) -> None:
-    async with engine(seen.server, tmp_path, GOOD) as running:
+    async with engine_on(seen.server.target, tmp_path, GOOD) as running:
         started = await seen.until("STAGE_STARTED")
         await seen.effective(seen.ask("PAUSE", started.workflow_id))
         await seen.effective(seen.ask("CANCEL", started.workflow_id))
@@ -109,7 +109,7 @@ async def test_a_paused_workflow_is_cancelled_at_once(seen: Seen, tmp_path: Path
 
 
 async def test_a_cancel_overtakes_a_pause_that_has_not_begun(seen: Seen, tmp_path: Path) -> None:
-    async with engine(seen.server, tmp_path, GOOD) as running:
+    async with engine_on(seen.server.target, tmp_path, GOOD) as running:
         started = await seen.until("TASK_STARTED", stage="deployment")
         pause = seen.ask("PAUSE", started.workflow_id)
         await seen.ended(pause, CommandState.COMMAND_STATE_ACCEPTED)
@@ -119,7 +119,7 @@ async def test_a_cancel_overtakes_a_pause_that_has_not_begun(seen: Seen, tmp_pat
 
 
 async def test_a_retry_repairs_what_failed_and_keeps_the_rest(seen: Seen, tmp_path: Path) -> None:
-    async with engine(seen.server, tmp_path, BUGGY, max_workflows=2, slots=1):
+    async with engine_on(seen.server.target, tmp_path, BUGGY, max_workflows=2, slots=1):
         failed = await seen.until("WORKFLOW_FAILED")
         assert (failed.error.code, failed.error.retryable, failed.attempt) == (
             "TESTS_FAILED",
@@ -144,7 +144,7 @@ async def test_a_retry_repairs_what_failed_and_keeps_the_rest(seen: Seen, tmp_pa
 
 
 async def test_a_retry_without_its_work_folder_begins_anew(seen: Seen, tmp_path: Path) -> None:
-    async with engine(seen.server, tmp_path, BUGGY, max_workflows=2, slots=1):
+    async with engine_on(seen.server.target, tmp_path, BUGGY, max_workflows=2, slots=1):
         failed = await seen.until("WORKFLOW_FAILED")
         shutil.rmtree(tmp_path / "work" / failed.workflow_id)
         await seen.effective(seen.ask("RETRY", failed.workflow_id))
@@ -153,7 +153,7 @@ async def test_a_retry_without_its_work_folder_begins_anew(seen: Seen, tmp_path:
 
 
 async def test_what_cannot_be_done_is_refused(seen: Seen, tmp_path: Path) -> None:
-    async with engine(seen.server, tmp_path, GOOD):
+    async with engine_on(seen.server.target, tmp_path, GOOD):
         started = await seen.until("WORKFLOW_STARTED")
         for action, workflow, code in (
             ("PAUSE", "nobody", "NOT_RUNNING"),
@@ -166,7 +166,7 @@ async def test_what_cannot_be_done_is_refused(seen: Seen, tmp_path: Path) -> Non
 
 
 async def test_it_declares_what_it_can_do_and_when(seen: Seen, tmp_path: Path) -> None:
-    async with engine(seen.server, tmp_path, GOOD) as running:
+    async with engine_on(seen.server.target, tmp_path, GOOD) as running:
         await running
     request = seen.server.requests("WatchCommands")[0]
     assert isinstance(request, WatchCommandsRequest)
@@ -186,7 +186,7 @@ async def test_it_declares_what_it_can_do_and_when(seen: Seen, tmp_path: Path) -
 async def test_a_flaky_test_is_tried_again(seen: Seen, tmp_path: Path) -> None:
     seed = seed_where(lambda brief: is_quick(brief, defect="flaky"))
     flaky = next(module.name for module in brief_of(seed, 1).modules if module.defect)
-    async with engine(seen.server, tmp_path, seed) as running:
+    async with engine_on(seen.server.target, tmp_path, seed) as running:
         await running
     steps = [
         (kind_of(event), event.attempt)
@@ -202,7 +202,7 @@ async def test_a_flaky_test_is_tried_again(seen: Seen, tmp_path: Path) -> None:
 async def test_a_server_that_goes_away_and_comes_back_has_missed_nothing(
     seen: Seen, tmp_path: Path
 ) -> None:
-    async with engine(seen.server, tmp_path, GOOD) as running:
+    async with engine_on(seen.server.target, tmp_path, GOOD) as running:
         await seen.until("STAGE_STARTED", stage="validation")
         await seen.server.stop()
         assert not running.done()

@@ -81,9 +81,10 @@ async def test_a_stop_leaves_no_process_behind(seen: Seen, tmp_path: Path) -> No
 
 
 async def test_a_stop_while_it_waits_to_start_again_is_heard(tmp_path: Path) -> None:
-    (tmp_path / "demo").write_text("a file where the folder should be")
+    file = tmp_path / "file"
+    file.write_text("not a folder")
     stop = asyncio.Event()
-    running = asyncio.create_task(run_demo_engine("127.0.0.1:1", tmp_path, stop))
+    running = asyncio.create_task(run_demo_engine("127.0.0.1:1", file, stop))
     done, _ = await asyncio.wait([running], timeout=1.5)
     assert not done
     stop.set()

@@ -12,7 +12,15 @@ import pytest
 
 from pilothouse_server.demo.journal import Journal, JournalInUse
 from pilothouse_server.demo.tools import catalogue
-from tests.demo.support import Seen, engine, engine_process, is_quick, kind_of, seed_where, tools_in
+from tests.demo.support import (
+    Seen,
+    engine_on,
+    engine_process,
+    is_quick,
+    kind_of,
+    seed_where,
+    tools_in,
+)
 from tests.support import wait_until
 
 GOOD = seed_where(is_quick)
@@ -20,14 +28,14 @@ GOOD = seed_where(is_quick)
 
 def written(data_dir: Path, query: str, *values: str) -> bool:
     """Whether the journal of a running engine has such a row."""
-    with closing(sqlite3.connect(f"file:{data_dir}/demo/journal.db?mode=ro", uri=True)) as journal:
+    with closing(sqlite3.connect(f"file:{data_dir}/journal.db?mode=ro", uri=True)) as journal:
         return journal.execute(query, values).fetchone() is not None
 
 
 async def test_a_killed_engine_goes_on_from_the_stage_it_was_in(seen: Seen, tmp_path: Path) -> None:
     async with engine_process(seen.server, tmp_path, GOOD) as process:
         started = await seen.until("TASK_STARTED", stage="deployment")
-        folder = tmp_path / "demo" / "work" / started.workflow_id
+        folder = tmp_path / "work" / started.workflow_id
         process.kill()
         await process.wait()
         await wait_until(lambda: not tools_in(folder), what="its tools die with it")
@@ -103,24 +111,24 @@ async def test_what_could_not_be_told_before_a_kill_is_told_after_it(
 
 
 async def test_a_command_that_comes_again_is_not_done_again(seen: Seen, tmp_path: Path) -> None:
-    async with engine(seen.server, tmp_path, GOOD):
+    async with engine_on(seen.server.target, tmp_path, GOOD):
         started = await seen.until("STAGE_STARTED")
         pause = seen.ask("PAUSE", started.workflow_id)
         await seen.effective(pause)
         await seen.effective(seen.ask("RESUME", started.workflow_id))
     seen.server.command_feed.lose_history()
-    async with engine(seen.server, tmp_path, GOOD) as running:
+    async with engine_on(seen.server.target, tmp_path, GOOD) as running:
         await running
     assert len(seen.events("WORKFLOW_PAUSED")) == 1
     assert seen.story()[-1] == "WORKFLOW_COMPLETED"
 
 
 async def test_a_stopped_engine_goes_on_where_it_was(seen: Seen, tmp_path: Path) -> None:
-    async with engine(seen.server, tmp_path, GOOD):
+    async with engine_on(seen.server.target, tmp_path, GOOD):
         started = await seen.until("TASK_STARTED", stage="deployment")
     assert tools_in(tmp_path / "work" / started.workflow_id) == []
     assert seen.story()[-1] == "STAGE_STARTED deployment"
-    async with engine(seen.server, tmp_path, GOOD) as running:
+    async with engine_on(seen.server.target, tmp_path, GOOD) as running:
         await running
     assert seen.story()[-3:] == [
         "STAGE_STARTED deployment",
@@ -130,9 +138,9 @@ async def test_a_stopped_engine_goes_on_where_it_was(seen: Seen, tmp_path: Path)
 
 
 async def test_a_folder_has_one_engine_at_a_time(seen: Seen, tmp_path: Path) -> None:
-    with Journal(tmp_path / "demo", lambda _: None):
+    with Journal(tmp_path, lambda _: None):
         with pytest.raises(JournalInUse):
-            Journal(tmp_path / "demo", lambda _: None)
+            Journal(tmp_path, lambda _: None)
         async with engine_process(seen.server, tmp_path, GOOD) as process:
             _, words = await process.communicate()
     assert process.returncode == 73
@@ -144,7 +152,7 @@ async def test_the_same_seed_has_the_same_outcomes(seen: Seen, tmp_path: Path) -
 
     async def outcomes(folder: Path) -> list[tuple[str, str, str]]:
         before = len(seen.server.log.items)
-        async with engine(seen.server, folder, 11, max_workflows=4) as running:
+        async with engine_on(seen.server.target, folder, 11, max_workflows=4) as running:
             await running
         return sorted(
             (event.workflow_id, kind_of(event), event.task_id or event.stage)

@@ -28,7 +28,7 @@ def arguments_of(words: list[str], environment: dict[str, str]) -> argparse.Name
         "--server", default=server, help="host:port of the gRPC server (%(default)s)"
     )
     parser.add_argument(
-        "--data-dir", type=Path, required=True, help="the engine works in its folder `demo`"
+        "--data-dir", type=Path, required=True, help="where the engine keeps its work"
     )
     pace = environment.get("PILOTHOUSE_DEMO_PACE", str(EngineOptions().pace))
     parser.add_argument(
@@ -51,9 +51,12 @@ def _positive(text: str) -> float:
 
 
 def die_with(parent: int) -> bool:
-    """Ask the system for a SIGTERM when the parent dies (Linux); False when it is dead already."""
+    """Ask the system to be killed when the parent dies (Linux); False when it is dead already.
+
+    Killed, because the server died with it and there is nobody to say goodbye to; the journal is made for that.
+    """
     if sys.platform == "linux":
-        ctypes.CDLL(None, use_errno=True).prctl(PR_SET_PDEATHSIG, signal.SIGTERM)
+        ctypes.CDLL(None, use_errno=True).prctl(PR_SET_PDEATHSIG, signal.SIGKILL)
     return os.getppid() == parent
 
 
@@ -67,14 +70,14 @@ async def run(options: argparse.Namespace) -> None:
         pace=options.pace, max_workflows=options.max_workflows, seed=options.seed
     )
     executor = Executor(options.server, source=chosen.source)
-    await Engine(executor, options.data_dir / "demo", chosen).run(stop)
+    await Engine(executor, options.data_dir, chosen).run(stop)
 
 
 def main(words: list[str] | None = None) -> int:
     """Run the command; its exit status."""
     options = arguments_of(sys.argv[1:] if words is None else words, dict(os.environ))
     logging.basicConfig(
-        level=logging.INFO, format="%(asctime)s %(levelname)s %(name)s: %(message)s"
+        level=logging.WARNING, format="%(asctime)s %(levelname)s %(name)s: %(message)s"
     )
     if options.parent is not None and not die_with(options.parent):
         return 0

@@ -1,6 +1,6 @@
 """The engine as a child process: started again when it dies, and gone when we are.
 
-The child asks the system for a signal when its parent dies, so that even a kill -9 of the parent leaves nothing behind;
+The child asks the system to be killed when its parent dies, so that even a kill -9 of the parent leaves nothing behind;
 what the child itself started dies with the pipe that it holds.
 """
 
