@@ -158,3 +158,31 @@ async def test_a_client_that_closes_and_reads_no_more_is_cut_off() -> None:
 
         await wait_until(forgotten)
         writer.transport.abort()
+
+
+@pytest.mark.parametrize("sent", [b"", b"GET /healthz HTTP/1.1\r\nHost: 127.0.0.1\r\nX-Slow: "])
+async def test_a_request_that_never_comes_whole_is_given_up(sent: bytes) -> None:
+    async with staged(request_timeout=0.1) as stage, asyncio.timeout(10):
+        reader, writer = await asyncio.open_connection("127.0.0.1", stage.port)
+        writer.write(sent)
+        answer = await reader.read()
+        assert answer.startswith(b"HTTP/1.1 408 ")
+        assert b"DEADLINE_EXCEEDED" in answer
+        writer.close()
+
+
+async def test_a_body_that_never_comes_whole_is_given_up() -> None:
+    async with staged(body_timeout=0.1) as stage, asyncio.timeout(10):
+        reader, writer = await asyncio.open_connection("127.0.0.1", stage.port)
+        writer.write(
+            b"POST /api/v1/events HTTP/1.1\r\nHost: 127.0.0.1\r\nContent-Type: application/json\r\n"
+            b"Connection: close\r\nContent-Length: 100\r\n\r\n{"
+        )
+        assert (await reader.readuntil(b"\r\n\r\n")).startswith(b"HTTP/1.1 408 ")
+        writer.close()
+
+
+async def test_a_connection_is_used_again_and_again() -> None:
+    async with staged(request_timeout=0.1) as stage, stage.http() as http:
+        for _ in range(3):
+            assert (await http.get("/healthz")).status_code == 200

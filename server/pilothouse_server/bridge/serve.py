@@ -9,6 +9,7 @@ from collections.abc import Callable, Generator
 import uvicorn
 
 from pilothouse_server.bridge.app import Bridge, create_app
+from pilothouse_server.bridge.http_socket import http_class
 from pilothouse_server.bridge.live_socket import socket_class
 from pilothouse_server.bridge.settings import BridgeSettings
 
@@ -46,6 +47,7 @@ async def serve_bridge(
         bridge: Bridge = app.state.bridge
         config = uvicorn.Config(
             app,
+            http=http_class(settings),
             ws=socket_class(settings),
             ws_max_size=settings.max_frame,
             ws_ping_interval=settings.ping_interval,
@@ -56,6 +58,7 @@ async def serve_bridge(
             access_log=False,
             server_header=False,
             backlog=BACKLOG,
+            limit_concurrency=settings.max_connections + settings.max_requests,
             timeout_keep_alive=KEEP_ALIVE,
             timeout_graceful_shutdown=math.ceil(settings.drain),
         )

@@ -80,8 +80,12 @@ class BridgeSettings:
     ping_timeout: float = 20.0
     """A WebSocket that does not answer a ping for this long is closed with 1011."""
 
+    max_requests: int = 1_024
+    """HTTP requests and connections at the same time, besides WebSockets; more are refused with 503."""
     max_body: int = 4 * 1024 * 1024 + 64 * 1024
     """The largest body of a request; more is 413."""
+    request_timeout: float = 10.0
+    """How long a connection may take to send the head of a request; more is 408."""
     body_timeout: float = 10.0
     """How long a body may take to come; more is 408."""
     call_timeout: float = 10.0
