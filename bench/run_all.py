@@ -13,6 +13,7 @@ COMMANDS: list[tuple[str, list[str]]] = [
     ("bench.latency", ["--seconds", "5", "--rates", "100,1000"]),
     ("bench.reads", ["--seconds", "5"]),
     ("bench.broadcast", ["--seconds", "21"]),
+    ("bench.ws_fanout", ["--clients", "500", "--rounds", "3", "--interval", "1"]),
 ]
 """The module, and what makes it quick."""
 
