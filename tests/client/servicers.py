@@ -1,7 +1,7 @@
 """The services of the small server, each a few lines over what `Server` knows."""
 
-# A server's methods have the names of the contract.
-# ruff: noqa: N802
+# A server's methods have the names and the arguments of the contract.
+# ruff: noqa: ARG002, N802
 
 from __future__ import annotations
 

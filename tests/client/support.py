@@ -1,7 +1,7 @@
 """A small Pilothouse in memory, behind a real gRPC server, that breaks, repeats and refuses when a test says so.
 
-It stands for any other server of the contract: it keeps what it is given by id, follows its own feeds by token, and knows nothing of the
-client under test.
+It stands for any other server of the contract: it keeps what it is given by id, follows its own feeds by token, and
+knows nothing of the client under test.
 """
 
 from __future__ import annotations
@@ -58,7 +58,7 @@ class Failure:
     code: grpc.StatusCode = grpc.StatusCode.UNAVAILABLE
     message: str = "on purpose"
     reason: str = ""
-    metadata: Mapping[str, str] = field(default_factory=dict)
+    metadata: Mapping[str, str] = field(default_factory=dict[str, str])
     violations: Sequence[tuple[str, str]] = ()
     retry_after: float | None = None
     when: Literal["before", "after"] = "before"
@@ -144,7 +144,9 @@ class Feed(Generic[M]):
 class Faults:
     """What the server is told to do wrong."""
 
-    calls: dict[str, deque[Failure]] = field(default_factory=lambda: defaultdict(deque))
+    calls: dict[str, deque[Failure]] = field(
+        default_factory=lambda: defaultdict[str, deque[Failure]](deque)
+    )
     """By method: how the next calls fail."""
     broken: int = 0
     """Grows each time all open streams are broken."""

@@ -209,10 +209,12 @@ def test_details_that_cannot_be_read_are_left_out() -> None:
 
 
 def test_every_reason_of_the_contract_has_a_class() -> None:
-    from pilothouse.v1.error_reason_pb2 import ErrorReason  # noqa: PLC0415
+    from pilothouse.v1.error_reason_pb2 import ErrorReason
 
-    names = {name.removeprefix("ERROR_REASON_") for name in ErrorReason.keys()} - {"UNSPECIFIED"}
-    assert names == set(errors._BY_REASON)
+    names = {
+        name.removeprefix("ERROR_REASON_") for name in ErrorReason.DESCRIPTOR.values_by_name
+    } - {"UNSPECIFIED"}
+    assert names == set(errors.BY_REASON)
 
 
 async def test_a_rate_limit_is_waited_for(server: Server, client: aio.Client) -> None:
@@ -316,7 +318,7 @@ async def test_a_synchronous_watch_notices_silence_and_leaves_no_thread(server: 
 @pytest.fixture
 def away() -> Iterator[pilothouse.Client]:
     """A client of a server that is not there."""
-    from tests.support import free_port  # noqa: PLC0415
+    from tests.support import free_port
 
     with pilothouse.Client(f"127.0.0.1:{free_port()}", retry=QUICK_RETRY) as client:
         yield client

@@ -31,7 +31,7 @@ QUICK = WatchOptions(silence=0.4, max_delay=0.05)
 
 async def collect(updates: AsyncIterator[Update[Agent]], into: list[Update[Agent]]) -> None:
     async for update in updates:
-        into.append(update)
+        into.append(update)  # noqa: PERF401 - others look at it meanwhile
 
 
 def ids(updates: list[Update[Agent]]) -> list[str]:

@@ -273,7 +273,7 @@ class NotDelivered(PilothouseError):
         """The newest error of a call; None when calls did not fail but time ran out."""
 
 
-_BY_REASON: Mapping[str, type[CallError]] = {
+BY_REASON: Mapping[str, type[CallError]] = {
     "INVALID_ARGUMENT": InvalidArgument,
     "INVALID_FILTER": InvalidArgument,
     "INVALID_PAGE_TOKEN": InvalidArgument,
@@ -308,8 +308,9 @@ _BY_REASON: Mapping[str, type[CallError]] = {
     "NO_SUCH_METHOD": Unimplemented,
     "INTERNAL": ServerFault,
 }
+"""The class of each reason of the contract."""
 
-_BY_CODE: Mapping[grpc.StatusCode, type[CallError]] = {
+BY_CODE: Mapping[grpc.StatusCode, type[CallError]] = {
     grpc.StatusCode.INVALID_ARGUMENT: InvalidArgument,
     grpc.StatusCode.OUT_OF_RANGE: InvalidArgument,
     grpc.StatusCode.NOT_FOUND: NotFound,
@@ -327,6 +328,7 @@ _BY_CODE: Mapping[grpc.StatusCode, type[CallError]] = {
     grpc.StatusCode.UNKNOWN: ServerFault,
     grpc.StatusCode.DATA_LOSS: ServerFault,
 }
+"""The class of each code, for reasons that are not known here and errors that are not the server\'s own."""
 
 
 class _Call(Protocol):
@@ -349,7 +351,7 @@ def from_status(
 ) -> CallError:
     """The error of a call that ended with `code`."""
     refusal = _read(code, message, trailing_metadata)
-    return _BY_REASON.get(refusal.reason, _BY_CODE.get(code, CallError))(refusal)
+    return BY_REASON.get(refusal.reason, BY_CODE.get(code, CallError))(refusal)
 
 
 def _read(

@@ -169,9 +169,8 @@ class Executor:
         self._beating: list[tuple[ReportedAgent, float]] = []
         self._open: Session | None = None
         self._closed = False
+        self._over = False
         self._taking: asyncio.Task[ExecutorReplaced] | None = None
-        self.undelivered: Sequence[Event] = ()
-        """What `close()` could not deliver, oldest first."""
 
     async def start(self) -> None:
         """Begin to deliver events, and to take commands if there are handlers."""
@@ -179,7 +178,7 @@ class Executor:
             raise RuntimeError("an executor is started once")
         self._open = await self._connect()
         for agent, interval in self._beating:
-            self._open.spawn(_beat(agent, interval))
+            self._open.spawn(self._beat(agent, interval))
         if self._handlers:
             self._taking = self._open.take(self._dispatch)
         self._open.wake()
@@ -193,9 +192,12 @@ class Executor:
         session = self._open
         if session is None or self._closed:
             return
+        # From here on no heartbeat follows a goodbye, and no command begins that could not be finished.
+        self._closed = True
+        if self._taking is not None:
+            self._taking.cancel()
         for agent, _ in self._beating:
             agent.offline("its executor was closed")
-        self._closed = True
         try:
             await session.publisher.flush(
                 self.options.close_timeout if timeout is None else timeout
@@ -203,8 +205,13 @@ class Executor:
         except NotDelivered as late:
             log.error("%s; the first is %s", late, late.events[0].id)  # noqa: TRY400 - the words say it all
         finally:
-            self.undelivered = tuple(self._buffer.events())
             await session.end()
+            self._over = True
+
+    @property
+    def undelivered(self) -> Sequence[Event]:
+        """What is in the buffer, oldest first; after `close()`, what it could not deliver."""
+        return self._buffer.events()
 
     async def __aenter__(self) -> Self:
         await self.start()
@@ -237,22 +244,20 @@ class Executor:
         if kept.ByteSize() > MAX_EVENT_BYTES:
             self._reject(kept, f"the event is larger than {MAX_EVENT_BYTES} bytes")
             return None
-        if not self._buffer.put(kept):
-            self._overflow()
+        if self._over or not self._buffer.put(kept):
+            self._drop()
             return None
         self._is_full = False
         if self._open is not None:
             self._open.wake()
         return kept.id
 
-    def _overflow(self) -> None:
+    def _drop(self) -> None:
         self._dropped += 1
         if not self._is_full:
-            log.error(
-                "the buffer is full (%d events, %d bytes): new events are dropped",
-                len(self._buffer),
-                self._buffer.size,
-            )
+            why = "the executor is closed" if self._over else "the buffer is full"
+            events, size = len(self._buffer), self._buffer.size
+            log.error("%s (%d events, %d bytes in it): new events are dropped", why, events, size)
         self._is_full = True
         if self._raise_when_full:
             raise BufferFull(len(self._buffer), self._buffer.size)
@@ -261,7 +266,11 @@ class Executor:
         self._rejected += 1
         log.warning("event %s (%s) was rejected: %s", event.id, EventType.Name(event.type), reason)
         if self._on_rejected is not None:
-            self._on_rejected(event, reason)
+            try:
+                self._on_rejected(event, reason)
+            except Exception:
+                # It is the engine's, and must not end the delivery of the other events.
+                log.exception("on_rejected failed")
 
     async def flush(self, timeout: float | None = None) -> None:
         """Return when all that was reported is durably in the server's log, or rejected. Raises NotDelivered after
@@ -322,7 +331,7 @@ class Executor:
             agent.registered()
             self._beating.append((agent, heartbeat_every))
             if self._open is not None and not self._closed:
-                self._open.spawn(_beat(agent, heartbeat_every))
+                self._open.spawn(self._beat(agent, heartbeat_every))
         return agent
 
     def on(
@@ -392,7 +401,8 @@ class Executor:
         return self._taking is not None and self._taking.done() and not self._taking.cancelled()
 
     async def _dispatch(self, command: Command) -> None:
-        session = self._session()
+        session = self._open
+        assert session is not None, "commands come only to an executor that runs"  # noqa: S101 - for type checkers
         # Waits here while too many run, which leaves further commands with the server.
         await session.handlers.acquire()
         session.spawn(self._handle(session, command))
@@ -446,8 +456,7 @@ class Executor:
         inbox = Inbox(client, self.source, self._capabilities, options.watch)
         return await Session.begin(client, publisher, inbox, options.max_handlers)
 
-
-async def _beat(agent: ReportedAgent, interval: float) -> None:
-    while True:
-        agent.heartbeat()
-        await asyncio.sleep(interval)
+    async def _beat(self, agent: ReportedAgent, interval: float) -> None:
+        while not self._closed:
+            agent.heartbeat()
+            await asyncio.sleep(interval)
