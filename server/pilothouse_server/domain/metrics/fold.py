@@ -127,7 +127,7 @@ class MetricsState:
             if workflow_type and workflow_type != workflow.type:
                 self._retype(workflow, workflow_type, receive)
             if event_type > _STAGE_SKIPPED:
-                if event_type >= _TASK_STARTED and workflow.standing < _INFERRED:
+                if _TASK_STARTED <= event_type < _TASK_CANCELLED and workflow.standing < _INFERRED:
                     self._infer(workflow)
                 if not task(
                     workflow, event_type, occur, receive, task_id, agent_id, agent_type, attempt, duration,
