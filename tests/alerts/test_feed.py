@@ -127,11 +127,13 @@ async def test_following_begins_with_what_is_not_over_and_goes_on_with_every_cha
         assert await follower.next() == "FIRING"
 
 
-async def test_following_without_any_alert_is_caught_up_at_once(towers: Towers) -> None:
+async def test_following_begins_before_the_first_alert(towers: Towers) -> None:
     tower = towers(PLAIN)
     await tower.open()
     async with following(tower) as follower:
         assert await follower.next() == "caught up"
+        await tower.tick(11)
+        assert await follower.next() == "FIRING"
 
 
 async def test_a_token_goes_on_where_it_was_over_a_restart(towers: Towers) -> None:

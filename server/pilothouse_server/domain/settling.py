@@ -126,7 +126,7 @@ def event_of(command: Command) -> Event:
     times = {CommandState.REQUESTED: command.request_us, CommandState.ACCEPTED: command.accept_us}
     occur_us = times.get(command.state, command.end_us) or command.request_us
     failed = command.state in (CommandState.FAILED, CommandState.EXPIRED)
-    said = f": {command.error.message}" if failed and command.error is not None else ""
+    said = f": {command.error.message[:1000]}" if failed and command.error is not None else ""
     return Event(
         id=f"{command.id}:{command.state.name.lower()}",
         type=_EVENT_TYPE[command.state],

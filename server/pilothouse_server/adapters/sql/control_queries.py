@@ -154,7 +154,7 @@ class SqlAlertFeed:
     def __init__(self, database: SqliteDatabase) -> None:
         self._database = database
         self._newest = 0
-        self._first_look = False
+        self._first_look: bool | None = None
 
     async def start(self, backlog: int) -> Start:
         del backlog
@@ -163,7 +163,8 @@ class SqlAlertFeed:
         return start
 
     async def after(self, mark: int, limit: int) -> Read[Alert]:
-        self._first_look = self._first_look or mark == 0
+        if self._first_look is None:
+            self._first_look = mark == 0
         if not self._first_look:
             found = await self._database.read(
                 lambda c: _changed(c, ALERTS.c.revision > mark, limit)
