@@ -13,7 +13,7 @@ _E = EventType
 
 def untidy_log(seed: int, *, workflows: int = 150, minutes: float = 60.0) -> list[Signal]:
     """Signals in the order of their receipt; some hours late, some repeated, some cut off in the middle."""
-    chance = random.Random(seed)  # noqa: S311 - a test's choice
+    chance = random.Random(seed)
     signals: list[Signal] = []
     for number in range(workflows):
         begin = chance.uniform(0, minutes * 60)

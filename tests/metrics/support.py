@@ -3,13 +3,16 @@
 from __future__ import annotations
 
 import json
-from typing import Any
+from collections.abc import Generator
+from typing import Any, TypeVar
 
 from hypothesis import strategies as st
 
 from pilothouse_server.domain.events import EventType, Signal
 from pilothouse_server.domain.metrics.fold import MetricsState
 from pilothouse_server.domain.metrics.limits import BUCKET_US, SECOND_US
+from pilothouse_server.domain.metrics.snapshot import FiringAlerts, MetricsSnapshot
+from pilothouse_server.domain.metrics.summary import Moment, SnapshotMaker
 
 T0 = 1_700_000_000 * SECOND_US
 """A moment on the border of two buckets."""
@@ -68,6 +71,39 @@ def settle(state: MetricsState, now_us: int | None = None) -> None:
     state.series.at = at
     for series in state.series:
         series.settle(at)
+
+
+T = TypeVar("T")
+
+
+def run(steps: Generator[None, None, T]) -> T:
+    """Takes steps to their end and returns what they made."""
+    while True:
+        try:
+            next(steps)
+        except StopIteration as stop:
+            made: T = stop.value
+            return made
+
+
+def made(state: MetricsState, *, after: float = 0.0) -> MetricsSnapshot:
+    """A snapshot of the state, some seconds after its last event."""
+    as_of_us = state.clock_us + round(after * SECOND_US)
+    moment = Moment(as_of_us, "", 0, True, 100_000, FiringAlerts(), events_per_second=None)
+    steps = SnapshotMaker("epoch", 0, 30 * SECOND_US).steps(state, moment)
+    return run(steps)
+
+
+def shown(state: MetricsState) -> dict[str, Any]:
+    """What a snapshot shows that the events decide."""
+    snapshot = made(state)
+    return {
+        "series": snapshot.series,
+        "health": snapshot.health,
+        "agents": snapshot.agents,
+        "agents_seen": dict(snapshot.agents_seen),
+        "totals": snapshot.totals[:4],
+    }
 
 
 def canonical(state: MetricsState) -> dict[str, Any]:

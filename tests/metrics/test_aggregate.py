@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import asyncio
-from collections.abc import AsyncIterator
+from collections.abc import AsyncGenerator
 from contextlib import asynccontextmanager
 
 import pytest
@@ -35,7 +35,7 @@ def made(log: SqliteLog, store: SqlMetricsStore, **kwargs: float) -> Aggregator:
 
 
 @asynccontextmanager
-async def running(aggregator: Aggregator) -> AsyncIterator[Aggregator]:
+async def running(aggregator: Aggregator) -> AsyncGenerator[Aggregator]:
     task = asyncio.create_task(aggregator.run())
     try:
         yield aggregator

@@ -217,7 +217,7 @@ def test_a_tombstone_comes_back_to_life_when_it_is_retried() -> None:
 
 
 def test_names_over_the_limit_are_counted_together() -> None:
-    state = MetricsState(Limits(names={d: 2 for d in list(Dimension)[1:]}))
+    state = MetricsState(Limits(names=dict.fromkeys(list(Dimension)[1:], 2)))
     state.fold(signal(E.STAGE_STARTED, n, stage=f"s{n % 4}", attempt=1) for n in range(8))
     settle(state)
     assert sorted(state.series.stages) == [OTHER, "s0", "s1"]
@@ -225,7 +225,7 @@ def test_names_over_the_limit_are_counted_together() -> None:
 
 
 def test_a_name_makes_room_after_an_hour_of_silence() -> None:
-    state = MetricsState(Limits(names={d: 1 for d in list(Dimension)[1:]}))
+    state = MetricsState(Limits(names=dict.fromkeys(list(Dimension)[1:], 1)))
     state.fold([signal(E.STAGE_STARTED, 0, stage="old", attempt=1)])
     state.fold([signal(E.WORKFLOW_STARTED, 3_606, "w9")])
     state.fold([signal(E.STAGE_STARTED, 3_607, "w9", stage="new", attempt=1)])
@@ -246,6 +246,7 @@ def test_the_longest_silent_workflow_is_forgotten_over_the_limit() -> None:
 def test_tombstones_over_the_limit_are_forgotten_early() -> None:
     state = MetricsState(Limits(ended=5))
     state.fold(signal(E.WORKFLOW_COMPLETED, n, f"w{n}") for n in range(10))
+    state.fold([signal(E.LOG, 10)])
     assert list(state.memory) == ["w5", "w6", "w7", "w8", "w9"]
     assert state.counters().evicted == 5
 

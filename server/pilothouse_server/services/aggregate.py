@@ -58,7 +58,7 @@ class AggregatorSettings:
     """The share of the time that ticks may take; beyond it they come less often."""
     checkpoint: float = 5.0
     """Seconds between two checkpoints."""
-    checkpoint_rows: int = 1_000
+    checkpoint_rows: int = 500
     """Changed workflows after which a checkpoint is made before its time, so that gathering it stays short."""
     read_limit: int = 512
     """Entries read at once."""

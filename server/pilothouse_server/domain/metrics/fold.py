@@ -76,7 +76,7 @@ class MetricsState:
         self.clock_us = 0
         """The latest receipt: the time of the fold."""
         self.since_us = 0
-        """The receipt of the first event; 0 before there is one."""
+        """The earliest receipt; 0 before there is one."""
         self.events = 0
         self.workflows = 0
         self.ends = [0, 0, 0, 0]
@@ -103,6 +103,8 @@ class MetricsState:
                 self.clock_us = receive
                 if receive >= self._next_crossing_us:
                     self._cross()
+            elif receive < self.since_us:
+                self.since_us = receive
             if self.clock_us >= memory.next_due:
                 memory.sweep(self.clock_us)
             if future or occur - receive > _AHEAD_US:

@@ -14,6 +14,8 @@ from typing import Any
 from pilothouse_server.domain.metrics.series import Series
 from pilothouse_server.domain.workflows import WorkflowState
 
+_encode = json.JSONEncoder(ensure_ascii=False, check_circular=False, separators=(",", ":")).encode
+
 Standing = tuple[int, int, int, int]
 """(attempt, rank, time, type): the standing of `domain.workflows` without the event's id, which decides nothing
 when the type is the same.
@@ -143,7 +145,7 @@ class Workflow:
 
     def dump(self) -> str:
         """JSON; `load` reads it. Without `seq`, `finished_us` and `finished_seq`, which are kept beside it."""
-        return json.dumps(
+        return _encode(
             [
                 self.type,
                 self.standing,
@@ -152,9 +154,7 @@ class Workflow:
                 [[number, span.dump()] for number, span in self.attempts.items()],
                 [[key, span.dump()] for key, span in self.stages.items()],
                 [[key, task.dump()] for key, task in self.tasks.items()],
-            ],
-            separators=(",", ":"),
-            ensure_ascii=False,
+            ]
         )
 
     def load(self, dumped: str) -> None:

@@ -74,6 +74,7 @@ class Series:
     __slots__ = (
         "_at",
         "_closed",
+        "_closed_before",
         "_open",
         "dimension",
         "fresh",
@@ -97,6 +98,7 @@ class Series:
         self._at = at
         self._open: dict[int, Cell] = {}
         self._closed: dict[int, PackedCell] = {}
+        self._closed_before = 0
 
     def cell(self, index: int) -> Cell:
         """The fresh cell of a bucket."""
@@ -176,6 +178,9 @@ class Series:
 
     def close(self, before: int) -> None:
         """Buckets under `before` will not change any more: keeps them in their compact form."""
+        if before <= self._closed_before:
+            return
+        self._closed_before = before
         for index in [index for index in self._open if index < before]:
             self._closed[index] = self._open.pop(index).pack()
 
