@@ -12,7 +12,7 @@ import { Mark } from "../ui/mark";
 import { memo } from "../ui/memo";
 import { Note, Panel } from "../ui/panel";
 import { whilePointed } from "../ui/pointed";
-import { ActNote, Actions, Elapsed, Stages, WorkflowStateCell, stateName } from "../ui/workflow";
+import { ActNote, Actions, Elapsed, Stages, WorkflowLink, WorkflowStateCell, stateName } from "../ui/workflow";
 
 const CHIPS: readonly WorkflowState[] = [
   WorkflowState.RUNNING,
@@ -170,14 +170,14 @@ const FullRow = memo(({ workflow }: { readonly workflow: Workflow }): JSX.Elemen
       data-testid="workflow-row"
       data-workflow-id={workflow.id}
       data-state={stateName(workflow)}
-      aria-selected={route.open.value === workflow.id}
+      data-open={route.open.value === workflow.id}
     >
       <td class="col-state">
         <WorkflowStateCell workflow={workflow} />
       </td>
       <td class="col-name">
         <span class="cut" title={`${workflow.workflowName} · ${workflow.id}`}>
-          {workflow.workflowName || "–"} <span class="mono faint">{workflow.id}</span>
+          <WorkflowLink workflow={workflow} /> <span class="mono faint">{workflow.id}</span>
           {workflow.attempt > 1 ? <span class="tone-warning small"> {plural(workflow.attempt - 1, "retry", "retries")}</span> : null}
         </span>
         <ActNote workflow={workflow} />

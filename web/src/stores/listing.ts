@@ -67,7 +67,7 @@ export class ListingStore {
   // Something about workflows changed on the server.
   touch(): void {
     this.#changed.value = true;
-    if (this.#active && !this.held.peek() && this.#timer === undefined) {
+    if (this.#active && !this.held.peek() && !this.view.peek().badFilter && this.#timer === undefined) {
       this.#schedule(REFRESH_MS);
     }
   }
@@ -86,6 +86,16 @@ export class ListingStore {
   loadMore(): void {
     this.#wanted = Math.min(this.#wanted + PAGE_SIZE, MOST_ROWS);
     this.#schedule(0);
+  }
+
+  // The server counts in the text that it got, which begins with a parenthesis when a chip was added to it.
+  #filterWords(error: CallError): string {
+    const { position, expected } = error.metadata;
+    if (position === undefined || expected === undefined) {
+      return problemWords(error);
+    }
+    const before = this.#state !== "" && this.#filter.trim() !== "" ? 1 : 0;
+    return `at character ${Number(position) + 1 - before}, ${expected} is expected`;
   }
 
   #schedule(ms: number): void {
@@ -123,7 +133,12 @@ export class ListingStore {
         return;
       }
       const badFilter = error instanceof CallError && error.code === "INVALID_ARGUMENT";
-      this.view.value = { ...this.view.peek(), phase: "error", problem: problemWords(error), badFilter };
+      this.view.value = {
+        ...this.view.peek(),
+        phase: "error",
+        problem: badFilter ? this.#filterWords(error) : problemWords(error),
+        badFilter,
+      };
       if (!badFilter) {
         this.#schedule(2 * REFRESH_MS);
       }

@@ -1,6 +1,6 @@
 // Says what will be done and to what, asks for a reason, and for what cannot be undone for a word. The same act is one CLI line.
-import { useSignal } from "@preact/signals";
-import type { JSX } from "preact";
+import { type Signal, useSignal } from "@preact/signals";
+import type { JSX, RefObject } from "preact";
 import { useEffect, useRef } from "preact/hooks";
 import { type ActionWords, actionWords, cliLine, workflowLook } from "../core/words";
 import { ControlAction } from "../gen/pilothouse/v1/enums_pb";
@@ -30,16 +30,7 @@ function Confirm({ intent, words }: { readonly intent: Intent; readonly words: A
   const workflow = workflows.get(intent.workflow.id) ?? intent.workflow;
   const obstacle = obstacleOf(workflow, intent.action, connection.lock.value, typed.value);
 
-  useEffect(() => {
-    const opener = document.activeElement;
-    box.current?.showModal();
-    box.current?.querySelector<HTMLElement>("[data-first]")?.focus();
-    return () => {
-      if (opener instanceof HTMLElement) {
-        opener.focus();
-      }
-    };
-  }, []);
+  useModal(box);
 
   const confirm = (event: Event): void => {
     event.preventDefault();
@@ -68,57 +59,93 @@ function Confirm({ intent, words }: { readonly intent: Intent; readonly words: A
           </span>{" "}
           <span class="weak">{workflow.currentStage}</span> <span class="mono faint">{workflow.id}</span>
         </p>
-        {intent.action === ControlAction.CANCEL ? (
-          <label>
-            <span>
-              Type <b>{WORD}</b> to confirm
-            </span>
-            <input
-              class="field"
-              value={typed.value}
-              onInput={(event) => (typed.value = event.currentTarget.value)}
-              autocomplete="off"
-              spellcheck={false}
-              data-first=""
-              data-testid="control-word"
-            />
-          </label>
-        ) : null}
-        <label>
-          <span>
-            Reason <span class="faint">(kept with the command)</span>
-          </span>
-          <input
-            class="field"
-            value={reason.value}
-            maxLength={1024}
-            onInput={(event) => (reason.value = event.currentTarget.value)}
-            autocomplete="off"
-            data-testid="control-reason"
-          />
-        </label>
+        {intent.action === ControlAction.CANCEL ? <TypedWord typed={typed} /> : null}
+        <Reason reason={reason} />
         <div class="cli">
           <code data-testid="control-cli">{cliLine(words.verb, workflow.id, reason.value.trim())}</code>
           <Copy text={cliLine(words.verb, workflow.id, reason.value.trim())} what="command line" />
         </div>
-        <div class="acts">
-          <span class="weak small grow">{obstacle}</span>
-          <button type="button" class="button" onClick={() => control.dismiss()} data-testid="control-dismiss">
-            Back
-          </button>
-          <button
-            type="submit"
-            class={`button primary ${words.verb === "cancel" ? "danger" : ""}`}
-            aria-disabled={obstacle !== ""}
-            title={obstacle}
-            {...(intent.action === ControlAction.CANCEL ? {} : { "data-first": "" })}
-            data-testid="control-confirm"
-          >
-            {words.label} workflow
-          </button>
-        </div>
+        <Buttons words={words} obstacle={obstacle} dismiss={() => control.dismiss()} />
       </form>
     </dialog>
+  );
+}
+
+// Opens it over everything, and gives the focus back to where it was.
+function useModal(box: RefObject<HTMLDialogElement | null>): void {
+  useEffect(() => {
+    const opener = document.activeElement;
+    box.current?.showModal();
+    box.current?.querySelector<HTMLElement>("[data-first]")?.focus();
+    return () => {
+      if (opener instanceof HTMLElement) {
+        opener.focus();
+      }
+    };
+  }, []);
+}
+
+interface ButtonsProps {
+  readonly words: ActionWords;
+  readonly obstacle: string;
+  readonly dismiss: () => void;
+}
+
+function Buttons({ words, obstacle, dismiss }: ButtonsProps): JSX.Element {
+  return (
+    <div class="acts">
+      <span class="weak small grow">{obstacle}</span>
+      <button type="button" class="button" onClick={dismiss} data-testid="control-dismiss">
+        Back
+      </button>
+      <button
+        type="submit"
+        class={`button primary ${words.verb === WORD ? "danger" : ""}`}
+        aria-disabled={obstacle !== ""}
+        title={obstacle}
+        {...(words.verb === WORD ? {} : { "data-first": "" })}
+        data-testid="control-confirm"
+      >
+        {words.label} workflow
+      </button>
+    </div>
+  );
+}
+
+function TypedWord({ typed }: { readonly typed: Signal<string> }): JSX.Element {
+  return (
+    <label>
+      <span>
+        Type <b>{WORD}</b> to confirm
+      </span>
+      <input
+        class="field"
+        value={typed.value}
+        onInput={(event) => (typed.value = event.currentTarget.value)}
+        autocomplete="off"
+        spellcheck={false}
+        data-first=""
+        data-testid="control-word"
+      />
+    </label>
+  );
+}
+
+function Reason({ reason }: { readonly reason: Signal<string> }): JSX.Element {
+  return (
+    <label>
+      <span>
+        Reason <span class="faint">(kept with the command)</span>
+      </span>
+      <input
+        class="field"
+        value={reason.value}
+        maxLength={1024}
+        onInput={(event) => (reason.value = event.currentTarget.value)}
+        autocomplete="off"
+        data-testid="control-reason"
+      />
+    </label>
   );
 }
 

@@ -1,5 +1,5 @@
 // The newest workflows in progress on the first page, with the acts on them. Filtered by the words in the search box.
-import { batch, useSignal } from "@preact/signals";
+import { type Signal, batch, useSignal } from "@preact/signals";
 import type { JSX } from "preact";
 import { useRef } from "preact/hooks";
 import { count } from "../core/format";
@@ -13,7 +13,7 @@ import { useStores } from "./context";
 import { memo } from "./memo";
 import { Note, Panel } from "./panel";
 import { whilePointed } from "./pointed";
-import { ActNote, Actions, Elapsed, Stages, WorkflowStateCell, shortlist, stateName } from "./workflow";
+import { ActNote, Actions, Elapsed, Stages, WorkflowLink, WorkflowStateCell, shortlist, stateName } from "./workflow";
 
 type Tab = "newest" | "progress" | "paused" | "failed";
 
@@ -63,20 +63,7 @@ export function WorkflowsInProgress(): JSX.Element {
       testId="workflows"
       aside={<a href={route.href({ page: "workflows", open: "" })}>all</a>}
     >
-      <div class="chips" role="group" aria-label="Which workflows">
-        {TABS.map((each) => (
-          <button
-            key={each.tab}
-            type="button"
-            class="chip"
-            aria-pressed={each.tab === tab.value}
-            onClick={() => batch(() => ((tab.value = each.tab), (held.value = false)))}
-            data-testid={`tab-${each.tab}`}
-          >
-            {each.word} {each.tab === "newest" ? null : <b>{count(all.filter(each.belongs).length)}</b>}
-          </button>
-        ))}
-      </div>
+      <Tabs chosen={tab} all={all} release={() => (held.value = false)} />
       <div class="body" {...whilePointed((pointed) => (held.value = pointed))}>
         {rows.length === 0 ? (
           <Empty arrived={workflows.arrived.value} tab={tab.value} filter={words} />
@@ -111,6 +98,37 @@ export function WorkflowsInProgress(): JSX.Element {
   );
 }
 
+interface TabsProps {
+  readonly chosen: Signal<Tab>;
+  readonly all: readonly Workflow[];
+  // Another tab begins with the newest, whatever was held.
+  readonly release: () => void;
+}
+
+function Tabs({ chosen, all, release }: TabsProps): JSX.Element {
+  const choose = (tab: Tab): void =>
+    batch(() => {
+      chosen.value = tab;
+      release();
+    });
+  return (
+    <div class="chips" role="group" aria-label="Which workflows">
+      {TABS.map(({ tab, word, belongs }) => (
+        <button
+          key={tab}
+          type="button"
+          class="chip"
+          aria-pressed={tab === chosen.value}
+          onClick={() => choose(tab)}
+          data-testid={`tab-${tab}`}
+        >
+          {word} {tab === "newest" ? null : <b>{count(all.filter(belongs).length)}</b>}
+        </button>
+      ))}
+    </div>
+  );
+}
+
 function Empty({ arrived, tab, filter }: { readonly arrived: boolean; readonly tab: Tab; readonly filter: string }): JSX.Element {
   if (!arrived) {
     return <Note>Waiting for the workflows…</Note>;
@@ -138,14 +156,14 @@ const CompactRow = memo(({ workflow }: { readonly workflow: Workflow }): JSX.Ele
       data-testid="workflow-row"
       data-workflow-id={workflow.id}
       data-state={stateName(workflow)}
-      aria-selected={route.open.value === workflow.id}
+      data-open={route.open.value === workflow.id}
     >
       <td class="col-state">
         <WorkflowStateCell workflow={workflow} />
       </td>
       <td class="col-name">
         <span class="cut" title={`${workflow.workflowName} · ${workflow.id}`}>
-          {workflow.workflowName || <span class="mono">{workflow.id}</span>} <span class="faint">{workflow.workflowType}</span>
+          <WorkflowLink workflow={workflow} /> <span class="faint">{workflow.workflowType}</span>
         </span>
         <ActNote workflow={workflow} />
       </td>

@@ -1,14 +1,13 @@
 // Events as they come. Stays at the newest until someone scrolls up; then it holds still and counts what is new below.
-import { useSignal } from "@preact/signals";
+import { type Signal, useSignal } from "@preact/signals";
 import type { JSX } from "preact";
-import { useLayoutEffect, useRef } from "preact/hooks";
 import { count, duration, exactTime, rate, timeOfDay } from "../core/format";
 import { durationMs } from "../core/time";
-import { isAtEnd, listWindow } from "../core/windowing";
 import { eventName } from "../core/narrative";
 import { EVENTS } from "../live/positions";
 import type { EventFilter, EventRow, GapRow, StreamRow } from "../stores/events";
 import { useStores } from "./context";
+import { useFollowing } from "./follow";
 import { Mark } from "./mark";
 import { memo } from "./memo";
 import { Note, Panel } from "./panel";
@@ -56,66 +55,10 @@ export function EventStreamPanel(): JSX.Element {
   );
 }
 
-function Stream({ following }: { readonly following: { value: boolean } }): JSX.Element {
+function Stream({ following }: { readonly following: Signal<boolean> }): JSX.Element {
   const { events } = useStores();
-  const box = useRef<HTMLDivElement>(null);
-  const scroll = useSignal(0);
-  const height = useSignal(400);
   const { base, rows } = events.view.value;
-  const shownBase = useRef(base);
-  const seen = useRef(0);
-
-  useLayoutEffect(() => {
-    const element = box.current;
-    following.value = true;
-    if (element === null) {
-      return;
-    }
-    const observer = new ResizeObserver(() => {
-      height.value = element.clientHeight;
-      if (following.value) {
-        element.scrollTop = element.scrollHeight;
-      }
-    });
-    observer.observe(element);
-    return () => observer.disconnect();
-  }, []);
-
-  useLayoutEffect(() => {
-    const element = box.current;
-    if (element === null) {
-      return;
-    }
-    const gone = base - shownBase.current;
-    shownBase.current = base;
-    if (following.value) {
-      element.scrollTop = rows.length * ROW_HEIGHT;
-      seen.current = base + rows.length;
-    } else if (gone > 0) {
-      // Old rows went from above: what is being read stays under the eye.
-      element.scrollTop = Math.max(0, element.scrollTop - gone * ROW_HEIGHT);
-    }
-  }, [base, rows.length]);
-
-  const scrolled = (): void => {
-    const element = box.current;
-    if (element !== null) {
-      scroll.value = element.scrollTop;
-      following.value = isAtEnd(element.scrollTop, element.clientHeight, ROW_HEIGHT, rows.length);
-      if (following.value) {
-        seen.current = base + rows.length;
-      }
-    }
-  };
-  const follow = (): void => {
-    following.value = true;
-    if (box.current !== null) {
-      box.current.scrollTop = box.current.scrollHeight;
-    }
-  };
-  const top = following.value ? rows.length * ROW_HEIGHT - height.value : scroll.value;
-  const { first, end } = listWindow(top, height.value, ROW_HEIGHT, rows.length);
-  const unseen = base + rows.length - seen.current;
+  const { box, window, unseen, scrolled, toEnd } = useFollowing(following, base, rows.length, ROW_HEIGHT);
   return (
     <div class="stream">
       <div
@@ -131,13 +74,13 @@ function Stream({ following }: { readonly following: { value: boolean } }): JSX.
       >
         {rows.length === 0 ? <Note>{events.arrived.value ? emptyWords(events.filter.value) : "Waiting for events…"}</Note> : null}
         <ul style={{ height: `${rows.length * ROW_HEIGHT}px` }}>
-          {rows.slice(first, end).map((row, index) => (
-            <Row key={row.key} row={row} top={(first + index) * ROW_HEIGHT} />
+          {rows.slice(window.first, window.end).map((row, index) => (
+            <Row key={row.key} row={row} top={(window.first + index) * ROW_HEIGHT} />
           ))}
         </ul>
       </div>
       {!following.value && unseen > 0 ? (
-        <button type="button" class="button primary unseen" onClick={follow} data-testid="events-new">
+        <button type="button" class="button primary unseen" onClick={toEnd} data-testid="events-new">
           {count(unseen)} new
         </button>
       ) : null}

@@ -21,6 +21,16 @@ export function WorkflowStateCell({ workflow }: { readonly workflow: Workflow })
   );
 }
 
+// A click anywhere on the row opens the same; a link can also be reached by Tab, and copied.
+export function WorkflowLink({ workflow }: { readonly workflow: Workflow }): JSX.Element {
+  const { route } = useStores();
+  return (
+    <a class="name" href={route.href({ open: workflow.id })}>
+      {workflow.workflowName || <span class="mono">{workflow.id}</span>}
+    </a>
+  );
+}
+
 const OUTCOME_SHOWN_MS = 20_000;
 const REFUSAL_SHOWN_MS = 60_000;
 
