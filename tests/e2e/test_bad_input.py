@@ -66,11 +66,11 @@ REST_CASES: list[tuple[str, str, Any, int, str]] = [
     ("method", "path", "body", "status", "reason"), REST_CASES, ids=lambda value: str(value)[:48]
 )
 async def test_rest_names_what_is_wrong(
-    server: Pilothouse, method: str, path: str, body: Any, status: int, reason: str
+    shared_server: Pilothouse, method: str, path: str, body: Any, status: int, reason: str
 ) -> None:
     content = body if isinstance(body, str) or body is None else json.dumps(body)
     headers = {} if body is None else {"content-type": "application/json"}
-    async with httpx.AsyncClient(base_url=server.url, trust_env=False) as http:
+    async with httpx.AsyncClient(base_url=shared_server.url, trust_env=False) as http:
         answer = await http.request(method, path, content=content, headers=headers)
 
     assert (answer.status_code, answer.json()["reason"]) == (status, reason), answer.text
@@ -117,20 +117,20 @@ GRPC_CASES: list[tuple[Callable[[pilothouse.aio.Client], Any], type[errors.CallE
 
 @pytest.mark.parametrize(("call", "kind", "reason"), GRPC_CASES)
 async def test_grpc_names_what_is_wrong(
-    client: pilothouse.aio.Client,
+    shared_client: pilothouse.aio.Client,
     call: Callable[[pilothouse.aio.Client], Any],
     kind: type[errors.CallError],
     reason: str,
 ) -> None:
     with pytest.raises(kind) as caught:
-        await call(client)
+        await call(shared_client)
 
     assert caught.value.reason == reason
     assert str(caught.value)
 
 
 async def test_what_is_bad_in_a_batch_is_named_and_the_rest_is_kept(
-    client: pilothouse.aio.Client,
+    shared_client: pilothouse.aio.Client,
 ) -> None:
     batch = [
         started("good-1"),
@@ -141,7 +141,7 @@ async def test_what_is_bad_in_a_batch_is_named_and_the_rest_is_kept(
         started("good-2"),
     ]
 
-    answer = await client.events.PublishEvents(events_pb2.PublishEventsRequest(events=batch))
+    answer = await shared_client.events.PublishEvents(events_pb2.PublishEventsRequest(events=batch))
 
     assert answer.accepted_count == 2
     assert [rejected.index for rejected in answer.rejected] == [1, 2, 3, 4]
@@ -150,41 +150,42 @@ async def test_what_is_bad_in_a_batch_is_named_and_the_rest_is_kept(
     assert all(rejected.reason for rejected in answer.rejected)
 
     async def kept() -> bool:
-        return {w.id async for w in client.list_workflows()} == {"good-1", "good-2"}
+        listed = shared_client.list_workflows(filter="good-")
+        return {workflow.id async for workflow in listed} == {"good-1", "good-2"}
 
     await wait_until(kept, what="the good ones")
 
 
 async def test_a_message_over_the_limit_is_refused_and_the_server_goes_on(
-    server: Pilothouse, client: pilothouse.aio.Client
+    shared_server: Pilothouse, shared_client: pilothouse.aio.Client
 ) -> None:
     huge = events_pb2.PublishEventsRequest(
         events=[started(str(n), message="x" * 4096) for n in range(2000)]
     )
 
     with pytest.raises(errors.ResourceExhausted):
-        await client.events.PublishEvents(huge)
+        await shared_client.events.PublishEvents(huge)
 
-    await client.events.PublishEvent(events_pb2.PublishEventRequest(event=started()))
-    assert (await server.get("/healthz")) is not None
+    await shared_client.events.PublishEvent(events_pb2.PublishEventRequest(event=started()))
+    assert (await shared_server.get("/healthz")) is not None
 
 
 async def test_hostile_text_is_kept_as_it_is_and_found_again(
-    server: Pilothouse, client: pilothouse.aio.Client
+    shared_server: Pilothouse, shared_client: pilothouse.aio.Client
 ) -> None:
     message = HOSTILE
-    await client.events.PublishEvent(
+    await shared_client.events.PublishEvent(
         events_pb2.PublishEventRequest(
             event=started("wf'--%_", message=message, workflow_name="<b>name</b>'; --")
         )
     )
 
     async def listed() -> list[workflows_pb2.Workflow]:
-        return [w async for w in client.list_workflows(filter='id = "wf\'--%_"')]
+        return [w async for w in shared_client.list_workflows(filter='id = "wf\'--%_"')]
 
     found = await wait_until(listed, what="the workflow")
-    rest = await server.get("/api/v1/workflows/wf%27--%25_")
-    code, shown, _ = await cli(server, "workflows", "get", "wf'--%_", "-o", "table")
+    rest = await shared_server.get("/api/v1/workflows/wf%27--%25_")
+    code, shown, _ = await cli(shared_server, "workflows", "get", "wf'--%_", "-o", "table")
 
     assert found[0].workflow_name == "<b>name</b>'; --"
     assert rest["events"][0]["message"] == message
@@ -192,10 +193,14 @@ async def test_hostile_text_is_kept_as_it_is_and_found_again(
     assert "\x1b[31m" not in shown
 
 
-async def test_the_terminal_says_what_is_wrong_and_ends_with_a_code(server: Pilothouse) -> None:
-    missing = await cli(server, "workflows", "get", "nobody")
-    usage = await cli(server, "workflows", "explode")
-    away = await cli(server, "--server", "127.0.0.1:1", "--timeout", "1s", "workflows", "list")
+async def test_the_terminal_says_what_is_wrong_and_ends_with_a_code(
+    shared_server: Pilothouse,
+) -> None:
+    missing = await cli(shared_server, "workflows", "get", "nobody")
+    usage = await cli(shared_server, "workflows", "explode")
+    away = await cli(
+        shared_server, "--server", "127.0.0.1:1", "--timeout", "1s", "workflows", "list"
+    )
 
     assert missing[0] not in (0, 2)
     assert "nobody" in missing[2]
@@ -217,9 +222,9 @@ SOCKET_CASES: list[tuple[str | bytes, str]] = [
 
 @pytest.mark.parametrize(("message", "reason"), SOCKET_CASES, ids=lambda value: str(value)[:40])
 async def test_a_socket_is_told_what_is_wrong_and_stays(
-    server: Pilothouse, message: str | bytes, reason: str
+    shared_server: Pilothouse, message: str | bytes, reason: str
 ) -> None:
-    url = f"ws://127.0.0.1:{server.http_port}/ws/monitoring"
+    url = f"ws://127.0.0.1:{shared_server.http_port}/ws/monitoring"
     async with websockets.connect(url) as socket, asyncio.timeout(10):
         await socket.send(message)
         answer = await socket.recv()
@@ -238,11 +243,13 @@ async def test_a_socket_is_told_what_is_wrong_and_stays(
     assert pong["type"] == "pong"
 
 
-async def test_a_page_of_another_origin_may_not_steer(server: Pilothouse) -> None:
+async def test_a_page_of_another_origin_may_not_steer(shared_server: Pilothouse) -> None:
     headers = {"Origin": "https://evil.example"}
-    async with httpx.AsyncClient(base_url=server.url, trust_env=False, headers=headers) as http:
+    async with httpx.AsyncClient(
+        base_url=shared_server.url, trust_env=False, headers=headers
+    ) as http:
         answer = await http.post("/api/v1/workflows/x/control", json={"action": "cancel"})
-    url = f"ws://127.0.0.1:{server.http_port}/ws/monitoring"
+    url = f"ws://127.0.0.1:{shared_server.http_port}/ws/monitoring"
     with pytest.raises(websockets.InvalidStatus) as caught:
         await websockets.connect(url, additional_headers=headers)
 
@@ -252,23 +259,26 @@ async def test_a_page_of_another_origin_may_not_steer(server: Pilothouse) -> Non
 
 
 async def test_a_connection_that_says_nothing_or_garbage_hurts_nobody(
-    server: Pilothouse, client: pilothouse.aio.Client
+    shared_server: Pilothouse, shared_client: pilothouse.aio.Client
 ) -> None:
-    silent = [await asyncio.open_connection("127.0.0.1", server.http_port) for _ in range(20)]
-    for port in (server.http_port, server.grpc_port):
+    silent = [
+        await asyncio.open_connection("127.0.0.1", shared_server.http_port) for _ in range(20)
+    ]
+    for port in (shared_server.http_port, shared_server.grpc_port):
         _, writer = await asyncio.open_connection("127.0.0.1", port)
         writer.write(b"\x00\xff garbage \r\n\r\n" * 100)
         await writer.drain()
         writer.close()
 
-    assert [w async for w in client.list_workflows()] == []
-    assert await server.get("/api/v1/workflows") is not None
+    nobody = shared_client.list_workflows(filter="nobody-at-all")
+    assert [workflow async for workflow in nobody] == []
+    assert await shared_server.get("/api/v1/workflows") is not None
     for _, writer in silent:
         writer.close()
 
 
-async def test_an_unknown_method_is_named(server: Pilothouse) -> None:
-    async with grpc.aio.insecure_channel(server.grpc) as channel:
+async def test_an_unknown_method_is_named(shared_server: Pilothouse) -> None:
+    async with grpc.aio.insecure_channel(shared_server.grpc) as channel:
         raw: Any = channel
         with pytest.raises(grpc.aio.AioRpcError) as caught:
             await raw.unary_unary("/pilothouse.v1.WorkflowService/Explode")(b"")

@@ -14,6 +14,7 @@ import httpx
 import pytest
 
 import pilothouse.aio
+from pilothouse.aio import CommandHandle
 from pilothouse.errors import IllegalTransition, NotFound
 from pilothouse.v1.commands_pb2 import CommandState
 from pilothouse.v1.enums_pb2 import WorkflowState
@@ -52,6 +53,15 @@ async def until_state(client: pilothouse.aio.Client, state: WorkflowState.ValueT
     await wait_until(reached, what=f"state {WorkflowState.Name(state)}")
 
 
+async def until_accepted(command: CommandHandle) -> None:
+    """Waits until the engine has the command."""
+
+    async def accepted() -> bool:
+        return (await command.get()).state == CommandState.COMMAND_STATE_ACCEPTED
+
+    await wait_until(accepted, what="the executor to take the command")
+
+
 async def control(server: Pilothouse, **body: Any) -> httpx.Response:
     """The REST call of the original platform."""
     return await server.post("/api/v1/workflows/wf-1/control", body)
@@ -64,11 +74,7 @@ async def test_pausing_stops_the_next_stage_and_the_row_says_so_only_then(
 
     answer = await control(server, action="pause", reason="deploy freeze")
     command = client.command(answer.json()["command"]["id"])
-
-    async def accepted() -> bool:
-        return (await command.get()).state == CommandState.COMMAND_STATE_ACCEPTED
-
-    await wait_until(accepted, what="the executor to take the command")
+    await until_accepted(command)
     workflow = await client.workflow("wf-1").get()
     assert workflow.state == RUNNING
     assert workflow.pending_command.id == command.id
@@ -126,8 +132,8 @@ async def test_what_is_illegal_is_refused_with_what_is_legal(
     body = answer.json()
     assert body["reason"] == "ILLEGAL_TRANSITION"
     assert body["metadata"]["state"] == "RUNNING"
-    assert "pause" in body["metadata"]["legal_actions"]
-    assert caught.value.metadata["action"] == "retry"
+    assert "PAUSE" in body["metadata"]["legal_actions"]
+    assert caught.value.metadata["action"].lower() == "retry"
     commands = [command async for command in client.list_commands()]
     assert commands == []
 
@@ -156,6 +162,7 @@ async def test_a_stale_etag_is_refused(
     await until_state(client, RUNNING)
     etag = (await client.workflow("wf-1").get()).etag
     command = await client.workflow("wf-1").pause()
+    await until_accepted(command)
     engine.let_end("build")
     await command.wait(timeout=10)
 
@@ -189,6 +196,7 @@ async def test_a_command_survives_the_death_of_the_server(
 
     await server.kill()
     await server.start()
+    await until_accepted(command)
     engine.let_end("build")
 
     assert (await command.wait(timeout=20)).state == CommandState.COMMAND_STATE_EFFECTIVE

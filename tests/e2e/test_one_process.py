@@ -53,6 +53,11 @@ async def test_published_work_is_counted_listed_and_the_same_on_every_surface(
         return await totals(client) == (2, 1, 1)
 
     await wait_until(counted, what="one completed and one failed")
+
+    async def projected() -> bool:
+        return len([w async for w in client.list_workflows(filter="NOT state = RUNNING")]) == 2
+
+    await wait_until(projected, what="both in the list")
     listed = {workflow.id: workflow async for workflow in client.list_workflows()}
     fleet = (await client.get_metrics()).series[0]
     rest = await server.get("/api/v1/workflows/bad")
@@ -112,10 +117,10 @@ async def test_a_socket_gets_a_snapshot_at_once_and_then_what_changes(server: Pi
         frames: list[dict[str, Any]] = []
 
         async def until(kind: str, text: str) -> None:
-            while not any(f["type"] == kind and text in json.dumps(f) for f in frames):
+            while not any(f["type"].startswith(kind) and text in json.dumps(f) for f in frames):
                 frames.append(json.loads(await socket.recv()))
 
-        await until("workflows:snapshot", '"before"')
+        await until("workflows:", '"before"')
         await until("metrics:update", "sequence")
         await live_one(server, "after")
         await until("workflows:update", '"after"')
@@ -137,7 +142,11 @@ async def test_a_second_start_goes_on_with_the_data_of_the_first(
         return await totals(client) == (2, 2, 0)
 
     await wait_until(both, what="both workflows", within=20)
-    assert {workflow.id async for workflow in client.list_workflows()} == {"one", "two"}
+
+    async def listed() -> bool:
+        return {workflow.id async for workflow in client.list_workflows()} == {"one", "two"}
+
+    await wait_until(listed, what="both in the list")
 
 
 async def refusal(server: Pilothouse, **environment: str) -> tuple[int, str]:
