@@ -14,7 +14,6 @@ from pilothouse_server.domain.events import (
 from pilothouse_server.domain.metrics.fold import MetricsState
 from tests.projection.build import fold, reorderings
 
-
 OF_WORKFLOWS = WORKFLOW_TYPES | STAGE_TYPES | TASK_TYPES
 
 
