@@ -310,6 +310,9 @@ class AlertEngine:
                 yield Seen(rule_id, Observation(float(ruled.refused_now), 1))
 
     def _keep(self, ruled: _Ruled, alert: Alert) -> None:
+        before = ruled.alerts.get(alert.name)
+        if before is not None and before.id != alert.id:
+            del self._by_id[before.id]
         ruled.alerts[alert.name] = alert
         self._by_id[alert.id] = (ruled.rule.id, alert.name)
 
