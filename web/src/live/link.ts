@@ -51,6 +51,8 @@ export interface LinkListener {
 export const PING_EVERY_MS = 5_000;
 export const SILENCE_LIMIT_MS = 12_000;
 export const OPEN_LIMIT_MS = 10_000;
+// The first round trip measures how busy a page is that has just been opened; a few more soon show the network.
+const MORE_PINGS_MS = [1_000, 2_000];
 
 const ABOUT_CONNECTION: ReadonlySet<string> = new Set(["subscribed", "unsubscribed", "error", "draining", "pong"]);
 
@@ -200,6 +202,9 @@ export class Link {
         if (this.#state.phase === "connecting") {
           this.#change({ phase: "open", failures: 0, retryAt: undefined, problem: "" });
           this.#ping();
+          for (const ms of MORE_PINGS_MS) {
+            this.#later(ms, () => this.#ping());
+          }
           this.#watchSilence();
         }
         break;

@@ -70,11 +70,11 @@ function FiringTally(): JSX.Element {
         <>
           <Mark look={{ tone: critical > 0 ? "critical" : "unknown", shape: "triangle" }} />
           <span>
-            <b>{count(critical)}</b> critical
+            <b>{count(critical)}</b> <span class="firing-word">critical</span>
           </span>
           <Mark look={{ tone: warning > 0 ? "warning" : "unknown", shape: "diamond" }} />
           <span>
-            <b>{count(warning)}</b> warning
+            <b>{count(warning)}</b> <span class="firing-word">warning</span>
           </span>
         </>
       )}
