@@ -60,6 +60,12 @@ class Cell:
         self.cancelled += packed[3] * times
         self.durations.merge_packed(packed[4], times)
 
+    @property
+    def blank(self) -> bool:
+        """Whether nothing is counted."""
+        counts = self.started or self.completed or self.failed or self.cancelled
+        return not counts and not self.durations.count
+
     def pack(self) -> PackedCell:
         """A compact form: what a closed bucket is kept as."""
         return (self.started, self.completed, self.failed, self.cancelled, self.durations.pack())
@@ -205,6 +211,11 @@ class Series:
         """All settled buckets in which something was counted."""
         packed = self._closed | {index: cell.pack() for index, cell in self._open.items()}
         return {index: cell for index, cell in sorted(packed.items()) if cell != EMPTY}
+
+    @property
+    def blank(self) -> bool:
+        """Whether there is nothing to show: nothing in flight, and nothing in the longest window."""
+        return not any(self.live) and self.windows[-1].blank
 
     def idle(self, at: int) -> bool:
         """Whether nothing happened in the hour before bucket `at` and nothing is in flight."""

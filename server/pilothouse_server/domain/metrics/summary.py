@@ -58,7 +58,9 @@ class SnapshotMaker:
         self._made: dict[Key, _Made] = {}
 
     def steps(self, state: MetricsState, moment: Moment) -> Generator[None, None, MetricsSnapshot]:
-        """Yields after each series and returns the snapshot."""
+        """Yields after each series and returns the snapshot. A series of which there is nothing to show is left
+        out.
+        """
         now = moment.as_of_us // BUCKET_US
         closed = (moment.as_of_us - CLOSING_US) // BUCKET_US
         state.series.at = max(state.series.at, now)
@@ -68,6 +70,8 @@ class SnapshotMaker:
         for series in state.series:
             series.settle(now)
             series.close(closed)
+            if series.blank and series.name:
+                continue
             key = (series.dimension, series.name)
             version = (series, series.version, tuple(series.live), known)
             before = self._made.get(key)
