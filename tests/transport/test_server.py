@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import asyncio
 from collections.abc import AsyncIterator
 from typing import Any
 
@@ -45,6 +46,8 @@ class Agents(agents_pb2_grpc.AgentServiceServicer):
         self, request: agents_pb2.WatchAgentsRequest, context: Context
     ) -> AsyncIterator[agents_pb2.WatchAgentsResponse]:
         yield agents_pb2.WatchAgentsResponse(resume_token="1")
+        if request.resume_token == "for ever":
+            await asyncio.Event().wait()
         raise errors.InvalidResumeToken
 
 
@@ -128,6 +131,23 @@ async def test_an_error_in_a_stream_is_named_after_what_was_sent(channel: grpc.a
 
     assert first.resume_token == "1"
     assert details_of(caught.value)[1].reason == "INVALID_RESUME_TOKEN"
+
+
+async def test_a_drain_sends_watchers_away_at_once() -> None:
+    server = make_server()
+    port = await server.start("127.0.0.1", 0)
+    async with grpc.aio.insecure_channel(f"127.0.0.1:{port}") as open_channel:
+        stub = agents_pb2_grpc.AgentServiceStub(open_channel)
+        call = stub.WatchAgents(agents_pb2.WatchAgentsRequest(resume_token="for ever"))
+        await anext(aiter(call))
+
+        async with asyncio.timeout(5):
+            await server.drain(60)
+        with pytest.raises(grpc.aio.AioRpcError) as caught:
+            await anext(aiter(call))
+
+    assert caught.value.code() is grpc.StatusCode.UNAVAILABLE
+    assert details_of(caught.value)[1].reason == "DRAINING"
 
 
 async def test_a_method_that_nobody_serves_is_named(channel: grpc.aio.Channel) -> None:

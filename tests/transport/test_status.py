@@ -26,6 +26,7 @@ SAMPLES: list[errors.PilothouseError] = [
     errors.EtagMismatch("workflow", "w1", "abc"),
     errors.RequestIdReused("r1"),
     errors.NotCommandOwner("c1", "engine"),
+    errors.ExecutorReplaced("engine"),
     errors.LimitExceeded("events in a batch", 1000, 1001),
     *(errors.Unavailable(what, "gone") for what in ("log", "database", "snapshot", "server")),
 ]

@@ -6,8 +6,10 @@ server, and under which request id the server logged it.
 
 from __future__ import annotations
 
+import asyncio
 import time
-from collections.abc import AsyncIterator, Awaitable, Callable
+from collections.abc import AsyncGenerator, AsyncIterator, Awaitable, Callable, Generator
+from contextlib import aclosing, contextmanager
 from typing import Any
 from uuid import uuid4
 
@@ -21,6 +23,7 @@ from pilothouse_server.domain import errors
 from pilothouse_server.transport.status import (
     abort,
     bad_request,
+    code_of,
     internal,
     no_such_method,
     status_of,
@@ -68,7 +71,28 @@ class CallGuard(grpc.aio.ServerInterceptor):
     """Wraps every handler of `pilothouse.v1`; those of health and reflection pass as they are."""
 
     def __init__(self, meters: CallMeters) -> None:
-        self._meters = meters
+        self.meters = meters
+        self.draining = False
+        self._watches: set[asyncio.Task[Any]] = set()
+
+    def drain(self) -> None:
+        """Ends every watch: it would never end by itself, and its token lets it go on elsewhere. Other calls end
+        in their own time."""
+        self.draining = True
+        for watch in self._watches:
+            watch.cancel()
+
+    @contextmanager
+    def watching(self) -> Generator[asyncio.Task[Any] | None]:
+        """The task of a watch, known here for as long as it lasts."""
+        task = asyncio.current_task()
+        if task is not None:
+            self._watches.add(task)
+        try:
+            yield task
+        finally:
+            if task is not None:
+                self._watches.discard(task)
 
     async def intercept_service(
         self,
@@ -89,64 +113,92 @@ class CallGuard(grpc.aio.ServerInterceptor):
     def _wrap(
         self, handler: grpc.RpcMethodHandler[Any, Any], method: str, request_id: str
     ) -> grpc.RpcMethodHandler[Any, Any]:
-        behaviour: Any = (
-            handler.unary_unary
-            or handler.unary_stream
-            or handler.stream_unary
-            or handler.stream_stream
-        )
         codecs = {
             "request_deserializer": handler.request_deserializer,
             "response_serializer": handler.response_serializer,
         }
-
-        async def unary(request: Any, context: Context) -> Any:
-            begin = time.perf_counter()
-            try:
-                answer = await behaviour(_checked(request), context)
-            except Exception as error:
-                await self._end(error, context, method, request_id)
-                raise
-            self._meters.seconds.labels(method).observe(time.perf_counter() - begin)
-            self._meters.calls.labels(method, "OK").inc()
-            return answer
-
-        async def stream(request: Any, context: Context) -> AsyncIterator[Any]:
-            self._meters.streams.labels(method).inc()
-            try:
-                async for answer in behaviour(_checked(request), context):
-                    yield answer
-            except Exception as error:
-                await self._end(error, context, method, request_id)
-                raise
-            self._meters.calls.labels(method, "OK").inc()
-
         if handler.unary_unary:
-            return grpc.unary_unary_rpc_method_handler(unary, **codecs)
+            call = _Call(self, handler.unary_unary, method, request_id)
+            return grpc.unary_unary_rpc_method_handler(call.unary, **codecs)
         if handler.stream_unary:
-            return grpc.stream_unary_rpc_method_handler(unary, **codecs)
+            call = _Call(self, handler.stream_unary, method, request_id)
+            return grpc.stream_unary_rpc_method_handler(call.unary, **codecs)
         if handler.unary_stream:
-            return grpc.unary_stream_rpc_method_handler(stream, **codecs)
-        return grpc.stream_stream_rpc_method_handler(stream, **codecs)
+            call = _Call(self, handler.unary_stream, method, request_id)
+            return grpc.unary_stream_rpc_method_handler(call.watch, **codecs)
+        call = _Call(self, handler.stream_stream, method, request_id)
+        return grpc.stream_stream_rpc_method_handler(call.stream, **codecs)
 
-    async def _end(self, error: Exception, context: Context, method: str, request_id: str) -> None:
+
+class _Call:
+    """One call of one method."""
+
+    def __init__(self, guard: CallGuard, behaviour: Any, method: str, request_id: str) -> None:
+        self._guard = guard
+        self._meters = guard.meters
+        self._behaviour = behaviour
+        self._method = method
+        self._request_id = request_id
+
+    async def unary(self, request: Any, context: Context) -> Any:
+        begin = time.perf_counter()
+        try:
+            answer = await self._behaviour(_checked(request), context)
+        except Exception as error:
+            await self._end(error, context)
+            raise
+        self._meters.seconds.labels(self._method).observe(time.perf_counter() - begin)
+        self._meters.calls.labels(self._method, "OK").inc()
+        return answer
+
+    async def stream(self, request: Any, context: Context) -> AsyncGenerator[Any]:
+        self._meters.streams.labels(self._method).inc()
+        try:
+            async with aclosing(self._behaviour(_checked(request), context)) as answers:
+                async for answer in answers:
+                    yield answer
+        except Exception as error:
+            await self._end(error, context)
+            raise
+        self._meters.calls.labels(self._method, "OK").inc()
+
+    async def watch(self, request: Any, context: Context) -> AsyncGenerator[Any]:
+        """A stream that never ends by itself: a drain sends it away."""
+        with self._guard.watching() as task:
+            try:
+                async with aclosing(self.stream(request, context)) as answers:
+                    async for answer in answers:
+                        yield answer
+            except asyncio.CancelledError:
+                if self._guard.draining and task is not None:
+                    task.uncancel()
+                    away = errors.Unavailable("server", "it is going away; connect again")
+                    await self._end(away, context)
+                raise
+
+    async def _end(self, error: Exception, context: Context) -> None:
         """Tells the caller what was wrong. Raises AbortError."""
         if isinstance(error, grpc.aio.AbortError):
-            self._meters.calls.labels(method, "ABORTED_BY_SERVICER").inc()
+            self._meters.calls.labels(self._method, "ABORTED_BY_SERVICER").inc()
             return
-        status = self._status(error, method, request_id)
-        self._meters.calls.labels(method, str(status.code)).inc()
+        status = self._status(error)
+        self._meters.calls.labels(self._method, code_of(status).name).inc()
         await abort(context, status)
 
-    def _status(self, error: Exception, method: str, request_id: str) -> status_pb2.Status:
+    def _status(self, error: Exception) -> status_pb2.Status:
         match error:
             case _InvalidRequest(violations=violations):
                 return bad_request(violations)
             case errors.PilothouseError():
                 return status_of(error)
             case _:
-                _log.error("call failed", method=method, request_id=request_id, exc_info=error)
-                return internal(request_id)
+                _log.error(
+                    "call failed",
+                    method=self._method,
+                    request_id=self._request_id,
+                    exc_info=error,
+                )
+                return internal(self._request_id)
 
 
 def _checked(request: Any) -> Any:

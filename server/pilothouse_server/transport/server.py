@@ -46,8 +46,9 @@ class RpcServer:
         self._services = list(services)
         for service in self._services:
             require_roles(service.descriptor)
+        self._guard = CallGuard(meters)
         self._server = grpc.aio.server(
-            interceptors=[CallGuard(meters)],
+            interceptors=[self._guard],
             options=[
                 ("grpc.so_reuseport", 0),
                 ("grpc.max_receive_message_length", MAX_MESSAGE_BYTES),
@@ -89,8 +90,9 @@ class RpcServer:
             await self._health.set(name, state)
 
     async def drain(self, grace: float) -> None:
-        """Takes no new calls, lets those under way end for `grace` seconds, and stops."""
+        """Takes no new calls, sends watchers away, lets other calls end for `grace` seconds, and stops."""
         await self._health.enter_graceful_shutdown()
+        self._guard.drain()
         async with asyncio.timeout(grace + 5):
             await self._server.stop(grace)
 

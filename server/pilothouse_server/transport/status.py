@@ -118,10 +118,15 @@ def no_such_method(method: str) -> status_pb2.Status:
     )
 
 
+def code_of(status: status_pb2.Status) -> grpc.StatusCode:
+    """The gRPC code of a status."""
+    return _CODES[status.code]
+
+
 async def abort(context: grpc.aio.ServicerContext[Any, Any], status: status_pb2.Status) -> None:
     """Ends the call with `status`. Raises."""
     await context.abort(
-        _CODES[status.code],
+        code_of(status),
         status.message,
         ((DETAILS_KEY, status.SerializeToString()),),
     )
