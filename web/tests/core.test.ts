@@ -1,7 +1,7 @@
 import { create } from "@bufbuild/protobuf";
 import { describe, expect, it } from "vitest";
 import { offsetOf, sampleOneWay, sampleRoundTrip } from "../src/core/clock";
-import { isPlain, matchesWords, quote, withState } from "../src/core/filter";
+import { isPlain, matchesWords, withState } from "../src/core/filter";
 import { age, count, durationText, exactTime, percent, rate, sentence, signed } from "../src/core/format";
 import { columns, mergePoints, spanOf, stepFor } from "../src/core/history";
 import { narrate } from "../src/core/narrative";
@@ -110,7 +110,6 @@ describe("the filter", () => {
   it("joins the chip to what is typed without changing its meaning", () =>
     expect(withState("a OR b", "running")).toBe("(a OR b) AND state = RUNNING"));
   it("is the chip alone when nothing is typed", () => expect(withState("  ", "failed")).toBe("state = FAILED"));
-  it("quotes what could end the quote", () => expect(quote('a"b\\')).toBe('"a\\"b\\\\"'));
   it("knows words from grammar", () =>
     expect([isPlain("check out"), isPlain("a AND b"), isPlain("state=RUNNING"), isPlain("Android")]).toEqual([true, false, false, true]));
   it("finds rows that have every word", () =>

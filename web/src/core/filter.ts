@@ -1,9 +1,4 @@
-// The filter box speaks the grammar of the API. The server judges it; this page only adds the term of the chip, quotes what it
-// inserts, and searches plain words among the rows that it already has.
-
-export function quote(text: string): string {
-  return `"${text.replaceAll("\\", "\\\\").replaceAll('"', '\\"')}"`;
-}
+// The filter box speaks the grammar of the API. The server judges it; this page only adds the term of the chip and searches plain words among the rows that it already has.
 
 export function withState(filter: string, state: string): string {
   const text = filter.trim();
