@@ -67,6 +67,7 @@ __all__ = [
     "CommandRefused",
     "Executor",
     "ExecutorOptions",
+    "ExecutorReplaced",
     "ExecutorStats",
     "NotDelivered",
     "ReportedAgent",

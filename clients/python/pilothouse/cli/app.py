@@ -148,7 +148,7 @@ class MethodCommand(click.Command):
         )
         try:
             run(call)
-        except (KeyboardInterrupt, BrokenPipeError, click.ClickException):
+        except click.ClickException:
             raise
         except Exception as error:
             complaint = exits.complaint(error, server.server)
@@ -269,8 +269,4 @@ def invoke(arguments: Sequence[str] | None = None) -> int:
     except click.ClickException as error:
         error.show()
         return error.exit_code
-    except BrokenPipeError:
-        return exits.PIPE
-    except KeyboardInterrupt:
-        return exits.INTERRUPTED
     return result if isinstance(result, int) else exits.OK

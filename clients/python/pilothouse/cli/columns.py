@@ -12,6 +12,7 @@ from collections.abc import Sequence
 from dataclasses import dataclass
 from typing import cast
 
+import click
 from google.protobuf.descriptor import Descriptor, FieldDescriptor
 from google.protobuf.message import Message
 
@@ -157,7 +158,7 @@ def _nested(message: Message) -> str:
 
 
 def chosen(descriptor: Descriptor, names: Sequence[str]) -> list[Column]:
-    """The columns that `--columns` names, by field name or title. Raises ValueError with what it could be."""
+    """The columns that `--columns` names, by field name or title. Raises click.BadParameter with what it could be."""
     found: list[Column] = []
     for name in names:
         word = name.strip().lower().replace("-", "_")
@@ -171,6 +172,7 @@ def chosen(descriptor: Descriptor, names: Sequence[str]) -> list[Column]:
         )
         if field is None:
             known = ", ".join(each.name for each in descriptor.fields)
-            raise ValueError(f"{name!r} is not a column of {descriptor.name}; there are: {known}")
+            message = f"{name!r} is not a column of {descriptor.name}; there are: {known}"
+            raise click.BadParameter(message, param_hint="--columns")
         found.append(Column(field, title(field), 0))
     return found

@@ -78,7 +78,7 @@ class Complaint(click.ClickException):
     """What went wrong and what to do, in lines, with its exit code."""
 
     def __init__(self, lines: list[str], exit_code: int) -> None:
-        super().__init__(lines[0])
+        super().__init__("\n".join(lines))
         self.lines = lines
         self._code = exit_code
 
@@ -98,6 +98,8 @@ def complaint(error: Exception, server: str) -> Complaint | None:
     from pilothouse.errors import CallError, CommandNotEffective, PilothouseError  # noqa: PLC0415
 
     match error:
+        case BrokenPipeError():
+            return Complaint([], PIPE)
         case CallError():
             return Complaint(explain(error, server), code_of(error))
         case CommandNotEffective():

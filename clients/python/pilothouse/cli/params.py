@@ -205,7 +205,8 @@ class FieldOption(click.Option):
             type=kind,
             required=contract.is_required(field),
             multiple=field.is_repeated,
-            default=None,
+            # A flag that nobody gave is not a flag that was given as no.
+            **({"default": None} if flag else {}),
             metavar=None if flag else kind.name.upper() if isinstance(kind, ValueParam) else None,
         )
         self.field = field

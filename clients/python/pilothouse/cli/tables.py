@@ -179,24 +179,18 @@ def details(screen: Screen, message: Message, views: dict[str, View], indent: st
     if view is not None:
         view(screen, message)
         return
-    simple = [
-        each
-        for each in contract.fields(contract.kind_of(message))
-        if not each.is_repeated and _in_one_line(each)
-    ]
-    label = max((cell_len(title(each)) for each in simple), default=0)
-    for field in simple:
-        found = cell(message, field, screen.now)
-        if found.text:
-            text = (
-                f"{found.look.symbol} {found.text}"
-                if found.look and screen.terminal
-                else found.text
-            )
-            shown = screen.style(text, found.look.style) if found.look else text
-            screen.line(
-                f"{indent}{screen.style(_pad(title(field), label, right=False), 'dim')}{GAP}{shown}"
-            )
+    shown: list[tuple[str, Cell]] = []
+    for field in contract.fields(contract.kind_of(message)):
+        if not field.is_repeated and _in_one_line(field):
+            found = cell(message, field, screen.now)
+            if found.text:
+                shown.append((title(field), found))
+    width = max((cell_len(name) for name, _ in shown), default=0)
+    for name, found in shown:
+        text = f"{found.look.symbol} {found.text}" if found.look and screen.terminal else found.text
+        styled = screen.style(text, found.look.style) if found.look else text
+        label = screen.style(_pad(name, width, right=False), "dim")
+        screen.line(f"{indent}{label}{GAP}{styled}")
     for field in contract.fields(contract.kind_of(message)):
         _contained(screen, message, field, views, indent)
 

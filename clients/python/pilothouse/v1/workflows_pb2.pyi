@@ -473,7 +473,7 @@ class WatchWorkflowsRequest(_message.Message):
     RESUME_TOKEN_FIELD_NUMBER: _builtins.int
     BACKLOG_FIELD_NUMBER: _builtins.int
     filter: _builtins.str
-    """Only these; the grammar of ListWorkflows."""
+    """Only these; the grammar of ListWorkflows. One that matches no more is sent once more, so that it can be let go."""
     resume_token: _builtins.str
     """Go on after this. Empty: the newest `backlog` workflows first, then what changes."""
     backlog: _builtins.int
