@@ -69,7 +69,8 @@ class Core:
         self.database = database
         self._rpc: RpcServer | None = None
         self._projected, self._alerted = Changes(), Changes()
-        signals = ControlSignals(workflows=self._projected)
+        # What the projector settles goes to the outbox too, so the relay looks whenever rows changed.
+        signals = ControlSignals(workflows=self._projected, outbox=self._projected)
         deadlines = Deadlines(
             accept_us=_micros(settings.accept_deadline), effect_us=_micros(settings.effect_deadline)
         )

@@ -90,9 +90,21 @@ async def test_an_event_counts_once_whether_repeated_at_once_or_later(
 ) -> None:
     store = SqlProjectionStore(database, decode_stored)
     one, other = event(E.WORKFLOW_STARTED), event(E.WORKFLOW_COMPLETED, at=1)
-    assert await store.apply([entry("c1", one, one)]) == (1, 1)
-    assert await store.apply([entry("c2", one), entry("c3", other, one)]) == (1, 2)
+    assert await store.apply([entry("c1", one, one)]) == (1, 1, 0)
+    assert await store.apply([entry("c2", one), entry("c3", other, one)]) == (1, 2, 0)
     assert await store.cursor() == "c3"
+
+
+async def test_an_entry_that_is_no_batch_is_passed_over_and_counted(
+    database: SqliteDatabase,
+) -> None:
+    store = SqlProjectionStore(database, decode_stored)
+    good = entry("a-2", event(E.WORKFLOW_STARTED))
+
+    applied = await store.apply([LogEntry("a-1", b"\xff\xff garbage"), good])
+
+    assert (applied.events, applied.undecodable) == (1, 1)
+    assert await store.cursor() == "a-2"
 
 
 async def test_a_hook_that_fails_leaves_neither_rows_nor_cursor(database: SqliteDatabase) -> None:

@@ -33,6 +33,8 @@ class Applied(NamedTuple):
     """Events that were new."""
     duplicates: int
     """Events that had been there before."""
+    undecodable: int = 0
+    """Entries that are no batch of events; they are passed over."""
 
 
 class ProjectionStore(Protocol):
@@ -51,6 +53,7 @@ class ProjectorCounts:
 
     events: int = 0
     duplicates: int = 0
+    undecodable: int = 0
     batches: int = 0
     failures: int = 0
 
@@ -98,6 +101,7 @@ class Projector:
             self.counts.batches += 1
             self.counts.events += done.events
             self.counts.duplicates += done.duplicates
+            self.counts.undecodable += done.undecodable
             self._changes.notify()
         return applied
 

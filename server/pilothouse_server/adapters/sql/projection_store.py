@@ -54,17 +54,21 @@ class SqlProjectionStore:
         return len(found)
 
     def _apply(self, connection: Connection, entries: Sequence[LogEntry]) -> Applied:
-        arrived = [
-            Arrived(event, payload, entry.cursor)
-            for entry in entries
-            for event, payload in self._decode(entry.payload)
-        ]
+        arrived: list[Arrived] = []
+        undecodable = 0
+        for entry in entries:
+            try:
+                decoded = self._decode(entry.payload)
+            except Exception:  # noqa: BLE001 - whatever the decoder says, the entry is not one of ours
+                undecodable += 1
+                continue
+            arrived.extend(Arrived(event, payload, entry.cursor) for event, payload in decoded)
         events = event_rows.add(connection, arrived)
         workflows = fold(connection, events)
         for hook in self._hooks:
             hook(connection, events, workflows)
         _move_cursor(connection, entries[-1].cursor)
-        return Applied(len(events), len(arrived) - len(events))
+        return Applied(len(events), len(arrived) - len(events), undecodable)
 
 
 def fold(connection: Connection, events: Sequence[Event]) -> dict[str, WorkflowRecord]:

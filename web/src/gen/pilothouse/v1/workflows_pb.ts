@@ -549,7 +549,7 @@ export const GetWorkflowResponseSchema: GenMessage<GetWorkflowResponse> = /*@__P
  */
 export type WatchWorkflowsRequest = Message<"pilothouse.v1.WatchWorkflowsRequest"> & {
   /**
-   * Only these; the grammar of ListWorkflows.
+   * Only these; the grammar of ListWorkflows. One that matches no more is sent once more, so that it can be let go.
    *
    * @generated from field: string filter = 1;
    */
