@@ -205,10 +205,11 @@ class FieldOption(click.Option):
             type=kind,
             required=contract.is_required(field),
             multiple=field.is_repeated,
-            # A flag that nobody gave is not a flag that was given as no.
-            **({"default": None} if flag else {}),
             metavar=None if flag else kind.name.upper() if isinstance(kind, ValueParam) else None,
         )
+        if flag:
+            # A flag that nobody gave is not a flag that was given as no.
+            self.default = None
         self.field = field
 
     def get_help_record(self, ctx: click.Context) -> tuple[str, str] | None:
