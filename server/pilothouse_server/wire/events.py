@@ -7,7 +7,7 @@ is one.
 
 from __future__ import annotations
 
-from collections.abc import Iterable, Sequence
+from collections.abc import Callable, Iterable, Sequence
 
 from pilothouse.v1 import enums_pb2
 from pilothouse.v1 import events_pb2 as pb
@@ -29,6 +29,9 @@ AHEAD_US = 60_000_000
 LARGEST_UINT64 = (1 << 64) - 1
 _NOTHING: dict[str, str] = {}
 
+_make_signal: Callable[[type[Signal], tuple[object, ...]], Signal] = tuple.__new__  # pyright: ignore[reportUnknownMemberType]
+"""What Signal's own constructor does, at half its cost."""
+
 
 def decode_events(payload: bytes) -> list[Event]:
     """All that an entry of the log says."""
@@ -46,7 +49,7 @@ def decode_stored(payload: bytes) -> list[tuple[Event, bytes]]:
 def decode_signals(payload: bytes) -> list[Signal]:
     """What metrics need of an entry of the log."""
     signals: list[Signal] = []
-    add, make = signals.append, Signal
+    add, make = signals.append, _make_signal
     for event in pb.EventBatch.FromString(payload).events:
         has = event.HasField
         time = event.receive_time
@@ -54,24 +57,23 @@ def decode_signals(payload: bytes) -> list[Signal]:
         time = event.occur_time
         occur_us = time.seconds * 1_000_000 + time.nanos // 1000
         future = occur_us > receive_us + AHEAD_US
-        add(
-            make(
-                event.id,
-                event.type,
-                receive_us if future else occur_us,
-                receive_us,
-                event.workflow_id,
-                event.workflow_type,
-                event.stage,
-                event.task_id,
-                event.agent_id,
-                event.agent_type,
-                event.attempt,
-                duration_us(event.duration) if has("duration") else None,
-                event.load.active if has("load") else -1,
-                future,
-            )
+        fields = (
+            event.id,
+            event.type,
+            receive_us if future else occur_us,
+            receive_us,
+            event.workflow_id,
+            event.workflow_type,
+            event.stage,
+            event.task_id,
+            event.agent_id,
+            event.agent_type,
+            event.attempt,
+            duration_us(event.duration) if has("duration") else None,
+            event.load.active if has("load") else -1,
+            future,
         )
+        add(make(Signal, fields))
     return signals
 
 
