@@ -77,7 +77,7 @@ IDLE, QUEUED, WORKING = range(3)
 class Task(Span):
     """A span with an agent. Its agent is the one that the report furthest in the task's life names."""
 
-    __slots__ = ("agent", "agent_key", "agent_type", "now", "queued", "type_key")
+    __slots__ = ("agent", "agent_key", "agent_type", "phase", "queued", "type_key")
 
     def __init__(self) -> None:
         super().__init__()
@@ -86,19 +86,19 @@ class Task(Span):
         self.agent_type = ""
         self.type_key = 0
         self.queued = False
-        self.now = IDLE
+        self.phase = IDLE
 
     def dump(self) -> list[Any]:
         return [
             *super().dump(), self.agent, self.agent_key, self.agent_type, self.type_key,
-            int(self.queued), self.now,
+            int(self.queued), self.phase,
         ]  # fmt: skip
 
     def load(self, dumped: list[Any]) -> None:
         super().load(dumped)
         self.agent, self.agent_key, self.agent_type, self.type_key = dumped[9:13]
         self.queued = bool(dumped[13])
-        self.now = dumped[14]
+        self.phase = dumped[14]
 
 
 class Workflow:
@@ -172,7 +172,7 @@ class Workflow:
         for key, facts in tasks:
             self.tasks[key] = Task()
             self.tasks[key].load(facts)
-        self.waiting = sum(task.now == QUEUED for task in self.tasks.values())
+        self.waiting = sum(task.phase == QUEUED for task in self.tasks.values())
         self.find_retries()
 
     def find_retries(self) -> None:

@@ -74,16 +74,16 @@ class TaskFold:
             if task.queued and event_type == _QUEUED:
                 self._ledger.duplicates += 1
             task.queued = True
-            if task.started is None and task.ended is None and task.now != QUEUED:
-                self._set_now(workflow, task, QUEUED)
+            if task.started is None and task.ended is None and task.phase != QUEUED:
+                self._set_phase(workflow, task, QUEUED)
         elif event_type == _STARTED:
             self._ledger.start(task, occur, receive, self._homes(task))
-            if task.ended is None and task.now != WORKING:
-                self._set_now(workflow, task, WORKING)
+            if task.ended is None and task.phase != WORKING:
+                self._set_phase(workflow, task, WORKING)
         else:
             self._ledger.end(task, event_type, occur, receive, duration, self._homes(task))
-            if task.now:
-                self._set_now(workflow, task, IDLE)
+            if task.phase:
+                self._set_phase(workflow, task, IDLE)
         return True
 
     def _task(
@@ -135,8 +135,8 @@ class TaskFold:
             key = _RETRYING * _KEY_SHIFT + occur
             self._assign(workflow, task, key, receive, agent_id, agent_type)
         self._ledger.end(task, _RETRYING, occur, receive, duration, self._homes(task))
-        if task.now:
-            self._set_now(workflow, task, IDLE)
+        if task.phase:
+            self._set_phase(workflow, task, IDLE)
         return True
 
     def _homes(self, task: Task) -> tuple[Series, ...]:
@@ -172,13 +172,13 @@ class TaskFold:
             after = self._homes(task)
             if after != before:
                 self._ledger.move(task, receive, before, after)
-        if task.now == WORKING and workflow.state < _ENDED and task.agent != agent:
+        if task.phase == WORKING and workflow.state < _ENDED and task.agent != agent:
             self._agents.work(agent, -1)
             self._agents.work(task.agent, 1)
 
-    def _set_now(self, workflow: Workflow, task: Task, now: int) -> None:
-        before, task.now = task.now, now
-        waiting = (now == QUEUED) - (before == QUEUED)
+    def _set_phase(self, workflow: Workflow, task: Task, phase: int) -> None:
+        before, task.phase = task.phase, phase
+        waiting = (phase == QUEUED) - (before == QUEUED)
         workflow.waiting += waiting
         if workflow.state >= _ENDED:
             return
@@ -187,19 +187,19 @@ class TaskFold:
                 one.live[4] += waiting
         if before == WORKING:
             self._agents.work(task.agent, -1)
-        elif now == WORKING:
+        elif phase == WORKING:
             self._agents.work(task.agent, 1)
 
     def leave(self, workflow: Workflow) -> None:
         """The workflow is not in flight any more: its tasks are in nobody's hand."""
         for task in workflow.tasks.values():
-            if task.now == WORKING:
+            if task.phase == WORKING:
                 self._agents.work(task.agent, -1)
 
     def enter(self, workflow: Workflow) -> None:
         """The workflow is in flight again."""
         for task in workflow.tasks.values():
-            if task.now == WORKING:
+            if task.phase == WORKING:
                 self._agents.work(task.agent, 1)
 
     def _trim_tasks(self, workflow: Workflow, receive: int) -> None:
@@ -212,7 +212,7 @@ class TaskFold:
             if not over and not _ended_before(task, receive - HORIZON_US):
                 tasks[key] = task
             elif over:
-                self._set_now(workflow, task, IDLE)
+                self._set_phase(workflow, task, IDLE)
                 self.evicted += 1
 
     def trim_stages(self, workflow: Workflow, receive: int) -> None:
