@@ -34,6 +34,7 @@ from pilothouse_server.adapters.sql.workflow_views import SqlWorkflowViews
 from pilothouse_server.adapters.sqlite_log import SqliteLog
 from pilothouse_server.config import Settings
 from pilothouse_server.domain.commands import Deadlines
+from pilothouse_server.meters import PartsCollector
 from pilothouse_server.services.aggregate import Aggregator, AggregatorSettings
 from pilothouse_server.services.alert_journal import AlertJournal
 from pilothouse_server.services.alerting import AlertEngine
@@ -97,6 +98,11 @@ class Core:
             settings=AggregatorSettings(offline_after_us=offline_after_us),
         )
         self.aggregator.subscribe_ticks(self.alerts.tick)
+        self.registry.register(
+            PartsCollector(
+                self.ingest, self.projector, self.relay, database, self.aggregator, self.alerts
+            )
+        )
 
     @classmethod
     @asynccontextmanager

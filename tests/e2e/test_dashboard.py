@@ -69,9 +69,9 @@ async def test_a_failed_workflow_is_retried_from_its_own_sheet(
 ) -> None:
     await page.goto(f"{server.url}/")
     engine.let_end("build", failing=True)
-    await expect(page.get_by_test_id("card-success-value")).not_to_have_text("–")
+    await expect(page.get_by_test_id("card-success-value")).not_to_have_text("no data")
 
-    await page.goto(f"{server.url}/workflows")
+    await page.goto(f"{server.url}/#/workflows")
     await expect(row(page)).to_have_attribute("data-state", "FAILED")
     await row(page).click()
     sheet = page.get_by_test_id("sheet")
@@ -86,7 +86,7 @@ async def test_a_failed_workflow_is_retried_from_its_own_sheet(
 async def test_a_cancel_needs_its_word_and_ends_the_workflow(
     server: Pilothouse, engine: StepEngine, page: Page
 ) -> None:
-    await page.goto(f"{server.url}/workflows")
+    await page.goto(f"{server.url}/#/workflows")
     await expect(row(page)).to_have_attribute("data-state", "RUNNING")
 
     await row(page).get_by_test_id("action-cancel").click()
@@ -98,12 +98,12 @@ async def test_a_cancel_needs_its_word_and_ends_the_workflow(
     await expect(row(page)).to_have_attribute("data-state", "CANCELLED")
 
 
-async def test_figures_are_live_and_nothing_known_is_shown_as_a_dash(
+async def test_figures_are_live_and_nothing_known_is_shown_as_no_data(
     server: Pilothouse, page: Page
 ) -> None:
     await page.goto(f"{server.url}/")
     await expect(page.get_by_test_id("connection")).to_have_attribute("data-mode", "live")
-    await expect(page.get_by_test_id("card-success-value")).to_contain_text("–")
+    await expect(page.get_by_test_id("card-success-value")).to_have_text("no data")
 
     async with Executor(server.grpc, source="tests") as executor:
         executor.agent("builder-1", agent_type="builder", capacity=2).heartbeat(active=1)
@@ -137,13 +137,13 @@ async def test_hostile_names_are_text(server: Pilothouse, page: Page) -> None:
         executor.workflow("<b>id</b>", workflow_type="<i>", name=name).started(message=name)
         await executor.flush(10)
 
-    await page.goto(f"{server.url}/workflows")
+    await page.goto(f"{server.url}/#/workflows")
 
     await expect(page.get_by_test_id("workflow-row")).to_contain_text("<img src=x")
     assert await page.locator("img[src=x]").count() == 0
 
 
-@pytest.mark.parametrize("path", ["/", "/workflows", "/alerts"])
+@pytest.mark.parametrize("path", ["/", "/#/workflows", "/#/alerts"])
 @pytest.mark.parametrize(("width", "height"), [(1440, 900), (390, 844)])
 async def test_no_page_scrolls_sideways(
     server: Pilothouse, engine: StepEngine, page: Page, path: str, width: int, height: int
