@@ -148,6 +148,10 @@ def tools_in(folder: Path) -> list[psutil.Process]:
     for process in psutil.process_iter():
         with suppress(psutil.Error):
             words = process.cmdline()
-            if "pilothouse_server.demo" not in words and any(str(folder) in word for word in words):
+            is_tool = "pilothouse_server.demo" not in words and any(
+                str(folder) in word for word in words
+            )
+            # One that was killed may wait a moment for whoever adopted it.
+            if is_tool and process.status() != psutil.STATUS_ZOMBIE:
                 found.append(process)
     return found

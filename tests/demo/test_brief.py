@@ -10,6 +10,7 @@ import pytest
 
 from pilothouse_server.demo.__main__ import arguments_of
 from pilothouse_server.demo.brief import PLANS, brief_of
+from pilothouse_server.demo.engine import set_aside
 from pilothouse_server.demo.fleet import AGENTS
 from pilothouse_server.demo.stages import steps_of
 
@@ -77,3 +78,11 @@ def test_the_environment_sets_the_pace_and_the_server() -> None:
     given = {"PILOTHOUSE_DEMO_PACE": "60", "PILOTHOUSE_SERVER": "127.0.0.1:1"}
     options = arguments_of(["--data-dir", "d"], given)
     assert (options.pace, options.server) == (60.0, "127.0.0.1:1")
+
+
+def test_old_work_folders_are_set_aside_and_kept_ones_stay(tmp_path: Path) -> None:
+    for name in ("old", "new"):
+        (tmp_path / "work" / name).mkdir(parents=True)
+    aside = set_aside(tmp_path / "work", {"new"})
+    assert [folder.parent for folder in aside] == [tmp_path / "trash"]
+    assert [folder.name for folder in (tmp_path / "work").iterdir()] == ["new"]

@@ -5,6 +5,7 @@ from __future__ import annotations
 import asyncio
 import logging
 import shutil
+import uuid
 from collections.abc import Callable, Coroutine
 from contextlib import suppress
 from dataclasses import dataclass
@@ -40,7 +41,7 @@ class EngineOptions:
     waiting: int = 4
     """Workflows that may wait for a slot; at this many none arrives."""
     max_workflows: int | None = None
-    """End when so many were worked on in this folder; None: never."""
+    """End when so many were worked on in this folder and the server knows all of it; None: never."""
     seed: int | None = None
     """Decides the workflows of a new folder; None: by chance. A folder keeps its seed."""
     source: str = "demo"
@@ -79,6 +80,7 @@ class Engine:
                 self._executor.report(event)
             async with self._executor, asyncio.TaskGroup() as group:
                 self._group = group
+                _remove(list((self._folder / "trash").glob("*")))
                 for record in self._journal.unfinished():
                     self._drive(Run(record, self._shop), group)
                 tasks = [group.create_task(self._arrive(group)), group.create_task(self._confirm())]
@@ -114,10 +116,14 @@ class Engine:
         )
 
     async def _all_ended(self) -> None:
+        """Return when there is nothing more to do, and nothing more to tell."""
+        await self._until(self._is_done)
+
+    def _is_done(self) -> bool:
         most = self._options.max_workflows
-        await self._until(
-            lambda: most is not None and not self._runs and self._journal.next_number() > most
-        )
+        if most is None or self._runs or self._journal.next_number() <= most:
+            return False
+        return self._journal.outbox_end()[1] == 0
 
     async def _until(self, condition: Callable[[], bool]) -> None:
         while not condition():
@@ -152,10 +158,8 @@ class Engine:
         self._runs.pop(run.record.id, None)
         self._drivers.pop(run.record.id, None)
         self._changed.set()
-        await asyncio.to_thread(_prune, self._shop.folders, self._kept_folders())
-
-    def _kept_folders(self) -> set[str]:
-        return self._journal.ended_ids(KEPT_FOLDERS) | self._runs.keys()
+        kept = self._journal.ended_ids(KEPT_FOLDERS) | self._runs.keys()
+        await asyncio.to_thread(_remove, set_aside(self._shop.folders, kept))
 
     def _register(self) -> None:
         step, now = (
@@ -230,8 +234,14 @@ async def _first(*waits: Coroutine[Any, Any, object]) -> None:
         await asyncio.wait(tasks)
 
 
-def _prune(folders: Path, kept: set[str]) -> None:
-    if folders.exists():
-        for folder in folders.iterdir():
-            if folder.name not in kept:
-                shutil.rmtree(folder, ignore_errors=True)
+def set_aside(folders: Path, kept: set[str]) -> list[Path]:
+    """Take the work folders that are not kept out of the way, at once; they can then be removed at leisure."""
+    aside = folders.with_name("trash")
+    stale = [folder for folder in folders.glob("*") if folder.name not in kept]
+    aside.mkdir(exist_ok=True)
+    return [folder.rename(aside / f"{folder.name}.{uuid.uuid4().hex}") for folder in stale]
+
+
+def _remove(folders: list[Path]) -> None:
+    for folder in folders:
+        shutil.rmtree(folder, ignore_errors=True)
