@@ -323,6 +323,7 @@ async def test_a_refusal_says_the_reason_the_facts_and_what_to_do(server: Server
     assert "  reason: is too long\n" in invalid.err
     illegal = await type_at(server, "workflows", "pause", "wf-1")
     assert "  state: COMPLETED\n" in illegal.err
+    assert "try:" not in illegal.err, "nothing can be tried"
 
 
 def test_a_server_that_is_not_there_is_said_with_what_to_do() -> None:

@@ -78,3 +78,9 @@ async def test_the_example_pauses_resumes_cancels_and_completes(
 def test_the_example_fits_on_a_screen() -> None:
     lines = EXAMPLE.read_text("utf-8").split('"""\n', 1)[1].splitlines()
     assert len([line for line in lines if line.strip()]) <= 50
+
+
+def test_the_docs_show_the_example_as_it_is() -> None:
+    docs = EXAMPLE.parents[3] / "docs" / "python.md"
+    code = EXAMPLE.read_text("utf-8")
+    assert code[code.index("import asyncio") :].strip() in docs.read_text("utf-8")

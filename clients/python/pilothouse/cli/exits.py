@@ -6,6 +6,7 @@
 
 from __future__ import annotations
 
+import contextlib
 from collections.abc import Mapping
 from typing import IO, TYPE_CHECKING, Any
 
@@ -46,11 +47,6 @@ _BY_CODE: Mapping[str, str] = {
 }
 
 
-class _Words(dict[str, str]):
-    def __missing__(self, key: str) -> str:
-        return "?"
-
-
 def explain(error: CallError, server: str) -> list[str]:
     """The lines that say what went wrong and what to do, with what the server says neutralised."""
     lines = [f"error: {neutral(error.message) or error.code.name}"]
@@ -60,11 +56,10 @@ def explain(error: CallError, server: str) -> list[str]:
         f"  {neutral(key)}: {neutral(value)}" for key, value in sorted(error.metadata.items())
     ]
     advice = ADVICE.get(error.reason) or _BY_CODE.get("" if error.reason else error.code.name)
-    if advice:
-        words = _Words(
-            {key: neutral(value) for key, value in error.metadata.items()}, server=server
-        )
-        lines.append(f"  try: {advice.format_map(words)}")
+    words = {key: neutral(value) for key, value in error.metadata.items() if value}
+    # What the advice is about may not have been said: then there is none.
+    with contextlib.suppress(KeyError):
+        lines += [f"  try: {advice.format_map({**words, 'server': server})}"] if advice else []
     return lines
 
 

@@ -13,6 +13,7 @@ from rich.cells import cell_len, set_cell_size
 
 from pilothouse.cli import contract, values
 from pilothouse.cli.columns import Cell, Column, cell, chosen, columns_of, title
+from pilothouse.cli.params import TIMESTAMP
 
 GAP = "  "
 MOST_OF_A_CELL = 48
@@ -128,10 +129,23 @@ class Table:
 
     def _room(self) -> list[Column]:
         room, kept = self._screen.width if self._screen.terminal else 1000, list(self._columns)
-        while len(kept) > 1 and sum(_usual(each) + len(GAP) for each in kept) > room:
+        while len(kept) > 1 and sum(self._usual(each) + len(GAP) for each in kept) > room:
             kept.remove(max(kept, key=lambda each: (each.weight, each.field.index)))
-        self._widths = [_usual(each) for each in kept]
+        self._widths = [self._usual(each) for each in kept]
         return kept
+
+    def _usual(self, column: Column) -> int:
+        """The width that a column of a stream is given before anything is known."""
+        field = column.field
+        if field.enum_type is not None:
+            longest = max((len(word) for word in contract.enum_words(field.enum_type)), default=8)
+            return max(longest + 2, len(column.title))
+        if field.message_type is not None:
+            exact = field.message_type.full_name == TIMESTAMP and not self._screen.terminal
+            return max(24 if exact else 12, len(column.title))
+        if field.cpp_type == FieldDescriptor.CPPTYPE_STRING:
+            return 36 if field.name in {"message", "summary"} else 24
+        return max(8, len(column.title))
 
     def _head(self) -> None:
         parts = [
@@ -149,19 +163,6 @@ class Table:
             padded = _pad(text, width, right=column.numeric)
             parts.append(self._screen.style(padded, found.look.style) if found.look else padded)
         self._screen.line(GAP.join(parts))
-
-
-def _usual(column: Column) -> int:
-    """The width that a column of a stream is given before anything is known."""
-    field = column.field
-    if field.enum_type is not None:
-        longest = max((len(word) for word in contract.enum_words(field.enum_type)), default=8)
-        return max(longest + 2, len(column.title))
-    if field.message_type is not None:
-        return max(12, len(column.title))
-    if field.cpp_type == FieldDescriptor.CPPTYPE_STRING:
-        return 36 if field.name in {"message", "summary"} else 24
-    return max(8, len(column.title))
 
 
 def table_for(screen: Screen, descriptor: Descriptor, names: Sequence[str]) -> Table:
