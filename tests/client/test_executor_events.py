@@ -5,11 +5,13 @@ from __future__ import annotations
 import asyncio
 import logging
 import threading
+import uuid
 
 import grpc
 import pytest
 from google.protobuf.message import Message
 
+from pilothouse._ids import uuid7
 from pilothouse.errors import BufferFull, NotDelivered
 from pilothouse.executor import Executor, ExecutorOptions
 from pilothouse.v1.events_pb2 import Event, EventType, PublishEventsRequest
@@ -245,3 +247,12 @@ async def test_an_engine_that_is_cancelled_still_delivers(server: Server) -> Non
     with pytest.raises(asyncio.CancelledError):
         await task
     assert messages(server) == ["last words"]
+
+
+def test_ids_are_uuids_of_version_7_in_the_order_of_time() -> None:
+    ids = [uuid7(1_769_860_800_000_000_000 + step * 1_000) for step in range(1_000)]
+    assert ids == sorted(ids)
+    assert len(set(ids)) == 1_000
+    assert {(uuid.UUID(each).version, uuid.UUID(each).variant) for each in ids} == {
+        (7, uuid.RFC_4122)
+    }
