@@ -97,7 +97,7 @@ async def test_what_the_domain_refuses_is_named(channel: grpc.aio.Channel) -> No
     _, info = details_of(error)
     assert error.code() is grpc.StatusCode.NOT_FOUND
     assert info.reason == "AGENT_NOT_FOUND"
-    assert dict(info.metadata)["id"] == "gone"
+    assert dict(info.metadata) == {"agent_id": "gone"}
 
 
 async def test_a_fault_is_logged_and_not_told(channel: grpc.aio.Channel) -> None:

@@ -33,7 +33,7 @@ class PilothouseError(Exception):
     @property
     def metadata(self) -> dict[str, str]:
         """The words that change from case to case."""
-        return {name: str(value) for name, value in vars(self).items() if value not in (None, "")}
+        return {name: str(value) for name, value in vars(self).items()}
 
 
 @dataclass(eq=False)
@@ -80,6 +80,10 @@ class NotFound(PilothouseError):
     @property
     def message(self) -> str:
         return f"there is no {self.kind} {self.id!r}"
+
+    @property
+    def metadata(self) -> dict[str, str]:
+        return {f"{self.kind}_id": self.id}
 
 
 @dataclass(eq=False)
