@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import asyncio
+import sqlite3
 import sys
 import threading
 from collections.abc import AsyncIterator, Callable
@@ -78,6 +79,21 @@ async def test_more_writes_than_may_wait_are_refused(database: SqliteDatabase) -
     release.set()
     assert await first
     assert await asyncio.gather(*waiting) == list(range(50))
+
+
+async def test_a_write_hears_it_when_its_transaction_cannot_begin(
+    database: SqliteDatabase,
+) -> None:
+    other = sqlite3.connect(database.path, isolation_level=None)
+    other.execute("BEGIN IMMEDIATE")
+    try:
+        with pytest.raises(Unavailable, match="locked"):
+            async with asyncio.timeout(20):
+                await database.write(put(1))
+    finally:
+        other.close()
+    assert await database.write(put(2)) == 2
+    assert await database.read(count) == 1
 
 
 async def test_a_write_that_nobody_waits_for_any_more_is_left_out(database: SqliteDatabase) -> None:

@@ -160,13 +160,15 @@ class SqliteDatabase:
     def _commit_next(self, connection: Connection) -> bool:
         """Waits for a unit and commits it with those that come meanwhile. False when the database is to be closed."""
         unit = self._queue.get()
-        units: list[_Unit] = []
+        if unit is None:
+            return False
+        # Taken before the transaction begins: when it cannot, who waits is told so.
+        units = [unit]
         deadline = time.monotonic() + self._limits.commit_after
         lost: Unavailable | None = None
         try:
             with connection.begin():
                 while unit is not None:
-                    units.append(unit)
                     _run_in_savepoint(connection, unit)
                     if len(units) >= self._limits.units_in_commit or time.monotonic() >= deadline:
                         break
@@ -174,6 +176,8 @@ class SqliteDatabase:
                         unit = self._queue.get_nowait()
                     except queue.Empty:
                         break
+                    if unit is not None:
+                        units.append(unit)
         except _TransactionLostError as error:
             lost = _unavailable(error.cause)
         except DBAPIError as error:
