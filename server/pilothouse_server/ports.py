@@ -43,8 +43,11 @@ class EventLog(Protocol):
 class Clock(Protocol):
     """The time. Tests drive their own."""
 
+    stepped_us: int
+    """By how much the wall clock was put forward since the start, all times together."""
+
     def now_us(self) -> int:
-        """Microseconds since the epoch, by the wall."""
+        """Microseconds since the epoch, by the wall; it never goes backwards and never stands still."""
         ...
 
     def monotonic(self) -> float:

@@ -283,6 +283,26 @@ async def test_a_wall_that_is_put_back_moves_the_alerts_along(towers: Towers) ->
     assert alert.instance.active_us <= tower.clock.us - 5 * SECOND
 
 
+async def test_a_wall_that_is_put_forward_does_not_make_alerts_fire(towers: Towers) -> None:
+    tower = towers(FOR, SILENT)
+    await tower.open()
+    first = tower.clock.us
+    shown = depth(11)
+    heard = agent("a", first)
+
+    async def tick(seconds: int) -> None:
+        await tower.tick(replace(shown, agents_seen={"a": heard}), seconds=seconds)
+
+    await tick(1)
+    await tick(3)
+    tower.clock.stepped_us += 3600 * SECOND
+    await tick(3601)
+    assert await tower.states() == ["PENDING"]
+    assert tower.engine.meters()["r"].missed == 2
+    await tick(1)
+    assert await tower.states() == ["FIRING"]
+
+
 async def test_a_database_that_refuses_stops_no_tick_and_loses_no_step(towers: Towers) -> None:
     tower = towers(PLAIN)
     await tower.open()

@@ -22,6 +22,7 @@ from pilothouse_server.domain.alert_rules import (
 )
 from pilothouse_server.domain.alerts import (
     AlertState,
+    Instance,
     Observation,
     Rule,
     breached,
@@ -105,6 +106,7 @@ class AlertEngine:
         self._by_id: dict[str, tuple[str, str]] = {}
         self._last_us: int | None = None
         self._slot_saved_us = 0
+        self._stepped_us = clock.stepped_us
         self._fresh_since_us: int | None = None
         self._firing = FiringAlerts()
         self._values_left = 0
@@ -198,26 +200,33 @@ class AlertEngine:
         return None, alert
 
     def _anchor(self, ts_us: int) -> int:
-        """Makes up for time in which nobody looked; returns the whole seconds that were missed while the engine ran."""
+        """Makes up for time in which nobody looked, and for a grid that was moved; returns the whole seconds that were
+        missed while the engine ran."""
+        before_us, self._stepped_us = self._stepped_us, self._clock.stepped_us
         last, self._last_us = self._last_us, ts_us
         first = self._fresh_since_us is None
         if first:
             self._fresh_since_us = ts_us
         if not last:
             return 0
-        if ts_us < last and not first:
-            self._fresh_since_us = (self._fresh_since_us or ts_us) + ts_us - last
+        if ts_us < last:
+            if not first:
+                self._fresh_since_us = (self._fresh_since_us or ts_us) + ts_us - last
+            self._move(lambda instance: shifted(instance, ts_us - last))
+        elif first:
+            self._move(lambda instance: down(instance, ts_us - last))
+            return 0
+        elif moved_us := self._stepped_us - before_us:
+            # Nobody waited through the time that the wall clock left out, and in it no agent could be heard.
+            last += moved_us
+            self._fresh_since_us = ts_us
+            self._move(lambda instance: shifted(instance, moved_us))
+        return max(0, (ts_us - last) // SECOND_US - 1)
+
+    def _move(self, moved: Callable[[Instance], Instance]) -> None:
         for ruled in self._ruled.values():
             for name, alert in ruled.alerts.items():
-                instance = alert.instance
-                if ts_us < last:
-                    instance = shifted(instance, ts_us - last)
-                elif first:
-                    instance = down(instance, ts_us - last)
-                else:
-                    break
-                ruled.alerts[name] = replace(alert, instance=instance)
-        return 0 if first else max(0, (ts_us - last) // SECOND_US - 1)
+                ruled.alerts[name] = replace(alert, instance=moved(alert.instance))
 
     def _evaluate(
         self, ruled: _Ruled, snapshot: MetricsSnapshot, ts_us: int, listening: Listening
