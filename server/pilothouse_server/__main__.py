@@ -6,6 +6,12 @@ An option on the command line overrides its PILOTHOUSE_ variable.
 
 from __future__ import annotations
 
+import os
+
+# Read by gRPC when it is imported. Our children are programs of their own, so gRPC need not prepare for a
+# fork, nor say at each one that it could not.
+os.environ.setdefault("GRPC_ENABLE_FORK_SUPPORT", "0")
+
 import sys
 from collections.abc import Callable, Coroutine
 from pathlib import Path

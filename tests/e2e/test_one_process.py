@@ -191,3 +191,12 @@ async def test_wrong_settings_are_named(server: Pilothouse) -> None:
     assert "PILOTHOUSE_HTTP_PORT" in said
     assert "PILOTHOUSE_LOG_LEVEL" in said
     assert "Traceback" not in said
+
+
+async def test_listening_on_every_address_says_what_that_exposes(tmp_path: Path) -> None:
+    async with Pilothouse(tmp_path / "data", PILOTHOUSE_HOST="0.0.0.0") as server:
+        assert "nobody is authenticated" in server.log
+
+
+async def test_listening_on_this_machine_alone_says_nothing(server: Pilothouse) -> None:
+    assert "authenticated" not in server.log
