@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+from itertools import permutations
+
 from hypothesis import given
 
 from pilothouse_server.domain.events import AgentLoad, Event, EventError, EventType, Usage
@@ -96,6 +98,24 @@ def test_a_retry_shows_what_the_attempt_before_completed() -> None:
     ]
 
 
+def test_an_error_is_shown_until_the_next_attempt_begins_or_this_one_completes() -> None:
+    flaky, red = EventError("FLAKY"), EventError("RED")
+    events = [
+        event(E.WORKFLOW_STARTED, at=0, attempt=1),
+        event(E.TASK_RETRYING, at=1, task_id="t", attempt=2, error=flaky),
+        event(E.TASK_STARTED, at=2, task_id="t", attempt=2),
+        event(E.WORKFLOW_FAILED, at=3, attempt=1, error=red),
+        event(E.WORKFLOW_RETRIED, at=4, attempt=2),
+        event(E.WORKFLOW_STARTED, at=5, attempt=2),
+        event(E.TASK_RETRYING, at=6, task_id="t", attempt=4, error=flaky),
+        event(E.WORKFLOW_COMPLETED, at=7, attempt=2),
+    ]
+    errors = [fold(events[: n + 1]).workflows["w"].error for n in range(len(events))]
+    assert errors == [None, flaky, flaky, red, None, None, flaky, None]
+    only_the_end_is_known = fold([events[0], event(E.WORKFLOW_FAILED, at=9, attempt=3, error=red)])
+    assert only_the_end_is_known.workflows["w"].error == red
+
+
 def test_usage_of_every_kind_of_event_is_added_up() -> None:
     events = [
         event(E.LOG, usage=Usage(1, 2, 3)),
@@ -121,6 +141,29 @@ def test_an_unnumbered_retry_opens_one_attempt_however_often_it_is_told() -> Non
     ).tasks["w", "t"]
     assert (task.attempt, task.state) == (2, WorkState.COMPLETED)
     assert task.newest.elapsed_us == SECOND
+
+
+def test_a_retry_is_a_failure_of_the_agent_that_had_the_attempt_before() -> None:
+    begin = [
+        event(E.TASK_STARTED, at=0, task_id="t", agent_id="a", attempt=1),
+        event(
+            E.TASK_RETRYING, at=2, task_id="t", agent_id="a", attempt=2, error=EventError("FLAKY")
+        ),
+        event(E.TASK_FAILED, at=3, task_id="t", agent_id="a", attempt=1),
+    ]
+    end = [
+        event(E.TASK_STARTED, at=4, task_id="t", agent_id="b", attempt=2),
+        event(E.TASK_COMPLETED, at=5, task_id="t", attempt=2),
+    ]
+    for events in permutations(begin):
+        waiting = fold(events)
+        task = waiting.tasks["w", "t"]
+        assert (task.state, task.runner) == (WorkState.RETRYING, "")
+        assert (task.spans[1].state, task.spans[1].elapsed_us) == (WorkState.FAILED, 2 * SECOND)
+        assert task.spans[1].error == EventError("FLAKY")
+        agents = fold([*events, *end]).agents
+        assert (agents["a"].failed, agents["a"].completed, agents["a"].running) == (1, 0, 0)
+        assert (agents["b"].failed, agents["b"].completed, agents["b"].running) == (0, 1, 0)
 
 
 def agent_after(*events: Event) -> AgentRecord:

@@ -54,7 +54,7 @@ class Agent(_message.Message):
     completed_tasks: _builtins.int
     """Tasks it completed."""
     failed_tasks: _builtins.int
-    """Tasks it failed."""
+    """Attempts of tasks that failed in its hands; a task that is retried is one for each attempt."""
     offline_reason: _builtins.str
     """Why it is OFFLINE, for people; empty when it is not."""
     @_builtins.property

@@ -95,7 +95,7 @@ class Workflow(_message.Message):
 
     @_builtins.property
     def error(self) -> _events_pb2.EventError:
-        """What went wrong last; absent when nothing did."""
+        """What went wrong last in the newest attempt; absent when nothing did, and once that attempt completed."""
 
     @_builtins.property
     def usage(self) -> _events_pb2.Usage:

@@ -93,12 +93,12 @@ class Projection:
         if task is None:
             task = self.tasks[key] = TaskRecord(*key)
         runner = task.runner
-        span = task.span_of(event)
-        outcome = _outcome(span)
-        now = _outcome(task.apply(event))
-        if outcome != now:
-            self._credit(outcome, -1)
-            self._credit(now, 1)
+        for report in task.reports(event):
+            outcome = _outcome(task.span_of(report))
+            now = _outcome(task.apply(report))
+            if outcome != now:
+                self._credit(outcome, -1)
+                self._credit(now, 1)
         runs_it = task.runner
         if runner != runs_it:
             if runner:

@@ -3,6 +3,8 @@
 from __future__ import annotations
 
 import json
+from collections.abc import Sequence
+from dataclasses import replace
 from typing import Any, Final
 
 from pilothouse_server.domain.events import Event, EventType
@@ -26,8 +28,19 @@ class TaskRecord:
         self.message: Stated = UNSTATED
         self.spans: dict[int, Span] = {}
 
+    def reports(self, event: Event) -> Sequence[Event]:
+        """What an event says, one attempt each: a retry says that the attempt before failed, in the hands of the agent
+        that it names, and that its own waits for one."""
+        if event.type != EventType.TASK_RETRYING:
+            return (event,)
+        attempt = self._attempt_of(event)
+        waits = replace(event, attempt=attempt, agent_id="", agent_type="")
+        if attempt == 1:
+            return (waits,)
+        return (replace(event, type=EventType.TASK_FAILED, attempt=attempt - 1), waits)
+
     def apply(self, event: Event) -> Span:
-        """Takes in one of its events; returns the attempt that it was about."""
+        """Takes in one of its reports; returns the attempt that it was about."""
         occur_us = event.occur_us
         if self.first_us is None or occur_us < self.first_us:
             self.first_us = occur_us

@@ -48,8 +48,8 @@ class WorkflowRecord:
     """One workflow. Times in microseconds, by the clocks of its sources; None is not known."""
 
     __slots__ = (
-        "agent_id", "create_us", "error", "error_key", "first_us", "id", "name", "plan", "source", "spans", "standing",
-        "start", "trace", "type", "update_us", "usage",
+        "agent_id", "create_us", "error_key", "first_us", "id", "last_error", "name", "plan", "source", "spans",
+        "standing", "start", "trace", "type", "update_us", "usage",
     )  # fmt: skip
 
     def __init__(self, workflow_id: str) -> None:
@@ -69,8 +69,9 @@ class WorkflowRecord:
         self.plan: tuple[int, int, tuple[str, ...]] = (0, 0, ())
         """(attempt, when, names)."""
         self.error_key: tuple[int, int, str] = (-1, 0, "")
-        """(when, type, event id) of the error that is shown."""
-        self.error: EventError | None = None
+        """(when, type, event id) of the last error."""
+        self.last_error: EventError | None = None
+        """Of any attempt: see `error`."""
         self.usage = Usage()
         self.spans: dict[tuple[int, str], Span] = {}
         """By attempt and name of the stage."""
@@ -100,7 +101,7 @@ class WorkflowRecord:
     def _apply_error(self, event: Event) -> None:
         error, key = failure_of(event), (event.occur_us, -event.type, event.id)
         if error is not None and key > self.error_key:
-            self.error_key, self.error = key, error
+            self.error_key, self.last_error = key, error
 
     def _identify(self, event: Event, occur_us: int, *, own: bool) -> None:
         if event.workflow_type:
@@ -162,6 +163,22 @@ class WorkflowRecord:
         return state_of(self.standing, started=self.start_us is not None)
 
     @property
+    def error(self) -> EventError | None:
+        """What went wrong last in the newest attempt; None once that completed: it got over what went wrong."""
+        begun_us = self._begun_us
+        before = begun_us is not None and self.error_key[0] <= begun_us
+        return None if before or self.state == WorkflowState.COMPLETED else self.last_error
+
+    @property
+    def _begun_us(self) -> int | None:
+        """When an attempt after the first was started or, as long as it was not, last reported."""
+        if self.attempt == 1:
+            return None
+        if self.start_us is not None:
+            return self.start_us
+        return None if self.standing[1] == END else self.report_us
+
+    @property
     def known_us(self) -> int:
         """When the engine knew of it; the earliest time of its events when it never said so."""
         return self.create_us if self.create_us is not None else self.first_us or 0
@@ -199,7 +216,7 @@ class WorkflowRecord:
         return to_json(
             [
                 self.type, self.name, self.trace, self.source, self.standing, self.start, self.create_us, self.first_us,
-                self.update_us, self.plan, self.error_key, dump_error(self.error),
+                self.update_us, self.plan, self.error_key, dump_error(self.last_error),
                 [usage.input_tokens, usage.output_tokens, usage.cost_micros],
                 [[attempt, name, *span.dump()] for (attempt, name), span in self.spans.items()],
                 self.agent_id,
@@ -217,7 +234,7 @@ class WorkflowRecord:
         record.create_us, record.first_us, record.update_us, plan, error_key, error = fields[6:12]
         record.plan = (plan[0], plan[1], (*plan[2],))
         record.error_key = (*error_key,)
-        record.error = load_error(error)
+        record.last_error = load_error(error)
         usage, spans, record.agent_id = fields[12:]
         record.usage = Usage(*usage)
         record.spans = {(span[0], span[1]): Span.loaded(span[2:]) for span in spans}

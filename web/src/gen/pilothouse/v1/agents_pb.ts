@@ -97,7 +97,7 @@ export type Agent = Message<"pilothouse.v1.Agent"> & {
   completedTasks: bigint;
 
   /**
-   * Tasks it failed.
+   * Attempts of tasks that failed in its hands; a task that is retried is one for each attempt.
    *
    * @generated from field: uint64 failed_tasks = 11;
    */

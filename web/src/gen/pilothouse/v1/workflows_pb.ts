@@ -127,7 +127,7 @@ export type Workflow = Message<"pilothouse.v1.Workflow"> & {
   duration?: Duration | undefined;
 
   /**
-   * What went wrong last; absent when nothing did.
+   * What went wrong last in the newest attempt; absent when nothing did, and once that attempt completed.
    *
    * @generated from field: pilothouse.v1.EventError error = 15;
    */
