@@ -13,9 +13,12 @@ from google.protobuf.timestamp_pb2 import Timestamp
 from google.rpc import error_details_pb2, status_pb2
 from hypothesis import given
 from hypothesis import strategies as st
+from prometheus_client import CollectorRegistry
 
 from pilothouse.v1 import events_pb2 as pb
 from pilothouse.v1 import events_pb2_grpc
+from pilothouse_server.transport.interceptor import CallMeters
+from pilothouse_server.transport.server import RpcServer
 from pilothouse_server.wire.events import decode_events
 from pilothouse_server.wire.publishing import NAMES, is_plainly_valid, reason_against
 from pilothouse_server.wire.rules import violations_of
@@ -222,6 +225,21 @@ async def test_a_stream_that_is_given_up_leaves_nothing_running(
     assert answer.accepted_count == 1
     call.cancel()
     await wait_until(lambda: len(asyncio.all_tasks()) <= before)
+
+
+async def test_a_drain_ends_an_idle_stream_and_an_idle_connection_at_once(station: Station) -> None:
+    server = RpcServer(station.services(), CallMeters(CollectorRegistry()))
+    port = await server.start("127.0.0.1", 0)
+    _, mute = await asyncio.open_connection("127.0.0.1", port)
+    async with grpc.aio.insecure_channel(f"127.0.0.1:{port}") as channel:
+        call = events_pb2_grpc.EventServiceStub(channel).PublishEventStream()
+        await call.write(pb.PublishEventStreamRequest(events=[started()]))
+        assert isinstance(await call.read(), pb.PublishEventStreamResponse)
+        async with asyncio.timeout(5):
+            await server.drain(60)
+        with pytest.raises(grpc.aio.AioRpcError, match="going away"):
+            await call.read()
+    mute.close()
 
 
 async def test_concurrent_publishers_lose_and_repeat_nothing(

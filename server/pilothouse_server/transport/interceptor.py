@@ -6,10 +6,9 @@ server, and under which request id the server logged it.
 
 from __future__ import annotations
 
-import asyncio
 import time
-from collections.abc import AsyncGenerator, AsyncIterator, Awaitable, Callable, Generator
-from contextlib import aclosing, contextmanager
+from collections.abc import AsyncGenerator, AsyncIterator, Awaitable, Callable
+from contextlib import aclosing
 from typing import Any
 from uuid import uuid4
 
@@ -20,6 +19,7 @@ from google.rpc import status_pb2
 from prometheus_client import CollectorRegistry, Counter, Histogram
 
 from pilothouse_server.domain import errors
+from pilothouse_server.transport.draining import CallsUnderWay
 from pilothouse_server.transport.status import (
     abort,
     bad_request,
@@ -72,27 +72,7 @@ class CallGuard(grpc.aio.ServerInterceptor):
 
     def __init__(self, meters: CallMeters) -> None:
         self.meters = meters
-        self.draining = False
-        self._watches: set[asyncio.Task[Any]] = set()
-
-    def drain(self) -> None:
-        """Ends every watch: it would never end by itself, and its token lets it go on elsewhere. Other calls end
-        in their own time."""
-        self.draining = True
-        for watch in self._watches:
-            watch.cancel()
-
-    @contextmanager
-    def watching(self) -> Generator[asyncio.Task[Any] | None]:
-        """The task of a watch, known here for as long as it lasts."""
-        task = asyncio.current_task()
-        if task is not None:
-            self._watches.add(task)
-        try:
-            yield task
-        finally:
-            if task is not None:
-                self._watches.discard(task)
+        self.under_way = CallsUnderWay()
 
     async def intercept_service(
         self,
@@ -134,8 +114,8 @@ class _Call:
     """One call of one method."""
 
     def __init__(self, guard: CallGuard, behaviour: Any, method: str, request_id: str) -> None:
-        self._guard = guard
         self._meters = guard.meters
+        self._under_way = guard.under_way
         self._behaviour = behaviour
         self._method = method
         self._request_id = request_id
@@ -143,7 +123,8 @@ class _Call:
     async def unary(self, request: Any, context: Context) -> Any:
         begin = time.perf_counter()
         try:
-            answer = await self._behaviour(_checked(request), context)
+            with self._under_way.call():
+                answer = await self._behaviour(self._checked(request), context)
         except Exception as error:
             await self._end(error, context)
             raise
@@ -154,27 +135,39 @@ class _Call:
     async def stream(self, request: Any, context: Context) -> AsyncGenerator[Any]:
         self._meters.streams.labels(self._method).inc()
         try:
-            async with aclosing(self._behaviour(_checked(request), context)) as answers:
-                async for answer in answers:
-                    yield answer
+            with self._under_way.call():
+                async with aclosing(self._behaviour(self._checked(request), context)) as answers:
+                    async for answer in answers:
+                        yield answer
         except Exception as error:
             await self._end(error, context)
             raise
         self._meters.calls.labels(self._method, "OK").inc()
 
     async def watch(self, request: Any, context: Context) -> AsyncGenerator[Any]:
-        """A stream that never ends by itself: a drain sends it away."""
-        with self._guard.watching() as task:
-            try:
+        """A stream that never ends by itself: a drain sends it away, and its token lets it go on elsewhere."""
+        try:
+            with self._under_way.waiting():
                 async with aclosing(self.stream(request, context)) as answers:
                     async for answer in answers:
                         yield answer
-            except asyncio.CancelledError:
-                if self._guard.draining and task is not None:
-                    task.uncancel()
-                    away = errors.Unavailable("server", "it is going away; connect again")
-                    await self._end(away, context)
-                raise
+        except errors.Unavailable as error:
+            await self._end(error, context)
+            raise
+
+    def _checked(self, request: Any) -> Any:
+        """The request, or for a stream of them an iterator that judges each."""
+        if isinstance(request, Message):
+            return _valid(request)
+        if isinstance(request, AsyncIterator):
+            requests: AsyncIterator[Any] = request  # pyright: ignore[reportUnknownVariableType] - of any method
+            return self._checked_stream(requests)
+        return request
+
+    async def _checked_stream(self, stream: AsyncIterator[Any]) -> AsyncIterator[Any]:
+        async with aclosing(self._under_way.requests(stream)) as requests:
+            async for request in requests:
+                yield _valid(request)
 
     async def _end(self, error: Exception, context: Context) -> None:
         """Tells the caller what was wrong. Raises AbortError."""
@@ -201,21 +194,11 @@ class _Call:
                 return internal(self._request_id)
 
 
-def _checked(request: Any) -> Any:
-    """The request, or for a stream of them an iterator that judges each."""
-    if isinstance(request, Message):
-        violations = violations_of(request)
-        if violations:
-            raise _InvalidRequest(violations)
-        return request
-    if isinstance(request, AsyncIterator):
-        return _checked_stream(request)  # pyright: ignore[reportUnknownArgumentType] - the stream of any method
+def _valid(request: Any) -> Any:
+    violations = violations_of(request)
+    if violations:
+        raise _InvalidRequest(violations)
     return request
-
-
-async def _checked_stream(requests: AsyncIterator[Any]) -> AsyncIterator[Any]:
-    async for request in requests:
-        yield _checked(request)
 
 
 def _request_id(details: grpc.HandlerCallDetails) -> str:

@@ -5,7 +5,6 @@ A method whose contract declares no role is not served at all: the server refuse
 
 from __future__ import annotations
 
-import asyncio
 from collections.abc import Callable, Iterable
 from dataclasses import dataclass
 
@@ -19,6 +18,9 @@ from pilothouse_server.transport.interceptor import CallGuard, CallMeters
 
 MAX_MESSAGE_BYTES = 4 * 1024 * 1024 + 64 * 1024
 """A full batch of events, and what surrounds it."""
+
+LAST_WORDS = 0.5
+"""Seconds in which the answers of calls that ended reach their callers, before connections are closed."""
 
 
 class PortTaken(Exception):
@@ -92,9 +94,8 @@ class RpcServer:
     async def drain(self, grace: float) -> None:
         """Takes no new calls, sends watchers away, lets other calls end for `grace` seconds, and stops."""
         await self._health.enter_graceful_shutdown()
-        self._guard.drain()
-        async with asyncio.timeout(grace + 5):
-            await self._server.stop(grace)
+        await self._guard.under_way.drain(grace)
+        await self._server.stop(min(grace, LAST_WORDS))
 
 
 def require_roles(service: ServiceDescriptor) -> None:
