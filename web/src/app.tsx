@@ -34,7 +34,7 @@ export function App(): JSX.Element {
       </a>
       <Strip />
       <Rail help={() => (helping.value = true)} />
-      <main class="main">
+      <main key={page} class="main">
         <View />
       </main>
       <WorkflowSheet />

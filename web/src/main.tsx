@@ -5,7 +5,9 @@ import "./styles/tokens.css";
 import "./styles/base.css";
 import "./styles/frame.css";
 import "./styles/monitoring.css";
+import "./styles/panels.css";
 import "./styles/tables.css";
+import "./styles/over.css";
 import { StoresContext } from "./ui/context";
 
 const root = document.getElementById("app");

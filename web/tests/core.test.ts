@@ -1,8 +1,8 @@
 import { create } from "@bufbuild/protobuf";
 import { describe, expect, it } from "vitest";
 import { offsetOf, sampleOneWay, sampleRoundTrip } from "../src/core/clock";
-import { isPlain, matchesWords, withState } from "../src/core/filter";
-import { age, count, durationText, exactTime, percent, rate, sentence, signed } from "../src/core/format";
+import { completions, isPlain, matchesWords, withState } from "../src/core/filter";
+import { age, count, durationText, exactTime, percent, rate, sentence, signed, when } from "../src/core/format";
 import { columns, mergePoints, spanOf, stepFor } from "../src/core/history";
 import { narrate } from "../src/core/narrative";
 import { DEFAULT_RANGE, HOME, formatRoute, parseRoute } from "../src/core/route";
@@ -50,6 +50,12 @@ describe("numbers for people", () => {
   it("gives the zone with an exact time", () =>
     expect(exactTime(Date.UTC(2026, 10, 22, 12, 0, 0, 123))).toMatch(/^2026-11-2\d \d\d:\d\d:00\.123 UTC/));
   it("reads names as words", () => expect(sentence("WORKFLOW_STARTED")).toBe("Workflow started"));
+});
+
+describe("a time", () => {
+  const noon = new Date(2026, 10, 22, 12).getTime();
+  it("of today is the time alone", () => expect(when(noon - 60_000, noon)).toBe("11:59:00"));
+  it("of another day says the day", () => expect(when(noon - 86_400_000, noon)).toBe("11-21 12:00"));
 });
 
 describe("the server's clock", () => {
@@ -107,6 +113,16 @@ describe("the URL", () => {
 });
 
 describe("the filter", () => {
+  it.each([
+    ["st", ["state", "stage", "start_time"]],
+    ["state ", ["state =", "state !="]],
+    ["state = R", ["state = RUNNING"]],
+    ["state = RUNNING A", ["state = RUNNING AND"]],
+    ["(state = FAILED AND ty", ["(state = FAILED AND type"]],
+    ["attempt >", ["attempt >="]],
+    ["type = f", []],
+    ["two plain words", []],
+  ])("completes %s", (text, expected) => expect(completions(text)).toEqual(expected));
   it("joins the chip to what is typed without changing its meaning", () =>
     expect(withState("a OR b", "running")).toBe("(a OR b) AND state = RUNNING"));
   it("is the chip alone when nothing is typed", () => expect(withState("  ", "failed")).toBe("state = FAILED"));

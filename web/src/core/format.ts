@@ -109,6 +109,11 @@ export function day(ms: number): string {
   return `${date.getFullYear()}-${two(date.getMonth() + 1)}-${two(date.getDate())}`;
 }
 
+// The time alone says too little of another day.
+export function when(ms: number, now: number): string {
+  return day(ms) === day(now) ? timeOfDay(ms) : `${day(ms).slice(5)} ${timeOfDay(ms, "minutes")}`;
+}
+
 // The exact time for a tooltip, with the zone, so that a copied text still says what it means.
 export function exactTime(ms: number): string {
   const offset = -new Date(ms).getTimezoneOffset();

@@ -60,6 +60,8 @@ function Rules(): JSX.Element {
   );
 }
 
+const afterWords = (ms: number): string => (ms === 0 ? "at once" : `after ${durationText(ms)}`);
+
 function RuleRow({ rule }: { readonly rule: AlertRule }): JSX.Element {
   const look = severityLook(rule.severity);
   const held = durationMs(rule.forDuration) ?? 0;
@@ -75,7 +77,7 @@ function RuleRow({ rule }: { readonly rule: AlertRule }): JSX.Element {
         </h3>
         <p class="weak">{rule.description}</p>
         <p class="faint small">
-          fires after {durationText(held)} · clears after {durationText(keep)}
+          fires {afterWords(held)} · clears {afterWords(keep)}
         </p>
         {rule.evaluationError === "" ? null : <p class="tone-critical small">Cannot be evaluated: {rule.evaluationError}</p>}
       </div>

@@ -1,6 +1,6 @@
 // All workflows: state chips with counts, the API's filter, pages, live rows, and the acts on each.
 import type { JSX } from "preact";
-import { count, exactTime, plural, timeOfDay } from "../core/format";
+import { count, exactTime, plural, when } from "../core/format";
 import { timestampMs } from "../core/time";
 import { workflowLook } from "../core/words";
 import { WorkflowState } from "../gen/pilothouse/v1/enums_pb";
@@ -159,7 +159,7 @@ function Table({ rows }: { readonly rows: readonly Workflow[] }): JSX.Element {
 }
 
 const FullRow = memo(({ workflow }: { readonly workflow: Workflow }): JSX.Element => {
-  const { route } = useStores();
+  const { route, clock } = useStores();
   const start = timestampMs(workflow.startTime) ?? timestampMs(workflow.createTime);
   const open = (): void => route.go({ open: workflow.id });
   return (
@@ -177,7 +177,7 @@ const FullRow = memo(({ workflow }: { readonly workflow: Workflow }): JSX.Elemen
       </td>
       <td class="col-name">
         <span class="cut" title={`${workflow.workflowName} · ${workflow.id}`}>
-          <WorkflowLink workflow={workflow} /> <span class="mono faint">{workflow.id}</span>
+          <WorkflowLink workflow={workflow} /> <span class="id mono faint">{workflow.id}</span>
           {workflow.attempt > 1 ? <span class="tone-warning small"> {plural(workflow.attempt - 1, "retry", "retries")}</span> : null}
         </span>
         <ActNote workflow={workflow} />
@@ -185,11 +185,11 @@ const FullRow = memo(({ workflow }: { readonly workflow: Workflow }): JSX.Elemen
       <td class="col-type cut">{workflow.workflowType || "–"}</td>
       <td class="col-stages">
         <Stages workflow={workflow} />
-        <span class="cut faint small">{workflow.currentStage || workflow.error?.message}</span>
+        <span class="cut faint small">{workflow.state === WorkflowState.FAILED ? workflow.error?.message : workflow.currentStage}</span>
       </td>
       <td class="col-agent mono cut">{workflow.agentId || "–"}</td>
       <td class="col-start number" title={start === undefined ? "" : exactTime(start)}>
-        {start === undefined ? "–" : timeOfDay(start)}
+        {start === undefined ? "–" : when(start, clock.serverNow())}
       </td>
       <td class="col-elapsed number">
         <Elapsed workflow={workflow} />

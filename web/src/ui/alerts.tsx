@@ -1,6 +1,6 @@
 // What fires: why, what clears it, since when, who has it, and the two acts on it.
 import type { JSX } from "preact";
-import { plural, timeOfDay } from "../core/format";
+import { plural, when } from "../core/format";
 import { timestampMs } from "../core/time";
 import { severityLook } from "../core/words";
 import { type Alert, AlertState } from "../gen/pilothouse/v1/alerts_pb";
@@ -132,14 +132,16 @@ function clearWords(text: string): string {
 }
 
 function AlertTimes({ alert }: { readonly alert: Alert }): JSX.Element {
+  const { clock } = useStores();
   const since = timestampMs(alert.fireTime) ?? timestampMs(alert.activeTime);
   const acknowledged = timestampMs(alert.acknowledgeTime);
   const resolved = timestampMs(alert.resolveTime);
+  const told = (at: number): string => when(at, clock.serverNow());
   return (
     <>
-      since {since === undefined ? "?" : timeOfDay(since)} (<Since at={since} />)
-      {acknowledged === undefined ? null : ` · acknowledged by ${alert.acknowledgedBy || "someone"} ${timeOfDay(acknowledged)}`}
-      {resolved === undefined ? null : ` · over ${timeOfDay(resolved)}${alert.resolvedBy === "" ? "" : `, by ${alert.resolvedBy}`}`}
+      since {since === undefined ? "?" : told(since)} (<Since at={since} />)
+      {acknowledged === undefined ? null : ` · acknowledged by ${alert.acknowledgedBy || "someone"} ${told(acknowledged)}`}
+      {resolved === undefined ? null : ` · over ${told(resolved)}${alert.resolvedBy === "" ? "" : `, by ${alert.resolvedBy}`}`}
     </>
   );
 }

@@ -24,6 +24,7 @@ export interface ChartProps {
   readonly top: number;
   // Where the scale cannot go beyond, such as 100 %.
   readonly ceiling?: number;
+  readonly steps?: readonly number[];
   readonly threshold: Threshold | undefined;
   readonly marks: readonly FiringMark[];
   readonly themeVersion: number;
@@ -74,6 +75,7 @@ function dataOf(props: ChartProps): uPlot.AlignedData {
 
 function options(element: HTMLElement, read: () => ChartProps): uPlot.Options {
   const font = fontOf();
+  const { steps } = read();
   const axis = { stroke: colourOf("text-faint"), font, ticks: { show: false }, grid: { stroke: colourOf("grid"), width: 1 } };
   return {
     width: element.clientWidth,
@@ -93,7 +95,14 @@ function options(element: HTMLElement, read: () => ChartProps): uPlot.Options {
         grid: { show: false },
         values: (made, splits) => splits.map((at) => timeWords(made, at, read().span)),
       },
-      { ...axis, size: 50, gap: 6, space: 34, values: (_plot, splits) => splits.map((value) => read().format(value)) },
+      {
+        ...axis,
+        ...(steps === undefined ? {} : { incrs: [...steps] }),
+        size: 50,
+        gap: 6,
+        space: 34,
+        values: (_plot, splits) => splits.map((value) => (value === 0 ? "0" : read().format(value))),
+      },
     ],
     series: [{}, ...read().lines.map(seriesOf)],
     cursor: {
@@ -120,7 +129,7 @@ function seriesOf(line: ChartLine): uPlot.Series {
     width: 1.5,
     spanGaps: false,
     // A value between two holes has no line to be seen by.
-    points: { show: true, size: 4, width: 0, fill: stroke, filter: (made, index) => lonely(made.data[index] as Line) },
+    points: { show: true, size: 5, width: 0, fill: stroke, filter: (made, index) => lonely(made.data[index] as Line) },
   };
 }
 

@@ -28,9 +28,17 @@ interface ChartSpec {
   readonly format: (value: number) => string;
   readonly top: number;
   readonly ceiling?: number;
+  // What an axis may count in, where powers of ten make odd times.
+  readonly steps?: readonly number[];
   // The metrics whose rules belong on this chart, and what turns their unit into the chart's.
   readonly rules: Readonly<Partial<Record<AlertMetric, number>>>;
 }
+
+const SECOND = 1_000;
+const TIME_STEPS: readonly number[] = [
+  ...[1, 2, 5, 10, 20, 50, 100, 200, 500],
+  ...[1, 2, 5, 10, 15, 30, 60, 120, 300, 600, 900, 1_800, 3_600, 7_200, 14_400, 43_200, 86_400, 604_800].map((each) => each * SECOND),
+];
 
 const CHARTS: readonly ChartSpec[] = [
   {
@@ -50,6 +58,7 @@ const CHARTS: readonly ChartSpec[] = [
       { key: "p99", label: "p99", colour: "series-3" },
     ],
     format: durationText,
+    steps: TIME_STEPS,
     top: 10,
     rules: { [AlertMetric.LATENCY_P50]: 1000, [AlertMetric.LATENCY_P95]: 1000, [AlertMetric.LATENCY_P99]: 1000 },
   },
@@ -103,6 +112,7 @@ function HistoryChart({ spec, hover }: { readonly spec: ChartSpec; readonly hove
             span={span}
             format={spec.format}
             top={spec.top}
+            {...(spec.steps === undefined ? {} : { steps: spec.steps })}
             {...(spec.ceiling === undefined ? {} : { ceiling: spec.ceiling })}
             threshold={threshold}
             marks={alerts.marks.value}

@@ -49,7 +49,7 @@ function Confirm({ intent, words }: { readonly intent: Intent; readonly words: A
       data-action={words.verb}
     >
       <h2 id="control-title">
-        {words.label} {name}
+        {words.label} “{name}”?
       </h2>
       <form onSubmit={confirm}>
         <p class="weak">{words.effect}</p>

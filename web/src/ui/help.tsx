@@ -6,7 +6,7 @@ const KEYS: readonly (readonly [string, string])[] = [
   ["g w", "Workflows"],
   ["g a", "Alerts"],
   ["/", "Search workflows"],
-  ["j  k", "Next and previous workflow"],
+  ["j k", "Next and previous workflow"],
   ["Enter", "Open the workflow"],
   [".", "Go to its actions; arrows move between them"],
   ["Esc", "Close what is open"],
@@ -23,14 +23,16 @@ export function Help({ close }: { readonly close: () => void }): JSX.Element {
         {KEYS.map(([key, words]) => (
           <>
             <dt key={key}>
-              <kbd>{key}</kbd>
+              {key.split(" ").map((each) => (
+                <kbd key={each}>{each}</kbd>
+              ))}
             </dt>
             <dd>{words}</dd>
           </>
         ))}
       </dl>
       <p class="weak charts-hint">On a chart: drag to zoom, double click to come back.</p>
-      <form method="dialog" class="acts-only">
+      <form method="dialog" class="acts acts-only">
         <button class="button">Close</button>
       </form>
     </dialog>

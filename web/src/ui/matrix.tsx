@@ -163,8 +163,8 @@ function AgentTable({ groups }: { readonly groups: readonly AgentGroup[] }): JSX
           <th scope="col" class="number">
             Load
           </th>
-          <th scope="col" class="number">
-            Heartbeat
+          <th scope="col" class="number" title="Since its last heartbeat">
+            Seen
           </th>
         </tr>
       </thead>

@@ -163,7 +163,7 @@ const CompactRow = memo(({ workflow }: { readonly workflow: Workflow }): JSX.Ele
       </td>
       <td class="col-name">
         <span class="cut" title={`${workflow.workflowName} · ${workflow.id}`}>
-          <WorkflowLink workflow={workflow} /> <span class="faint">{workflow.workflowType}</span>
+          <WorkflowLink workflow={workflow} /> <span class="type faint">{workflow.workflowType}</span>
         </span>
         <ActNote workflow={workflow} />
       </td>

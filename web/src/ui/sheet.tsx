@@ -1,13 +1,15 @@
 // One workflow, beside what was there: stages on a time axis, tasks, commands, events, and the acts on it.
 import type { ComponentChildren, JSX } from "preact";
 import { useEffect, useRef } from "preact/hooks";
-import { durationText, exactTime, plural, timeOfDay } from "../core/format";
+import { durationText, exactTime, plural, timeOfDay, when } from "../core/format";
 import { narrate } from "../core/narrative";
 import { durationMs, timestampMs } from "../core/time";
 import { actionWords, cliLine, commandLook, workLook } from "../core/words";
+import { WorkState, WorkflowState } from "../gen/pilothouse/v1/enums_pb";
 import type { Command } from "../gen/pilothouse/v1/commands_pb";
 import type { Event } from "../gen/pilothouse/v1/events_pb";
 import type { Stage, Task, Workflow } from "../gen/pilothouse/v1/workflows_pb";
+import { hasEnded } from "../stores/workflows";
 import { useStores } from "./context";
 import { Copy } from "./copy";
 import { Mark, Picture } from "./mark";
@@ -91,6 +93,7 @@ function SheetNote({ id, phase, problem }: { readonly id: string; readonly phase
 }
 
 function Summary({ workflow }: { readonly workflow: Workflow }): JSX.Element {
+  const { clock } = useStores();
   const start = timestampMs(workflow.startTime);
   const tokens = workflow.usage === undefined ? 0n : workflow.usage.inputTokens + workflow.usage.outputTokens;
   return (
@@ -105,7 +108,7 @@ function Summary({ workflow }: { readonly workflow: Workflow }): JSX.Element {
       <div class="line">
         <Actions workflow={workflow} words />
       </div>
-      {workflow.error === undefined ? null : (
+      {workflow.error === undefined || workflow.state !== WorkflowState.FAILED ? null : (
         <Note tone="critical">
           {workflow.error.message || "It failed"} <span class="mono faint">{workflow.error.code}</span>
         </Note>
@@ -119,7 +122,8 @@ function Summary({ workflow }: { readonly workflow: Workflow }): JSX.Element {
         <Fact name="Engine">{workflow.source || "–"}</Fact>
         <Fact name="Agent">{workflow.agentId === "" ? "–" : <span class="mono">{workflow.agentId}</span>}</Fact>
         <Fact name="Started">
-          {start === undefined ? "not yet" : timeOfDay(start)} <Since at={start} />
+          {start === undefined ? "not yet" : `${when(start, clock.serverNow())} · `}
+          <Since at={start} />
         </Fact>
         {tokens > 0n ? <Fact name="Tokens">{plural(Number(tokens), "token")}</Fact> : null}
         {workflow.traceId === "" ? null : (
@@ -182,7 +186,7 @@ function StageList({ workflow }: { readonly workflow: Workflow }): JSX.Element {
       {workflow.stages.length === 0 ? <p class="weak">Its engine has reported no stages.</p> : null}
       <ol class="gantt">
         {workflow.stages.map((stage, index) => (
-          <StageRow key={index} stage={stage} from={from} to={to} now={now} />
+          <StageRow key={index} stage={stage} from={from} to={to} now={now} over={hasEnded(workflow)} />
         ))}
       </ol>
     </Part>
@@ -194,19 +198,24 @@ function StageRow({
   from,
   to,
   now,
+  over,
 }: {
   readonly stage: Stage;
   readonly from: number;
   readonly to: number;
   readonly now: number;
+  readonly over: boolean;
 }): JSX.Element {
   const look = workLook(stage.state);
+  // What an attempt before this one died of is over with it; its events tell it.
+  const error = stage.state === WorkState.COMPLETED ? undefined : stage.error;
+  const still = over && stage.state === WorkState.QUEUED ? "not run" : look.word.toLowerCase();
   const start = timestampMs(stage.startTime);
   const end = timestampMs(stage.endTime) ?? (start === undefined ? undefined : Math.min(now, to));
   const share = (at: number): number => Math.max(0, Math.min(100, ((at - from) / (to - from)) * 100));
   const took = durationMs(stage.duration) ?? (start === undefined || end === undefined ? undefined : end - start);
   return (
-    <li title={stage.error?.message ?? (start === undefined ? look.word : `${look.word} · from ${exactTime(start)}`)}>
+    <li title={error?.message ?? (start === undefined ? look.word : `${look.word} · from ${exactTime(start)}`)}>
       <Mark look={look} />
       <span class="cut">
         {stage.name}
@@ -217,8 +226,8 @@ function StageRow({
           <i style={{ left: `${share(start)}%`, width: `${Math.max(0.8, share(end) - share(start))}%` }} />
         )}
       </span>
-      <span class="number weak">{took === undefined ? look.word.toLowerCase() : durationText(took)}</span>
-      {stage.error === undefined ? null : <p class="tone-critical small">{stage.error.message || stage.error.code}</p>}
+      <span class="number weak">{took === undefined ? still : durationText(took)}</span>
+      {error === undefined ? null : <p class="tone-critical small">{error.message || error.code}</p>}
     </li>
   );
 }

@@ -2,6 +2,7 @@
 import type { JSX, TargetedEvent } from "preact";
 import { useRef } from "preact/hooks";
 import { age, count, durationText, timeOfDay } from "../core/format";
+import { completions } from "../core/filter";
 import { DEFAULT_RANGE, RANGES } from "../core/route";
 import { type Look, healthLook } from "../core/words";
 import { METRICS } from "../live/positions";
@@ -54,7 +55,10 @@ function FiringTally(): JSX.Element {
   const { alerts, route } = useStores();
   const critical = alerts.criticalCount.value;
   const warning = alerts.warningCount.value;
-  const words = alerts.arrived.value ? `${critical} critical and ${warning} warning alerts fire` : "Alerts have not arrived yet";
+  const pending = alerts.active.value.length - critical - warning;
+  const words = alerts.arrived.value
+    ? `${critical} critical and ${warning} warning alerts fire; of ${pending} the condition holds, but not yet for long enough`
+    : "Alerts have not arrived yet";
   return (
     <a
       class={`pill ${critical > 0 ? "alarm" : ""}`}
@@ -65,7 +69,11 @@ function FiringTally(): JSX.Element {
       data-warning={warning}
     >
       {alerts.arrived.value && critical + warning === 0 ? (
-        "No alerts"
+        pending === 0 ? (
+          "No alerts"
+        ) : (
+          `${count(pending)} pending`
+        )
       ) : (
         <>
           <Mark look={{ tone: critical > 0 ? "critical" : "unknown", shape: "triangle" }} />
@@ -180,9 +188,13 @@ function SearchBox(): JSX.Element {
         spellcheck={false}
         maxLength={2048}
         value={route.filter.value}
+        list="filter-words"
         onInput={(event) => route.refine({ filter: event.currentTarget.value })}
         data-testid="search"
       />
+      <datalist id="filter-words">
+        {route.filter.value === "" ? null : completions(route.filter.value).map((each) => <option key={each} value={each} />)}
+      </datalist>
       <kbd aria-hidden="true">/</kbd>
     </form>
   );

@@ -69,7 +69,7 @@ export function Stages({ workflow }: { readonly workflow: Workflow }): JSX.Eleme
   return (
     <span class="stages" role="img" aria-label={words} title={words}>
       {stages.map((stage, index) => (
-        <i key={index} class={`seg ${WorkState[stage.state]?.toLowerCase() ?? "unknown"} tone-${workLook(stage.state).tone}`} />
+        <i key={index} class={`seg is-${WorkState[stage.state]?.toLowerCase() ?? "unknown"} tone-${workLook(stage.state).tone}`} />
       ))}
     </span>
   );
