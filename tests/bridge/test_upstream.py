@@ -3,12 +3,15 @@
 from __future__ import annotations
 
 import asyncio
+import contextlib
+from dataclasses import replace
 
 import pytest
 from websockets.exceptions import ConnectionClosed, InvalidStatus
 
 from pilothouse.v1.events_pb2 import Event, EventBatch
 from pilothouse.v1.workflows_pb2 import Workflow
+from pilothouse_server.bridge.serve import serve_bridge
 from tests.bridge.support import frame, seeded, staged, subscribe
 from tests.support import free_port, wait_until
 
@@ -81,6 +84,28 @@ async def test_a_stopping_bridge_tells_each_client_when_to_come_back() -> None:
             await socket.recv()
         assert closed.value.rcvd is not None
         assert closed.value.rcvd.code == 1012
+
+
+async def test_a_cancelled_bridge_leaves_no_socket_open() -> None:
+    async with staged() as stage:
+        started: asyncio.Future[int] = asyncio.get_running_loop().create_future()
+        bridge = asyncio.create_task(
+            serve_bridge(stage.settings, started=started.set_result, stop=asyncio.Event())
+        )
+        other = replace(stage, port=await started)
+        reader, writer = await asyncio.open_connection("127.0.0.1", other.port)
+        async with other.live() as socket:
+            await subscribe(socket, "events:live")
+            bridge.cancel()
+            with pytest.raises(asyncio.CancelledError):
+                await bridge
+            async with asyncio.timeout(5):
+                await socket.wait_closed()
+                with contextlib.suppress(ConnectionResetError):
+                    assert await reader.read() == b""
+        with pytest.raises(OSError):  # noqa: PT011 - refused, however the system says it
+            await asyncio.open_connection("127.0.0.1", other.port)
+        writer.close()
 
 
 async def test_more_connections_than_allowed_are_refused_by_name() -> None:

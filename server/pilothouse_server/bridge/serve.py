@@ -63,14 +63,26 @@ async def serve_bridge(
             timeout_graceful_shutdown=math.ceil(settings.drain),
         )
         server = _Server(config, lambda: started(listener.getsockname()[1]))
-        async with asyncio.TaskGroup() as tasks:
-            running = tasks.create_task(bridge.run(), name="bridge")
-            tasks.create_task(_stop(stop, bridge, server), name="bridge stop")
-            await server.serve(sockets=[listener])
-            stop.set()
-            running.cancel()
+        try:
+            async with asyncio.TaskGroup() as tasks:
+                running = tasks.create_task(bridge.run(), name="bridge")
+                tasks.create_task(_stop(stop, bridge, server), name="bridge stop")
+                await server.serve(sockets=[listener])
+                stop.set()
+                running.cancel()
+        finally:
+            _hang_up(server)
     finally:
         listener.close()
+
+
+def _hang_up(server: uvicorn.Server) -> None:
+    """Closes what is left when the bridge was cancelled rather than told to stop."""
+    if server.started:
+        for listening in server.servers:
+            listening.close()
+    for connection in list(server.server_state.connections):
+        connection.transport.abort()
 
 
 async def _stop(stop: asyncio.Event, bridge: Bridge, server: uvicorn.Server) -> None:
