@@ -135,7 +135,7 @@ function readThroughput(facts: Facts): Reading {
   let trend: Trend | undefined;
   if (now !== undefined && before !== undefined) {
     const share = before === 0 ? undefined : (now - before) / before;
-    const words = share === undefined ? `${signed(now * 60, rate)} /min` : `${signed(share * 100, rate)} %`;
+    const words = share === undefined ? `${signed(now * 60, rate)}/min` : `${signed(share * 100, rate)} %`;
     trend = { words: `${words} ${BEFORE}`, direction: judge(share ?? now, "up", 0.02) };
   }
   return { value: now === undefined ? undefined : rate(now * 60), unit: "/min", trend, line: facts.columns?.throughput };

@@ -5,7 +5,7 @@ import { age, count, durationText, timeOfDay } from "../core/format";
 import { completions } from "../core/filter";
 import { DEFAULT_RANGE, RANGES } from "../core/route";
 import { type Look, healthLook } from "../core/words";
-import { METRICS } from "../live/positions";
+import { ALERTS, METRICS } from "../live/positions";
 import type { Mode } from "../stores/connection";
 import { useStores } from "./context";
 import { Mark, Picture } from "./mark";
@@ -52,7 +52,7 @@ function whyUnknown(mode: Mode, old: boolean): string {
 }
 
 function FiringTally(): JSX.Element {
-  const { alerts, route } = useStores();
+  const { alerts, route, connection } = useStores();
   const critical = alerts.criticalCount.value;
   const warning = alerts.warningCount.value;
   const pending = alerts.active.value.length - critical - warning;
@@ -69,7 +69,9 @@ function FiringTally(): JSX.Element {
       data-warning={warning}
     >
       {alerts.arrived.value && critical + warning === 0 ? (
-        pending === 0 ? (
+        connection.isStale(ALERTS) ? (
+          "Alerts not known"
+        ) : pending === 0 ? (
           "No alerts"
         ) : (
           `${count(pending)} pending`

@@ -62,7 +62,11 @@ function noteTitle(act: ActRecord): string {
 export function Stages({ workflow }: { readonly workflow: Workflow }): JSX.Element {
   const { stages } = workflow;
   if (stages.length === 0) {
-    return <span class="faint">no stages reported</span>;
+    return (
+      <span class="faint small" title="Its engine has reported no stages">
+        no stages
+      </span>
+    );
   }
   const done = stages.filter((stage) => stage.state === WorkState.COMPLETED || stage.state === WorkState.SKIPPED).length;
   const words = `${done} of ${plural(stages.length, "stage")}${workflow.currentStage === "" ? "" : `, now ${workflow.currentStage}`}`;

@@ -1,0 +1,96 @@
+"""Renews the screenshots of the documentation from a running demo, so that they show what there is.
+
+`python -m tools.screenshots http://127.0.0.1:8080`, best when the demo has run for a quarter of an
+hour: its charts are full then.
+"""
+
+from __future__ import annotations
+
+import argparse
+import shutil
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Literal
+
+from playwright.sync_api import Browser, Page, expect, sync_playwright
+
+IMAGES = Path(__file__).resolve().parent.parent / "docs" / "images"
+BROWSERS = ("chromium", "chromium-browser", "google-chrome", "chrome")
+
+
+@dataclass(frozen=True)
+class Shot:
+    """One picture: of which view, how large, in which theme."""
+
+    name: str
+    view: str = "monitoring"
+    theme: Literal["dark", "light"] = "dark"
+    width: int = 1440
+    height: int = 900
+    scale: int = 1
+    opens: str = ""
+    """The state of the workflow whose sheet is open; empty when none is."""
+
+
+SHOTS = (
+    Shot("monitoring-dark"),
+    Shot("monitoring-light", theme="light"),
+    Shot("monitoring-phone", width=390, height=844, scale=2),
+    Shot("workflows-dark", view="workflows"),
+    Shot("workflow-sheet-dark", view="workflows", opens="FAILED"),
+)
+
+
+def take(browser: Browser, url: str, shot: Shot) -> Path:
+    """Opens the view, waits until all of it has its data, and writes the picture."""
+    context = browser.new_context(
+        viewport={"width": shot.width, "height": shot.height},
+        color_scheme=shot.theme,
+        device_scale_factor=shot.scale,
+        reduced_motion="reduce",
+    )
+    page = context.new_page()
+    page.goto(f"{url.rstrip('/')}/#/{shot.view}")
+    _wait_for_data(page, shot.view)
+    if shot.opens:
+        row = page.locator(f'[data-testid="workflow-row"][data-state="{shot.opens}"]').first
+        workflow = row.get_attribute("data-workflow-id")
+        page.evaluate("id => { location.hash += '?open=' + encodeURIComponent(id) }", workflow)
+        expect(page.get_by_test_id("sheet")).to_contain_text("Events")
+    path = IMAGES / f"{shot.name}.png"
+    page.screenshot(path=path)
+    context.close()
+    return path
+
+
+def _wait_for_data(page: Page, view: str) -> None:
+    expect(page.get_by_test_id("connection")).to_have_attribute("data-mode", "live")
+    expect(page.get_by_test_id("connection-delay")).to_have_count(1)
+    expect(page.get_by_test_id("workflow-row").first).to_be_attached()
+    if view == "monitoring":
+        for chart in ("throughput", "latency", "error-rate"):
+            expect(page.get_by_test_id(f"chart-{chart}").locator("canvas")).to_be_attached()
+        expect(page.get_by_test_id("agent-cell").first).to_be_attached()
+        expect(page.get_by_test_id("event-row").first).to_be_attached()
+
+
+def main() -> None:
+    """Take all screenshots of the documentation from the dashboard at a URL."""
+    parser = argparse.ArgumentParser(prog="python -m tools.screenshots", description=main.__doc__)
+    parser.add_argument("url", help="where the demo runs, such as http://127.0.0.1:8080")
+    url: str = parser.parse_args().url
+    executable = next((found for name in BROWSERS if (found := shutil.which(name))), None)
+    if executable is None:
+        raise SystemExit(f"no browser on PATH ({', '.join(BROWSERS)})")
+    IMAGES.mkdir(parents=True, exist_ok=True)
+    with sync_playwright() as playwright:
+        browser = playwright.chromium.launch(
+            executable_path=executable, args=["--no-sandbox", "--disable-gpu"]
+        )
+        for shot in SHOTS:
+            print(take(browser, url, shot))
+        browser.close()
+
+
+if __name__ == "__main__":
+    main()
