@@ -34,6 +34,7 @@ from pilothouse_server.adapters.sql.workflow_views import SqlWorkflowViews
 from pilothouse_server.adapters.sqlite_log import SqliteLog
 from pilothouse_server.config import Settings
 from pilothouse_server.domain.commands import Deadlines
+from pilothouse_server.domain.errors import Unavailable
 from pilothouse_server.meters import PartsCollector
 from pilothouse_server.services.aggregate import Aggregator, AggregatorSettings
 from pilothouse_server.services.alert_journal import AlertJournal
@@ -77,7 +78,9 @@ class Core:
         )
         self._offline_after_us = offline_after_us = _micros(settings.agent_offline_after)
         self.ingest = Ingest(log, clock)
-        projection = SqlProjectionStore(database, decode_stored, [settling(deadlines)])
+        self.projection = projection = SqlProjectionStore(
+            database, decode_stored, [settling(deadlines)]
+        )
         self.projector = Projector(log, projection, clock, self._projected)
         self.sweeper = SilenceSweeper(projection, clock, self._projected, offline_after_us)
         self.relay = Relay(SqlOutbox(database), log, encode_events, clock, signals.outbox)
@@ -116,6 +119,7 @@ class Core:
             database = SqliteDatabase(state)
             try:
                 core = cls(settings, log, database)
+                await core.check_log()
                 await core.executors.start()
                 await core.alerts.start()
                 yield core
@@ -124,6 +128,20 @@ class Core:
                 await database.close()
         finally:
             await log.close()
+
+    async def check_log(self) -> None:
+        """Whether the database was made from this log. Raises Unavailable: going on would count events twice, or
+        never."""
+        head = await SqlMetricsStore(self.database).head()
+        for cursor in (await self.projection.cursor(), head[0] if head else ""):
+            try:
+                await self.log.read(cursor, limit=1)
+            except ValueError as error:
+                told = (
+                    f"{self.log.path} is not the log that {self.database.path} was made from ({error}). "
+                    "Put that one back; or set the database aside, and a new one is made from the log"
+                )
+                raise Unavailable("log", told) from error
 
     def parts(self) -> dict[str, Coroutine[Any, Any, None]]:
         """What runs until it is cancelled, by name."""
