@@ -10,6 +10,7 @@ from __future__ import annotations
 
 import asyncio
 import errno
+import gc
 import signal
 import sys
 from collections.abc import AsyncGenerator, Coroutine
@@ -32,6 +33,17 @@ DASHBOARDS = (PACKAGE / "dashboard", PACKAGE.parent.parent / "web" / "dist")
 """Where the built dashboard is: in the wheel, or in a checkout."""
 
 _log = structlog.get_logger(__name__)
+
+
+SWITCH_INTERVAL = 0.001
+"""Seconds that a thread may compute before another gets its turn; Python's own 5 ms are what an
+answer would wait for the
+projector, again and again."""
+
+GC_THRESHOLDS = (20_000, 20, 50)
+"""Collections, by what was allocated since the one before. Nothing here makes cycles in bulk, and
+each full collection
+stops everything for as long as it takes to look at every workflow in memory."""
 
 
 async def up(settings: Settings) -> None:
@@ -120,6 +132,7 @@ async def _core(settings: Settings) -> AsyncGenerator[Core]:
     async with AsyncExitStack() as stack:
         stack.enter_context(owned(settings.data_dir))
         core = await stack.enter_async_context(Core.opened(settings))
+        _tune()
         async with asyncio.TaskGroup() as tasks:
             running = [tasks.create_task(part, name=name) for name, part in core.parts().items()]
             try:
@@ -150,6 +163,14 @@ async def _stopping() -> AsyncGenerator[asyncio.Event]:
     finally:
         for number in (signal.SIGINT, signal.SIGTERM):
             loop.remove_signal_handler(number)
+
+
+def _tune() -> None:
+    """Sets the interpreter up for one loop that has to answer while another thread computes."""
+    sys.setswitchinterval(SWITCH_INTERVAL)
+    gc.set_threshold(*GC_THRESHOLDS)
+    gc.collect()
+    gc.freeze()
 
 
 def _announce(settings: Settings, line: str) -> None:

@@ -33,6 +33,7 @@ from pilothouse_server.domain.errors import (
 from pilothouse_server.domain.events import AgentLoad, EventType, Usage
 from pilothouse_server.domain.projection.agent import AgentState
 from pilothouse_server.domain.workflows import WorkflowState
+from pilothouse_server.services.allowance import Allowance
 from pilothouse_server.services.views import PageRequest
 from pilothouse_server.services.watch import (
     CaughtUp,
@@ -419,3 +420,23 @@ async def test_usage_beyond_the_contract_is_its_largest_number(station: Station)
     await station.report(event(E.LOG, usage=huge), event(E.LOG, usage=huge))
     shown = workflow_to_proto((await station.workflows.get("w")).view)
     assert shown.usage.input_tokens == (1 << 64) - 1
+
+
+async def test_a_watcher_for_people_is_sent_the_newest_and_told_how_many_it_is_not(
+    station: Station,
+) -> None:
+    for number in range(100):
+        await station.report(event(E.LOG, id=f"{number}"))
+    allowance = Allowance(4, station.clock)
+    newest = event(E.LOG, id="newest")
+
+    async with aclosing(
+        updates(station.events.follow("", allowance), station, backlog=100)
+    ) as all_:
+        first = await anext(all_)
+        assert isinstance(first, Items)
+        await station.report(newest)
+        found = [stored_to_proto(each).id for _, each in first.items]
+
+    assert first.skipped == 80
+    assert found == [str(number) for number in range(80, 100)]

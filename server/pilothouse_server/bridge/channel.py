@@ -121,6 +121,11 @@ class Channel:
                     self._missed += 1
                     self.dropped += 1
 
+    def skip(self, count: int) -> None:
+        """That many events will not come, because too many came at once."""
+        self._missed += count
+        self.dropped += count
+
     def caught_up(self) -> None:
         """The state is whole: snapshots can be made of it."""
         self.ready = True

@@ -1,4 +1,5 @@
-"""Everything about the bridge that can be set, with its limits: no limit of the bridge is without a name
+"""Everything about the bridge that can be set, with its limits: no limit of the bridge is without
+a name
 here.
 """
 
@@ -20,9 +21,11 @@ class BridgeSettings:
     """Where the built dashboard is; without it `/` says how to build it."""
 
     allowed_origins: frozenset[str] = frozenset()
-    """Origins besides the bridge's own that browsers may use it from, such as "https://ops.example.org"."""
+    """Origins besides the bridge's own that browsers may use it from, such as
+    "https://ops.example.org"."""
     allowed_hosts: frozenset[str] = frozenset()
-    """Names, without port, that a request may be for besides local ones. Empty on a public address: any name."""
+    """Names, without port, that a request may be for besides local ones. Empty on a public
+    address: any name."""
 
     metrics_interval: float = 1.0
     """The time between metrics frames."""
@@ -34,10 +37,14 @@ class BridgeSettings:
     """How many alerts a snapshot holds."""
     events_backlog: int = 200
     """How many events a snapshot holds."""
+    events_per_second: int = 1_000
+    """How many events browsers are sent, over a few seconds; beyond it the newest are, and the
+    rest is a counted gap."""
     events_batch: int = 200
     """How many events go into one frame."""
     events_pending: int = 2_000
-    """How many events may wait for the next round; the oldest beyond that are left out, and counted in a gap."""
+    """How many events may wait for the next round; the oldest beyond that are left out, and
+    counted in a gap."""
     ring_frames: int = 2_048
     """How many frames a channel keeps for those that come back."""
     ring_bytes: int = 8 * 1024 * 1024

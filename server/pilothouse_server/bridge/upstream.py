@@ -79,7 +79,11 @@ def sources(settings: BridgeSettings) -> dict[str, Source]:
         ),
         "events:live": Source(
             path("Event", "WatchEvents"),
-            lambda token: WatchEventsRequest(resume_token=token, backlog=0 if token else events),
+            lambda token: WatchEventsRequest(
+                resume_token=token,
+                backlog=0 if token else events,
+                max_events_per_second=settings.events_per_second,
+            ),
             WatchEventsResponse,
         ),
     }
@@ -164,6 +168,8 @@ class Upstream:
             case "batch":
                 for event in response.batch.events:
                     self._channel.put(event)
+            case "skipped":
+                self._channel.skip(response.skipped.count)
             case "heartbeat" | None:
                 pass
             case _:

@@ -7,8 +7,9 @@ holds the two together.
 from __future__ import annotations
 
 from collections.abc import Mapping
-from dataclasses import dataclass, field
+from dataclasses import dataclass
 from enum import IntEnum
+from types import MappingProxyType
 from typing import NamedTuple
 
 
@@ -106,13 +107,12 @@ class AgentLoad:
     capacity: int = 0
 
 
-@dataclass(frozen=True, slots=True)
-class Event:
-    """One fact. Empty text and None mean "not stated"; `attempt` 0 is the newest attempt that is known.
+class Event(NamedTuple):
+    """One fact; a tuple, because millions of them are made.
 
-    `occur_us` is the time of the source, already held to at most one minute ahead of `receive_us`
-    (`future` tells
-    that it was); `receive_us` is the server's, and the clock of every fold.
+    Empty text and None mean "not stated"; `attempt` 0 is the newest attempt that is known. `occur_us` is the
+    time of the source, already held to at most one minute ahead of `receive_us` (`future` tells that it was);
+    `receive_us` is the server's, and the clock of every fold.
     """
 
     id: str
@@ -136,7 +136,7 @@ class Event:
     attempt: int = 0
     error: EventError | None = None
     usage: Usage | None = None
-    attributes: Mapping[str, str] = field(default_factory=dict[str, str])
+    attributes: Mapping[str, str] = MappingProxyType({})
     command_id: str = ""
     load: AgentLoad | None = None
     stage_plan: tuple[str, ...] = ()

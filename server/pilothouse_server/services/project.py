@@ -1,6 +1,8 @@
-"""The projector: follows the log and folds it into the database, a batch and its cursor in one transaction.
+"""The projector: follows the log and folds it into the database, a batch and its cursor in one
+transaction.
 
-Under load it takes larger batches, which cost less for each event; when it is idle a batch is what just came.
+Under load it takes larger batches, which cost less for each event; when it is idle a batch is what
+just came.
 """
 
 from __future__ import annotations
@@ -16,9 +18,15 @@ from pilothouse_server.services.fanout import Changes
 
 ENTRIES_IN_BATCH: Final = 256
 BYTES_IN_BATCH: Final = 256 << 10
-"""Entries are applied together up to this size: some thousand events. A larger entry is applied alone."""
+"""Entries are applied together up to this size: some thousand events. A larger entry is applied
+alone."""
 WAIT: Final = 1.0
 """Seconds that one read of the log waits."""
+PACE: Final = 0.025
+"""Seconds from one batch to the next at least: a transaction costs as much as a hundred events,
+and what comes meanwhile
+shares one. The first event after a pause does not wait.
+"""
 FIRST_RETRY, LAST_RETRY = 0.1, 10.0
 """Seconds to wait when the log or the database cannot be reached, doubled each time."""
 SWEEP: Final = 1.0
@@ -59,7 +67,8 @@ class ProjectorCounts:
 
 
 class Projector:
-    """`changes` is notified after each commit. `waiting_for` tells what it retries, "" when all is well."""
+    """`changes` is notified after each commit. `waiting_for` tells what it retries, "" when all is
+    well."""
 
     def __init__(
         self, log: EventLog, store: ProjectionStore, clock: Clock, changes: Changes
@@ -73,14 +82,17 @@ class Projector:
         self.waiting_for = ""
 
     async def run(self) -> None:
-        """Follows the log until it is cancelled. Raises ValueError when the database was made from another log."""
+        """Follows the log until it is cancelled. Raises ValueError when the database was made from
+        another log."""
         retry = FIRST_RETRY
         started = False
         while True:
             try:
                 if not started:
                     self.cursor, started = await self._store.cursor(), True
-                await self.step(WAIT)
+                begun = self._clock.monotonic()
+                if await self.step(WAIT):
+                    await self._clock.sleep(max(0.0, begun + PACE - self._clock.monotonic()))
             except Unavailable as error:
                 self.counts.failures += 1
                 self.waiting_for = error.message

@@ -6,7 +6,6 @@ A kill between the two publishes it again under the same id, and readers recogni
 from __future__ import annotations
 
 from collections.abc import Sequence
-from dataclasses import replace
 from typing import NamedTuple, Protocol
 
 from pilothouse_server.domain.errors import Unavailable
@@ -81,7 +80,7 @@ class Relay:
         if not parcels:
             return 0
         now_us = self._clock.now_us()
-        events = [replace(parcel.event, receive_us=now_us) for parcel in parcels]
+        events = [parcel.event._replace(receive_us=now_us) for parcel in parcels]
         await self._log.append(self._encode(events))
         await self._outbox.remove_through(parcels[-1].position)
         self.published += len(parcels)

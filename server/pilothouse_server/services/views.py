@@ -14,6 +14,7 @@ from pilothouse_server.domain.projection.task import TaskRecord
 from pilothouse_server.domain.projection.workflow import WorkflowRecord
 from pilothouse_server.domain.workflows import WorkflowState
 from pilothouse_server.ports import StoredEvent
+from pilothouse_server.services.allowance import Allowance
 from pilothouse_server.services.watch import WatchSource
 
 WORKFLOW_FIELDS = Schema(
@@ -160,4 +161,6 @@ class EventViews(Protocol):
 
     async def page(self, request: PageRequest, *, ascending: bool) -> EventPage: ...
 
-    def follow(self, filter_text: str) -> WatchSource[StoredEvent]: ...
+    def follow(
+        self, filter_text: str, allowance: Allowance | None = None
+    ) -> WatchSource[StoredEvent]: ...

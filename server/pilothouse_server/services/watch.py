@@ -32,6 +32,8 @@ class Read(NamedTuple, Generic[T]):
     """Where the next look begins."""
     more: bool
     """Whether there is more than fitted into this one."""
+    skipped: int = 0
+    """Rows before these that are left out on purpose."""
 
 
 class Start(NamedTuple):
@@ -59,6 +61,8 @@ class Items(Generic[T]):
     """Rows that changed, each with the token behind it."""
 
     items: Sequence[tuple[str, T]]
+    skipped: int = 0
+    """Rows before these that are left out on purpose."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -111,8 +115,9 @@ async def watch(
         read = await source.after(mark, AT_ONCE)
         mark = read.mark
         here = token_of(start.database_id, mark)
-        if read.items:
-            yield Items([(token_of(start.database_id, at), item) for at, item in read.items])
+        if read.items or read.skipped:
+            items = [(token_of(start.database_id, at), item) for at, item in read.items]
+            yield Items(items, read.skipped)
             sent_at = loop.time()
         if read.more:
             continue

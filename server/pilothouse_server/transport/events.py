@@ -12,6 +12,7 @@ from pilothouse.v1 import events_pb2 as pb
 from pilothouse.v1 import events_pb2_grpc
 from pilothouse_server.domain.errors import InvalidArgument
 from pilothouse_server.ports import StoredEvent
+from pilothouse_server.services.allowance import Allowance
 from pilothouse_server.services.ids import uuid7
 from pilothouse_server.services.ingest import Ingest, Receipt
 from pilothouse_server.services.views import EventViews, PageRequest
@@ -95,8 +96,10 @@ class EventServicer(events_pb2_grpc.EventServiceServicer):
         self, request: pb.WatchEventsRequest, context: Context
     ) -> AsyncIterator[pb.WatchEventsResponse]:
         token = request.resume_token
+        rate = request.max_events_per_second
+        allowance = Allowance(rate, self._watching.clock) if rate else None
         updates = watch(
-            self._views.follow(request.filter),
+            self._views.follow(request.filter, allowance),
             self._watching.changes,
             token,
             backlog=request.backlog or (RESET_BACKLOG if token else 0),
@@ -132,8 +135,16 @@ class EventServicer(events_pb2_grpc.EventServiceServicer):
 
 
 def _items(items: Items[StoredEvent]) -> list[pb.WatchEventsResponse]:
-    batch = batch_to_proto(event for _token, event in items.items)
-    return [pb.WatchEventsResponse(resume_token=items.items[-1][0], batch=batch)]
+    responses = [
+        # Without a token: what is left out here is not to be resumed after.
+        pb.WatchEventsResponse(skipped=pb.SkippedEvents(count=count))
+        for count in (items.skipped,)
+        if count
+    ]
+    if items.items:
+        batch = batch_to_proto(event for _token, event in items.items)
+        responses.append(pb.WatchEventsResponse(resume_token=items.items[-1][0], batch=batch))
+    return responses
 
 
 def _sign(token: str, signs: Signs) -> pb.WatchEventsResponse:

@@ -713,22 +713,28 @@ class WatchEventsRequest(_message.Message):
     FILTER_FIELD_NUMBER: _builtins.int
     RESUME_TOKEN_FIELD_NUMBER: _builtins.int
     BACKLOG_FIELD_NUMBER: _builtins.int
+    MAX_EVENTS_PER_SECOND_FIELD_NUMBER: _builtins.int
     filter: _builtins.str
     """Only these; the grammar of ListEvents."""
     resume_token: _builtins.str
     """Go on after this place. Empty: from now on, after `backlog` older ones."""
     backlog: _builtins.int
     """Without a resume token: how many of the newest events to send first."""
+    max_events_per_second: _builtins.int
+    """For readers that show events to people: of more than this many a second, the oldest are left out and counted in `skipped`. What was
+    not used up in the last five seconds is allowed for, so a short burst or break costs nothing. 0: every event is sent.
+    """
     def __init__(
         self,
         *,
         filter: _builtins.str = ...,
         resume_token: _builtins.str = ...,
         backlog: _builtins.int = ...,
+        max_events_per_second: _builtins.int = ...,
     ) -> None: ...
     _HasFieldArgType: _TypeAlias = _Never  # noqa: Y015
     def HasField(self, field_name: _HasFieldArgType) -> _builtins.bool: ...
-    _ClearFieldArgType: _TypeAlias = _typing.Literal["backlog", b"backlog", "filter", b"filter", "resume_token", b"resume_token"]  # noqa: Y015
+    _ClearFieldArgType: _TypeAlias = _typing.Literal["backlog", b"backlog", "filter", b"filter", "max_events_per_second", b"max_events_per_second", "resume_token", b"resume_token"]  # noqa: Y015
     def ClearField(self, field_name: _ClearFieldArgType) -> None: ...
     def WhichOneof(self, oneof_group: _Never) -> None: ...
 
@@ -745,6 +751,7 @@ class WatchEventsResponse(_message.Message):
     CAUGHT_UP_FIELD_NUMBER: _builtins.int
     HEARTBEAT_FIELD_NUMBER: _builtins.int
     RESET_FIELD_NUMBER: _builtins.int
+    SKIPPED_FIELD_NUMBER: _builtins.int
     resume_token: _builtins.str
     """Where to go on after a break."""
     @_builtins.property
@@ -763,6 +770,10 @@ class WatchEventsResponse(_message.Message):
     def reset(self) -> Global___Reset:
         """History before here is gone: what follows does not join what was sent before."""
 
+    @_builtins.property
+    def skipped(self) -> Global___SkippedEvents:
+        """Events that are left out here, because more came than the request allows."""
+
     def __init__(
         self,
         *,
@@ -771,16 +782,39 @@ class WatchEventsResponse(_message.Message):
         caught_up: Global___CaughtUp | None = ...,
         heartbeat: Global___Heartbeat | None = ...,
         reset: Global___Reset | None = ...,
+        skipped: Global___SkippedEvents | None = ...,
     ) -> None: ...
-    _HasFieldArgType: _TypeAlias = _typing.Literal["batch", b"batch", "caught_up", b"caught_up", "heartbeat", b"heartbeat", "reset", b"reset", "update", b"update"]  # noqa: Y015
+    _HasFieldArgType: _TypeAlias = _typing.Literal["batch", b"batch", "caught_up", b"caught_up", "heartbeat", b"heartbeat", "reset", b"reset", "skipped", b"skipped", "update", b"update"]  # noqa: Y015
     def HasField(self, field_name: _HasFieldArgType) -> _builtins.bool: ...
-    _ClearFieldArgType: _TypeAlias = _typing.Literal["batch", b"batch", "caught_up", b"caught_up", "heartbeat", b"heartbeat", "reset", b"reset", "resume_token", b"resume_token", "update", b"update"]  # noqa: Y015
+    _ClearFieldArgType: _TypeAlias = _typing.Literal["batch", b"batch", "caught_up", b"caught_up", "heartbeat", b"heartbeat", "reset", b"reset", "resume_token", b"resume_token", "skipped", b"skipped", "update", b"update"]  # noqa: Y015
     def ClearField(self, field_name: _ClearFieldArgType) -> None: ...
-    _WhichOneofReturnType_update: _TypeAlias = _typing.Literal["batch", "caught_up", "heartbeat", "reset"]  # noqa: Y015
+    _WhichOneofReturnType_update: _TypeAlias = _typing.Literal["batch", "caught_up", "heartbeat", "reset", "skipped"]  # noqa: Y015
     _WhichOneofArgType_update: _TypeAlias = _typing.Literal["update", b"update"]  # noqa: Y015
     def WhichOneof(self, oneof_group: _WhichOneofArgType_update) -> _WhichOneofReturnType_update | None: ...
 
 Global___WatchEventsResponse: _TypeAlias = WatchEventsResponse  # noqa: Y015
+
+@_typing.final
+class SkippedEvents(_message.Message):
+    """Events that a watcher is not sent."""
+
+    DESCRIPTOR: _descriptor.Descriptor
+
+    COUNT_FIELD_NUMBER: _builtins.int
+    count: _builtins.int
+    """How many; those that the filter would have left out are counted too."""
+    def __init__(
+        self,
+        *,
+        count: _builtins.int = ...,
+    ) -> None: ...
+    _HasFieldArgType: _TypeAlias = _Never  # noqa: Y015
+    def HasField(self, field_name: _HasFieldArgType) -> _builtins.bool: ...
+    _ClearFieldArgType: _TypeAlias = _typing.Literal["count", b"count"]  # noqa: Y015
+    def ClearField(self, field_name: _ClearFieldArgType) -> None: ...
+    def WhichOneof(self, oneof_group: _Never) -> None: ...
+
+Global___SkippedEvents: _TypeAlias = SkippedEvents  # noqa: Y015
 
 @_typing.final
 class CaughtUp(_message.Message):

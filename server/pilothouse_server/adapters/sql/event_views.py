@@ -15,6 +15,7 @@ from pilothouse_server.adapters.sql.tables_projection import EVENTS
 from pilothouse_server.domain.filter_text import parse
 from pilothouse_server.domain.filters import And, Compare, Filter
 from pilothouse_server.ports import Clock, StoredEvent
+from pilothouse_server.services.allowance import Allowance
 from pilothouse_server.services.views import EVENT_FIELDS, EventPage, PageRequest
 from pilothouse_server.services.watch import Read, Start
 
@@ -56,8 +57,8 @@ class SqlEventViews:
         events = events[: request.size]
         return EventPage(events, pages.encode(fingerprint, [events[-1].position]))
 
-    def follow(self, filter_text: str) -> EventFollower:
-        return EventFollower(self._database, self._clause(filter_text))
+    def follow(self, filter_text: str, allowance: Allowance | None = None) -> EventFollower:
+        return EventFollower(self._database, self._clause(filter_text), allowance)
 
     def _clause(self, filter_text: str) -> ColumnElement[bool]:
         tree = parse(filter_text, EVENT_FIELDS, self._clock.now_us())
@@ -78,9 +79,15 @@ class EventFollower:
     """Events by position: from the table both when replayed and when live, so that the two join without gap or
     repeat."""
 
-    def __init__(self, database: SqliteDatabase, clause: ColumnElement[bool]) -> None:
+    def __init__(
+        self,
+        database: SqliteDatabase,
+        clause: ColumnElement[bool],
+        allowance: Allowance | None = None,
+    ) -> None:
         self._database = database
         self._clause = clause
+        self._allowance = allowance
 
     async def start(self, backlog: int) -> Start:
         def run(connection: Connection) -> Start:
@@ -102,17 +109,22 @@ class EventFollower:
     async def after(self, mark: int, limit: int) -> Read[StoredEvent]:
         def run(connection: Connection) -> Read[StoredEvent]:
             newest = newest_position(connection)
-            until = min(newest, mark + SCANNED)
+            waiting = newest - mark
+            allowed = min(waiting, self._allowance.left) if self._allowance else waiting
+            begin = newest - allowed
+            until = min(newest, begin + SCANNED)
             query = (
                 select(*_STORED)
-                .where(_C.position > mark, _C.position <= until, self._clause)
+                .where(_C.position > begin, _C.position <= until, self._clause)
                 .order_by(_C.position)
                 .limit(limit)
             )
             items = [(row.position, StoredEvent(*row)) for row in connection.execute(query)]
             if len(items) == limit:
                 until = items[-1][0]
-            return Read(items, until, until < newest)
+            if self._allowance is not None:
+                self._allowance.spend(len(items))
+            return Read(items, until, until < newest, waiting - allowed)
 
         return await self._database.read(run)
 

@@ -4,7 +4,6 @@ from __future__ import annotations
 
 import json
 from collections.abc import Sequence
-from dataclasses import replace
 from typing import Any, Final
 
 from pilothouse_server.domain.events import Event, EventType
@@ -34,10 +33,10 @@ class TaskRecord:
         if event.type != EventType.TASK_RETRYING:
             return (event,)
         attempt = self._attempt_of(event)
-        waits = replace(event, attempt=attempt, agent_id="", agent_type="")
+        waits = event._replace(attempt=attempt, agent_id="", agent_type="")
         if attempt == 1:
             return (waits,)
-        return (replace(event, type=EventType.TASK_FAILED, attempt=attempt - 1), waits)
+        return (event._replace(type=EventType.TASK_FAILED, attempt=attempt - 1), waits)
 
     def apply(self, event: Event) -> Span:
         """Takes in one of its reports; returns the attempt that it was about."""
