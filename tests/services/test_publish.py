@@ -17,10 +17,18 @@ from prometheus_client import CollectorRegistry
 
 from pilothouse.v1 import events_pb2 as pb
 from pilothouse.v1 import events_pb2_grpc
+from pilothouse_server.domain.errors import Unavailable
+from pilothouse_server.services import ingest
+from pilothouse_server.services.ids import uuid7
 from pilothouse_server.transport.interceptor import CallMeters
 from pilothouse_server.transport.server import RpcServer
 from pilothouse_server.wire.events import decode_events
-from pilothouse_server.wire.publishing import NAMES, is_plainly_valid, reason_against
+from pilothouse_server.wire.publishing import (
+    NAMES,
+    PublishedBatch,
+    is_plainly_valid,
+    reason_against,
+)
 from pilothouse_server.wire.rules import violations_of
 from pilothouse_server.wire.times import timestamp
 from tests.projection.build import NOON, SECOND
@@ -225,6 +233,23 @@ async def test_a_stream_that_is_given_up_leaves_nothing_running(
     assert answer.accepted_count == 1
     call.cancel()
     await wait_until(lambda: len(asyncio.all_tasks()) <= before)
+
+
+async def test_more_than_can_be_taken_at_once_is_refused_before_it_is_judged(
+    station: Station, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(ingest, "MAX_BYTES_UNDER_WAY", 1000)
+    taker = ingest.Ingest(station.log, station.clock)
+
+    def publish() -> asyncio.Task[ingest.Receipt]:
+        request = pb.PublishEventsRequest(events=[started(message="m" * 600)])
+        return asyncio.create_task(taker.publish(PublishedBatch(request, uuid7)))
+
+    first, second = publish(), publish()
+    with pytest.raises(Unavailable, match="more events are coming in"):
+        await second
+    assert (await first).ids
+    assert (await publish()).ids
 
 
 async def test_a_drain_ends_an_idle_stream_and_an_idle_connection_at_once(station: Station) -> None:

@@ -10,7 +10,7 @@ from collections.abc import Sequence
 from dataclasses import dataclass
 from typing import Final, NamedTuple, Protocol
 
-from pilothouse_server.domain.errors import LimitExceeded
+from pilothouse_server.domain.errors import LimitExceeded, Unavailable
 from pilothouse_server.ports import Clock, EventLog
 
 MAX_EVENTS: Final = 1000
@@ -19,6 +19,8 @@ MAX_BATCH_BYTES: Final = 4 << 20
 """Bytes of one batch."""
 MAX_EVENT_BYTES: Final = 64 << 10
 """Bytes of one event."""
+MAX_BYTES_UNDER_WAY: Final = 128 << 20
+"""Bytes of all batches that are neither answered nor refused yet."""
 SLICE: Final = 250
 """Events judged before others get their turn: some two milliseconds."""
 
@@ -89,6 +91,7 @@ class Ingest:
         self._log = log
         self._clock = clock
         self._last_us = 0
+        self._under_way = 0
         self._judging = asyncio.Lock()
         self.counts = IngestCounts()
 
@@ -97,10 +100,17 @@ class Ingest:
         Unavailable when the log cannot take it; then nothing of it was taken, and the same may be sent again."""
         if batch.count > MAX_EVENTS:
             raise LimitExceeded("events", MAX_EVENTS, batch.count)
-        if batch.size > MAX_BATCH_BYTES:
-            raise LimitExceeded("batch_bytes", MAX_BATCH_BYTES, batch.size)
-        sealed = await self._seal(batch)
-        cursor = await self._log.append(sealed.payload) if sealed.ids else ""
+        size = batch.size
+        if size > MAX_BATCH_BYTES:
+            raise LimitExceeded("batch_bytes", MAX_BATCH_BYTES, size)
+        if self._under_way + size > MAX_BYTES_UNDER_WAY:
+            raise Unavailable("log", "more events are coming in than can be taken")
+        self._under_way += size
+        try:
+            sealed = await self._seal(batch)
+            cursor = await self._log.append(sealed.payload) if sealed.ids else ""
+        finally:
+            self._under_way -= size
         self.counts.batches += 1
         self.counts.accepted += len(sealed.ids)
         self.counts.rejected += len(sealed.rejected)
