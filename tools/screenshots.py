@@ -7,6 +7,7 @@ hour: its charts are full then.
 from __future__ import annotations
 
 import argparse
+import re
 import shutil
 from dataclasses import dataclass
 from pathlib import Path
@@ -65,9 +66,15 @@ def take(browser: Browser, url: str, shot: Shot) -> Path:
 
 def _wait_for_data(page: Page, view: str) -> None:
     expect(page.get_by_test_id("connection")).to_have_attribute("data-mode", "live")
-    expect(page.get_by_test_id("connection-delay")).to_have_count(1)
     expect(page.get_by_test_id("workflow-row").first).to_be_attached()
+    # The first measured delay is that of a page that is still being built.
+    expect(page.get_by_test_id("connection-delay")).to_have_text(
+        re.compile(r"^\d{1,2} ms$"), timeout=30_000
+    )
     if view == "monitoring":
+        expect(page.get_by_test_id("card-throughput-trend")).to_contain_text(
+            "vs 5 min before", timeout=30_000
+        )
         for chart in ("throughput", "latency", "error-rate"):
             expect(page.get_by_test_id(f"chart-{chart}").locator("canvas")).to_be_attached()
         expect(page.get_by_test_id("agent-cell").first).to_be_attached()

@@ -125,7 +125,7 @@ export class HistoryStore {
     }
     const answer = await this.#ask(now - 3 * TREND_WINDOW_MS, now, TREND_WINDOW_MS, signal);
     const stepMs = durationMs(answer.step) ?? TREND_WINDOW_MS;
-    this.metrics.before.value = stepMs === TREND_WINDOW_MS ? pointBefore(answer.points, stepMs, now) : undefined;
+    this.metrics.before.value = stepMs === TREND_WINDOW_MS ? (pointBefore(answer.points, stepMs, now) ?? null) : null;
     this.#trendAt = now;
   }
 

@@ -7,8 +7,8 @@ export const TILE_WINDOW_MS = 300_000;
 
 export class MetricsStore {
   readonly snapshot = signal<MetricsSnapshot | undefined>(undefined);
-  // The whole five minutes before the last five; undefined while there is none.
-  readonly before = signal<MetricPoint | undefined>(undefined);
+  // The whole five minutes before the last five; null when there is none, undefined until that is known.
+  readonly before = signal<MetricPoint | null | undefined>(undefined);
 
   readonly fleet = computed(() => this.snapshot.value?.series.find((series) => series.dimension === MetricDimension.FLEET));
   readonly window = computed((): WindowMetrics | undefined =>

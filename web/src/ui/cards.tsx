@@ -69,7 +69,8 @@ function MetricsCard({ name, title, explains, value, unit, trend, line }: CardPr
       </div>
       <div class="below dims">
         <span class={`trend ${trend?.direction ?? "none"}`} data-testid={`card-${name}-trend`}>
-          {trend?.words ?? (waiting ? "waiting for the server" : "nothing before to compare")}
+          {trend?.words ??
+            (waiting ? "waiting for the server" : metrics.before.value === undefined ? "comparing…" : "nothing before to compare")}
         </span>
       </div>
     </section>
@@ -79,7 +80,7 @@ function MetricsCard({ name, title, explains, value, unit, trend, line }: CardPr
 interface Facts {
   readonly snapshot: MetricsSnapshot | undefined;
   readonly window: WindowMetrics | undefined;
-  readonly before: MetricPoint | undefined;
+  readonly before: MetricPoint | null | undefined;
   readonly columns: Columns | undefined;
 }
 

@@ -14,7 +14,7 @@ import { useStores } from "./context";
 import { Copy } from "./copy";
 import { Mark, Picture } from "./mark";
 import { Note, Since } from "./panel";
-import { ActNote, Actions, Elapsed, WorkflowStateCell, stateName } from "./workflow";
+import { ActNote, Actions, Elapsed, WorkflowStateCell, stageState, stateName } from "./workflow";
 
 export function WorkflowSheet(): JSX.Element | null {
   const { route } = useStores();
@@ -186,7 +186,7 @@ function StageList({ workflow }: { readonly workflow: Workflow }): JSX.Element {
       {workflow.stages.length === 0 ? <p class="weak">Its engine has reported no stages.</p> : null}
       <ol class="gantt">
         {workflow.stages.map((stage, index) => (
-          <StageRow key={index} stage={stage} from={from} to={to} now={now} over={hasEnded(workflow)} />
+          <StageRow key={index} stage={stage} state={stageState(stage, workflow)} from={from} to={to} now={now} over={hasEnded(workflow)} />
         ))}
       </ol>
     </Part>
@@ -195,18 +195,20 @@ function StageList({ workflow }: { readonly workflow: Workflow }): JSX.Element {
 
 function StageRow({
   stage,
+  state,
   from,
   to,
   now,
   over,
 }: {
   readonly stage: Stage;
+  readonly state: WorkState;
   readonly from: number;
   readonly to: number;
   readonly now: number;
   readonly over: boolean;
 }): JSX.Element {
-  const look = workLook(stage.state);
+  const look = workLook(state);
   // What an attempt before this one died of is over with it; its events tell it.
   const error = stage.state === WorkState.COMPLETED ? undefined : stage.error;
   const still = over && stage.state === WorkState.QUEUED ? "not run" : look.word.toLowerCase();

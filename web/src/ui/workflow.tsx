@@ -4,8 +4,9 @@ import { durationText, exactTime, plural, timeOfDay } from "../core/format";
 import { durationMs, timestampMs } from "../core/time";
 import { OFFERED, actionWords, workLook, workflowLook } from "../core/words";
 import { ControlAction, WorkState, WorkflowState } from "../gen/pilothouse/v1/enums_pb";
-import type { Workflow } from "../gen/pilothouse/v1/workflows_pb";
+import type { Stage, Workflow } from "../gen/pilothouse/v1/workflows_pb";
 import { type Act as ActRecord, actWords, isOver } from "../stores/commands";
+import { hasEnded } from "../stores/workflows";
 import { Act } from "./act";
 import { useStores } from "./context";
 import { Mark, Picture } from "./mark";
@@ -59,6 +60,12 @@ function noteTitle(act: ActRecord): string {
   return `${actWords(act)}${act.words === "" ? "" : `: ${act.words}`}${when}`;
 }
 
+// Where a workflow has ended, nothing of it runs: a stage without an end was cut off with it.
+export function stageState(stage: Stage, workflow: Workflow): WorkState {
+  const open = stage.state === WorkState.RUNNING || stage.state === WorkState.ASSIGNED || stage.state === WorkState.RETRYING;
+  return open && hasEnded(workflow) ? WorkState.CANCELLED : stage.state;
+}
+
 export function Stages({ workflow }: { readonly workflow: Workflow }): JSX.Element {
   const { stages } = workflow;
   if (stages.length === 0) {
@@ -72,9 +79,10 @@ export function Stages({ workflow }: { readonly workflow: Workflow }): JSX.Eleme
   const words = `${done} of ${plural(stages.length, "stage")}${workflow.currentStage === "" ? "" : `, now ${workflow.currentStage}`}`;
   return (
     <span class="stages" role="img" aria-label={words} title={words}>
-      {stages.map((stage, index) => (
-        <i key={index} class={`seg is-${WorkState[stage.state]?.toLowerCase() ?? "unknown"} tone-${workLook(stage.state).tone}`} />
-      ))}
+      {stages.map((stage, index) => {
+        const state = stageState(stage, workflow);
+        return <i key={index} class={`seg is-${WorkState[state]?.toLowerCase() ?? "unknown"} tone-${workLook(state).tone}`} />;
+      })}
     </span>
   );
 }
