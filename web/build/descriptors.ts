@@ -10,8 +10,8 @@ const FILE_OF = fileURLToPath(new URL("../src/live/descriptor.ts", import.meta.u
 const CALL = /\bfileDesc\(\s*"([A-Za-z0-9+/]+)"/g;
 
 const KEPT = new Set(
-  `name package syntax messageType enumType service field nestedType oneofDecl value method options mapEntry
-  number label type typeName oneofIndex proto3Optional inputType outputType clientStreaming serverStreaming`.split(/\s+/),
+  `name package messageType enumType service field nestedType oneofDecl value method options mapEntry
+  number label type typeName oneofIndex proto3Optional inputType outputType`.split(/\s+/),
 );
 const OPTIONAL_LABEL = 1;
 
@@ -33,6 +33,12 @@ export function literal(base64: string): string {
   return JSON.stringify(fromBinary(FileDescriptorProtoSchema, base64Decode(base64)), (key, value: unknown) => {
     if (key === "enumType") {
       return (value as { name: string; value: unknown[] }[]).map((each) => withoutNames(each));
+    }
+    if (key === "method") {
+      // A page calls no streams; it has its WebSocket.
+      return (value as { clientStreaming: boolean; serverStreaming: boolean }[]).filter(
+        (each) => !each.clientStreaming && !each.serverStreaming,
+      );
     }
     return key === "" || isIndex(key) || (KEPT.has(key) && !isDefault(key, value)) ? value : undefined;
   });
