@@ -3,21 +3,15 @@
 from __future__ import annotations
 
 from collections.abc import Collection, Iterable
-from typing import Any
 
-from sqlalchemy import Connection, bindparam, insert, select, update
+from sqlalchemy import Connection, bindparam, select, update
 
+from pilothouse_server.adapters.sql import bulk
 from pilothouse_server.adapters.sql.revisions import reserve_revisions
 from pilothouse_server.adapters.sql.tables_projection import AGENTS
 from pilothouse_server.adapters.sql.workflow_rows import slices
 from pilothouse_server.domain.projection.agent import AgentRecord
 
-_COLUMNS = [column.name for column in AGENTS.columns if column.name != "id"]
-_UPDATE = (
-    update(AGENTS)
-    .where(AGENTS.c.id == bindparam("at"))
-    .values({name: bindparam(f"to_{name}") for name in _COLUMNS})
-)
 _OVERDUE = (
     update(AGENTS)
     .where(AGENTS.c.id == bindparam("at"))
@@ -35,22 +29,11 @@ def load(connection: Connection, agent_ids: Collection[str]) -> dict[str, AgentR
     return found
 
 
-def save(connection: Connection, records: Collection[AgentRecord], known: Collection[str]) -> None:
-    """Writes the records, each under a new revision; `known` tells which of them have a row."""
-    if not records:
-        return
-    new: list[dict[str, Any]] = []
-    changed: list[dict[str, Any]] = []
-    for revision, record in zip(reserve_revisions(connection, len(records)), records, strict=True):
-        row = _row(record, revision)
-        if record.id in known:
-            changed.append({"at": record.id, **{f"to_{name}": row[name] for name in _COLUMNS}})
-        else:
-            new.append(row)
-    if new:
-        connection.execute(insert(AGENTS), new)
-    if changed:
-        connection.execute(_UPDATE, changed)
+def save(connection: Connection, records: Collection[AgentRecord]) -> None:
+    """Writes the records, each under a new revision."""
+    revisions = reserve_revisions(connection, len(records)) if records else ()
+    rows = [_row(*each) for each in zip(records, revisions, strict=True)]
+    bulk.upsert(connection, AGENTS, rows)
 
 
 def overdue(connection: Connection, before_us: int, limit: int) -> list[str]:
@@ -78,16 +61,17 @@ def mark_overdue(connection: Connection, agent_ids: Iterable[str]) -> None:
         )
 
 
-def _row(record: AgentRecord, revision: int) -> dict[str, Any]:
-    return {
-        "id": record.id,
-        "type": record.type[1],
-        "source": record.source[1],
-        "last_seen_us": record.last_seen_us,
-        "gone": record.gone,
-        "draining": record.draining,
-        "working": record.working,
-        "overdue": False,
-        "revision": revision,
-        "record": record.dump(),
-    }
+def _row(record: AgentRecord, revision: int) -> bulk.Row:
+    """In the order of the table's columns."""
+    return (
+        record.id,
+        record.type[1],
+        record.source[1],
+        record.last_seen_us,
+        record.gone,
+        record.draining,
+        record.working,
+        False,
+        revision,
+        record.dump(),
+    )

@@ -5,8 +5,9 @@ from __future__ import annotations
 from collections.abc import Iterable, Sequence
 from typing import NamedTuple
 
-from sqlalchemy import Connection, func, insert, select
+from sqlalchemy import Connection, func, select
 
+from pilothouse_server.adapters.sql import bulk
 from pilothouse_server.adapters.sql.tables_projection import EVENTS
 from pilothouse_server.adapters.sql.workflow_rows import slices
 from pilothouse_server.domain.events import Event
@@ -36,8 +37,7 @@ def add(connection: Connection, arrived: Sequence[Arrived]) -> list[Event]:
     if first:
         start = newest_position(connection) + 1
         rows = [_row(arrival, place) for place, arrival in enumerate(first.values(), start)]
-        # Rows as tuples: an event has many columns, and a name for each of them costs as much as all the rest.
-        connection.exec_driver_sql(str(insert(EVENTS).compile(dialect=connection.dialect)), rows)
+        bulk.insert(connection, EVENTS, rows)
     return [arrival.event for arrival in first.values()]
 
 

@@ -3,10 +3,12 @@
 from __future__ import annotations
 
 from collections.abc import Sequence
+from operator import attrgetter
 from typing import Any
 
-from sqlalchemy import Connection, Select, Table, bindparam, delete, insert, select
+from sqlalchemy import Connection, Select, Table, bindparam, delete, select
 
+from pilothouse_server.adapters.sql import bulk
 from pilothouse_server.adapters.sql.database import SqliteDatabase
 from pilothouse_server.adapters.sql.tables_metrics import (
     METRIC_AGENTS,
@@ -108,22 +110,23 @@ def _head(connection: Connection) -> tuple[str, str] | None:
 
 
 def _save(connection: Connection, checkpoint: Checkpoint) -> None:
-    _replace(connection, CURSORS, [{"consumer": CONSUMER, "cursor": checkpoint.cursor}])
-    _replace(connection, METRIC_COUNTERS, [{"consumer": CONSUMER, "counters": checkpoint.counters}])
-    _replace(connection, METRIC_WORKFLOWS, [row._asdict() for row in checkpoint.workflows])
-    _replace(connection, METRIC_AGENTS, [row._asdict() for row in checkpoint.agents])
-    _replace(connection, METRIC_BUCKETS, [row._asdict() for row in checkpoint.buckets])
-    _replace(connection, METRIC_MINUTES, [row._asdict() for row in checkpoint.minutes])
-    _delete(
-        connection, METRIC_WORKFLOWS, [{"workflow_id": key} for key in checkpoint.gone_workflows]
-    )
-    _delete(connection, METRIC_AGENTS, [{"agent_id": key} for key in checkpoint.gone_agents])
+    bulk.upsert(connection, CURSORS, [(CONSUMER, checkpoint.cursor)])
+    bulk.upsert(connection, METRIC_COUNTERS, [(CONSUMER, checkpoint.counters)])
+    for table, rows in (
+        (METRIC_WORKFLOWS, checkpoint.workflows),
+        (METRIC_AGENTS, checkpoint.agents),
+        (METRIC_BUCKETS, checkpoint.buckets),
+        (METRIC_MINUTES, checkpoint.minutes),
+    ):
+        bulk.upsert(connection, table, _ordered(table, rows))
+    bulk.delete(connection, METRIC_WORKFLOWS, checkpoint.gone_workflows)
+    bulk.delete(connection, METRIC_AGENTS, checkpoint.gone_agents)
 
 
-def _replace(connection: Connection, table: Table, rows: list[dict[str, object]]) -> None:
-    if rows:
-        _delete(connection, table, rows)
-        connection.execute(insert(table), rows)
+def _ordered(table: Table, rows: Sequence[Any]) -> list[bulk.Row]:
+    """Named tuples in the order of the table's columns."""
+    of = attrgetter(*(column.name for column in table.columns))
+    return [of(row) for row in rows]
 
 
 def _delete(connection: Connection, table: Table, rows: Sequence[dict[str, object]]) -> None:

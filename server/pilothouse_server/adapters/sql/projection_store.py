@@ -77,17 +77,16 @@ def fold(connection: Connection, events: Sequence[Event]) -> dict[str, WorkflowR
     workflows = workflow_rows.load(connection, about.workflows)
     tasks = task_rows.load(connection, about.tasks)
     agents = agent_rows.load(connection, agents_of(events, tasks.values()))
-    known_workflows, known_tasks, known_agents = set(workflows), set(tasks), set(agents)
     projection = Projection(workflows, tasks, agents)
     for event in events:
         projection.apply(event)
-    task_rows.save(connection, tasks, known_tasks)
+    task_rows.save(connection, tasks)
     runners = task_rows.runners(connection, workflows)
     for workflow in workflows.values():
         workflow.agent_id = runners.get(workflow.id, "")
-    workflow_rows.save(connection, workflows, known_workflows)
+    workflow_rows.save(connection, workflows)
     changed = [agents[agent_id] for agent_id in sorted(projection.changed_agents)]
-    agent_rows.save(connection, changed, known_agents)
+    agent_rows.save(connection, changed)
     return workflows
 
 

@@ -3,22 +3,15 @@
 from __future__ import annotations
 
 from collections.abc import Collection, Mapping
-from typing import Any
 
-from sqlalchemy import Connection, bindparam, insert, select, tuple_, update
+from sqlalchemy import Connection, select, tuple_
 
+from pilothouse_server.adapters.sql import bulk
 from pilothouse_server.adapters.sql.tables_projection import TASKS
 from pilothouse_server.adapters.sql.workflow_rows import slices
 from pilothouse_server.domain.projection.fold import TaskKey
 from pilothouse_server.domain.projection.spans import WorkState
 from pilothouse_server.domain.projection.task import TaskRecord
-
-_COLUMNS = [column.name for column in TASKS.columns if not column.primary_key]
-_UPDATE = (
-    update(TASKS)
-    .where(TASKS.c.workflow_id == bindparam("at"), TASKS.c.task_id == bindparam("at_task"))
-    .values({name: bindparam(f"to_{name}") for name in _COLUMNS})
-)
 
 
 def load(connection: Connection, keys: Collection[TaskKey]) -> dict[TaskKey, TaskRecord]:
@@ -59,33 +52,20 @@ def runners(connection: Connection, workflow_ids: Collection[str]) -> dict[str, 
     return found
 
 
-def save(
-    connection: Connection, records: Mapping[TaskKey, TaskRecord], known: Collection[TaskKey]
-) -> None:
-    """Writes the records; `known` tells which of them have a row."""
-    new: list[dict[str, Any]] = []
-    changed: list[dict[str, Any]] = []
-    for key, record in records.items():
-        row = _row(record)
-        if key in known:
-            renamed = {f"to_{name}": row[name] for name in _COLUMNS}
-            changed.append({"at": key[0], "at_task": key[1], **renamed})
-        else:
-            new.append(row)
-    if new:
-        connection.execute(insert(TASKS), new)
-    if changed:
-        connection.execute(_UPDATE, changed)
+def save(connection: Connection, records: Mapping[TaskKey, TaskRecord]) -> None:
+    """Writes the records."""
+    bulk.upsert(connection, TASKS, [_row(record) for record in records.values()])
 
 
-def _row(record: TaskRecord) -> dict[str, Any]:
+def _row(record: TaskRecord) -> bulk.Row:
+    """In the order of the table's columns."""
     newest = record.newest
-    return {
-        "workflow_id": record.workflow_id,
-        "task_id": record.id,
-        "first_us": record.first_us,
-        "state": int(newest.state),
-        "agent_id": newest.agent[1],
-        "start_us": newest.start_us,
-        "record": record.dump(),
-    }
+    return (
+        record.workflow_id,
+        record.id,
+        record.first_us,
+        int(newest.state),
+        newest.agent[1],
+        newest.start_us,
+        record.dump(),
+    )

@@ -4,10 +4,11 @@ from __future__ import annotations
 
 from collections.abc import Collection, Iterable, Mapping
 from itertools import islice
-from typing import Any, TypeVar
+from typing import TypeVar
 
-from sqlalchemy import Connection, bindparam, insert, select, update
+from sqlalchemy import Connection, bindparam, select, update
 
+from pilothouse_server.adapters.sql import bulk
 from pilothouse_server.adapters.sql.revisions import reserve_revisions
 from pilothouse_server.adapters.sql.tables_projection import WORKFLOWS
 from pilothouse_server.domain.commands import Standpoint
@@ -20,12 +21,6 @@ IDS_IN_QUERY = 500
 
 _REVISE = (
     update(WORKFLOWS).where(WORKFLOWS.c.id == bindparam("at")).values(revision=bindparam("to"))
-)
-_COLUMNS = [column.name for column in WORKFLOWS.columns if column.name != "id"]
-_UPDATE = (
-    update(WORKFLOWS)
-    .where(WORKFLOWS.c.id == bindparam("at"))
-    .values({name: bindparam(f"to_{name}") for name in _COLUMNS})
 )
 
 
@@ -46,26 +41,11 @@ def load(connection: Connection, workflow_ids: Collection[str]) -> dict[str, Wor
     return found
 
 
-def save(
-    connection: Connection, records: Mapping[str, WorkflowRecord], known: Collection[str]
-) -> None:
-    """Writes the records, each under a new revision; `known` tells which of them have a row."""
-    if not records:
-        return
-    new: list[dict[str, Any]] = []
-    changed: list[dict[str, Any]] = []
-    for revision, record in zip(
-        reserve_revisions(connection, len(records)), records.values(), strict=True
-    ):
-        row = _row(record, revision)
-        if record.id in known:
-            changed.append({"at": record.id, **{f"to_{name}": row[name] for name in _COLUMNS}})
-        else:
-            new.append(row)
-    if new:
-        connection.execute(insert(WORKFLOWS), new)
-    if changed:
-        connection.execute(_UPDATE, changed)
+def save(connection: Connection, records: Mapping[str, WorkflowRecord]) -> None:
+    """Writes the records, each under a new revision."""
+    revisions = reserve_revisions(connection, len(records)) if records else ()
+    rows = [_row(*each) for each in zip(records.values(), revisions, strict=True)]
+    bulk.upsert(connection, WORKFLOWS, rows)
 
 
 def touch(connection: Connection, workflow_ids: Collection[str]) -> None:
@@ -86,20 +66,21 @@ def standpoint_of(connection: Connection, workflow_id: str) -> Standpoint | None
     return Standpoint(record.id, record.source[2], record.state, record.attempt, record.report_us)
 
 
-def _row(record: WorkflowRecord, revision: int) -> dict[str, Any]:
-    return {
-        "id": record.id,
-        "type": record.type[1],
-        "name": record.name[1],
-        "source": record.source[2],
-        "state": int(record.state),
-        "attempt": record.attempt,
-        "stage": record.current_stage,
-        "agent_id": record.agent_id,
-        "create_us": record.known_us,
-        "start_us": record.start_us,
-        "end_us": record.end_us,
-        "update_us": record.update_us,
-        "revision": revision,
-        "record": record.dump(),
-    }
+def _row(record: WorkflowRecord, revision: int) -> bulk.Row:
+    """In the order of the table's columns."""
+    return (
+        record.id,
+        record.type[1],
+        record.name[1],
+        record.source[2],
+        int(record.state),
+        record.attempt,
+        record.current_stage,
+        record.agent_id,
+        record.known_us,
+        record.start_us,
+        record.end_us,
+        record.update_us,
+        revision,
+        record.dump(),
+    )
