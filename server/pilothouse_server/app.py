@@ -1,4 +1,4 @@
-"""The one composition root: what talks to what, what starts before what, and what ends after what.
+"""The processes that there are: what starts before what, and what ends after what.
 
 Everything runs in one TaskGroup, so that a part that fails takes the process with it: a supervisor
 starts it again, and it goes on from

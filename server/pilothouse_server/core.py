@@ -1,4 +1,4 @@
-"""The server's parts on one data directory, wired: log and database, the folds over them, and the
+"""The one composition root: the server's parts on one data directory, wired: log and database, the folds over them, and the
 services that show them."""
 
 from __future__ import annotations
