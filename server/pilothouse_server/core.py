@@ -1,5 +1,7 @@
-"""The one composition root: the server's parts on one data directory, wired: log and database, the folds over them, and the
-services that show them."""
+"""The one composition root: the server's parts on one data directory, wired.
+
+Log and database, the folds over them, and the services that show them.
+"""
 
 from __future__ import annotations
 
