@@ -164,3 +164,19 @@ def test_the_ring_is_bounded_in_bytes_too() -> None:
         events.flush()
     follower.read()
     assert follower.frames[1].gap.missed_count == 16
+
+
+def test_events_that_the_server_left_out_are_a_counted_gap() -> None:
+    events = channel("events:live")
+    events.caught_up()
+    follower = Follower(events)
+    follower.read()
+
+    events.skip(480)
+    events.put(Event(id="newest"))
+    events.flush()
+    follower.read()
+
+    gap, batch = follower.frames[-2:]
+    assert gap.gap.missed_count == 480
+    assert [event.id for event in batch.events.events] == ["newest"]
