@@ -63,7 +63,7 @@ export function WorkflowsInProgress(): JSX.Element {
       testId="workflows"
       aside={<a href={route.href({ page: "workflows", open: "" })}>all</a>}
     >
-      <Tabs chosen={tab} all={all} release={() => (held.value = false)} />
+      <Tabs chosen={tab} all={workflows.arrived.value ? all : undefined} release={() => (held.value = false)} />
       <div class="body" {...whilePointed((pointed) => (held.value = pointed))}>
         {rows.length === 0 ? (
           <Empty arrived={workflows.arrived.value} tab={tab.value} filter={words} />
@@ -100,7 +100,8 @@ export function WorkflowsInProgress(): JSX.Element {
 
 interface TabsProps {
   readonly chosen: Signal<Tab>;
-  readonly all: readonly Workflow[];
+  // Undefined while none have arrived.
+  readonly all: readonly Workflow[] | undefined;
   // Another tab begins with the newest, whatever was held.
   readonly release: () => void;
 }
@@ -122,7 +123,7 @@ function Tabs({ chosen, all, release }: TabsProps): JSX.Element {
           onClick={() => choose(tab)}
           data-testid={`tab-${tab}`}
         >
-          {word} {tab === "newest" ? null : <b>{count(all.filter(belongs).length)}</b>}
+          {word} {tab === "newest" || all === undefined ? null : <b>{count(all.filter(belongs).length)}</b>}
         </button>
       ))}
     </div>

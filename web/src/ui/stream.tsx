@@ -127,9 +127,9 @@ const Line = memo(({ row, top }: { readonly row: EventRow; readonly top: number 
         {timeOfDay(row.at, "millis")}
       </time>
       <Mark look={narrative} />
-      <span class="cut" title={`${narrative.title} · ${narrative.rest}`}>
+      <span class="cut" title={[narrative.title, narrative.rest, narrative.id].filter((each) => each !== "").join(" · ")}>
         <span class={narrative.big ? "big" : undefined}>{narrative.title}</span>
-        {narrative.rest === "" ? "" : <span class="weak"> · {narrative.rest}</span>} <span class="faint mono">{narrative.id}</span>
+        {narrative.rest === "" ? "" : <span class="weak"> · {narrative.rest}</span>} <span class="id faint mono">{narrative.id}</span>
       </span>
       <span class="weak number">{length === undefined ? "" : `${length.value} ${length.unit}`}</span>
     </li>

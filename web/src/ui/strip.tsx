@@ -68,8 +68,8 @@ function FiringTally(): JSX.Element {
       data-critical={critical}
       data-warning={warning}
     >
-      {alerts.arrived.value && critical + warning === 0 ? (
-        connection.isStale(ALERTS) ? (
+      {critical + warning === 0 ? (
+        !alerts.arrived.value || connection.isStale(ALERTS) ? (
           "Alerts not known"
         ) : pending === 0 ? (
           "No alerts"
