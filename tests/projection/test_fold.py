@@ -166,6 +166,15 @@ def test_a_retry_is_a_failure_of_the_agent_that_had_the_attempt_before() -> None
         assert (agents["b"].failed, agents["b"].completed, agents["b"].running) == (0, 1, 0)
 
 
+def test_who_failed_a_task_is_the_same_whatever_came_first() -> None:
+    queued = event(E.TASK_QUEUED, task_id="t", agent_id="b", attempt=1)
+    for end in (
+        event(E.TASK_FAILED, task_id="t", agent_id="a", attempt=1),
+        event(E.TASK_RETRYING, task_id="t", agent_id="a", attempt=2),
+    ):
+        assert seen(fold([queued, end])) == seen(fold([end, queued]))
+
+
 def agent_after(*events: Event) -> AgentRecord:
     return fold(events).agents["a"]
 

@@ -92,6 +92,9 @@ class Projection:
         task = self.tasks.get(key)
         if task is None:
             task = self.tasks[key] = TaskRecord(*key)
+        if event.agent_id and event.agent_id not in self.agents:
+            # Known from now on, whether or not another event takes the task from it: in whatever order they come.
+            self._agent(event.agent_id)
         runner = task.runner
         for report in task.reports(event):
             outcome = _outcome(task.span_of(report))
