@@ -9,6 +9,7 @@ from collections import Counter
 import pytest
 
 import pilothouse.aio
+from pilothouse.errors import NoSnapshot
 from pilothouse.executor import Executor, ExecutorOptions
 from pilothouse.v1.enums_pb2 import WorkflowState
 from tests.e2e.support import Pilothouse
@@ -68,7 +69,10 @@ async def test_counts_after_kills_are_those_of_an_uninterrupted_run(
         await executor.flush(60)
 
     async def counted() -> bool:
-        totals = (await client.get_metrics()).totals
+        try:
+            totals = (await client.get_metrics()).totals
+        except NoSnapshot:  # it has just started again
+            return False
         return totals.completed + totals.failed + totals.cancelled >= WORKFLOWS
 
     await wait_until(counted, within=30, what="every end in the totals")
