@@ -1,7 +1,9 @@
 """Following rows as they change, resumable from any token and without a queue for each watcher.
 
-A watch reads what has a greater mark than the last one it sent, and waits to be told that something changed. So a slow
-watcher misses intermediate states, never the newest; and a token is only a mark, and the database that it belongs to.
+A watch reads what has a greater mark than the last one it sent, and waits to be told that
+something changed. So a slow
+watcher misses intermediate states, never the newest; and a token is only a mark, and the database
+that it belongs to.
 """
 
 from __future__ import annotations
@@ -22,6 +24,10 @@ PACE: Final = 0.05
 """Seconds between two looks of one watcher; what changes in between comes as one."""
 AT_ONCE: Final = 256
 """Rows in one look."""
+ROW_PAUSE: Final = 0.001
+"""Seconds that a live watch of rows waits longer for each row that it was sent: several times what
+a row costs to send, so that
+in a flood of changes more of them come as one, and no watcher takes the time of those who make them."""
 
 
 class Read(NamedTuple, Generic[T]):
@@ -97,8 +103,12 @@ async def watch(
     *,
     backlog: int,
     heartbeat: float = HEARTBEAT,
+    row_pause: float = 0.0,
 ) -> AsyncIterator[Update[T]]:
-    """The updates after `token`; without one, `backlog` rows first. Raises InvalidResumeToken."""
+    """The updates after `token`; without one, `backlog` rows first. Raises InvalidResumeToken.
+
+    `row_pause` is for sources in which a row that waits is replaced by its newer self.
+    """
     resumed = read_token(token) if token else None
     start = await source.start(backlog)
     mark = start.first
@@ -120,6 +130,8 @@ async def watch(
             yield Items(items, read.skipped)
             sent_at = loop.time()
         if read.more:
+            if caught_up:
+                await asyncio.sleep(row_pause * len(read.items))
             continue
         if not caught_up:
             yield CaughtUp(here)
@@ -128,7 +140,8 @@ async def watch(
         if loop.time() - sent_at >= heartbeat:
             yield Heartbeat(here)
             sent_at = loop.time()
-        await asyncio.sleep(max(0.0, looked_at + PACE - loop.time()))
+        pause = PACE + row_pause * len(read.items)
+        await asyncio.sleep(max(0.0, looked_at + pause - loop.time()))
 
 
 def token_of(database_id: str, mark: int) -> str:

@@ -11,7 +11,7 @@ from pilothouse.v1 import workflows_pb2 as pb
 from pilothouse.v1 import workflows_pb2_grpc
 from pilothouse_server.services.control import Control
 from pilothouse_server.services.views import PageRequest, WorkflowView, WorkflowViews
-from pilothouse_server.services.watch import Items, watch
+from pilothouse_server.services.watch import ROW_PAUSE, Items, watch
 from pilothouse_server.transport.watching import Signs, Watching, responses
 from pilothouse_server.transport.workflow_control import WorkflowControl
 from pilothouse_server.wire.workflows import detail_to_proto, page_to_proto, workflow_to_proto
@@ -52,6 +52,7 @@ class WorkflowServicer(WorkflowControl, workflows_pb2_grpc.WorkflowServiceServic
             self._watching.changes,
             token,
             backlog=request.backlog or (RESET_BACKLOG if token else 0),
+            row_pause=ROW_PAUSE,
         )
         async for response in responses(updates, self._watching.clock, _items, _sign):
             yield response
