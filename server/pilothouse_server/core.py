@@ -103,6 +103,8 @@ class Core:
             settings=AggregatorSettings(offline_after_us=offline_after_us),
         )
         self.aggregator.subscribe_ticks(self.alerts.tick)
+        history = MetricHistory(self.aggregator, SqlMetricsStore(database), clock)
+        self.metrics = MetricsServicer(self.aggregator, history, clock)
         self.registry.register(
             PartsCollector(
                 self.ingest, self.projector, self.relay, database, self.aggregator, self.alerts
@@ -151,6 +153,7 @@ class Core:
             "projector": self.projector.run(),
             "silence-sweeper": self.sweeper.run(),
             "aggregator": self.aggregator.run(),
+            "snapshot-encoder": self.metrics.run(),
             "relay": self.relay.run(),
             "command-sweeper": self.control.run(),
             "executors": self.executors.run(),
@@ -178,8 +181,6 @@ class Core:
         database, clock = self.database, self._clock
         projected = Watching(self._projected, clock)
         queries = SqlControlQueries(database, clock)
-        history = MetricHistory(self.aggregator, SqlMetricsStore(database), clock)
-        metrics = MetricsServicer(self.aggregator, history, clock)
         events = EventServicer(self.ingest, SqlEventViews(database, clock), projected)
         workflows = WorkflowServicer(SqlWorkflowViews(database, clock), projected, self.control)
         agents = AgentServicer(SqlAgentViews(database, clock, self._offline_after_us), projected)
@@ -192,7 +193,7 @@ class Core:
             return Service(file.services_by_name[name], add)
 
         return [
-            Service(METRICS_SERVICE, metrics.add_to),
+            Service(METRICS_SERVICE, self.metrics.add_to),
             served(events_pb2.DESCRIPTOR, "EventService", partial(add_events, events)),
             served(workflows_pb2.DESCRIPTOR, "WorkflowService", partial(add_workflows, workflows)),
             served(agents_pb2.DESCRIPTOR, "AgentService", partial(add_agents, agents)),

@@ -35,13 +35,20 @@ class SnapshotEncoder:
     """
 
     def __init__(self) -> None:
-        self._encoded: tuple[str, int, bytes] = ("", 0, b"")
+        self._encoded: tuple[str, int, int, bytes] = ("", 0, 0, b"")
+        """Epoch, sequence, slot, bytes."""
         self._series: dict[tuple[Dimension, str], tuple[SeriesMetrics, bytes]] = {}
 
     def known(self, snapshot: MetricsSnapshot) -> bytes | None:
         """The bytes of this snapshot, when they have been made and no newer since."""
-        epoch, sequence, encoded = self._encoded
+        epoch, sequence, _, encoded = self._encoded
         return encoded if (epoch, sequence) == (snapshot.epoch, snapshot.sequence) else None
+
+    def nearly(self, snapshot: MetricsSnapshot, within_us: int) -> bytes | None:
+        """The newest bytes that were made, when they are of a slot at most that much before this snapshot's."""
+        epoch, _, slot_us, encoded = self._encoded
+        near = epoch == snapshot.epoch and snapshot.as_of_us - slot_us <= within_us
+        return encoded if near else None
 
     def steps(self, snapshot: MetricsSnapshot) -> Generator[None, None, bytes]:
         """Makes the bytes, yielding after each series that changed."""
@@ -59,7 +66,7 @@ class SnapshotEncoder:
         response = _tagged(_SNAPSHOT, b"".join(parts))
         self._series = made
         if snapshot.epoch != self._encoded[0] or snapshot.sequence > self._encoded[1]:
-            self._encoded = (snapshot.epoch, snapshot.sequence, response)
+            self._encoded = (snapshot.epoch, snapshot.sequence, snapshot.as_of_us, response)
         return response
 
 
