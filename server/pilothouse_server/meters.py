@@ -8,7 +8,7 @@ from dataclasses import dataclass
 from prometheus_client.core import CounterMetricFamily, GaugeMetricFamily, Metric
 from prometheus_client.registry import Collector
 
-from pilothouse_server.adapters.sql.database import SqliteDatabase
+from pilothouse_server.adapters.sql.sqlite import SqliteDatabase
 from pilothouse_server.services.aggregate import Aggregator
 from pilothouse_server.services.alerting import AlertEngine
 from pilothouse_server.services.ingest import Ingest

@@ -12,8 +12,8 @@ from pilothouse_server.adapters.clock import SystemClock
 from pilothouse_server.adapters.sql import migrate
 from pilothouse_server.adapters.sql.alert_store import SqlAlerts
 from pilothouse_server.adapters.sql.control_queries import SqlControlQueries
-from pilothouse_server.adapters.sql.database import SqliteDatabase
 from pilothouse_server.adapters.sql.outbox_store import oldest
+from pilothouse_server.adapters.sql.sqlite import SqliteDatabase
 from pilothouse_server.domain.alert_records import Alert
 from pilothouse_server.domain.alerts import AlertState, Rule
 from pilothouse_server.domain.errors import Unavailable

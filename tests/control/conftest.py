@@ -12,9 +12,9 @@ import pytest
 from pilothouse_server.adapters.clock import SystemClock
 from pilothouse_server.adapters.sql import migrate
 from pilothouse_server.adapters.sql.command_store import SqlCommands, settling
-from pilothouse_server.adapters.sql.database import SqliteDatabase
 from pilothouse_server.adapters.sql.outbox_store import oldest
 from pilothouse_server.adapters.sql.projection_store import SqlProjectionStore
+from pilothouse_server.adapters.sql.sqlite import SqliteDatabase
 from pilothouse_server.domain.commands import Capability, Command, Deadlines, Executor
 from pilothouse_server.domain.events import Event, EventType
 from pilothouse_server.domain.workflows import Action

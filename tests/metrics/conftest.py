@@ -7,9 +7,9 @@ from pathlib import Path
 
 import pytest
 
-from pilothouse_server.adapters.sql.database import SqliteDatabase
 from pilothouse_server.adapters.sql.metrics_store import SqlMetricsStore
 from pilothouse_server.adapters.sql.migrate import upgrade
+from pilothouse_server.adapters.sql.sqlite import SqliteDatabase
 from pilothouse_server.adapters.sqlite_log import SqliteLog
 
 

@@ -18,9 +18,9 @@ from pilothouse_server.adapters.sql import (
     projection_store,
     workflow_rows,
 )
-from pilothouse_server.adapters.sql.database import SqliteDatabase, writing_engine
 from pilothouse_server.adapters.sql.event_rows import Arrived
 from pilothouse_server.adapters.sql.projection_store import SqlProjectionStore
+from pilothouse_server.adapters.sql.sqlite import SqliteDatabase, writing_engine
 from pilothouse_server.adapters.sql.tables_projection import AGENTS, EVENTS, TASKS, WORKFLOWS
 from pilothouse_server.adapters.sqlite_log import SqliteLog
 from pilothouse_server.domain.events import Event, EventType

@@ -23,9 +23,9 @@ from pilothouse_server.adapters.clock import SystemClock
 from pilothouse_server.adapters.sql import migrate
 from pilothouse_server.adapters.sql.agent_views import SqlAgentViews
 from pilothouse_server.adapters.sql.command_store import SqlCommands
-from pilothouse_server.adapters.sql.database import SqliteDatabase
 from pilothouse_server.adapters.sql.event_views import SqlEventViews
 from pilothouse_server.adapters.sql.projection_store import SqlProjectionStore
+from pilothouse_server.adapters.sql.sqlite import SqliteDatabase
 from pilothouse_server.adapters.sql.workflow_views import SqlWorkflowViews
 from pilothouse_server.adapters.sqlite_log import SqliteLog
 from pilothouse_server.domain.events import Event

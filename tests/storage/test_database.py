@@ -12,7 +12,7 @@ from pathlib import Path
 import pytest
 from sqlalchemy import Connection
 
-from pilothouse_server.adapters.sql.database import Limits, SqliteDatabase
+from pilothouse_server.adapters.sql.sqlite import Limits, SqliteDatabase
 from pilothouse_server.domain.errors import Unavailable
 from tests.support import wait_until
 

@@ -14,8 +14,8 @@ from alembic.runtime.migration import MigrationContext
 
 from pilothouse_server.adapters import sql
 from pilothouse_server.adapters.sql import migrate
-from pilothouse_server.adapters.sql.database import writing_engine
 from pilothouse_server.adapters.sql.metadata import metadata
+from pilothouse_server.adapters.sql.sqlite import writing_engine
 from pilothouse_server.domain.errors import Unavailable
 
 for module in iter_modules(sql.__path__):

@@ -9,7 +9,7 @@ from typing import Any, NamedTuple
 from sqlalchemy import ColumnElement, Connection, RowMapping, and_, case, or_, select
 
 from pilothouse_server.adapters.sql import pages
-from pilothouse_server.adapters.sql.database import SqliteDatabase
+from pilothouse_server.adapters.sql.database import Database
 from pilothouse_server.adapters.sql.filters import clause_of
 from pilothouse_server.adapters.sql.revisions import database_id, newest_revision
 from pilothouse_server.adapters.sql.tables_projection import AGENTS, TASKS, WORKFLOWS
@@ -36,7 +36,7 @@ class _Moment(NamedTuple):
 class SqlAgentViews:
     """Reads of agents, each of one moment."""
 
-    def __init__(self, database: SqliteDatabase, clock: Clock, offline_after_us: int) -> None:
+    def __init__(self, database: Database, clock: Clock, offline_after_us: int) -> None:
         self._database = database
         self._clock = clock
         self._offline_after_us = offline_after_us

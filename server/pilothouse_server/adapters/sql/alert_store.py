@@ -11,7 +11,7 @@ from typing import Any
 from sqlalchemy import Connection, RowMapping, bindparam, delete, insert, or_, select, update
 
 from pilothouse_server.adapters.sql import outbox_store
-from pilothouse_server.adapters.sql.database import SqliteDatabase
+from pilothouse_server.adapters.sql.database import Database
 from pilothouse_server.adapters.sql.revisions import reserve_revisions
 from pilothouse_server.adapters.sql.tables_control import (
     ALERT_CLOCK,
@@ -45,7 +45,7 @@ CLOCK = 1
 class SqlAlerts:
     """The engine's side: what was, and what becomes."""
 
-    def __init__(self, database: SqliteDatabase) -> None:
+    def __init__(self, database: Database) -> None:
         self._database = database
 
     async def restore(self, shipped: Sequence[Rule]) -> Restored:

@@ -13,7 +13,7 @@ from typing import Any, TypeVar
 from sqlalchemy import Connection, RowMapping, Select, func, insert, select, update
 
 from pilothouse_server.adapters.sql import outbox_store
-from pilothouse_server.adapters.sql.database import SqliteDatabase
+from pilothouse_server.adapters.sql.database import Database
 from pilothouse_server.adapters.sql.revisions import database_id, newest_revision, next_revision
 from pilothouse_server.adapters.sql.tables_control import COMMANDS, EXECUTORS
 from pilothouse_server.adapters.sql.tables_projection import WORKFLOWS
@@ -193,7 +193,7 @@ class SqlCommandTransaction:
 class SqlCommands:
     """Transactions over commands and executors."""
 
-    def __init__(self, database: SqliteDatabase) -> None:
+    def __init__(self, database: Database) -> None:
         self._database = database
 
     async def write(self, run: Callable[[SqlCommandTransaction], T]) -> T:

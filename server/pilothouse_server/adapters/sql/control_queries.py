@@ -11,7 +11,7 @@ from sqlalchemy import ColumnElement, Connection, RowMapping, Table, and_, case,
 from pilothouse_server.adapters.sql import pages
 from pilothouse_server.adapters.sql.alert_store import CLOCK, alert_of, find, steps_of
 from pilothouse_server.adapters.sql.command_store import command_of
-from pilothouse_server.adapters.sql.database import SqliteDatabase
+from pilothouse_server.adapters.sql.database import Database
 from pilothouse_server.adapters.sql.filters import clause_of
 from pilothouse_server.adapters.sql.pages import Sort
 from pilothouse_server.adapters.sql.revisions import database_id, newest_revision
@@ -121,7 +121,7 @@ _ALERTS = _List(
 class SqlControlQueries:
     """What is asked of commands and alerts without changing them."""
 
-    def __init__(self, database: SqliteDatabase, clock: Clock) -> None:
+    def __init__(self, database: Database, clock: Clock) -> None:
         self._database = database
         self._clock = clock
 
@@ -151,7 +151,7 @@ class SqlControlQueries:
 class SqlAlertFeed:
     """Alerts by revision, for one watch: from its beginning those that are not over, then every change."""
 
-    def __init__(self, database: SqliteDatabase) -> None:
+    def __init__(self, database: Database) -> None:
         self._database = database
         self._newest = 0
         self._first_look: bool | None = None

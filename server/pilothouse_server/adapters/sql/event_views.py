@@ -7,7 +7,7 @@ from typing import Any
 from sqlalchemy import ColumnElement, Connection, and_, func, select
 
 from pilothouse_server.adapters.sql import pages
-from pilothouse_server.adapters.sql.database import SqliteDatabase
+from pilothouse_server.adapters.sql.database import Database
 from pilothouse_server.adapters.sql.event_rows import newest_position
 from pilothouse_server.adapters.sql.filters import clause_of
 from pilothouse_server.adapters.sql.revisions import database_id
@@ -35,7 +35,7 @@ SCANNED = 20_000
 class SqlEventViews:
     """Reads of events, each of one moment."""
 
-    def __init__(self, database: SqliteDatabase, clock: Clock) -> None:
+    def __init__(self, database: Database, clock: Clock) -> None:
         self._database = database
         self._clock = clock
 
@@ -81,7 +81,7 @@ class EventFollower:
 
     def __init__(
         self,
-        database: SqliteDatabase,
+        database: Database,
         clause: ColumnElement[bool],
         allowance: Allowance | None = None,
     ) -> None:

@@ -9,7 +9,7 @@ from typing import Any
 from sqlalchemy import Connection, Select, Table, bindparam, delete, select
 
 from pilothouse_server.adapters.sql import bulk
-from pilothouse_server.adapters.sql.database import SqliteDatabase
+from pilothouse_server.adapters.sql.database import Database
 from pilothouse_server.adapters.sql.tables_metrics import (
     METRIC_AGENTS,
     METRIC_BUCKETS,
@@ -33,7 +33,7 @@ PRUNED_AT_ONCE = 2_000
 class SqlMetricsStore:
     """Implements `services.aggregate.MetricsStore`."""
 
-    def __init__(self, database: SqliteDatabase) -> None:
+    def __init__(self, database: Database) -> None:
         self._database = database
 
     async def save(self, checkpoint: Checkpoint) -> None:

@@ -16,7 +16,7 @@ from alembic.script import ScriptDirectory
 from sqlalchemy import Connection
 from sqlalchemy.exc import DBAPIError
 
-from pilothouse_server.adapters.sql.database import writing_engine
+from pilothouse_server.adapters.sql.sqlite import writing_engine
 from pilothouse_server.domain.errors import Unavailable
 
 

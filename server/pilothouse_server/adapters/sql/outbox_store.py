@@ -8,7 +8,7 @@ from typing import Any
 
 from sqlalchemy import Connection, delete, insert, select
 
-from pilothouse_server.adapters.sql.database import SqliteDatabase
+from pilothouse_server.adapters.sql.database import Database
 from pilothouse_server.adapters.sql.tables_control import OUTBOX
 from pilothouse_server.domain.events import Event, EventError
 from pilothouse_server.services.relay import Parcel
@@ -43,7 +43,7 @@ def remove_through(connection: Connection, position: int) -> None:
 class SqlOutbox:
     """The relay's side of the outbox."""
 
-    def __init__(self, database: SqliteDatabase) -> None:
+    def __init__(self, database: Database) -> None:
         self._database = database
 
     async def oldest(self, limit: int) -> Sequence[Parcel]:

@@ -10,7 +10,7 @@ from collections.abc import Callable, Mapping, Sequence
 from sqlalchemy import Connection, insert, select, update
 
 from pilothouse_server.adapters.sql import agent_rows, event_rows, task_rows, workflow_rows
-from pilothouse_server.adapters.sql.database import SqliteDatabase
+from pilothouse_server.adapters.sql.database import Database
 from pilothouse_server.adapters.sql.event_rows import Arrived
 from pilothouse_server.adapters.sql.tables_projection import CURSORS
 from pilothouse_server.domain.events import Event
@@ -29,7 +29,7 @@ class SqlProjectionStore:
     """What the projector writes."""
 
     def __init__(
-        self, database: SqliteDatabase, decode: DecodeStored, hooks: Sequence[Hook] = ()
+        self, database: Database, decode: DecodeStored, hooks: Sequence[Hook] = ()
     ) -> None:
         self._database = database
         self._decode = decode

@@ -8,7 +8,7 @@ from typing import Any, NamedTuple
 from sqlalchemy import ColumnElement, Connection, RowMapping, Select, func, literal, select
 
 from pilothouse_server.adapters.sql import command_store, event_views, pages, task_rows
-from pilothouse_server.adapters.sql.database import SqliteDatabase
+from pilothouse_server.adapters.sql.database import Database
 from pilothouse_server.adapters.sql.filters import clause_of
 from pilothouse_server.adapters.sql.revisions import database_id, newest_revision
 from pilothouse_server.adapters.sql.tables_projection import WORKFLOWS
@@ -68,7 +68,7 @@ class _Listed(NamedTuple):
 class SqlWorkflowViews:
     """Reads of workflows, each of one moment."""
 
-    def __init__(self, database: SqliteDatabase, clock: Clock) -> None:
+    def __init__(self, database: Database, clock: Clock) -> None:
         self._database = database
         self._clock = clock
 
@@ -94,7 +94,7 @@ class SqlWorkflowViews:
 class WorkflowFollower:
     """Workflows by revision. One that was sent and fulfils the filter no longer is sent once more, as it is then."""
 
-    def __init__(self, database: SqliteDatabase, tree: Filter) -> None:
+    def __init__(self, database: Database, tree: Filter) -> None:
         self._database = database
         self._clause = clause_of(tree, _FILTERED)
         self._sent: dict[str, None] = {}
