@@ -11,6 +11,8 @@ import psutil
 import pytest
 from playwright.async_api import Browser, Page, async_playwright
 
+pytest_plugins = ("tests.servers.fixtures",)
+
 # One slow example says something about a shared machine; the bound is each test's own timeout.
 hypothesis.settings.register_profile("pilothouse", deadline=None, print_blob=True)
 # A gate says yes or no to a change, so it tries the same examples each time; new ones are tried by everybody else.

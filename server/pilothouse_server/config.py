@@ -23,6 +23,12 @@ class Settings(BaseSettings):
 
     data_dir: Path = Path("pilothouse-data")
     """Where the embedded log and database live. One process at a time."""
+    redis_url: str = ""
+    """The Redis of the event log, redis:// or rediss://; empty is the embedded log."""
+    database_url: str = ""
+    """The PostgreSQL database, postgresql://; empty is the embedded database."""
+    log_shards: Annotated[int, Field(ge=1, le=64)] = 1
+    """Into how many streams the Redis log is cut; all replicas need the same number."""
     host: str = "127.0.0.1"
     """The address that the gRPC server and the bridge listen on."""
     grpc_port: Port = 50051

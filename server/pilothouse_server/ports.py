@@ -2,7 +2,8 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Sequence
+from collections.abc import AsyncIterator, Callable, Mapping, Sequence
+from contextlib import AbstractAsyncContextManager
 from typing import NamedTuple, Protocol, TypeVar
 
 from pilothouse_server.domain.events import Event, Signal
@@ -37,6 +38,67 @@ class EventLog(Protocol):
     def position(self, cursor: str) -> tuple[int, ...]:
         """What orders cursors: a later entry has a greater position. Raises ValueError when it is
         not a cursor of this log."""
+        ...
+
+
+class Intake(Protocol):
+    """Where entries are put into a log of one or more shards. A workflow is in one shard only, which
+    `domain.shards.shard_of` tells, so that its events stay in order."""
+
+    @property
+    def shards(self) -> int:
+        """How many there are."""
+        ...
+
+    async def append(self, parts: Mapping[int, bytes]) -> str:
+        """Makes one entry for each shard durable, all or none, and returns the cursor of what was put in. Raises
+        Unavailable when the log cannot take it."""
+        ...
+
+
+class Fence(NamedTuple):
+    """One tenure of a lease. Whoever holds the lease next has a greater epoch, and from then on nothing is taken of
+    the tenures before."""
+
+    lease: str
+    epoch: int
+
+
+class Tenure(Protocol):
+    """Work that only one replica may do, while it is ours."""
+
+    @property
+    def fence(self) -> Fence: ...
+
+    @property
+    def waiting_for(self) -> str:
+        """Why it is not certain that the lease is ours, as while the database cannot be reached; "" when it is."""
+        ...
+
+    async def lost(self) -> None:
+        """Returns when somebody else holds the lease."""
+        ...
+
+
+class Leases(Protocol):
+    """Who does the work that only one replica may do."""
+
+    def hold(self, name: str) -> AbstractAsyncContextManager[Tenure]:
+        """Waits until the lease is ours, and gives it back on leaving."""
+        ...
+
+
+class Board(Protocol):
+    """Values under names that every replica sees: of each the newest only, and none of a tenure that is over."""
+
+    async def post(self, name: str, value: bytes, fence: Fence) -> bool:
+        """Puts a value up. False when a later tenure of the same lease has posted under this name. Raises
+        Unavailable."""
+        ...
+
+    def follow(self, name: str) -> AsyncIterator[bytes]:
+        """The value that is there, when there is one, and then each newer one; who is slow is given the newest only.
+        Goes on through times when the board cannot be reached."""
         ...
 
 

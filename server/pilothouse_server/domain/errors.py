@@ -223,3 +223,10 @@ class Unavailable(PilothouseError):
     @property
     def message(self) -> str:
         return f"{self.what}: {self.detail}"
+
+
+class LeaseLost(Exception):
+    """Somebody else holds the lease by now: nothing of the transaction was kept, and this tenure is over."""
+
+    def __init__(self, lease: str, epoch: int) -> None:
+        super().__init__(f"the lease {lease} of epoch {epoch} is another replica's by now")
