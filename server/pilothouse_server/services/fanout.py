@@ -6,6 +6,7 @@ No queue, so no bound to hit: a slow waiter misses signals and never changes.
 from __future__ import annotations
 
 import asyncio
+from collections.abc import Callable
 
 
 class Changes:
@@ -13,10 +14,18 @@ class Changes:
 
     def __init__(self) -> None:
         self.version = 0
+        self.elsewhere: Callable[[], None] | None = None
+        """Called with each `notify`: tells those who wait in other processes."""
         self._changed = asyncio.Event()
 
     def notify(self) -> None:
-        """Wakes all who wait. Call it on the loop."""
+        """Something changed here: wakes all who wait, wherever they are. Call it on the loop."""
+        self.wake()
+        if self.elsewhere is not None:
+            self.elsewhere()
+
+    def wake(self) -> None:
+        """Something changed somewhere: wakes all who wait here, and tells nobody else of it."""
         self.version += 1
         changed, self._changed = self._changed, asyncio.Event()
         changed.set()
