@@ -76,7 +76,11 @@ class Tenure(Protocol):
         ...
 
     async def lost(self) -> None:
-        """Returns when somebody else holds the lease."""
+        """Returns when it is over: somebody else holds the lease, or should."""
+        ...
+
+    def surrender(self) -> None:
+        """Ends it: we were told from elsewhere that somebody else holds the lease."""
         ...
 
 

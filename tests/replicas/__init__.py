@@ -1,1 +1,1 @@
-"""Several replicas on one PostgreSQL: what they share, and what only one of them may do."""
+"""Several replicas: leases, fences, and what becomes of a tenure that is over."""

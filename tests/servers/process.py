@@ -14,6 +14,8 @@ from pathlib import Path
 
 PR_SET_PDEATHSIG = 1
 NOBODY = "nobody"
+ROOT = Path("/")
+"""A folder that anybody can be in."""
 
 
 def run_as() -> str | None:
@@ -37,7 +39,7 @@ def installed(package: str) -> Path:
 
 
 def spawn(
-    command: Sequence[str | Path], log: Path, *, user: str | None = None
+    command: Sequence[str | Path], log: Path, *, user: str | None = None, cwd: Path = ROOT
 ) -> subprocess.Popen[bytes]:
     """Starts the command, its output appended to `log`."""
     identity = pwd.getpwnam(user) if user else None
@@ -51,7 +53,7 @@ def spawn(
             user=identity.pw_uid if identity else None,
             group=identity.pw_gid if identity else None,
             extra_groups=[] if identity else None,
-            cwd="/",
+            cwd=cwd,
         )
 
 

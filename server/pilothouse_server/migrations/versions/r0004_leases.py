@@ -1,6 +1,9 @@
-"""Leases: who does the work that only one may do."""
+"""Leases: who does the work that only one replica may do."""
 
 from __future__ import annotations
+
+import sqlalchemy as sa
+from alembic import op
 
 revision = "0004_leases"
 down_revision = "0003_control"
@@ -10,7 +13,15 @@ depends_on = None
 
 def upgrade() -> None:
     """Up."""
+    op.create_table(
+        "leases",
+        sa.Column("name", sa.Text(), primary_key=True),
+        sa.Column("epoch", sa.BigInteger(), nullable=False),
+        sa.Column("holder", sa.Text(), nullable=False),
+        sa.Column("acquire_us", sa.BigInteger(), nullable=False),
+    )
 
 
 def downgrade() -> None:
     """Down."""
+    op.drop_table("leases")

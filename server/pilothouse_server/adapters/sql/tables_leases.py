@@ -1,0 +1,17 @@
+"""Who does the work that only one replica may do. A row is never deleted, so that epochs only grow."""
+
+from __future__ import annotations
+
+from sqlalchemy import BigInteger, Column, Table, Text
+
+from pilothouse_server.adapters.sql.metadata import metadata
+
+LEASES = Table(
+    "leases",
+    metadata,
+    Column("name", Text, primary_key=True),
+    Column("epoch", BigInteger, nullable=False),
+    Column("holder", Text, nullable=False),
+    Column("acquire_us", BigInteger, nullable=False),
+)
+"""`epoch` counts the tenures; `holder` is the replica of the newest one, by its id."""

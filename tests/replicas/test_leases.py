@@ -1,0 +1,187 @@
+"""Leases on a real PostgreSQL: one holder at a time, whatever becomes of the holder."""
+
+from __future__ import annotations
+
+import asyncio
+import signal
+import sys
+from collections.abc import Callable
+from contextlib import AsyncExitStack
+from pathlib import Path
+
+import psycopg
+import pytest
+
+from pilothouse_server.adapters.clock import SystemClock
+from pilothouse_server.adapters.postgres_leases import PostgresLeases, PostgresTenure
+from tests.replicas.conftest import QUICK, TABLE
+from tests.servers.postgres import Postgres
+from tests.servers.process import end, spawn
+from tests.support import wait_until
+
+Start = Callable[[str], PostgresLeases]
+
+HOLDER = """
+import asyncio, sys
+from pilothouse_server.adapters.clock import SystemClock
+from pilothouse_server.adapters.postgres_leases import PostgresLeases
+from tests.replicas.conftest import QUICK, TABLE
+
+async def main():
+    leases = PostgresLeases(sys.argv[1], "holder", SystemClock(), QUICK)
+    running = asyncio.create_task(leases.run())
+    async with leases.hold("shard-0") as tenure:
+        print("holding", tenure.fence.epoch, flush=True)
+        await tenure.lost()
+        print("lost", flush=True)
+
+asyncio.run(main())
+"""
+
+
+async def test_a_lease_has_one_holder_and_the_next_has_a_greater_epoch(replicas: Start) -> None:
+    one, two = replicas("one"), replicas("two")
+    async with AsyncExitStack() as stack:
+        tenure = await stack.enter_async_context(one.hold("shard-0"))
+        waiting = asyncio.create_task(_hold_until_lost(two, "shard-0"))
+        await wait_until(lambda: len(one.replicas) == 2)
+        assert not waiting.done()
+
+        await stack.aclose()
+        second = await _tenure_of(two, "shard-0")
+
+        assert tenure.fence == ("shard-0", 1)
+        assert second.fence == ("shard-0", 2)
+        waiting.cancel()
+
+
+async def test_who_stops_waiting_leaves_the_lease_to_others(replicas: Start) -> None:
+    one, two = replicas("one"), replicas("two")
+    async with one.hold("shard-0"):
+        waiting = asyncio.create_task(_hold_until_lost(two, "shard-0"))
+        await wait_until(lambda: len(one.replicas) == 2)
+        waiting.cancel()
+        await asyncio.wait([waiting])
+    async with asyncio.timeout(5), one.hold("shard-0") as tenure:
+        assert tenure.fence.epoch == 2
+
+
+@pytest.mark.parametrize("number", [signal.SIGKILL, signal.SIGSTOP])
+async def test_another_replica_takes_over_from_one_that_was_killed_or_frozen(
+    replicas: Start,
+    lease_url: str,
+    number: signal.Signals,
+    tmp_path_factory: pytest.TempPathFactory,
+) -> None:
+    log = tmp_path_factory.mktemp("holder") / "log"
+    holder = spawn([sys.executable, "-c", HOLDER, lease_url], log, cwd=Path())
+    try:
+        await wait_until(lambda: b"holding 1" in log.read_bytes())
+        holder.send_signal(number)
+        two = replicas("two")
+        async with asyncio.timeout(10), two.hold("shard-0") as tenure:
+            assert tenure.fence.epoch == 2
+            if number == signal.SIGSTOP:
+                holder.send_signal(signal.SIGCONT)
+                await wait_until(lambda: b"lost" in log.read_bytes(), what="notice of the loss")
+    finally:
+        end(holder, signal.SIGKILL)
+
+
+async def test_a_tenure_is_in_doubt_while_postgresql_is_away_and_goes_on_when_it_is_back(
+    servers_directory: Path,
+) -> None:
+    server = Postgres(servers_directory / "leases")
+    server.start()
+    with psycopg.connect(server.url(), autocommit=True) as connection:
+        connection.execute(TABLE)
+    try:
+        leases = PostgresLeases(server.url(), "one", SystemClock(), QUICK)
+        running = asyncio.create_task(leases.run())
+        async with leases.hold("shard-0") as tenure:
+            server.kill()
+            await wait_until(lambda: tenure.waiting_for, what="doubt")
+            server.start()
+            await wait_until(lambda: not tenure.waiting_for, what="certainty")
+
+            assert not tenure._over.is_set()
+            assert _epoch(server.url()) == 1
+        running.cancel()
+        await asyncio.wait([running])
+    finally:
+        server.stop()
+
+
+async def test_a_tenure_is_over_when_another_began_while_it_was_in_doubt(
+    replicas: Start, lease_url: str
+) -> None:
+    one, two = replicas("one"), replicas("two")
+    async with one.hold("shard-0") as tenure:
+        one._grace_until = float("inf")
+        await wait_until(lambda: len(one.replicas) == 2)
+        waiting = asyncio.create_task(_hold_until_lost(two, "shard-0"))
+        _cut_off(lease_url, "one")
+
+        async with asyncio.timeout(10):
+            await tenure.lost()
+        await wait_until(lambda: "shard-0" in two._held)
+        waiting.cancel()
+
+
+async def test_leases_are_shared_out_and_given_up_to_who_comes_later(replicas: Start) -> None:
+    one = replicas("one")
+    names = [f"shard-{number}" for number in range(4)]
+    holding = [asyncio.create_task(_hold_again_and_again(one, name)) for name in names]
+    await wait_until(lambda: len(one._held) == 4)
+
+    two = replicas("two")
+    holding += [asyncio.create_task(_hold_again_and_again(two, name)) for name in names]
+    await wait_until(lambda: (len(one._held), len(two._held)) == (2, 2), within=20)
+
+    assert "shard-0" in one._held
+    for task in holding:
+        task.cancel()
+    await asyncio.wait(holding)
+
+
+async def test_a_lease_that_nobody_takes_is_taken_beyond_the_share(replicas: Start) -> None:
+    one, idle = replicas("one"), replicas("idle")
+    await wait_until(lambda: len(idle.replicas) == 2)
+    holding = [asyncio.create_task(_hold_until_lost(one, f"shard-{n}")) for n in range(2)]
+
+    await wait_until(lambda: len(one._held) == 2)
+
+    for task in holding:
+        task.cancel()
+    await asyncio.wait(holding)
+
+
+async def _hold_until_lost(leases: PostgresLeases, name: str) -> None:
+    async with leases.hold(name) as tenure:
+        await tenure.lost()
+
+
+async def _hold_again_and_again(leases: PostgresLeases, name: str) -> None:
+    while True:
+        await _hold_until_lost(leases, name)
+
+
+async def _tenure_of(leases: PostgresLeases, name: str) -> PostgresTenure:
+    await wait_until(lambda: name in leases._held)
+    return leases._held[name]
+
+
+def _cut_off(url: str, replica: str) -> None:
+    with psycopg.connect(url, autocommit=True) as connection:
+        connection.execute(
+            "SELECT pg_terminate_backend(pid) FROM pg_stat_activity WHERE application_name = %s",
+            (f"pilothouse-lease {replica}",),
+        )
+
+
+def _epoch(url: str) -> int:
+    with psycopg.connect(url) as connection:
+        row = connection.execute("SELECT epoch FROM leases").fetchone()
+        assert row is not None
+        epoch: int = row[0]
+        return epoch
