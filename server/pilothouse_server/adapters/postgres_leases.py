@@ -220,13 +220,12 @@ class PostgresLeases:
             # A transaction of the tenure before is under way and does not end; it is ended by its own timeout.
             await connection.execute(_UNLOCK, (LOCK_CLASS, _key(name)))
             return
-        assert row is not None
-        tenure = PostgresTenure(Fence(name, row[0]))
         wanted = self._wanted.pop(name, None)
         self._free_since.pop(name, None)
-        if wanted is None or wanted.done():
+        if row is None or wanted is None or wanted.done():
             await connection.execute(_UNLOCK, (LOCK_CLASS, _key(name)))
             return
+        tenure = PostgresTenure(Fence(name, row[0]))
         self._held[name] = tenure
         _log.info("lease begins", lease=name, epoch=tenure.fence.epoch)
         wanted.set_result(tenure)
@@ -234,8 +233,8 @@ class PostgresLeases:
     async def _confirm(
         self, connection: psycopg.AsyncConnection[Any], name: str, tenure: PostgresTenure
     ) -> None:
-        """Finds out whether a tenure in doubt is still ours. As long as our own lost connection keeps the lock, it stays
-        in doubt."""
+        """Finds out whether a tenure in doubt is still ours. As long as our own lost connection keeps the lock, it
+        stays in doubt."""
         locked = await _locks(connection, name)
         row = await (await connection.execute(_EPOCH, (name,))).fetchone()
         if row is None or row[0] != tenure.fence.epoch:
