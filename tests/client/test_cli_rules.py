@@ -90,6 +90,7 @@ def service_of(name: str, *methods: str) -> ServiceDescriptor:
             ["ExportAudit*", "VerifyHashChain"],
             ["export", "verify-hash-chain"],
         ),
+        ("SiteService", "site", ["GetServerStatus"], ["get-server-status"]),
         ("BatchService", "batchs", ["StartBatch", "StartBatchs"], ["start", "start-batchs"]),
     ],
 )

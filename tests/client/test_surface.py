@@ -89,6 +89,7 @@ def test_the_commands_of_the_contract() -> None:
         "commands": ["list", "get", "list-executors", "watch", "accept", "fail"],
         "events": ["publish", "publish-events", "publish-stream", "list", "watch"],
         "metrics": ["get", "watch", "query"],
+        "platform": ["get-server-status"],
         "workflows": ["list", "get", "watch", "control", "pause", "resume", "cancel", "retry"],
     }
 

@@ -43,6 +43,7 @@ from pilothouse.v1 import (
     events_pb2_grpc,
     metrics_pb2,
     metrics_pb2_grpc,
+    platform_pb2_grpc,
     workflows_pb2,
     workflows_pb2_grpc,
 )
@@ -54,6 +55,7 @@ if TYPE_CHECKING:
     from pilothouse.v1.commands_pb2_grpc import CommandServiceAsyncStub
     from pilothouse.v1.events_pb2_grpc import EventServiceAsyncStub
     from pilothouse.v1.metrics_pb2_grpc import MetricsServiceAsyncStub
+    from pilothouse.v1.platform_pb2_grpc import PlatformServiceAsyncStub
     from pilothouse.v1.workflows_pb2_grpc import WorkflowServiceAsyncStub
 
 __all__ = ["AlertHandle", "Client", "CommandHandle", "Watch", "WorkflowHandle"]
@@ -101,6 +103,10 @@ class Client:
         """pilothouse.v1.AlertService."""
         self.commands: CommandServiceAsyncStub = commands_pb2_grpc.CommandServiceStub(self.channel)
         """pilothouse.v1.CommandService."""
+        self.platform: PlatformServiceAsyncStub = platform_pb2_grpc.PlatformServiceStub(
+            self.channel
+        )
+        """pilothouse.v1.PlatformService."""
 
     async def close(self) -> None:
         """Close the connection; calls under way are cancelled."""

@@ -40,6 +40,7 @@ from pilothouse.v1 import (
     events_pb2_grpc,
     metrics_pb2,
     metrics_pb2_grpc,
+    platform_pb2_grpc,
     workflows_pb2,
     workflows_pb2_grpc,
 )
@@ -51,6 +52,7 @@ if TYPE_CHECKING:
     from pilothouse.v1.commands_pb2_grpc import CommandServiceStub
     from pilothouse.v1.events_pb2_grpc import EventServiceStub
     from pilothouse.v1.metrics_pb2_grpc import MetricsServiceStub
+    from pilothouse.v1.platform_pb2_grpc import PlatformServiceStub
     from pilothouse.v1.workflows_pb2_grpc import WorkflowServiceStub
 
 __all__ = ["AlertHandle", "Client", "CommandHandle", "Watch", "WorkflowHandle"]
@@ -96,6 +98,8 @@ class Client:
         """pilothouse.v1.AlertService."""
         self.commands: CommandServiceStub = commands_pb2_grpc.CommandServiceStub(self.channel)
         """pilothouse.v1.CommandService."""
+        self.platform: PlatformServiceStub = platform_pb2_grpc.PlatformServiceStub(self.channel)
+        """pilothouse.v1.PlatformService."""
 
     def close(self) -> None:
         """Close the connection; calls under way are cancelled."""

@@ -89,9 +89,16 @@ def noun(service: ServiceDescriptor) -> list[str]:
 
 
 def group_name(service: ServiceDescriptor) -> str:
-    """`workflows` for WorkflowService."""
+    """`workflows` for WorkflowService; `platform` for a service whose methods do not name what it is about, since
+    then there is only one of it."""
     *first, last = noun(service)
-    return kebab([*first, plural(last)])
+    counted = any(_is_about(method, noun(service)) for method in service.methods)
+    return kebab([*first, plural(last) if counted else last])
+
+
+def _is_about(method: MethodDescriptor, subject: list[str]) -> bool:
+    _, *rest = words(method.name)
+    return rest[: len(subject)] in (subject, [*subject[:-1], plural(subject[-1])])
 
 
 def commands(service: ServiceDescriptor) -> Mapping[str, Command]:
