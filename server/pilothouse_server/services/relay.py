@@ -37,8 +37,8 @@ class Outbox(Protocol):
         """The next events to publish, in order."""
         ...
 
-    async def remove_through(self, position: int) -> None:
-        """Forgets what is in the log."""
+    async def remove(self, positions: Sequence[int]) -> None:
+        """Forgets those that are in the log."""
         ...
 
 
@@ -82,6 +82,6 @@ class Relay:
         now_us = self._clock.now_us()
         events = [parcel.event._replace(receive_us=now_us) for parcel in parcels]
         await self._log.append(self._encode(events))
-        await self._outbox.remove_through(parcels[-1].position)
+        await self._outbox.remove([parcel.position for parcel in parcels])
         self.published += len(parcels)
         return len(parcels)

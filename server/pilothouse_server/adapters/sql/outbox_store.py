@@ -35,9 +35,9 @@ def oldest(connection: Connection, limit: int) -> Sequence[Parcel]:
     return [Parcel(position, _from_row(row)) for position, row in rows]
 
 
-def remove_through(connection: Connection, position: int) -> None:
-    """Forgets what is in the log."""
-    connection.execute(delete(OUTBOX).where(OUTBOX.c.position <= position))
+def remove(connection: Connection, positions: Sequence[int]) -> None:
+    """Forgets what is in the log, and nothing else: a smaller position may be committed after a greater one."""
+    connection.execute(delete(OUTBOX).where(OUTBOX.c.position.in_(positions)))
 
 
 class SqlOutbox:
@@ -49,8 +49,9 @@ class SqlOutbox:
     async def oldest(self, limit: int) -> Sequence[Parcel]:
         return await self._database.read(lambda connection: oldest(connection, limit))
 
-    async def remove_through(self, position: int) -> None:
-        await self._database.write(lambda connection: remove_through(connection, position))
+    async def remove(self, positions: Sequence[int]) -> None:
+        # Beside others: nobody else deletes, and what is added meanwhile is not named.
+        await self._database.write(lambda connection: remove(connection, positions), beside=True)
 
 
 def _to_row(event: Event) -> dict[str, Any]:
