@@ -65,7 +65,19 @@ EXECUTORS = Table(
     Column("connected", Boolean, nullable=False),
     Column("connect_us", BigInteger, nullable=False),
     Column("last_seen_us", BigInteger, nullable=False),
+    Column("replica", Text, nullable=False, server_default=""),
+    Column("stream", Text, nullable=False, server_default=""),
 )
+"""`stream` is the id of the newest stream that the engine opened, on the replica of that id: any other stream of it is
+over."""
+
+COMMAND_CLOCK = Table(
+    "command_clock",
+    metadata,
+    Column("id", Integer, primary_key=True, autoincrement=False),
+    Column("swept_us", BigInteger, nullable=False),
+)
+"""One row. `swept_us`: when somebody last looked for commands whose time is over."""
 
 OUTBOX = Table(
     "outbox",
@@ -163,6 +175,33 @@ ALERT_CLOCK = Table(
     Column("id", Integer, primary_key=True, autoincrement=False),
     Column("slot_us", BigInteger, nullable=False),
     Column("removed_revision", BigInteger, nullable=False),
+    Column("batch", Text, nullable=False, server_default=""),
+    Column("meters", JSON(none_as_null=True)),
+    Column("meters_us", BigInteger, nullable=False, server_default="0"),
 )
 """One row. `slot_us`: the newest slot that was evaluated and stored, so that a restart knows how long nobody looked.
-`removed_revision`: the greatest revision of an alert that was removed: whoever watched from before it starts again."""
+`removed_revision`: the greatest revision of an alert that was removed: whoever watched from before it starts again.
+`batch`: the newest batch of the engine that was stored, so that one whose answer was lost is not stored twice.
+`meters`: what became of each rule's evaluations, as the replica that leads wrote it down at `meters_us`."""
+
+ALERT_REQUESTS = Table(
+    "alert_requests",
+    metadata,
+    Column("id", Text, primary_key=True),
+    Column("state", Integer, nullable=False),
+    Column("verb", Integer, nullable=False),
+    Column("alert_id", Text, nullable=False),
+    Column("actor", Text, nullable=False),
+    Column("comment", Text, nullable=False),
+    Column("etag", Text, nullable=False),
+    Column("request_us", BigInteger, nullable=False),
+    Column("refusal", JSON(none_as_null=True)),
+    Index("ix_alert_requests_request_us", "request_us"),
+    Index(
+        "ix_alert_requests_open",
+        "request_us",
+        sqlite_where=text("state IN (1, 2)"),
+        postgresql_where=text("state IN (1, 2)"),
+    ),
+)
+"""What people asked of alerts on replicas that do not lead, and what the one that leads answered."""
