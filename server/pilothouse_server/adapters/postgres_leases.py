@@ -271,11 +271,13 @@ LEFT JOIN pg_locks l ON l.pid = a.pid AND l.locktype = 'advisory' AND l.granted 
     AND l.classid = %s::bigint::oid
 WHERE a.datname = current_database() AND a.application_name LIKE %s
 """
+# Epochs begin at the time, in ms, so that a database made anew does not begin below the fences that a Redis remembers.
 _BEGIN: Final = """
 INSERT INTO leases AS l (name, epoch, holder, acquire_us)
-VALUES (%s, 1, %s, (extract(epoch FROM clock_timestamp()) * 1000000)::bigint)
+SELECT %s, now.us / 1000, %s, now.us
+FROM (SELECT (extract(epoch FROM clock_timestamp()) * 1000000)::bigint AS us) AS now
 ON CONFLICT (name) DO UPDATE
-SET epoch = l.epoch + 1, holder = excluded.holder, acquire_us = excluded.acquire_us
+SET epoch = greatest(l.epoch + 1, excluded.epoch), holder = excluded.holder, acquire_us = excluded.acquire_us
 RETURNING epoch
 """
 _EPOCH: Final = "SELECT epoch FROM leases WHERE name = %s"

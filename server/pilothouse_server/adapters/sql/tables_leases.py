@@ -14,4 +14,4 @@ LEASES = Table(
     Column("holder", Text, nullable=False),
     Column("acquire_us", BigInteger, nullable=False),
 )
-"""`epoch` counts the tenures; `holder` is the replica of the newest one, by its id."""
+"""`epoch` grows with each tenure; `holder` is the replica of the newest one, by its id."""
