@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import asyncio
+import re
 import signal
 import sys
 from collections.abc import Callable
@@ -76,15 +77,17 @@ async def test_another_replica_takes_over_from_one_that_was_killed_or_frozen(
     log = tmp_path_factory.mktemp("holder") / "log"
     holder = spawn([sys.executable, "-c", HOLDER, lease_url], log, cwd=Path())
     try:
-        await wait_until(lambda: log.read_bytes().endswith(b"\n"))
-        epoch = int(log.read_text("utf-8").removeprefix("holding "))
+        said = await wait_until(
+            lambda: re.search(r"^holding (\d+)\n", log.read_text("utf-8"), re.M)
+        )
+        epoch = int(said[1])
         holder.send_signal(number)
         two = replicas("two")
         async with asyncio.timeout(10), two.hold("shard-0") as tenure:
             assert tenure.fence.epoch > epoch
             if number == signal.SIGSTOP:
                 holder.send_signal(signal.SIGCONT)
-                await wait_until(lambda: b"lost" in log.read_bytes(), what="notice of the loss")
+                await wait_until(lambda: b"\nlost" in log.read_bytes(), what="notice of the loss")
     finally:
         end(holder, signal.SIGKILL)
 
