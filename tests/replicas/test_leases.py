@@ -78,8 +78,9 @@ async def test_another_replica_takes_over_from_one_that_was_killed_or_frozen(
     holder = spawn([sys.executable, "-c", HOLDER, lease_url], log, cwd=Path())
     try:
         said = await wait_until(
-            lambda: re.search(r"^holding (\d+)\n", log.read_text("utf-8"), re.M)
+            lambda: re.search(r"^holding (\d+)\n", log.read_text("utf-8"), re.MULTILINE)
         )
+        assert said is not None
         epoch = int(said[1])
         holder.send_signal(number)
         two = replicas("two")
@@ -154,6 +155,9 @@ async def test_a_lease_that_nobody_takes_is_taken_beyond_the_share(replicas: Sta
     holding = [asyncio.create_task(_hold_until_lost(one, f"shard-{n}")) for n in range(2)]
 
     await wait_until(lambda: len(one._held) == 2)
+    counted_at = one._counted_at
+    await wait_until(lambda: SystemClock().monotonic() > counted_at + 2 * QUICK.settled)
+    assert len(one._held) == 2, "given up though nobody else takes it"
 
     for task in holding:
         task.cancel()

@@ -89,6 +89,8 @@ class PostgresLeases:
         self._free_since: dict[str, float] = {}
         self._counted_at = clock.monotonic()
         self._grace_until = clock.monotonic()
+        self._left_over: Sequence[str] = ()
+        """The replicas among which nobody but us took what was free: to them nothing is given up again."""
         self._connection: psycopg.AsyncConnection[Any] | None = None
         self._asked = asyncio.Event()
 
@@ -177,7 +179,8 @@ class PostgresLeases:
         share = self._share()
         for name in self._eligible(share, now):
             await self._acquire(connection, name)
-        if len(self._held) > share and now - self._counted_at > self._times.settled:
+        settled = now - self._counted_at > self._times.settled
+        if len(self._held) > share and settled and self.replicas != self._left_over:
             self._yield_one()
 
     async def _locked(self, connection: psycopg.AsyncConnection[Any]) -> set[int]:
@@ -208,7 +211,10 @@ class PostgresLeases:
             since = self._free_since.get(name)
             if since is None or name in self._held:
                 continue
-            if len(self._held) < share or now - since > self._times.patience:
+            if len(self._held) < share:
+                yield name
+            elif now - since > self._times.patience:
+                self._left_over = self.replicas
                 yield name
 
     async def _acquire(self, connection: psycopg.AsyncConnection[Any], name: str) -> None:

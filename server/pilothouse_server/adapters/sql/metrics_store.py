@@ -1,4 +1,8 @@
-"""The checkpoints of live metrics in the database: each is one transaction, with the cursor of the reader."""
+"""The checkpoints of live metrics in the database: each is one transaction, with the cursor of the reader.
+
+Each shard of the log has rows of its own, and nobody but its reader writes them, so checkpoints are written beside
+each other. History is read of all shards together.
+"""
 
 from __future__ import annotations
 
@@ -6,7 +10,7 @@ from collections.abc import Sequence
 from operator import attrgetter
 from typing import Any
 
-from sqlalchemy import Connection, Select, Table, bindparam, delete, select
+from sqlalchemy import Connection, Select, Table, delete, select, tuple_
 
 from pilothouse_server.adapters.sql import bulk
 from pilothouse_server.adapters.sql.database import Database
@@ -29,119 +33,163 @@ CONSUMER = "aggregator"
 PRUNED_AT_ONCE = 2_000
 """Rows that one pruning deletes at most, so that no transaction is long for it."""
 
+DELETED_AT_ONCE = 500
+"""Keys in one statement."""
+
+
+def consumer_of(shard: int) -> str:
+    """The name under which the reader of a shard keeps its cursor."""
+    return CONSUMER if not shard else f"{CONSUMER}:{shard}"
+
 
 class SqlMetricsStore:
-    """Implements `services.aggregate.MetricsStore`."""
+    """Implements `services.metrics_keeper.MetricsStore` for one shard, and `services.metric_history.HistoryStore` for
+    all of them."""
 
-    def __init__(self, database: Database) -> None:
+    def __init__(self, database: Database, shard: int = 0) -> None:
         self._database = database
+        self._shard = shard
+        self._consumer = consumer_of(shard)
 
     async def save(self, checkpoint: Checkpoint) -> None:
         """All or nothing. Raises Unavailable."""
-        await self._database.write(lambda connection: _save(connection, checkpoint))
+        await self._database.write(
+            lambda connection: self._save(connection, checkpoint), beside=True
+        )
 
     async def head(self) -> tuple[str, str] | None:
         """The cursor and the counters of the last checkpoint; None when there was none."""
-        return await self._database.read(_head)
+        return await self._database.read(self._head)
 
     async def workflows(self, after: str, limit: int) -> Sequence[WorkflowRow]:
         """A page of stored workflows, by id."""
+        table = METRIC_WORKFLOWS
+        chosen = (
+            _columns(table, WorkflowRow)
+            .where(table.c.shard == self._shard, table.c.workflow_id > after)
+            .order_by(table.c.workflow_id)
+            .limit(limit)
+        )
         return await self._database.read(
-            lambda connection: [
-                WorkflowRow(*row)
-                for row in connection.execute(
-                    select(METRIC_WORKFLOWS)
-                    .where(METRIC_WORKFLOWS.c.workflow_id > after)
-                    .order_by(METRIC_WORKFLOWS.c.workflow_id)
-                    .limit(limit)
-                )
-            ]
+            lambda connection: [WorkflowRow(*row) for row in connection.execute(chosen)]
         )
 
     async def agents(self) -> Sequence[AgentRow]:
         """All stored agents."""
+        chosen = _columns(METRIC_AGENTS, AgentRow).where(METRIC_AGENTS.c.shard == self._shard)
         return await self._database.read(
-            lambda connection: [AgentRow(*row) for row in connection.execute(select(METRIC_AGENTS))]
+            lambda connection: [AgentRow(*row) for row in connection.execute(chosen)]
         )
 
     async def buckets(self, start: int, end: int) -> Sequence[BucketRow]:
         """Buckets of all series from `start` to before `end`."""
         table = METRIC_BUCKETS
-        chosen = _bucket_columns(table).where(table.c.start >= start, table.c.start < end)
-        return await self._database.read(
-            lambda connection: [BucketRow(*row) for row in connection.execute(chosen)]
+        return await self._rows(
+            table, table.c.shard == self._shard, table.c.start >= start, table.c.start < end
         )
 
+    async def buckets_of(
+        self, dimension: int, name: str, start: int, end: int
+    ) -> Sequence[BucketRow]:
+        """Buckets of one series from `start` to before `end`, of every shard: several may have the same start."""
+        return await self._of(METRIC_BUCKETS, dimension, name, start, end)
+
     async def minutes(self, dimension: int, name: str, start: int, end: int) -> Sequence[BucketRow]:
-        """Minutes of one series from `start` to before `end`."""
-        table = METRIC_MINUTES
-        chosen = _bucket_columns(table).where(
-            table.c.dimension == dimension,
-            table.c.name == name,
-            table.c.start >= start,
-            table.c.start < end,
-        )
-        return await self._database.read(
-            lambda connection: [BucketRow(*row) for row in connection.execute(chosen)]
-        )
+        """Minutes of one series from `start` to before `end`, of every shard: several may have the same start."""
+        return await self._of(METRIC_MINUTES, dimension, name, start, end)
 
     async def prune(self, bucket: int, minute: int) -> int:
         """Deletes some of the buckets and minutes before these; returns how many."""
         return await self._database.write(
             lambda connection: (
-                _prune(connection, METRIC_BUCKETS, bucket)
-                + _prune(connection, METRIC_MINUTES, minute)
+                self._prune(connection, METRIC_BUCKETS, bucket)
+                + self._prune(connection, METRIC_MINUTES, minute)
+            ),
+            beside=True,
+        )
+
+    async def _of(
+        self, table: Table, dimension: int, name: str, start: int, end: int
+    ) -> Sequence[BucketRow]:
+        return await self._rows(
+            table,
+            table.c.dimension == dimension,
+            table.c.name == name,
+            table.c.start >= start,
+            table.c.start < end,
+        )
+
+    async def _rows(self, table: Table, *conditions: Any) -> Sequence[BucketRow]:
+        chosen = _columns(table, BucketRow).where(*conditions).order_by(table.c.start)
+        return await self._database.read(
+            lambda connection: [BucketRow(*row) for row in connection.execute(chosen)]
+        )
+
+    def _head(self, connection: Connection) -> tuple[str, str] | None:
+        cursor = connection.execute(
+            select(CURSORS.c.cursor).where(CURSORS.c.consumer == self._consumer)
+        ).scalar()
+        counters = connection.execute(
+            select(METRIC_COUNTERS.c.counters).where(METRIC_COUNTERS.c.consumer == self._consumer)
+        ).scalar()
+        return None if cursor is None or counters is None else (cursor, counters)
+
+    def _save(self, connection: Connection, checkpoint: Checkpoint) -> None:
+        shard = self._shard
+        bulk.upsert(connection, CURSORS, [(self._consumer, checkpoint.cursor)])
+        bulk.upsert(connection, METRIC_COUNTERS, [(self._consumer, checkpoint.counters)])
+        for table, rows in (
+            (METRIC_WORKFLOWS, checkpoint.workflows),
+            (METRIC_AGENTS, checkpoint.agents),
+            (METRIC_BUCKETS, checkpoint.buckets),
+            (METRIC_MINUTES, checkpoint.minutes),
+        ):
+            bulk.upsert(connection, table, ordered(table, shard, rows))
+        _delete(connection, METRIC_WORKFLOWS, shard, checkpoint.gone_workflows)
+        _delete(connection, METRIC_AGENTS, shard, checkpoint.gone_agents)
+
+    def _prune(self, connection: Connection, table: Table, before: int) -> int:
+        keys = [column for column in table.primary_key.columns if column.name != "shard"]
+        old = connection.execute(
+            select(*keys)
+            .where(table.c.shard == self._shard, table.c.start < before)
+            .order_by(table.c.start)
+            .limit(PRUNED_AT_ONCE)
+        ).all()
+        for place in range(0, len(old), DELETED_AT_ONCE):
+            chosen = [tuple(row) for row in old[place : place + DELETED_AT_ONCE]]
+            connection.execute(
+                delete(table).where(table.c.shard == self._shard, tuple_(*keys).in_(chosen))
             )
-        )
+        return len(old)
 
 
-def _bucket_columns(table: Table) -> Select[Any, Any, Any, Any, Any]:
-    return select(table.c.dimension, table.c.name, table.c.start, table.c.cell, table.c.gauges)
+def _columns(table: Table, row: type[Any]) -> Select[Any]:
+    """What makes a named tuple of this type."""
+    return select(*(table.c[name] for name in row._fields))
 
 
-def _head(connection: Connection) -> tuple[str, str] | None:
-    cursor = connection.execute(
-        select(CURSORS.c.cursor).where(CURSORS.c.consumer == CONSUMER)
-    ).scalar()
-    counters = connection.execute(
-        select(METRIC_COUNTERS.c.counters).where(METRIC_COUNTERS.c.consumer == CONSUMER)
-    ).scalar()
-    return None if cursor is None or counters is None else (cursor, counters)
+def ordered(table: Table, shard: int, rows: Sequence[Any]) -> list[bulk.Row]:
+    """Named tuples in the order of the table's columns, with the shard in its place."""
+    names = [column.name for column in table.columns]
+    place = names.index("shard")
+    before = _getter(names[:place])
+    after = _getter(names[place + 1 :])
+    return [(*before(row), shard, *after(row)) for row in rows]
 
 
-def _save(connection: Connection, checkpoint: Checkpoint) -> None:
-    bulk.upsert(connection, CURSORS, [(CONSUMER, checkpoint.cursor)])
-    bulk.upsert(connection, METRIC_COUNTERS, [(CONSUMER, checkpoint.counters)])
-    for table, rows in (
-        (METRIC_WORKFLOWS, checkpoint.workflows),
-        (METRIC_AGENTS, checkpoint.agents),
-        (METRIC_BUCKETS, checkpoint.buckets),
-        (METRIC_MINUTES, checkpoint.minutes),
-    ):
-        bulk.upsert(connection, table, _ordered(table, rows))
-    bulk.delete(connection, METRIC_WORKFLOWS, checkpoint.gone_workflows)
-    bulk.delete(connection, METRIC_AGENTS, checkpoint.gone_agents)
+def _getter(names: Sequence[str]) -> Any:
+    """What takes these attributes as a tuple, however many there are."""
+    if not names:
+        return lambda _: ()
+    if len(names) == 1:
+        of = attrgetter(names[0])
+        return lambda row: (of(row),)
+    return attrgetter(*names)
 
 
-def _ordered(table: Table, rows: Sequence[Any]) -> list[bulk.Row]:
-    """Named tuples in the order of the table's columns."""
-    of = attrgetter(*(column.name for column in table.columns))
-    return [of(row) for row in rows]
-
-
-def _delete(connection: Connection, table: Table, rows: Sequence[dict[str, object]]) -> None:
-    if rows:
-        keys = [column.name for column in table.primary_key.columns]
-        matched = [table.c[key] == bindparam(f"key_{key}") for key in keys]
-        connection.execute(
-            delete(table).where(*matched),
-            [{f"key_{key}": row[key] for key in keys} for row in rows],
-        )
-
-
-def _prune(connection: Connection, table: Table, before: int) -> int:
-    keys = list(table.primary_key.columns)
-    chosen = select(*keys).where(table.c.start < before).order_by(table.c.start)
-    old = connection.execute(chosen.limit(PRUNED_AT_ONCE)).mappings().all()
-    _delete(connection, table, [dict(row) for row in old])
-    return len(old)
+def _delete(connection: Connection, table: Table, shard: int, keys: Sequence[str]) -> None:
+    (key,) = (column for column in table.primary_key.columns if column.name != "shard")
+    for place in range(0, len(keys), DELETED_AT_ONCE):
+        chosen = keys[place : place + DELETED_AT_ONCE]
+        connection.execute(delete(table).where(table.c.shard == shard, key.in_(chosen)))

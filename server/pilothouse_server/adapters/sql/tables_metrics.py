@@ -1,7 +1,8 @@
 """What live metrics need after a restart, and their history.
 
 Counts and facts are JSON text, made and read by `domain/metrics/checkpoint.py` only; nobody searches in them.
-All of it is written by one checkpoint in one transaction, with the cursor of the reader.
+All of it is written by one checkpoint in one transaction, with the cursor of the reader. Each shard of the log has a
+reader of its own, and rows of its own: what a series counted is the sum over the shards.
 """
 
 from __future__ import annotations
@@ -21,6 +22,7 @@ METRIC_COUNTERS = Table(
 METRIC_WORKFLOWS = Table(
     "metric_workflows",
     metadata,
+    Column("shard", Integer, primary_key=True, autoincrement=False),
     Column("workflow_id", Text, primary_key=True),
     Column("seq", BigInteger, nullable=False),
     Column("finished_us", BigInteger, nullable=False),
@@ -33,6 +35,7 @@ METRIC_WORKFLOWS = Table(
 METRIC_AGENTS = Table(
     "metric_agents",
     metadata,
+    Column("shard", Integer, primary_key=True, autoincrement=False),
     Column("agent_id", Text, primary_key=True),
     Column("record", Text, nullable=False),
 )
@@ -41,13 +44,14 @@ METRIC_AGENTS = Table(
 METRIC_BUCKETS = Table(
     "metric_buckets",
     metadata,
-    Column("start", Integer, primary_key=True),
     Column("dimension", Integer, primary_key=True),
     Column("name", Text, primary_key=True),
+    Column("start", Integer, primary_key=True),
+    Column("shard", Integer, primary_key=True),
     Column("cell", Text, nullable=False),
     Column("gauges", Text, nullable=False),
 )
-"""Buckets of 5 s, numbered since the epoch, for two hours."""
+"""Buckets of 5 s, numbered since the epoch, for two hours. Gauges are of the whole fleet, and with shard 0."""
 
 METRIC_MINUTES = Table(
     "metric_minutes",
@@ -55,9 +59,11 @@ METRIC_MINUTES = Table(
     Column("dimension", Integer, primary_key=True),
     Column("name", Text, primary_key=True),
     Column("start", Integer, primary_key=True),
+    Column("shard", Integer, primary_key=True),
     Column("cell", Text, nullable=False),
     Column("gauges", Text, nullable=False),
 )
 """Minutes, numbered since the epoch, for 30 days."""
 
-Index("ix_metric_minutes_start", METRIC_MINUTES.c.start)
+Index("ix_metric_buckets_start", METRIC_BUCKETS.c.shard, METRIC_BUCKETS.c.start)
+Index("ix_metric_minutes_start", METRIC_MINUTES.c.shard, METRIC_MINUTES.c.start)
