@@ -41,6 +41,31 @@ class EventLog(Protocol):
         ...
 
 
+class LogKeep(NamedTuple):
+    """How much of a log is kept. What a consumer has not read yet stays, unless the log is larger than `cap_bytes`."""
+
+    age_us: int
+    """What was appended longer ago may go; 0 is no limit."""
+    size_bytes: int
+    """What is beyond this size may go, the oldest first; 0 is no limit."""
+    cap_bytes: int
+    """Beyond this size the oldest goes, read or not: a counted gap for whoever had not read it. 0 is no limit."""
+
+
+class TrimmedLog(Protocol):
+    """A log, or one shard of it, whose oldest entries can be removed."""
+
+    async def trim(self, slowest: str, keep: LogKeep) -> int:
+        """Removes some of the oldest entries, so few that nobody has to wait for it, and returns how many: 0 when
+        there is nothing left to remove. `slowest` is the cursor of the consumer that is furthest behind. The newest
+        entry always stays. Raises Unavailable."""
+        ...
+
+    def position(self, cursor: str) -> tuple[int, ...]:
+        """As in `EventLog`."""
+        ...
+
+
 class Intake(Protocol):
     """Where entries are put into a log of one or more shards. A workflow is in one shard only, which
     `domain.shards.shard_of` tells, so that its events stay in order."""
