@@ -41,6 +41,8 @@ class Settings(BaseSettings):
     """Origins, besides the bridge's own, whose pages may use it; separated by commas."""
     dashboard_dir: Path | None = None
     """The built dashboard; by default the one that came with the package."""
+    start_timeout: Annotated[float, Field(ge=0, le=3600)] = 60.0
+    """Seconds to wait at the start for a Redis or a PostgreSQL that does not answer yet."""
     agent_offline_after: Annotated[float, Field(ge=1, le=3600)] = 30.0
     """Seconds without a heartbeat until an agent is OFFLINE."""
     accept_deadline: Annotated[float, Field(ge=1, le=86_400)] = 60.0
