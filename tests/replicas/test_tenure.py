@@ -31,8 +31,10 @@ class Work:
     async def begin(self, tenure: Tenure) -> AsyncGenerator[Parts]:
         self.tenures.append(tenure)
         self.fail = asyncio.get_running_loop().create_future()
-        yield {"part": self._part()}
-        self.ended.append(tenure.fence.epoch)
+        try:
+            yield {"part": self._part()}
+        finally:
+            self.ended.append(tenure.fence.epoch)
 
     async def _part(self) -> None:
         await self.fail
