@@ -95,6 +95,10 @@ class Executor:
     connected: bool = False
     connect_us: int = 0
     last_seen_us: int = 0
+    replica: str = ""
+    """The replica to which it is connected, or was last."""
+    stream: str = ""
+    """The id of the newest stream that it opened."""
 
     def capability(self, action: Action) -> Capability | None:
         """What it declared for `action` on one workflow. A capability for a whole queue or pool is none for one run."""

@@ -1,12 +1,14 @@
 """The engines that take commands: who is connected, what each can do, and the stream on which it gets its commands.
 
 A stream is a position in the sequence of commands, not a queue: what was written while nobody listened is there when
-somebody does. One stream a source: a newer one takes over, and the older is told so.
+somebody does. One stream a source, over all replicas: the row names the newest, and each look at commands looks at it
+too, so an older stream ends before it offers anything that the newer one offers.
 """
 
 from __future__ import annotations
 
-from collections.abc import AsyncGenerator, Callable, Sequence
+import contextlib
+from collections.abc import AsyncGenerator, Awaitable, Callable, Collection, Sequence
 from dataclasses import dataclass, replace
 from typing import NamedTuple, Protocol, TypeVar
 
@@ -15,6 +17,7 @@ from pilothouse_server.domain.errors import ExecutorReplaced, Unavailable
 from pilothouse_server.ports import Clock
 from pilothouse_server.services.control import ControlSignals
 from pilothouse_server.services.fanout import Changes
+from pilothouse_server.services.ids import uuid7
 from pilothouse_server.services.watch import CaughtUp, Heartbeat, Reset, read_token, token_of
 
 T = TypeVar("T")
@@ -34,6 +37,9 @@ SEEN_EVERY_US = 30_000_000
 STORE_RETRY = 1.0
 """Seconds after which a goodbye that could not be stored is tried again."""
 
+ABSENCE = 5.0
+"""Seconds between two looks for replicas that are gone; one is gone when two looks missed it."""
+
 
 class ExecutorTransaction(Protocol):
     """What streams to executors read and change, within one transaction."""
@@ -48,8 +54,16 @@ class ExecutorTransaction(Protocol):
         """Stores it; when its capabilities changed, its workflows get a new revision."""
         ...
 
-    def disconnect_all(self) -> None:
-        """Nobody is connected: the server has just begun."""
+    def see_executor(self, executor: Executor) -> None:
+        """Stores whether it is connected and when it was seen, unless it has opened another stream since."""
+        ...
+
+    def connected_replicas(self) -> set[str]:
+        """The replicas to which executors are connected."""
+        ...
+
+    def disconnect(self, replicas: Collection[str]) -> None:
+        """Nobody is connected to these replicas."""
         ...
 
     def offered(self, source: str, after: int, limit: int) -> Sequence[Command]:
@@ -89,7 +103,7 @@ class _Stream:
 
 
 class Executors:
-    """Streams to executors, and what is known of each. `run` stores goodbyes."""
+    """Streams to executors on this replica, and what is known of each. `run` stores goodbyes."""
 
     def __init__(
         self,
@@ -97,19 +111,27 @@ class Executors:
         clock: Clock,
         signals: ControlSignals,
         *,
+        replica: str = "",
         heartbeat: float = HEARTBEAT,
     ) -> None:
         self._store = store
         self._clock = clock
         self._signals = signals
+        self._replica = replica
         self._heartbeat = heartbeat
         self._streams: dict[str, _Stream] = {}
         self._unsaved: dict[str, Executor] = {}
         self._goodbyes = Changes()
 
     async def start(self) -> None:
-        """Call it once, before the first stream: whoever was connected before is not."""
-        await self._store.write(lambda transaction: transaction.disconnect_all())
+        """Call it once, before the first stream, where no other replica can be: whoever was connected is not."""
+        await self._store.write(_disconnect_all)
+
+    async def stop(self) -> None:
+        """Call it after the last stream: nobody is connected here any more. Raises Unavailable."""
+        await self.save()
+        await self._store.write(lambda transaction: transaction.disconnect((self._replica,)))
+        self._signals.notify()
 
     async def list(self) -> Sequence[Executor]:
         """The executors that ever connected, by name."""
@@ -146,12 +168,12 @@ class Executors:
             await self._goodbyes.wait(seen, 3600)
 
     async def save(self) -> None:
-        """Stores what is known and not stored."""
+        """Stores what is known and not stored. Raises Unavailable."""
         while self._unsaved:
-            source, executor = next(iter(self._unsaved.items()))
-            await self._store.write(lambda transaction: transaction.put_executor(executor))  # noqa: B023 - awaited
-            if self._unsaved.get(source) is executor:
-                del self._unsaved[source]
+            stream, executor = next(iter(self._unsaved.items()))
+            await self._store.write(lambda transaction: transaction.see_executor(executor))  # noqa: B023 - awaited
+            if self._unsaved.get(stream) is executor:
+                del self._unsaved[stream]
 
     async def _follow(self, stream: _Stream, position: int) -> AsyncGenerator[StreamItem, None]:
         source = stream.executor.source
@@ -159,9 +181,13 @@ class Executors:
         caught_up = False
         while True:
             seen = self._signals.commands.version
-            commands = await self._store.read(
-                lambda transaction: transaction.offered(source, position, BATCH)  # noqa: B023 - awaited
+            stored, commands = await self._store.read(
+                lambda transaction: (
+                    transaction.executor(source),
+                    transaction.offered(source, position, BATCH),  # noqa: B023 - awaited
+                )
             )
+            await self._hold(stream, stored)
             for command in commands:
                 self._still(stream)
                 position = command.sequence
@@ -190,45 +216,97 @@ class Executors:
 
     async def _connect(self, source: str, capabilities: Sequence[Capability]) -> _Stream:
         now_us = self._clock.now_us()
-        executor = Executor(source, tuple(sorted(set(capabilities))), True, now_us, now_us)
+        able = tuple(sorted(set(capabilities)))
+        executor = Executor(source, able, True, now_us, now_us, self._replica, uuid7())
         stream = _Stream(executor, now_us)
+        try:
+            await self._store.write(lambda transaction: transaction.put_executor(executor))
+        except BaseException:
+            # Given up half-way: it may be stored all the same.
+            self._disconnect(stream)
+            raise
         older = self._streams.get(source)
         if older is not None:
             older.replaced = True
         self._streams[source] = stream
-        self._unsaved.pop(source, None)
-        try:
-            await self._store.write(lambda transaction: transaction.put_executor(executor))
-        except BaseException:
-            self._disconnect(stream)
-            raise
         self._signals.notify()
         return stream
 
+    async def _hold(self, stream: _Stream, stored: Executor | None) -> None:
+        """Compares the stream with what is stored of its engine. Raises ExecutorReplaced when that is a newer one."""
+        executor = stream.executor
+        if stored is None:
+            await self._store.write(lambda transaction: transaction.put_executor(executor))
+        elif stored.stream != executor.stream:
+            stream.replaced = True
+        elif not stored.connected:
+            # This replica was thought to be gone, and is not.
+            self._note(executor)
+        self._still(stream)
+
     def _disconnect(self, stream: _Stream) -> None:
         source = stream.executor.source
-        if self._streams.get(source) is not stream:
-            return
-        del self._streams[source]
-        self._unsaved[source] = replace(
-            stream.executor, connected=False, last_seen_us=self._clock.now_us()
-        )
-        self._goodbyes.notify()
+        if self._streams.get(source) is stream:
+            del self._streams[source]
+        if not stream.replaced:
+            now_us = self._clock.now_us()
+            self._note(replace(stream.executor, connected=False, last_seen_us=now_us))
 
     def _seen(self, stream: _Stream) -> None:
         now_us = self._clock.now_us()
         stream.executor = replace(stream.executor, last_seen_us=now_us)
         if now_us - stream.stored_us >= SEEN_EVERY_US and not stream.replaced:
             stream.stored_us = now_us
-            self._unsaved[stream.executor.source] = stream.executor
-            self._goodbyes.notify()
+            self._note(stream.executor)
 
-    def _present(self, executor: Executor) -> Executor:
-        stream = self._streams.get(executor.source)
-        if stream is not None:
+    def _note(self, executor: Executor) -> None:
+        self._unsaved[executor.stream] = executor
+        self._goodbyes.notify()
+
+    def _present(self, stored: Executor) -> Executor:
+        """As it is stored, and as fresh as this replica knows it."""
+        stream = self._streams.get(stored.source)
+        if stream is not None and stream.executor.stream == stored.stream:
             return stream.executor
-        return replace(executor, connected=False)
+        return self._unsaved.get(stored.stream, stored)
 
     def _still(self, stream: _Stream) -> None:
         if stream.replaced:
             raise ExecutorReplaced(source=stream.executor.source)
+
+
+class Absence:
+    """Notices for replicas that are gone that nobody is connected to them. Runs where the lead is."""
+
+    def __init__(
+        self,
+        store: ExecutorStore,
+        alive: Callable[[], Awaitable[Collection[str]]],
+        clock: Clock,
+        signals: ControlSignals,
+    ) -> None:
+        self._store = store
+        self._alive = alive
+        self._clock = clock
+        self._signals = signals
+        self._missed: set[str] = set()
+
+    async def run(self) -> None:
+        """Looks until it is cancelled. Raises LeaseLost when another replica leads."""
+        while True:
+            with contextlib.suppress(Unavailable):  # the next look comes soon
+                await self.look()
+            await self._clock.sleep(ABSENCE)
+
+    async def look(self) -> None:
+        """Disconnects what is connected to replicas that this look and the one before it missed."""
+        there = await self._store.read(lambda transaction: transaction.connected_replicas())
+        missed = there.difference(await self._alive())
+        gone, self._missed = missed & self._missed, missed
+        if gone:
+            await self._store.write(lambda transaction: transaction.disconnect(gone))
+            self._signals.notify()
+
+
+def _disconnect_all(transaction: ExecutorTransaction) -> None:
+    transaction.disconnect(transaction.connected_replicas())

@@ -162,10 +162,18 @@ class SqlCommandTransaction:
         if before is None or before.capabilities != executor.capabilities:
             touch(self._connection, self._steerable(executor.source))
 
-    def disconnect_all(self) -> None:
-        self._connection.execute(
-            update(EXECUTORS).where(EXECUTORS.c.connected).values(connected=False)
-        )
+    def see_executor(self, executor: Executor) -> None:
+        ours = (EXECUTORS.c.source == executor.source, EXECUTORS.c.stream == executor.stream)
+        seen = {name: getattr(executor, name) for name in ("connected", "replica", "last_seen_us")}
+        self._connection.execute(update(EXECUTORS).where(*ours).values(seen))
+
+    def connected_replicas(self) -> set[str]:
+        query = select(EXECUTORS.c.replica).where(EXECUTORS.c.connected).distinct()
+        return set(self._connection.execute(query).scalars())
+
+    def disconnect(self, replicas: Collection[str]) -> None:
+        on_them = (EXECUTORS.c.connected, EXECUTORS.c.replica.in_(replicas))
+        self._connection.execute(update(EXECUTORS).where(*on_them).values(connected=False))
 
     def _steerable(self, source: str) -> list[str]:
         """Workflows of the engine on which some action is legal."""
@@ -264,6 +272,8 @@ def _executor_row(executor: Executor) -> dict[str, Any]:
         "connected": executor.connected,
         "connect_us": executor.connect_us,
         "last_seen_us": executor.last_seen_us,
+        "replica": executor.replica,
+        "stream": executor.stream,
     }
 
 
@@ -272,6 +282,8 @@ def _executor(row: RowMapping) -> Executor:
         Capability(Action(action), Scope(scope), Boundary(boundary))
         for action, scope, boundary in row["capabilities"]
     )
-    return Executor(
-        row["source"], capabilities, row["connected"], row["connect_us"], row["last_seen_us"]
-    )
+    plain = {name: row[name] for name in _EXECUTOR}
+    return Executor(capabilities=capabilities, **plain)
+
+
+_EXECUTOR = ("source", "connected", "connect_us", "last_seen_us", "replica", "stream")
