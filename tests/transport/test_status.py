@@ -28,7 +28,11 @@ SAMPLES: list[errors.PilothouseError] = [
     errors.NotCommandOwner("c1", "engine"),
     errors.ExecutorReplaced("engine"),
     errors.LimitExceeded("events in a batch", 1000, 1001),
-    *(errors.Unavailable(what, "gone") for what in ("log", "database", "snapshot", "server")),
+    *(
+        errors.Unavailable(what, "gone")
+        for what in ("log", "database", "board", "snapshot", "server")
+    ),
+    errors.Misconfigured("log", "wrong password"),
 ]
 
 

@@ -12,6 +12,7 @@ PilothouseError
 ├── NotCommandOwner
 ├── LimitExceeded          something is too large or too much    (limit, maximum, value)
 └── Unavailable            try again                             (what, retry_after_us)
+    └── Misconfigured      … but not before somebody sets it right
 """
 
 from __future__ import annotations
@@ -216,13 +217,18 @@ class LimitExceeded(PilothouseError):
 @dataclass(eq=False)
 class Unavailable(PilothouseError):
     what: str
-    """One of log, database, snapshot, server."""
+    """One of log, database, board, snapshot, server."""
     detail: str
     retry_after_us: int = 1_000_000
 
     @property
     def message(self) -> str:
         return f"{self.what}: {self.detail}"
+
+
+class Misconfigured(Unavailable):
+    """A wrong address or password, missing rights, a server of the wrong kind: waiting alone does not help. At the
+    start it is a reason to end."""
 
 
 class LeaseLost(Exception):

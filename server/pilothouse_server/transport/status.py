@@ -51,6 +51,7 @@ _TABLE: dict[type[errors.PilothouseError], Refusal] = {
 _UNAVAILABLE = {
     "log": "LOG_UNAVAILABLE",
     "database": "DATABASE_UNAVAILABLE",
+    "board": "NO_SNAPSHOT",
     "snapshot": "NO_SNAPSHOT",
     "server": "DRAINING",
 }
