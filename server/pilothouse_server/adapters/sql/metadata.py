@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from sqlalchemy import MetaData
+from sqlalchemy import MetaData, Text
 
 metadata = MetaData(
     naming_convention={
@@ -14,3 +14,7 @@ metadata = MetaData(
     }
 )
 """Constraints have names of one pattern, so that migrations can name them on every database."""
+
+TEXT = Text().with_variant(Text(collation="C"), "postgresql")
+"""Every text of every table. Compared byte by byte, whatever the database's collation: so orders, pages and comparisons
+are those of SQLite, and of UTF-8."""

@@ -2,16 +2,16 @@
 
 from __future__ import annotations
 
-from sqlalchemy import BigInteger, Column, Table, Text
+from sqlalchemy import BigInteger, Column, Table
 
-from pilothouse_server.adapters.sql.metadata import metadata
+from pilothouse_server.adapters.sql.metadata import TEXT, metadata
 
 LEASES = Table(
     "leases",
     metadata,
-    Column("name", Text, primary_key=True),
+    Column("name", TEXT, primary_key=True),
     Column("epoch", BigInteger, nullable=False),
-    Column("holder", Text, nullable=False),
+    Column("holder", TEXT, nullable=False),
     Column("acquire_us", BigInteger, nullable=False),
 )
 """`epoch` grows with each tenure; `holder` is the replica of the newest one, by its id."""

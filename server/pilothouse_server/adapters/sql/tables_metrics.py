@@ -7,15 +7,15 @@ reader of its own, and rows of its own: what a series counted is the sum over th
 
 from __future__ import annotations
 
-from sqlalchemy import BigInteger, Boolean, Column, Index, Integer, Table, Text
+from sqlalchemy import BigInteger, Boolean, Column, Index, Integer, Table
 
-from pilothouse_server.adapters.sql.metadata import metadata
+from pilothouse_server.adapters.sql.metadata import TEXT, metadata
 
 METRIC_COUNTERS = Table(
     "metric_counters",
     metadata,
-    Column("consumer", Text, primary_key=True),
-    Column("counters", Text, nullable=False),
+    Column("consumer", TEXT, primary_key=True),
+    Column("counters", TEXT, nullable=False),
 )
 """One row for each reader of the log: what was counted since the log began."""
 
@@ -23,12 +23,12 @@ METRIC_WORKFLOWS = Table(
     "metric_workflows",
     metadata,
     Column("shard", Integer, primary_key=True, autoincrement=False),
-    Column("workflow_id", Text, primary_key=True),
+    Column("workflow_id", TEXT, primary_key=True),
     Column("seq", BigInteger, nullable=False),
     Column("finished_us", BigInteger, nullable=False),
     Column("finished_seq", BigInteger, nullable=False),
     Column("buried", Boolean, nullable=False),
-    Column("record", Text, nullable=False),
+    Column("record", TEXT, nullable=False),
 )
 """Workflows in flight, and those that ended so short a time ago that they are remembered."""
 
@@ -36,8 +36,8 @@ METRIC_AGENTS = Table(
     "metric_agents",
     metadata,
     Column("shard", Integer, primary_key=True, autoincrement=False),
-    Column("agent_id", Text, primary_key=True),
-    Column("record", Text, nullable=False),
+    Column("agent_id", TEXT, primary_key=True),
+    Column("record", TEXT, nullable=False),
 )
 """Agents heard within 24 h."""
 
@@ -45,11 +45,11 @@ METRIC_BUCKETS = Table(
     "metric_buckets",
     metadata,
     Column("dimension", Integer, primary_key=True),
-    Column("name", Text, primary_key=True),
+    Column("name", TEXT, primary_key=True),
     Column("start", Integer, primary_key=True),
     Column("shard", Integer, primary_key=True),
-    Column("cell", Text, nullable=False),
-    Column("gauges", Text, nullable=False),
+    Column("cell", TEXT, nullable=False),
+    Column("gauges", TEXT, nullable=False),
 )
 """Buckets of 5 s, numbered since the epoch, for two hours. Gauges are of the whole fleet, and with shard 0."""
 
@@ -57,11 +57,11 @@ METRIC_MINUTES = Table(
     "metric_minutes",
     metadata,
     Column("dimension", Integer, primary_key=True),
-    Column("name", Text, primary_key=True),
+    Column("name", TEXT, primary_key=True),
     Column("start", Integer, primary_key=True),
     Column("shard", Integer, primary_key=True),
-    Column("cell", Text, nullable=False),
-    Column("gauges", Text, nullable=False),
+    Column("cell", TEXT, nullable=False),
+    Column("gauges", TEXT, nullable=False),
 )
 """Minutes, numbered since the epoch, for 30 days."""
 

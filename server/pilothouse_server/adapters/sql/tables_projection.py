@@ -6,14 +6,14 @@ and sorted by. No text is NULL: "not stated" is the empty text. A time is NULL w
 
 from __future__ import annotations
 
-from sqlalchemy import BigInteger, Boolean, Column, Index, Integer, LargeBinary, Table, Text
+from sqlalchemy import BigInteger, Boolean, Column, Index, Integer, LargeBinary, Table
 
-from pilothouse_server.adapters.sql.metadata import metadata
+from pilothouse_server.adapters.sql.metadata import TEXT, metadata
 
 COUNTERS = Table(
     "counters",
     metadata,
-    Column("name", Text, primary_key=True),
+    Column("name", TEXT, primary_key=True),
     Column("value", BigInteger, nullable=False),
 )
 """What `revisions` counts by."""
@@ -21,16 +21,16 @@ COUNTERS = Table(
 IDENTITY = Table(
     "identity",
     metadata,
-    Column("name", Text, primary_key=True),
-    Column("value", Text, nullable=False),
+    Column("name", TEXT, primary_key=True),
+    Column("value", TEXT, nullable=False),
 )
 """What tells this database from others."""
 
 CURSORS = Table(
     "cursors",
     metadata,
-    Column("consumer", Text, primary_key=True),
-    Column("cursor", Text, nullable=False),
+    Column("consumer", TEXT, primary_key=True),
+    Column("cursor", TEXT, nullable=False),
 )
 """Where each consumer of the log stands, written in the transaction of its effects."""
 
@@ -43,21 +43,21 @@ EVENTS = Table(
         primary_key=True,
         autoincrement=False,
     ),
-    Column("id", Text, nullable=False),
-    Column("cursor", Text, nullable=False),
+    Column("id", TEXT, nullable=False),
+    Column("cursor", TEXT, nullable=False),
     Column("type", Integer, nullable=False),
     Column("severity", Integer, nullable=False),
     Column("occur_us", BigInteger, nullable=False),
     Column("receive_us", BigInteger, nullable=False),
-    Column("source", Text, nullable=False),
-    Column("workflow_id", Text, nullable=False),
-    Column("workflow_type", Text, nullable=False),
-    Column("stage", Text, nullable=False),
-    Column("task_id", Text, nullable=False),
-    Column("agent_id", Text, nullable=False),
-    Column("agent_type", Text, nullable=False),
-    Column("trace_id", Text, nullable=False),
-    Column("message", Text, nullable=False),
+    Column("source", TEXT, nullable=False),
+    Column("workflow_id", TEXT, nullable=False),
+    Column("workflow_type", TEXT, nullable=False),
+    Column("stage", TEXT, nullable=False),
+    Column("task_id", TEXT, nullable=False),
+    Column("agent_id", TEXT, nullable=False),
+    Column("agent_type", TEXT, nullable=False),
+    Column("trace_id", TEXT, nullable=False),
+    Column("message", TEXT, nullable=False),
     Column("payload", LargeBinary, nullable=False),
 )
 """Each event once. `position` is dense and in the order of the log; `payload` is the event as the log has it."""
@@ -77,20 +77,20 @@ for _name in ("workflow_id", "agent_id", "trace_id"):
 WORKFLOWS = Table(
     "workflows",
     metadata,
-    Column("id", Text, primary_key=True),
-    Column("type", Text, nullable=False),
-    Column("name", Text, nullable=False),
-    Column("source", Text, nullable=False),
+    Column("id", TEXT, primary_key=True),
+    Column("type", TEXT, nullable=False),
+    Column("name", TEXT, nullable=False),
+    Column("source", TEXT, nullable=False),
     Column("state", Integer, nullable=False),
     Column("attempt", Integer, nullable=False),
-    Column("stage", Text, nullable=False),
-    Column("agent_id", Text, nullable=False),
+    Column("stage", TEXT, nullable=False),
+    Column("agent_id", TEXT, nullable=False),
     Column("create_us", BigInteger, nullable=False),
     Column("start_us", BigInteger),
     Column("end_us", BigInteger),
     Column("update_us", BigInteger, nullable=False),
     Column("revision", BigInteger, nullable=False),
-    Column("record", Text, nullable=False),
+    Column("record", TEXT, nullable=False),
 )
 Index("uq_workflows_revision", WORKFLOWS.c.revision, unique=True)
 Index("ix_workflows_create_us_id", WORKFLOWS.c.create_us, WORKFLOWS.c.id)
@@ -100,13 +100,13 @@ Index("ix_workflows_update_us_id", WORKFLOWS.c.update_us, WORKFLOWS.c.id)
 TASKS = Table(
     "tasks",
     metadata,
-    Column("workflow_id", Text, primary_key=True),
-    Column("task_id", Text, primary_key=True),
+    Column("workflow_id", TEXT, primary_key=True),
+    Column("task_id", TEXT, primary_key=True),
     Column("first_us", BigInteger, nullable=False),
     Column("state", Integer, nullable=False),
-    Column("agent_id", Text, nullable=False),
+    Column("agent_id", TEXT, nullable=False),
     Column("start_us", BigInteger),
-    Column("record", Text, nullable=False),
+    Column("record", TEXT, nullable=False),
     sqlite_with_rowid=False,
 )
 _running = TASKS.c.state == 3
@@ -115,16 +115,16 @@ Index("ix_tasks_running_agent", TASKS.c.agent_id, sqlite_where=_running, postgre
 AGENTS = Table(
     "agents",
     metadata,
-    Column("id", Text, primary_key=True),
-    Column("type", Text, nullable=False),
-    Column("source", Text, nullable=False),
+    Column("id", TEXT, primary_key=True),
+    Column("type", TEXT, nullable=False),
+    Column("source", TEXT, nullable=False),
     Column("last_seen_us", BigInteger, nullable=False),
     Column("gone", Boolean, nullable=False),
     Column("draining", Boolean, nullable=False),
     Column("working", Boolean, nullable=False),
     Column("overdue", Boolean, nullable=False),
     Column("revision", BigInteger, nullable=False),
-    Column("record", Text, nullable=False),
+    Column("record", TEXT, nullable=False),
 )
 """`gone`: it said goodbye. `overdue`: the sweeper saw that its heartbeat is too old; the next one clears it.
 `last_seen_us` is 0 for an agent that others named and that was never heard of itself: it only counts its tasks."""

@@ -7,6 +7,8 @@ import uuid
 import sqlalchemy as sa
 from alembic import op
 
+from pilothouse_server.adapters.sql.metadata import TEXT
+
 revision = "0001_projection"
 down_revision = None
 branch_labels = None
@@ -16,7 +18,7 @@ BIG = sa.BigInteger()
 
 
 def _text(*names: str) -> list[sa.Column[str]]:
-    return [sa.Column(name, sa.Text(), nullable=False) for name in names]
+    return [sa.Column(name, TEXT, nullable=False) for name in names]
 
 
 def _times(*names: str) -> list[sa.Column[int]]:
@@ -29,14 +31,14 @@ def _numbers(*names: str) -> list[sa.Column[int]]:
 
 def upgrade() -> None:
     counters = op.create_table(
-        "counters", sa.Column("name", sa.Text(), primary_key=True), *_numbers("value")
+        "counters", sa.Column("name", TEXT, primary_key=True), *_numbers("value")
     )
     identity = op.create_table(
-        "identity", sa.Column("name", sa.Text(), primary_key=True), *_text("value")
+        "identity", sa.Column("name", TEXT, primary_key=True), *_text("value")
     )
     op.bulk_insert(counters, [{"name": "revision", "value": 0}])
     op.bulk_insert(identity, [{"name": "database_id", "value": uuid.uuid4().hex}])
-    op.create_table("cursors", sa.Column("consumer", sa.Text(), primary_key=True), *_text("cursor"))
+    op.create_table("cursors", sa.Column("consumer", TEXT, primary_key=True), *_text("cursor"))
     _create_events()
     _create_workflows()
     _create_agents()
@@ -75,7 +77,7 @@ def _create_events() -> None:
 def _create_workflows() -> None:
     op.create_table(
         "workflows",
-        sa.Column("id", sa.Text(), primary_key=True),
+        sa.Column("id", TEXT, primary_key=True),
         *_text("type", "name", "source"),
         sa.Column("state", sa.Integer(), nullable=False),
         sa.Column("attempt", sa.Integer(), nullable=False),
@@ -91,8 +93,8 @@ def _create_workflows() -> None:
     op.create_index("ix_workflows_update_us_id", "workflows", ["update_us", "id"])
     op.create_table(
         "tasks",
-        sa.Column("workflow_id", sa.Text(), primary_key=True),
-        sa.Column("task_id", sa.Text(), primary_key=True),
+        sa.Column("workflow_id", TEXT, primary_key=True),
+        sa.Column("task_id", TEXT, primary_key=True),
         *_numbers("first_us"),
         sa.Column("state", sa.Integer(), nullable=False),
         *_text("agent_id"),
@@ -113,7 +115,7 @@ def _create_workflows() -> None:
 def _create_agents() -> None:
     op.create_table(
         "agents",
-        sa.Column("id", sa.Text(), primary_key=True),
+        sa.Column("id", TEXT, primary_key=True),
         *_text("type", "source"),
         *_numbers("last_seen_us"),
         *(

@@ -5,6 +5,8 @@ from __future__ import annotations
 import sqlalchemy as sa
 from alembic import op
 
+from pilothouse_server.adapters.sql.metadata import TEXT
+
 revision = "0002_metrics"
 down_revision = "0001_projection"
 branch_labels = None
@@ -12,7 +14,7 @@ depends_on = None
 
 
 def _text(*names: str) -> list[sa.Column[str]]:
-    return [sa.Column(name, sa.Text(), nullable=False) for name in names]
+    return [sa.Column(name, TEXT, nullable=False) for name in names]
 
 
 def _numbers(*names: str) -> list[sa.Column[int]]:
@@ -22,13 +24,13 @@ def _numbers(*names: str) -> list[sa.Column[int]]:
 def upgrade() -> None:
     op.create_table(
         "metric_counters",
-        sa.Column("consumer", sa.Text(), nullable=False),
+        sa.Column("consumer", TEXT, nullable=False),
         *_text("counters"),
         sa.PrimaryKeyConstraint("consumer", name=op.f("pk_metric_counters")),
     )
     op.create_table(
         "metric_workflows",
-        sa.Column("workflow_id", sa.Text(), nullable=False),
+        sa.Column("workflow_id", TEXT, nullable=False),
         *_numbers("seq", "finished_us", "finished_seq"),
         sa.Column("buried", sa.Boolean(), nullable=False),
         *_text("record"),
@@ -36,7 +38,7 @@ def upgrade() -> None:
     )
     op.create_table(
         "metric_agents",
-        sa.Column("agent_id", sa.Text(), nullable=False),
+        sa.Column("agent_id", TEXT, nullable=False),
         *_text("record"),
         sa.PrimaryKeyConstraint("agent_id", name=op.f("pk_metric_agents")),
     )
@@ -47,7 +49,7 @@ def upgrade() -> None:
         columns: dict[str, sa.Column[int] | sa.Column[str]] = {
             "start": sa.Column("start", sa.Integer(), nullable=False),
             "dimension": sa.Column("dimension", sa.Integer(), nullable=False),
-            "name": sa.Column("name", sa.Text(), nullable=False),
+            "name": sa.Column("name", TEXT, nullable=False),
         }
         op.create_table(
             table,

@@ -5,6 +5,8 @@ from __future__ import annotations
 import sqlalchemy as sa
 from alembic import op
 
+from pilothouse_server.adapters.sql.metadata import TEXT
+
 revision = "0003_control"
 down_revision = "0002_metrics"
 branch_labels = None
@@ -14,7 +16,7 @@ BIG = sa.BigInteger()
 
 
 def _text(*names: str) -> list[sa.Column[str]]:
-    return [sa.Column(name, sa.Text(), nullable=False) for name in names]
+    return [sa.Column(name, TEXT, nullable=False) for name in names]
 
 
 def _times(*names: str) -> list[sa.Column[int]]:
@@ -46,14 +48,14 @@ def upgrade() -> None:
 def _create_commands() -> None:
     op.create_table(
         "commands",
-        sa.Column("id", sa.Text(), primary_key=True),
+        sa.Column("id", TEXT, primary_key=True),
         *_numbers("sequence"),
         *_small("action", "state", "attempt", "boundary"),
         *_text("workflow_id", "source", "reason", "actor", "request_id"),
         *_numbers("request_us", "expire_us", "since_us"),
         *_times("accept_us", "effect_us", "end_us"),
-        sa.Column("error_code", sa.Text()),
-        sa.Column("error_message", sa.Text()),
+        sa.Column("error_code", TEXT),
+        sa.Column("error_message", TEXT),
         sa.Column("error_retryable", sa.Boolean()),
     )
     op.create_index("uq_commands_sequence", "commands", ["sequence"], unique=True)
@@ -72,7 +74,7 @@ def _create_commands() -> None:
     )
     op.create_table(
         "executors",
-        sa.Column("source", sa.Text(), primary_key=True),
+        sa.Column("source", TEXT, primary_key=True),
         _json("capabilities"),
         *_flags("connected"),
         *_numbers("connect_us", "last_seen_us"),
@@ -93,7 +95,7 @@ def _create_commands() -> None:
 def _create_alert_rules() -> None:
     op.create_table(
         "alert_rules",
-        sa.Column("id", sa.Text(), primary_key=True),
+        sa.Column("id", TEXT, primary_key=True),
         *_text("name", "description"),
         *_flags("enabled"),
         *_small("metric", "dimension", "comparison", "no_data_policy", "severity"),
@@ -108,7 +110,7 @@ def _create_alert_rules() -> None:
 def _create_alerts() -> None:
     op.create_table(
         "alerts",
-        sa.Column("id", sa.Text(), primary_key=True),
+        sa.Column("id", TEXT, primary_key=True),
         *_numbers("revision"),
         *_text("rule_id", "rule_name", "name", "summary", "clears_when"),
         _json("labels"),
@@ -135,7 +137,7 @@ def _create_alerts() -> None:
     )
     op.create_table(
         "alert_transitions",
-        sa.Column("alert_id", sa.Text(), primary_key=True),
+        sa.Column("alert_id", TEXT, primary_key=True),
         sa.Column("position", sa.Integer(), primary_key=True, autoincrement=False),
         *_numbers("occur_us"),
         *_small("from_state", "to_state"),

@@ -5,6 +5,8 @@ from __future__ import annotations
 import sqlalchemy as sa
 from alembic import op
 
+from pilothouse_server.adapters.sql.metadata import TEXT
+
 revision = "0004_leases"
 down_revision = "0003_control"
 branch_labels = None
@@ -15,9 +17,9 @@ def upgrade() -> None:
     """Up."""
     op.create_table(
         "leases",
-        sa.Column("name", sa.Text(), primary_key=True),
+        sa.Column("name", TEXT, primary_key=True),
         sa.Column("epoch", sa.BigInteger(), nullable=False),
-        sa.Column("holder", sa.Text(), nullable=False),
+        sa.Column("holder", TEXT, nullable=False),
         sa.Column("acquire_us", sa.BigInteger(), nullable=False),
     )
 

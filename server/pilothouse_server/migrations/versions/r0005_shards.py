@@ -8,6 +8,7 @@ from __future__ import annotations
 import sqlalchemy as sa
 from alembic import op
 
+from pilothouse_server.adapters.sql.metadata import TEXT
 from pilothouse_server.domain.errors import Unavailable
 
 revision = "0005_shards"
@@ -72,30 +73,30 @@ def _entities(key: list[str]) -> None:
     op.create_table(
         "metric_workflows",
         *(sa.Column(name, sa.Integer(), nullable=False) for name in key),
-        sa.Column("workflow_id", sa.Text(), nullable=False),
+        sa.Column("workflow_id", TEXT, nullable=False),
         *(
             sa.Column(name, sa.BigInteger(), nullable=False)
             for name in ("seq", "finished_us", "finished_seq")
         ),
         sa.Column("buried", sa.Boolean(), nullable=False),
-        sa.Column("record", sa.Text(), nullable=False),
+        sa.Column("record", TEXT, nullable=False),
         sa.PrimaryKeyConstraint(*key, "workflow_id", name=op.f("pk_metric_workflows")),
     )
     op.create_table(
         "metric_agents",
         *(sa.Column(name, sa.Integer(), nullable=False) for name in key),
-        sa.Column("agent_id", sa.Text(), nullable=False),
-        sa.Column("record", sa.Text(), nullable=False),
+        sa.Column("agent_id", TEXT, nullable=False),
+        sa.Column("record", TEXT, nullable=False),
         sa.PrimaryKeyConstraint(*key, "agent_id", name=op.f("pk_metric_agents")),
     )
 
 
 def _series(table: str, key: list[str]) -> None:
-    kinds: dict[str, sa.Text | sa.Integer] = {"name": sa.Text()}
+    kinds: dict[str, sa.Text | sa.Integer] = {"name": TEXT}
     op.create_table(
         table,
         *(sa.Column(name, kinds.get(name, sa.Integer()), nullable=False) for name in key),
-        sa.Column("cell", sa.Text(), nullable=False),
-        sa.Column("gauges", sa.Text(), nullable=False),
+        sa.Column("cell", TEXT, nullable=False),
+        sa.Column("gauges", TEXT, nullable=False),
         sa.PrimaryKeyConstraint(*key, name=op.f(f"pk_{table}")),
     )

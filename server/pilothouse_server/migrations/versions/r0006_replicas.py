@@ -1,11 +1,11 @@
-"""What several replicas share: acts on alerts, on which replica an executor's stream is, and clocks that outlive who kept
-them.
-"""
+"""What several replicas share: acts on alerts, on which replica an executor is, and clocks that outlive their keepers."""
 
 from __future__ import annotations
 
 import sqlalchemy as sa
 from alembic import op
+
+from pilothouse_server.adapters.sql.metadata import TEXT
 
 revision = "0006_replicas"
 down_revision = "0005_shards"
@@ -18,13 +18,13 @@ BIG = sa.BigInteger()
 def upgrade() -> None:
     """Up."""
     for name in ("replica", "stream"):
-        op.add_column("executors", sa.Column(name, sa.Text(), nullable=False, server_default=""))
+        op.add_column("executors", sa.Column(name, TEXT, nullable=False, server_default=""))
     op.create_table(
         "command_clock",
         sa.Column("id", sa.Integer(), primary_key=True, autoincrement=False),
         sa.Column("swept_us", BIG, nullable=False),
     )
-    op.add_column("alert_clock", sa.Column("batch", sa.Text(), nullable=False, server_default=""))
+    op.add_column("alert_clock", sa.Column("batch", TEXT, nullable=False, server_default=""))
     op.add_column("alert_clock", sa.Column("meters", sa.JSON()))
     op.add_column("alert_clock", sa.Column("meters_us", BIG, nullable=False, server_default="0"))
     _create_alert_requests()
@@ -33,10 +33,10 @@ def upgrade() -> None:
 def _create_alert_requests() -> None:
     op.create_table(
         "alert_requests",
-        sa.Column("id", sa.Text(), primary_key=True),
+        sa.Column("id", TEXT, primary_key=True),
         *[sa.Column(name, sa.Integer(), nullable=False) for name in ("state", "verb")],
         *[
-            sa.Column(name, sa.Text(), nullable=False)
+            sa.Column(name, TEXT, nullable=False)
             for name in ("alert_id", "actor", "comment", "etag")
         ],
         sa.Column("request_us", BIG, nullable=False),
