@@ -8,7 +8,7 @@ import pwd
 import signal
 import subprocess
 import sys
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from importlib.util import find_spec
 from pathlib import Path
 
@@ -39,9 +39,14 @@ def installed(package: str) -> Path:
 
 
 def spawn(
-    command: Sequence[str | Path], log: Path, *, user: str | None = None, cwd: Path = ROOT
+    command: Sequence[str | Path],
+    log: Path,
+    *,
+    user: str | None = None,
+    cwd: Path = ROOT,
+    environment: Mapping[str, str] | None = None,
 ) -> subprocess.Popen[bytes]:
-    """Starts the command, its output appended to `log`."""
+    """Starts the command, its output appended to `log`; `environment` is added to ours."""
     identity = pwd.getpwnam(user) if user else None
     with log.open("ab") as output:
         return subprocess.Popen(
@@ -54,6 +59,7 @@ def spawn(
             group=identity.pw_gid if identity else None,
             extra_groups=[] if identity else None,
             cwd=cwd,
+            env={**os.environ, **(environment or {})},
         )
 
 

@@ -12,12 +12,16 @@ from tests.support import free_port, wait_until_sync
 
 
 class Valkey:
-    """`start` it, `stop` or `kill` it, and start it again on the same port and data."""
+    """`start` it, `stop` or `kill` it, and start it again on the same port and data.
 
-    def __init__(self, directory: Path, *, password: str = "") -> None:
+    What it answered is kept through a `kill` only with `appendfsync="always"`: by default it may write a little later.
+    """
+
+    def __init__(self, directory: Path, *, password: str = "", **settings: str) -> None:
         self.directory = directory
         self.port = free_port()
         self.password = password
+        self._settings = settings
         self._process: subprocess.Popen[bytes] | None = None
 
     @property
@@ -45,6 +49,8 @@ class Valkey:
             self.directory,
         ]
         command += ["--appendonly", "yes", "--save", "", "--daemonize", "no"]
+        for name, value in self._settings.items():
+            command += [f"--{name}", value]
         if self.password:
             command += ["--requirepass", self.password]
         self._process = spawn(command, self.directory / "server.log")
