@@ -29,6 +29,7 @@ from google.protobuf.message import Message
 from pilothouse import _channel, _pages
 from pilothouse._aio_channel import Channel
 from pilothouse._aio_handles import AlertHandle, CommandHandle, WorkflowHandle
+from pilothouse._aio_routes import open_channel
 from pilothouse._aio_watch import Watch
 from pilothouse._handles import seconds
 from pilothouse.retry import RetryPolicy
@@ -77,14 +78,16 @@ class Client:
     ) -> None:
         """Connect when the first call is made.
 
-        `target` is host and port; `timeout` is the seconds that a call may take, retries included, unless it is given
-        its own (None is no limit). With `channel` that is used instead of a new one, and is closed with the client.
+        `target` is host and port, or those of several replicas with commas between them: calls go to one until it
+        cannot serve, then to the next. `timeout` is the seconds that a call may take, retries included, unless it is
+        given its own (None is no limit). With `channel` that is used instead of a new one, and is closed with the
+        client.
         """
         if channel is None and tls is not None:
             options = (*_channel.OPTIONS, *tls.options())
-            channel = grpc.aio.secure_channel(target, tls.credentials(), options)
+            channel = open_channel(target, options, tls.credentials())
         elif channel is None:
-            channel = grpc.aio.insecure_channel(target, _channel.OPTIONS)
+            channel = open_channel(target, _channel.OPTIONS)
         self.target = target
         """Where the server is."""
         self.channel = Channel(channel, timeout=timeout, retry=retry or RetryPolicy())

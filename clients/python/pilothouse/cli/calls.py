@@ -73,6 +73,8 @@ def run(call: Call) -> None:
         )
     except OSError as error:
         raise click.ClickException(f"{error.filename}: {error.strerror}") from None
+    except ValueError as error:
+        raise click.ClickException(str(error)) from None
     with client:
         method = call.command.method
         if method.client_streaming:
