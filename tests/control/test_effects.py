@@ -134,29 +134,64 @@ async def test_a_command_survives_a_restart_and_is_settled_after_it(
     assert await state_of(plant, command) == CommandState.EFFECTIVE
 
 
-async def test_what_expired_while_the_server_was_down_is_swept_at_once(plant: Plant) -> None:
+@pytest.mark.parametrize("first", ["sweep", "accept"])
+async def test_the_time_that_the_server_was_down_counts_for_no_deadline(
+    plant: Plant, first: str
+) -> None:
     command = await plant.ask(Action.PAUSE)
-    plant.clock.us += 61 * SECOND
-    await plant.restart()
+    plant.clock.us += 20 * SECOND
+    late = await plant.ask(Action.CANCEL)
     await plant.control.sweep()
-    assert await state_of(plant, command) == CommandState.EXPIRED
+    plant.clock.us += 600 * SECOND
+    await plant.restart()
+    if first == "accept":
+        accepted = await plant.control.accept(late.id, "e")
+        assert accepted.state == CommandState.ACCEPTED
+        return
+    assert await plant.control.sweep() == late.expire_us + 600 * SECOND
+    for _ in range(6):
+        assert await state_of(plant, late) == CommandState.REQUESTED
+        plant.clock.us += 10 * SECOND
+        await plant.control.sweep()
+    assert await state_of(plant, late) == CommandState.EXPIRED
+    assert await state_of(plant, command) == CommandState.FAILED, "the cancel took over"
+
+
+async def test_what_was_asked_after_the_last_note_has_no_more_time_than_it_asked_for(
+    plant: Plant,
+) -> None:
+    await plant.begin("other")
+    await plant.ask(Action.PAUSE, "other")
+    await plant.control.sweep()
+    plant.clock.us += 10 * SECOND
+    command = await plant.ask(Action.PAUSE)
+    plant.clock.us += 20 * SECOND
+    await plant.control.sweep()
+    assert (await plant.control.get(command.id)).expire_us == command.expire_us + 20 * SECOND
 
 
 async def test_the_sweeper_sleeps_until_the_nearest_deadline(plant: Plant) -> None:
     """It is woken by the new command, then by its deadline on the wall."""
     running = asyncio.create_task(plant.control.run())
     command = await plant.ask(Action.PAUSE)
-    plant.clock.us = command.expire_us
-    plant.signals.commands.notify()
-    await wait_until(
-        lambda: _is(plant, command, CommandState.EXPIRED), what="the command to expire"
-    )
+
+    async def expired() -> bool:
+        plant.clock.us += SECOND
+        plant.signals.commands.notify()
+        return await state_of(plant, command) == CommandState.EXPIRED
+
+    await wait_until(expired, what="the command to expire")
+    assert not running.done()
     running.cancel()
     await asyncio.gather(running, return_exceptions=True)
 
 
-async def _is(plant: Plant, command: Command, state: CommandState) -> bool:
-    return await state_of(plant, command) == state
+async def test_a_deadline_that_passed_is_seen_when_the_command_is_taken(plant: Plant) -> None:
+    command = await plant.ask(Action.PAUSE)
+    plant.clock.us += 61 * SECOND
+    with pytest.raises(CommandEnded, match="EXPIRED"):
+        await plant.control.accept(command.id, "e")
+    assert await state_of(plant, command) == CommandState.EXPIRED
 
 
 async def test_a_cancel_and_an_expiry_at_once_leave_one_end(plant: Plant) -> None:

@@ -47,6 +47,13 @@ EXPIRED_AT_ONCE = 500
 LONGEST_NAP = 3600.0
 """Seconds that the sweeper sleeps at most; a new command wakes it."""
 
+SWEEP_NOTED = 5.0
+"""Seconds between two notes that somebody sweeps, while a command is pending."""
+
+LAPSE_US = 15_000_000
+"""When the newest note is older, nobody was there, or the wall clock was put forward: that time counts for no
+deadline. Shorter times without a sweeper do count."""
+
 SWEEP_RETRY = 1.0
 """Seconds after which the sweeper tries again when the database did not answer."""
 
@@ -74,6 +81,19 @@ class CommandTransaction(Protocol):
 
     def next_deadline(self) -> int | None:
         """When the next command expires; None when none is pending."""
+        ...
+
+    def swept_us(self) -> int | None:
+        """When somebody noted last that commands are swept; None before the first time."""
+        ...
+
+    def note_swept(self, now_us: int) -> None:
+        """Notes that commands are swept."""
+        ...
+
+    def defer(self, swept_us: int, now_us: int, least_us: int) -> int:
+        """Puts off the deadlines of pending commands by the time from `swept_us`, or from when their time began, until
+        now, where that is `least_us` or more; returns how many."""
         ...
 
     def add(self, command: Command) -> Command:
@@ -187,7 +207,10 @@ class Control:
         now_us = self._clock.now_us()
 
         def run(transaction: CommandTransaction) -> Command:
-            command = expire(_owned(transaction, command_id, source), now_us)
+            command = _owned(transaction, command_id, source)
+            if command.pending and now_us >= command.expire_us:
+                _make_up(transaction, now_us)
+                command = expire(_owned(transaction, command_id, source), now_us)
             if command.state == CommandState.EXPIRED:
                 return command
             return accept(command, now_us, self._deadlines)
@@ -210,25 +233,32 @@ class Control:
         return await self._store.read(lambda transaction: _known(transaction, command_id))
 
     async def sweep(self) -> int | None:
-        """Expires what is overdue; returns when the next command expires, None when none is pending."""
+        """Expires what is overdue, without the time in which nobody swept; returns when the next command expires, None
+        when none is pending."""
         now_us = self._clock.now_us()
 
+        def look(transaction: CommandTransaction) -> tuple[int | None, int]:
+            return transaction.next_deadline(), transaction.swept_us() or 0
+
         def run(transaction: CommandTransaction) -> tuple[int, int | None]:
+            deferred = _make_up(transaction, now_us)
             overdue = transaction.overdue(now_us, EXPIRED_AT_ONCE)
             for command in overdue:
                 transaction.put(expire(command, now_us))
-            return len(overdue), transaction.next_deadline()
+            return len(overdue) + deferred, transaction.next_deadline()
 
-        deadline = await self._store.read(lambda transaction: transaction.next_deadline())
-        if deadline is None or deadline > now_us:
+        deadline, swept_us = await self._store.read(look)
+        noted = now_us - swept_us < SWEEP_NOTED * 1_000_000
+        if deadline is None or (deadline > now_us and noted):
             return deadline
-        expired, deadline = await self._store.write(run)
-        if expired:
+        changed, deadline = await self._store.write(run)
+        if changed:
             self._signals.notify()
         return deadline
 
     async def run(self) -> None:
-        """The sweeper: sleeps until the nearest deadline or a new command. Runs until it is cancelled."""
+        """The sweeper, for one replica only: sleeps until the nearest deadline or a new command. Runs until it is
+        cancelled."""
         while True:
             seen = self._signals.commands.version
             try:
@@ -238,7 +268,7 @@ class Control:
                 continue
             nap = LONGEST_NAP
             if deadline is not None:
-                nap = min(nap, (deadline - self._clock.now_us()) / 1_000_000)
+                nap = min(SWEEP_NOTED, (deadline - self._clock.now_us()) / 1_000_000)
             if nap > 0:
                 await self._signals.commands.wait(seen, nap)
 
@@ -301,6 +331,15 @@ def _workflow_of(transaction: CommandTransaction, event: Event) -> str:
 def _facts(transaction: CommandTransaction, workflow_id: str) -> Facts | None:
     standpoint = transaction.standpoint(workflow_id)
     return None if standpoint is None else Facts(standpoint.state, standpoint.attempt)
+
+
+def _make_up(transaction: CommandTransaction, now_us: int) -> int:
+    """Puts deadlines off by the time in which nobody swept; returns how many there were."""
+    swept_us = transaction.swept_us()
+    transaction.note_swept(now_us)
+    if swept_us is None or now_us - swept_us < LAPSE_US:
+        return 0
+    return transaction.defer(swept_us, now_us, LAPSE_US)
 
 
 def _judge(transaction: CommandTransaction, request: ControlRequest) -> tuple[Standpoint, Boundary]:

@@ -10,12 +10,12 @@ from collections.abc import Callable, Collection, Iterable, Mapping, Sequence
 from dataclasses import replace
 from typing import Any, TypeVar
 
-from sqlalchemy import Connection, RowMapping, Select, func, insert, select, update
+from sqlalchemy import Connection, RowMapping, Select, case, func, insert, select, update
 
 from pilothouse_server.adapters.sql import outbox_store
 from pilothouse_server.adapters.sql.database import Database
 from pilothouse_server.adapters.sql.revisions import database_id, newest_revision, next_revision
-from pilothouse_server.adapters.sql.tables_control import COMMANDS, EXECUTORS
+from pilothouse_server.adapters.sql.tables_control import COMMAND_CLOCK, COMMANDS, EXECUTORS
 from pilothouse_server.adapters.sql.tables_projection import WORKFLOWS
 from pilothouse_server.adapters.sql.workflow_rows import standpoint_of, touch
 from pilothouse_server.domain.commands import (
@@ -43,17 +43,24 @@ IDS_IN_QUERY = 500
 TOUCHED = 10_000
 """Workflows that are shown anew when an engine declares other capabilities; older ones are right when they are read."""
 
+CLOCK = 1
+
 _STEERABLE = [int(state) for state, actions in LEGAL_ACTIONS.items() if actions]
 _PENDING = [int(state) for state in PENDING]
 
 
-def pending_for(connection: Connection, workflow_ids: Collection[str]) -> dict[str, Command]:
-    """The commands on these workflows that have not ended, at most one each."""
+def pending_for(
+    connection: Connection, workflow_ids: Collection[str], *, locked: bool = False
+) -> dict[str, Command]:
+    """The commands on these workflows that have not ended, at most one each. Locked ones change only here until the
+    transaction ends; they are locked in the order of their workflows, as those are."""
     found: dict[str, Command] = {}
     for ids in _slices(workflow_ids):
         query = select(COMMANDS).where(
             COMMANDS.c.state.in_(_PENDING), COMMANDS.c.workflow_id.in_(ids)
         )
+        if locked:
+            query = query.order_by(COMMANDS.c.workflow_id).with_for_update()
         rows = connection.execute(query).mappings()
         found.update((row["workflow_id"], command_of(row)) for row in rows)
     return found
@@ -87,10 +94,11 @@ def any_pending(connection: Connection) -> bool:
 
 
 class SqlCommandTransaction:
-    """What control reads and changes, within one transaction."""
+    """What control reads and changes, within one transaction. `beside` others it locks the commands that it may end."""
 
-    def __init__(self, connection: Connection) -> None:
+    def __init__(self, connection: Connection, *, beside: bool = False) -> None:
         self._connection = connection
+        self._beside = beside
 
     def standpoint(self, workflow_id: str) -> Standpoint | None:
         return standpoint_of(self._connection, workflow_id)
@@ -104,7 +112,7 @@ class SqlCommandTransaction:
     def pending(self, workflow_ids: Collection[str]) -> dict[str, Command]:
         if not any_pending(self._connection):
             return {}
-        return pending_for(self._connection, workflow_ids)
+        return pending_for(self._connection, workflow_ids, locked=self._beside)
 
     def overdue(self, now_us: int, limit: int) -> list[Command]:
         return self._all(
@@ -117,6 +125,28 @@ class SqlCommandTransaction:
     def next_deadline(self) -> int | None:
         query = select(func.min(COMMANDS.c.expire_us)).where(COMMANDS.c.state.in_(_PENDING))
         return self._connection.execute(query).scalar()
+
+    def swept_us(self) -> int | None:
+        query = select(COMMAND_CLOCK.c.swept_us).where(COMMAND_CLOCK.c.id == CLOCK)
+        return self._connection.execute(query).scalar()
+
+    def note_swept(self, now_us: int) -> None:
+        noted = update(COMMAND_CLOCK).where(COMMAND_CLOCK.c.id == CLOCK).values(swept_us=now_us)
+        if not self._connection.execute(noted).rowcount:
+            self._connection.execute(insert(COMMAND_CLOCK).values(id=CLOCK, swept_us=now_us))
+
+    def defer(self, swept_us: int, now_us: int, least_us: int) -> int:
+        began = func.coalesce(COMMANDS.c.accept_us, COMMANDS.c.request_us)
+        missed = now_us - case((began > swept_us, began), else_=swept_us)
+        deferred = (
+            update(COMMANDS)
+            .where(COMMANDS.c.state.in_(_PENDING), missed >= least_us)
+            .values(expire_us=COMMANDS.c.expire_us + missed)
+            .returning(COMMANDS.c.workflow_id)
+        )
+        workflow_ids = list(self._connection.execute(deferred).scalars())
+        touch(self._connection, workflow_ids[:TOUCHED])
+        return len(workflow_ids)
 
     def offered(self, source: str, after: int, limit: int) -> list[Command]:
         return self._all(
@@ -221,7 +251,7 @@ def settling(
         connection: Connection, events: Sequence[Event], records: Mapping[str, WorkflowRecord]
     ) -> None:
         facts = {each.id: Facts(each.state, each.attempt) for each in records.values()}
-        settle_batch(SqlCommandTransaction(connection), events, facts, deadlines)
+        settle_batch(SqlCommandTransaction(connection, beside=True), events, facts, deadlines)
 
     return settle
 
