@@ -2,7 +2,8 @@
 
 An entry's place is a number without holes; its cursor is that number behind the log's epoch, so that a cursor of
 another log is recognised instead of silently skipping entries. The newest entries stay in memory, within a bound, so
-that whoever follows the log live never reads the file.
+that whoever follows the log live never reads the file. Who asks for entries that were trimmed away is given those after
+them, and the gap is counted.
 """
 
 from __future__ import annotations
@@ -17,19 +18,17 @@ from collections.abc import Callable, Sequence
 from concurrent.futures import Future, ThreadPoolExecutor
 from dataclasses import dataclass
 from pathlib import Path
+from typing import Final, NamedTuple
 from urllib.parse import quote
 
+from pilothouse_server.adapters import sqlite_log_file
+from pilothouse_server.adapters.sqlite_log_file import MARK_EVERY, Opened, Trimmed
 from pilothouse_server.domain.errors import Unavailable
-from pilothouse_server.ports import LogEntry
+from pilothouse_server.ports import LogEntry, LogKeep
 from pilothouse_server.services.fanout import Changes
 
-FORMAT = 1
-"""The file's `user_version`."""
-
-SCHEMA = (
-    "CREATE TABLE entries (position INTEGER PRIMARY KEY, payload BLOB NOT NULL)",
-    "CREATE TABLE identity (epoch TEXT NOT NULL)",
-)
+GAPS_REMEMBERED: Final = 64
+"""Gaps that are told from new ones, however many consumers meet them."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -50,10 +49,42 @@ class Limits:
     """What one read returns at most, unless its first entry alone is larger."""
 
 
+class LogGap(NamedTuple):
+    """Entries that were trimmed before somebody had read them."""
+
+    after: str
+    """The cursor from which it was read."""
+    before: str
+    """The cursor of the entry that was read next."""
+    entries: int
+    """How many are missing in between."""
+
+
+@dataclass(slots=True)
+class LogCounts:
+    """For `/metrics`."""
+
+    trimmed: int = 0
+    """Entries removed."""
+    unread: int = 0
+    """Those among them that the consumer furthest behind had not read: the log was over its cap."""
+    gaps: int = 0
+    """Gaps that a reader met."""
+    missed: int = 0
+    """Entries missing in them."""
+
+
 @dataclass(slots=True)
 class _Append:
     payload: bytes
     future: asyncio.Future[str]
+
+
+@dataclass(slots=True)
+class _Trim:
+    read: int
+    keep: LogKeep
+    future: asyncio.Future[int]
 
 
 class SqliteLog:
@@ -63,23 +94,35 @@ class SqliteLog:
     refuses or it is closed.
     """
 
-    def __init__(self, path: Path, *, limits: Limits | None = None) -> None:
+    def __init__(
+        self,
+        path: Path,
+        *,
+        limits: Limits | None = None,
+        wall: Callable[[], float] = time.time,
+    ) -> None:
         self.path = path
+        self.counts = LogCounts()
+        self.gap: LogGap | None = None
+        """The last one that was met."""
+        self._gaps: dict[int, LogGap] = {}
         self._limits = limits or Limits()
+        self._wall = wall
+        self._marked = wall()
         self._loop = asyncio.get_running_loop()
-        self._queue: queue.SimpleQueue[_Append | None] = queue.SimpleQueue()
+        self._queue: queue.SimpleQueue[_Append | _Trim | None] = queue.SimpleQueue()
         self._queued_entries = self._queued_bytes = 0
         self._recent: dict[int, LogEntry] = {}
         self._recent_bytes = 0
         self._appended = Changes()
         self._closed = False
-        opened: Future[tuple[str, int]] = Future()
+        opened: Future[Opened] = Future()
         self._writer = threading.Thread(
             target=self._serve, args=(opened,), name="log-write", daemon=True
         )
         self._writer.start()
         try:
-            self._epoch, self._newest = opened.result()
+            _, self._epoch, self._oldest, self._newest = opened.result()
         except sqlite3.Error as error:
             self._closed = True
             raise Unavailable("log", f"cannot open {path}: {error}") from error
@@ -119,7 +162,24 @@ class SqliteLog:
             return self._read_recent(place, limit)
         if self._closed:
             raise Unavailable("log", "it is closed")
-        return await self._loop.run_in_executor(self._reader, self._read_file, place, limit)
+        entries = await self._loop.run_in_executor(self._reader, self._read_file, place, limit)
+        if entries and (found := self._place(entries[0].cursor)) > place + 1:
+            self._note_gap(place, found)
+        return entries
+
+    async def trim(self, slowest: str, keep: LogKeep) -> int:
+        """As the port says. Raises ValueError for a cursor of another log."""
+        read = self._place(slowest)
+        if self._closed:
+            raise Unavailable("log", "it is closed")
+        trim = _Trim(read, keep, self._loop.create_future())
+        self._queue.put(trim)
+        return await trim.future
+
+    @property
+    def oldest(self) -> str:
+        """The cursor of the oldest entry that is kept, or of the first one to come."""
+        return self._cursor(self._oldest)
 
     async def tail(self) -> str:
         """The cursor of the newest entry that is on disk."""
@@ -151,6 +211,17 @@ class SqliteLog:
         if epoch != self._epoch or not (place.isascii() and place.isdigit()):
             raise ValueError(f"{cursor!r} is not a cursor of this log")
         return int(place)
+
+    def _note_gap(self, place: int, found: int) -> None:
+        gap = LogGap(self._cursor(place), self._cursor(found), found - place - 1)
+        self.gap = gap
+        if self._gaps.get(place) == gap:
+            return
+        self.counts.gaps += 1
+        self.counts.missed += gap.entries
+        self._gaps[place] = gap
+        if len(self._gaps) > GAPS_REMEMBERED:
+            del self._gaps[next(iter(self._gaps))]
 
     def _read_recent(self, place: int, limit: int) -> Sequence[LogEntry]:
         entries: list[LogEntry] = []
@@ -187,6 +258,17 @@ class SqliteLog:
             if not append.future.done():
                 append.future.set_exception(Unavailable("log", detail))
 
+    def _trimmed(self, trim: _Trim, trimmed: Trimmed) -> None:
+        self._oldest = trimmed.oldest
+        self.counts.trimmed += trimmed.entries
+        self.counts.unread += trimmed.unread
+        if not trim.future.done():
+            trim.future.set_result(trimmed.entries)
+
+    def _not_trimmed(self, trim: _Trim, error: sqlite3.Error) -> None:
+        if not trim.future.done():
+            trim.future.set_exception(Unavailable("log", f"cannot remove old entries: {error}"))
+
     def _dequeue(self, append: _Append) -> None:
         self._queued_entries -= 1
         self._queued_bytes -= len(append.payload)
@@ -218,71 +300,60 @@ class SqliteLog:
 
     # What follows runs in the writer's thread.
 
-    def _serve(self, opened: Future[tuple[str, int]]) -> None:
+    def _serve(self, opened: Future[Opened]) -> None:
         try:
-            connection, epoch, newest = _open(self.path, self._limits)
+            file = sqlite_log_file.open_file(self.path, self._limits.file_bytes, self._wall())
         except sqlite3.Error as error:
             opened.set_exception(error)
             return
-        opened.set_result((epoch, newest))
-        with contextlib.closing(connection):
-            append = self._queue.get()
-            while append is not None:
-                appends = [append]
-                while len(appends) < self._limits.entries_in_commit and not self._queue.empty():
-                    append = self._queue.get_nowait()
-                    if append is None:
+        opened.set_result(file)
+        newest = file.newest
+        with contextlib.closing(file.connection) as connection:
+            while (unit := self._queue.get()) is not None:
+                appends: list[_Append] = []
+                while isinstance(unit, _Append):
+                    appends.append(unit)
+                    full = len(appends) >= self._limits.entries_in_commit
+                    if full or self._queue.empty():
                         break
-                    appends.append(append)
-                newest = self._commit(connection, appends, newest)
-                if append is not None:
-                    append = self._queue.get()
+                    unit = self._queue.get_nowait()
+                if appends:
+                    newest = self._commit(connection, appends, newest)
+                if isinstance(unit, _Trim):
+                    self._do_trim(connection, unit)
+                elif unit is None:
+                    break
 
     def _commit(self, connection: sqlite3.Connection, appends: list[_Append], newest: int) -> int:
         rows = ((newest + number, append.payload) for number, append in enumerate(appends, start=1))
+        now = self._wall()
+        marks = abs(now - self._marked) >= MARK_EVERY
         try:
             connection.execute("BEGIN IMMEDIATE")
             connection.executemany("INSERT INTO entries (position, payload) VALUES (?, ?)", rows)
+            if marks:
+                sqlite_log_file.mark(connection, now, newest + len(appends))
             connection.execute("COMMIT")
         except sqlite3.Error as error:
             if connection.in_transaction:
                 connection.execute("ROLLBACK")
             self._tell(self._refused, appends, error)
             return newest
+        if marks:
+            self._marked = now
         self._tell(self._committed, appends)
         return newest + len(appends)
+
+    def _do_trim(self, connection: sqlite3.Connection, trim: _Trim) -> None:
+        try:
+            trimmed = sqlite_log_file.trim(connection, trim.read, trim.keep, self._wall())
+        except sqlite3.Error as error:
+            if connection.in_transaction:
+                connection.execute("ROLLBACK")
+            self._tell(self._not_trimmed, trim, error)
+            return
+        self._tell(self._trimmed, trim, trimmed)
 
     def _tell(self, callback: Callable[..., None], *arguments: object) -> None:
         with contextlib.suppress(RuntimeError):  # the loop is closed: nobody waits any more
             self._loop.call_soon_threadsafe(callback, *arguments)
-
-
-def _open(path: Path, limits: Limits) -> tuple[sqlite3.Connection, str, int]:
-    connection = sqlite3.connect(path, isolation_level=None, check_same_thread=False, timeout=5.0)
-    try:
-        for pragma in ("journal_mode=WAL", "synchronous=FULL", "journal_size_limit=67108864"):
-            connection.execute(f"PRAGMA {pragma}")
-        (page_size,) = connection.execute("PRAGMA page_size").fetchone()
-        connection.execute(f"PRAGMA max_page_count={limits.file_bytes // page_size}")
-        connection.execute("BEGIN IMMEDIATE")
-        (version,) = connection.execute("PRAGMA user_version").fetchone()
-        if version == 0:
-            for statement in SCHEMA:
-                connection.execute(statement)
-            connection.execute(
-                "INSERT INTO identity (epoch) VALUES (?)", (f"{time.time_ns() // 1000:x}",)
-            )
-            connection.execute(f"PRAGMA user_version={FORMAT}")
-        _check_format(version or FORMAT)
-        (epoch,) = connection.execute("SELECT epoch FROM identity").fetchone()
-        (newest,) = connection.execute("SELECT coalesce(max(position), 0) FROM entries").fetchone()
-        connection.execute("COMMIT")
-    except BaseException:
-        connection.close()
-        raise
-    return connection, str(epoch), int(newest)
-
-
-def _check_format(version: int) -> None:
-    if version != FORMAT:
-        raise sqlite3.DatabaseError(f"its format is {version}, this version reads {FORMAT}")
