@@ -93,6 +93,9 @@ class Agents:
         self.working: dict[str, int] = {}
         self.evicted = 0
         self.dirty: set[str] = set()
+        """Ids of those whose facts changed, or that were forgotten, since the last checkpoint."""
+        self.changed: set[str] | None = None
+        """Ids of those of which anything changed since whoever wants to know looked; None while nobody does."""
         self._limit = limit
 
     def report(
@@ -104,19 +107,34 @@ class Agents:
             if len(self.by_id) >= self._limit:
                 self._evict()
             agent = self.by_id[agent_id] = Agent(agent_id)
-        self.dirty.add(agent_id)
+        self._note(agent_id)
         return agent.report(event_type, occur, receive, agent_type, active)
 
     def join(self, other: Agent) -> None:
         """Takes over what another reader knows of an agent."""
         self.by_id.setdefault(other.id, Agent(other.id)).join(other)
-        self.dirty.add(other.id)
+        self._note(other.id)
+
+    def _note(self, agent_id: str) -> None:
+        self.dirty.add(agent_id)
+        if self.changed is not None:
+            self.changed.add(agent_id)
 
     def _evict(self) -> None:
         oldest = min(self.by_id.values(), key=lambda agent: (agent.seen, agent.id))
         del self.by_id[oldest.id]
-        self.dirty.add(oldest.id)
+        self._note(oldest.id)
         self.evicted += 1
+
+    def trim(self) -> None:
+        """Forgets those that were silent longest, as many as there are over the limit."""
+        over = len(self.by_id) - self._limit
+        if over > 0:
+            oldest = sorted(self.by_id.values(), key=lambda agent: (agent.seen, agent.id))
+            for agent in oldest[:over]:
+                del self.by_id[agent.id]
+                self._note(agent.id)
+            self.evicted += over
 
     def work(self, agent_id: str, change: int) -> None:
         """A task came to an agent's hand (1) or left it (-1)."""
@@ -126,13 +144,15 @@ class Agents:
                 self.working[agent_id] = tasks
             else:
                 self.working.pop(agent_id, None)
+            if self.changed is not None:
+                self.changed.add(agent_id)
 
     def forget(self, clock_us: int) -> None:
         """Drops the agents that were not heard for 24 h."""
         horizon = clock_us - AGENT_MEMORY_US
         for agent_id in [agent.id for agent in self.by_id.values() if agent.seen < horizon]:
             del self.by_id[agent_id]
-            self.dirty.add(agent_id)
+            self._note(agent_id)
 
     def count(self, now_us: int, limit_us: int) -> AgentCounts:
         """How many agents there are at a moment, silent for at most `limit_us` if online."""

@@ -2,6 +2,9 @@
 
 from __future__ import annotations
 
+from collections.abc import Sequence
+from typing import NamedTuple
+
 from pilothouse_server.domain.metrics.limits import SECOND_US
 from pilothouse_server.domain.metrics.snapshot import (
     AgentCounts,
@@ -16,6 +19,13 @@ UNHEALTHY_LAG_US = 30 * SECOND_US
 DEGRADED_LAG_US = 5 * SECOND_US
 
 
+class Behind(NamedTuple):
+    """A shard whose numbers are older than those of the others, or than they may be."""
+
+    lag_us: int
+    reason: str
+
+
 def judge(
     *,
     has_data: bool,
@@ -23,18 +33,23 @@ def judge(
     agents: AgentCounts,
     firing: FiringAlerts,
     reader_lag_us: int | None,
+    shards: Sequence[Behind] = (),
 ) -> Health:
-    """UNHEALTHY for any grave reason, else DEGRADED for any other, else HEALTHY; UNKNOWN without data."""
+    """UNHEALTHY for any grave reason, else DEGRADED for any other, else HEALTHY; UNKNOWN without data. With several
+    shards, those that are behind are named in place of the one reader."""
     score = _score(fleet, agents)
     if not has_data:
-        return Health(HealthState.UNKNOWN, ("no event has been read yet",), score)
+        reasons = ("no event has been read yet", *(shard.reason for shard in shards))
+        return Health(HealthState.UNKNOWN, reasons, score)
     lag_us = reader_lag_us or 0
     grave = [*_grave(fleet, agents, firing)]
     if lag_us > UNHEALTHY_LAG_US:
-        grave.append(f"the reader is {_seconds(lag_us)} behind the log")
+        grave.append(f"the reader is {seconds(lag_us)} behind the log")
+    grave += [shard.reason for shard in shards if shard.lag_us > UNHEALTHY_LAG_US]
     minor = [*_minor(agents, firing)]
     if DEGRADED_LAG_US < lag_us <= UNHEALTHY_LAG_US:
-        minor.append(f"the reader is {_seconds(lag_us)} behind the log")
+        minor.append(f"the reader is {seconds(lag_us)} behind the log")
+    minor += [shard.reason for shard in shards if shard.lag_us <= UNHEALTHY_LAG_US]
     if grave:
         return Health(HealthState.UNHEALTHY, (*grave, *minor), score)
     if minor:
@@ -78,5 +93,6 @@ def _count(number: int, one: str, many: str) -> str:
     return f"{number:,} {one if number == 1 else many}"
 
 
-def _seconds(us: int) -> str:
+def seconds(us: int) -> str:
+    """A time in words."""
     return f"{us / SECOND_US:,.0f} s"

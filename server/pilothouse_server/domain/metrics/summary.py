@@ -7,7 +7,7 @@ is through.
 
 from __future__ import annotations
 
-from collections.abc import Generator
+from collections.abc import Generator, Sequence
 from dataclasses import dataclass
 from types import MappingProxyType
 
@@ -15,7 +15,7 @@ from pilothouse_server.domain.histogram import Histogram
 from pilothouse_server.domain.metrics.fold import MetricsState
 from pilothouse_server.domain.metrics.health import judge
 from pilothouse_server.domain.metrics.limits import BUCKET_US, CLOSING_US, SECOND_US
-from pilothouse_server.domain.metrics.series import Cell, Series
+from pilothouse_server.domain.metrics.series import Cell
 from pilothouse_server.domain.metrics.snapshot import (
     WINDOWS_US,
     Dimension,
@@ -78,7 +78,8 @@ class SnapshotMaker:
             if before is not None and before[0] == version:
                 made[key] = before
             else:
-                made[key] = (version, summarize(series, known=known))
+                shown = summarize(*key, series.live, series.windows, known=known)
+                made[key] = (version, shown)
             yield
         self._made = made
         return self._snapshot(state, moment)
@@ -114,22 +115,29 @@ class SnapshotMaker:
         )
 
 
-def summarize(series: Series, *, known: bool) -> SeriesMetrics:
-    """What a snapshot shows of one series. `known` tells whether the log has been read for as long as one
-    bucket.
+def summarize(
+    dimension: Dimension,
+    name: str,
+    live: Sequence[int],
+    windows: Sequence[Cell],
+    *,
+    known: bool,
+) -> SeriesMetrics:
+    """What a snapshot shows of one series, of its states now and the sums of its windows. `known` tells whether the log
+    has been read for as long as one bucket.
     """
     return SeriesMetrics(
-        dimension=series.dimension,
-        name=series.name,
-        states=state_counts(series.live) if series.dimension in _WITH_STATES else None,
+        dimension=dimension,
+        name=name,
+        states=state_counts(live) if dimension in _WITH_STATES else None,
         windows=tuple(
             _window(cell, length, known=known)
-            for cell, length in zip(series.windows, WINDOWS_US, strict=True)
+            for cell, length in zip(windows, WINDOWS_US, strict=True)
         ),
     )
 
 
-def state_counts(live: list[int]) -> StateCounts:
+def state_counts(live: Sequence[int]) -> StateCounts:
     """Workflows by state, and what waits: workflows queued and tasks not started."""
     queued, running, waiting, paused, tasks = live
     return StateCounts(queued, running, waiting, paused, queued + tasks)
