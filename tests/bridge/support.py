@@ -26,6 +26,7 @@ from pilothouse.v1 import (
     commands_pb2,
     events_pb2,
     metrics_pb2,
+    platform_pb2,
     workflows_pb2,
 )
 from pilothouse_server.bridge.serve import serve_bridge
@@ -83,7 +84,10 @@ WATCHES = {
     "WatchAlerts": ("alerts", "alert"),
     "WatchEvents": ("events", "batch"),
 }
-FILES = (agents_pb2, alerts_pb2, commands_pb2, events_pb2, metrics_pb2, workflows_pb2)
+FILES = (
+    *(agents_pb2, alerts_pb2, commands_pb2, events_pb2, metrics_pb2, platform_pb2),
+    workflows_pb2,
+)
 METHODS = {
     f"/{service.full_name}/{method.name}": method
     for file in FILES
@@ -101,6 +105,7 @@ class TestServer(grpc.GenericRpcHandler):
         self.snapshots, self.workflows, self.agents = Feed(), Feed(), Feed()
         self.alerts, self.events = Feed(), Feed()
         self.requests: list[Any] = []
+        self.status = platform_pb2.ServerStatus(ready=True)
         self.refusal: tuple[grpc.StatusCode, status_pb2.Status | None] | None = None
         self.may_answer = asyncio.Event()
         self.may_answer.set()
@@ -170,11 +175,26 @@ class TestServer(grpc.GenericRpcHandler):
                 response.command.workflow_id = request.workflow_id
                 response.command.action = request.action
                 response.command.reason = request.reason
+            case "GetServerStatus":
+                response.status.CopyFrom(self.status)
             case "PublishEvent":
                 response.id = request.event.id
             case _:
                 pass
         return response
+
+
+async def replica_of(server: TestServer) -> TestServer:
+    """A started server that knows and tells the same."""
+    other = TestServer()
+    other.snapshots, other.workflows, other.agents = (
+        server.snapshots,
+        server.workflows,
+        server.agents,
+    )
+    other.alerts, other.events = server.alerts, server.events
+    await other.start()
+    return other
 
 
 def _bytes(message: Any) -> bytes:
@@ -227,15 +247,14 @@ class Stage:
 
 @contextlib.asynccontextmanager
 async def staged(
-    server: TestServer | None = None, *, listening: bool = True, **settings: Any
+    server: TestServer | None = None, *replicas: TestServer, listening: bool = True, **settings: Any
 ) -> AsyncGenerator[Stage]:
-    """A started server and a started bridge."""
+    """A started server and a started bridge; of the server and its replicas, when there are some."""
     server = server or TestServer()
     if listening:
         await server.start()
-    options = BridgeSettings(
-        server=f"127.0.0.1:{server.port}", port=0, drain=0.5, linger=0.5, pace=0.01
-    )
+    addresses = [f"127.0.0.1:{each.port}" for each in (server, *replicas)]
+    options = BridgeSettings(server=",".join(addresses), port=0, drain=0.5, linger=0.5, pace=0.01)
     stage = Stage(server, replace(options, **settings))
     started: asyncio.Future[int] = asyncio.get_running_loop().create_future()
     try:

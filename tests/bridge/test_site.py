@@ -8,9 +8,11 @@ from pathlib import Path
 from typing import Any
 
 import pytest
+from google.protobuf.timestamp_pb2 import Timestamp
 from websockets.asyncio.client import connect
 from websockets.exceptions import InvalidStatus
 
+from pilothouse.v1 import platform_pb2
 from pilothouse_server.bridge.guard import is_loopback
 from pilothouse_server.bridge.settings import BridgeSettings
 from tests.bridge.support import Stage, frame, staged, subscribe
@@ -161,6 +163,32 @@ async def test_readiness_follows_the_server_and_gives_its_reasons(stage: Stage) 
         return bool((await ready())["ready"])
 
     await wait_until(again)
+
+
+async def test_less_than_it_should_have_is_ready_and_says_what_is_wrong(stage: Stage) -> None:
+    status = stage.server.status
+    status.reasons.append("log: Redis cannot be reached")
+    status.components.add(
+        name="log",
+        state=platform_pb2.COMPONENT_STATE_DOWN,
+        reason="Redis cannot be reached",
+        since_time=Timestamp(seconds=60),
+    )
+    async with stage.http() as http:
+        degraded = await http.get("/readyz")
+        status.ready = False
+        useless = await http.get("/readyz")
+
+    assert (degraded.status_code, useless.status_code) == (200, 503)
+    assert degraded.json()["reasons"] == useless.json()["reasons"] == list(status.reasons)
+    assert degraded.json()["components"] == [
+        {
+            "name": "log",
+            "state": "COMPONENT_STATE_DOWN",
+            "reason": "Redis cannot be reached",
+            "since_time": "1970-01-01T00:01:00Z",
+        }
+    ]
 
 
 async def test_its_own_metrics_count_what_it_did(stage: Stage) -> None:

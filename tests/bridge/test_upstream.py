@@ -4,15 +4,18 @@ from __future__ import annotations
 
 import asyncio
 import contextlib
+from collections.abc import AsyncGenerator
 from dataclasses import replace
+from typing import Any
 
 import pytest
 from websockets.exceptions import ConnectionClosed, InvalidStatus
 
 from pilothouse.v1.events_pb2 import Event, EventBatch
-from pilothouse.v1.workflows_pb2 import Workflow
+from pilothouse.v1.metrics_pb2 import MetricsSnapshot
+from pilothouse.v1.workflows_pb2 import ControlWorkflowRequest, Workflow
 from pilothouse_server.bridge.serve import serve_bridge
-from tests.bridge.support import frame, seeded, staged, subscribe
+from tests.bridge.support import Stage, TestServer, frame, replica_of, seeded, staged, subscribe
 from tests.support import free_port, wait_until
 
 
@@ -71,6 +74,62 @@ async def test_a_stream_that_says_nothing_for_too_long_is_opened_again() -> None
     async with staged(seeded(workflows=[Workflow(id="w-1")]), upstream_silence=0.05) as stage:
         tokens = stage.server.workflows.tokens_seen
         await wait_until(lambda: tokens[1:3] == ["1", "1"])
+
+
+@contextlib.asynccontextmanager
+async def two_replicas(**feeds: list[Any]) -> AsyncGenerator[tuple[Stage, TestServer]]:
+    """A bridge of two servers that know the same, and the second of them."""
+    first = seeded(**feeds)
+    second = await replica_of(first)
+    async with staged(first, second) as stage:
+        yield stage, second
+    await second.stop()
+
+
+async def test_when_a_replica_dies_sockets_stay_and_miss_nothing() -> None:
+    async with two_replicas(events=[batch(1)]) as (stage, _), stage.live() as socket:
+        await subscribe(socket, "events:live")
+        first = await frame(socket, "events:snapshot")
+        await stage.server.stop()
+        await stage.server.events.add(batch(2), batch(3))
+        seen: list[str] = []
+        while len(seen) < 2:
+            got = await frame(socket)
+            assert got["epoch"] == first["epoch"]
+            if got["type"] == "events:append":
+                seen += [event["id"] for event in got["data"]["events"]]
+        assert seen == ["e-2", "e-3"]
+        assert stage.server.events.tokens_seen == ["", "1"]
+
+
+async def test_the_metrics_of_a_new_leader_reach_sockets_that_stayed() -> None:
+    before = MetricsSnapshot(epoch="of-the-first", sequence=900)
+    async with two_replicas(snapshots=[before]) as (stage, _), stage.live() as socket:
+        await subscribe(socket, "metrics:realtime")
+        first = await frame(socket, "metrics:snapshot", "metrics:update")
+        assert first["data"]["epoch"] == "of-the-first"
+        await stage.server.stop()
+        await stage.server.snapshots.add(MetricsSnapshot(epoch="of-the-second", sequence=1))
+        while (got := await frame(socket, "metrics:update"))["data"]["epoch"] != "of-the-second":
+            pass
+        assert got["data"]["sequence"] == "1"
+
+
+async def test_what_may_be_repeated_is_asked_of_the_next_replica_at_once() -> None:
+    async with (
+        two_replicas(workflows=[Workflow(id="w-1")]) as (stage, second),
+        stage.http() as http,
+    ):
+        await http.get("/api/v1/workflows")
+        await stage.server.stop()
+        asked = await http.get("/api/v1/workflows")
+        action = {"action": "pause", "reason": "deploy"}
+        controlled = await http.post("/api/v1/workflows/w-1/control", json=action)
+        ready = await http.get("/readyz")
+    assert [asked.status_code, controlled.status_code, ready.status_code] == [200, 200, 200]
+    request = second.requests[1]
+    assert isinstance(request, ControlWorkflowRequest)
+    assert request.request_id, "what is repeated is known by its id"
 
 
 async def test_a_stopping_bridge_tells_each_client_when_to_come_back() -> None:

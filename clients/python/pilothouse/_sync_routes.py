@@ -1,4 +1,4 @@
-"""A grpc channel over several others; see `routes`. The twin of `_aio_routes`."""
+"""A grpc channel over several others; see `routes`. The twin of `aio_routes`."""
 
 # Calls have the arguments that grpc gives them.
 

@@ -29,9 +29,9 @@ from google.protobuf.message import Message
 from pilothouse import _channel, _pages
 from pilothouse._aio_channel import Channel
 from pilothouse._aio_handles import AlertHandle, CommandHandle, WorkflowHandle
-from pilothouse._aio_routes import open_channel
 from pilothouse._aio_watch import Watch
 from pilothouse._handles import seconds
+from pilothouse.aio_routes import open_channel
 from pilothouse.retry import RetryPolicy
 from pilothouse.v1 import (
     agents_pb2,

@@ -4,13 +4,13 @@ while the app is served.
 
 from collections.abc import Callable
 
-import grpc
 from starlette.applications import Starlette
 from starlette.middleware import Middleware
 from starlette.requests import Request
 from starlette.responses import JSONResponse, Response
 from starlette.routing import Route, WebSocketRoute
 
+from pilothouse.aio_routes import open_channel
 from pilothouse_server.bridge.comments import load_comments
 from pilothouse_server.bridge.fallbacks import NoSuchSocket, fault, not_a_socket, only_get, refused
 from pilothouse_server.bridge.gateway import Gateway
@@ -25,15 +25,17 @@ from pilothouse_server.bridge.switchboard import Switchboard
 
 MAX_MESSAGE = 16 * 1024 * 1024
 ALL_METHODS = ["GET", "POST", "PUT", "PATCH", "DELETE", "OPTIONS", "TRACE"]
-COMMON_OPTIONS: list[tuple[str, int]] = [
+COMMON_OPTIONS: list[tuple[str, int | str]] = [
     ("grpc.max_receive_message_length", MAX_MESSAGE),
-    ("grpc.keepalive_time_ms", 30_000),
-    ("grpc.keepalive_timeout_ms", 10_000),
+    # A replica that is frozen, or whose machine is gone, says nothing: it is given up after 10 seconds.
+    ("grpc.keepalive_time_ms", 7_000),
+    ("grpc.keepalive_timeout_ms", 3_000),
+    ("grpc.http2.max_pings_without_data", 0),
     ("grpc.initial_reconnect_backoff_ms", 100),
     ("grpc.min_reconnect_backoff_ms", 100),
     ("grpc.max_reconnect_backoff_ms", 2_000),
 ]
-STREAM_OPTIONS: list[tuple[str, int]] = [
+STREAM_OPTIONS: list[tuple[str, int | str]] = [
     *COMMON_OPTIONS,
     # Without a bound the server runs megabytes ahead of a reader that is busy, and what it reads then is old.
     ("grpc.http2.lookahead_bytes", 64 * 1024),
@@ -46,8 +48,8 @@ class Bridge:
 
     def __init__(self, settings: BridgeSettings) -> None:
         self.settings = settings
-        self.calls = grpc.aio.insecure_channel(settings.server, options=COMMON_OPTIONS)
-        self.streams = grpc.aio.insecure_channel(settings.server, options=STREAM_OPTIONS)
+        self.calls = open_channel(settings.server, COMMON_OPTIONS)
+        self.streams = open_channel(settings.server, STREAM_OPTIONS)
         self.board = Switchboard(settings, self.streams)
 
     async def run(self) -> None:

@@ -17,6 +17,8 @@ from google.protobuf.message import DecodeError, Message
 from starlette.requests import ClientDisconnect, Request
 from starlette.responses import Response
 
+from pilothouse.retry import prepare
+from pilothouse.routes import addresses
 from pilothouse_server.bridge import fields
 from pilothouse_server.bridge.bindings import Binding, Call, load_bindings, load_calls
 from pilothouse_server.bridge.errors import BridgeError, from_rpc, malformed, over_limit, word
@@ -42,6 +44,7 @@ class Gateway:
         self._clock = clock
         self._bucket = TokenBucket(settings.calls_per_second, settings.call_burst, clock())
         self._in_flight = 0
+        self._replicas = len(addresses(settings.server))
         self.calls = load_calls()
         self.bindings = load_bindings(self.calls)
 
@@ -145,11 +148,21 @@ class Gateway:
         )
         self._in_flight += 1
         try:
-            answer: Message = await method(message, timeout=self._settings.call_timeout)
+            return await self._asked(method, call.path, message)
         except grpc.aio.AioRpcError as error:
             raise from_rpc(error, self._settings.server) from None
         finally:
             self._in_flight -= 1
+
+    async def _asked(self, method: Any, path: str, message: Message) -> Message:
+        """The answer; of the next replica where there is one, when the first cannot serve and a repeat does no harm."""
+        prepared, repeatable = prepare(path, message) if self._replicas > 1 else (message, False)
+        try:
+            answer: Message = await method(prepared, timeout=self._settings.call_timeout)
+        except grpc.aio.AioRpcError as error:
+            if not repeatable or error.code() is not grpc.StatusCode.UNAVAILABLE:
+                raise
+            answer = await method(prepared, timeout=self._settings.call_timeout)
         return answer
 
     async def _body(self, request: Request) -> bytes:

@@ -12,7 +12,7 @@ class BridgeSettings:
     """What a bridge is told. Durations are seconds, sizes are bytes."""
 
     server: str = "127.0.0.1:50051"
-    """The gRPC server, as host:port."""
+    """The gRPC server, as host:port; or its replicas, with commas: one is used until it cannot serve, then the next."""
     host: str = "127.0.0.1"
     """The address to listen on. On a loopback address only requests to a local name are answered."""
     port: int = 8080

@@ -5,7 +5,7 @@
 from __future__ import annotations
 
 import asyncio
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Coroutine, Sequence
 from types import TracebackType
 from typing import Any, Self, TypeVar, cast
 
@@ -39,7 +39,6 @@ class AnyOf(grpc.aio.Channel):
 
     def __init__(self, channels: Sequence[grpc.aio.Channel]) -> None:
         self._route = Route(channels)
-        self._ending = set[asyncio.Task[grpc.StatusCode]]()
 
     def unary_unary(
         self,
@@ -104,16 +103,15 @@ class AnyOf(grpc.aio.Channel):
         return call
 
     def _ended(self, at: int, call: Any) -> None:
-        """A call is over, so its code is there; but only a coroutine can have it."""
-        judging: asyncio.Task[grpc.StatusCode] = asyncio.ensure_future(call.code())
-        self._ending.add(judging)
-
-        def judge(task: asyncio.Task[grpc.StatusCode]) -> None:
-            self._ending.discard(task)
-            if not task.cancelled() and task.exception() is None:
-                self._route.judge(at, task.result())
-
-        judging.add_done_callback(judge)
+        """A call is over. Its code is there, so the coroutine that alone can have it returns without waiting; and
+        who awaits the call finds the route moved on."""
+        asking: Coroutine[Any, Any, grpc.StatusCode] = call.code()
+        try:
+            asking.send(None)
+        except StopIteration as answered:
+            self._route.judge(at, answered.value)
+        else:
+            asking.close()
 
     async def close(self, grace: float | None = None) -> None:
         """See grpc.aio.Channel."""
