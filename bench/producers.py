@@ -39,6 +39,8 @@ class Pace:
     rate: float
     """Events a second; 0 is as many as `may_go` lets through."""
     seconds: float
+    events: int = 0
+    """After so many it ends; 0 is no end but that of time."""
     may_go: Callable[[], bool] = lambda: True
     late: int = 0
     """Batches that left more than 50 ms late: the producer, or what holds it back, could not keep up."""
@@ -49,6 +51,8 @@ class Pace:
         begin = self.begun = time.monotonic()
         number = 0
         while (now := time.monotonic()) < begin + self.seconds:
+            if self.events and number * BATCH >= self.events:
+                break
             due = begin + number * BATCH / self.rate if self.rate else now
             if due >= begin + self.seconds:
                 break

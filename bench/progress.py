@@ -111,6 +111,11 @@ class Progress:
             what="the arrival of all events",
         )
 
+    async def reached(self, lag: Lag, count: int, within: float) -> float:
+        """When one of the two had so many, monotonic seconds. Raises NeverHappened."""
+        await wait_until(lambda: lag.seen >= count, within=within, what=f"{count:,} events")
+        return time.monotonic()
+
     async def _snapshots(self) -> None:
         async with grpc.aio.insecure_channel(self.server.grpc) as channel:
             stub = metrics_pb2_grpc.MetricsServiceStub(channel)
