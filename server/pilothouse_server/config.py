@@ -2,12 +2,15 @@
 
 from __future__ import annotations
 
+import re
 from ipaddress import ip_address
 from pathlib import Path
 from typing import Annotated
 
 from pydantic import Field, ValidationError, ValidationInfo, field_validator
 from pydantic_settings import BaseSettings, NoDecode, SettingsConfigDict
+
+_ADDRESS = re.compile(r"(?:dns:///)?(?:[\w.-]+|\[[0-9a-fA-F:.]+\]):\d{1,5}")
 
 Port = Annotated[int, Field(ge=0, le=65535)]
 
@@ -35,8 +38,10 @@ class Settings(BaseSettings):
     """0 is any free port."""
     http_port: Port = 8080
     """0 is any free port."""
+    metrics_port: Port | None = None
+    """For a server that runs without a bridge: where it answers /healthz, /readyz and /metrics; nowhere unless set."""
     server: str = "127.0.0.1:50051"
-    """For a bridge that runs alone: the gRPC server that it is a client of."""
+    """For a bridge that runs alone: the gRPC server that it is a client of; or several replicas, with commas."""
     allowed_origins: Annotated[tuple[str, ...], NoDecode] = ()
     """Origins, besides the bridge's own, whose pages may use it; separated by commas."""
     dashboard_dir: Path | None = None
@@ -63,6 +68,14 @@ class Settings(BaseSettings):
     def _split(cls, value: object) -> object:
         if isinstance(value, str):
             return tuple(part.strip() for part in value.split(",") if part.strip())
+        return value
+
+    @field_validator("server")
+    @classmethod
+    def _addresses(cls, value: str) -> str:
+        wrong = [each for each in value.split(",") if not _ADDRESS.fullmatch(each.strip())]
+        if wrong:
+            raise ValueError(f"{wrong[0].strip()!r} is not host:port, as 10.0.0.7:50051")
         return value
 
     @field_validator("log_level", "log_format")

@@ -58,6 +58,8 @@ def test_a_variable_sets_and_the_command_line_overrides(monkeypatch: pytest.Monk
         ("LOG_FORMAT", "xml"),
         ("ACCEPT_DEADLINE", "0"),
         ("LIVE_INTERVAL", "0.01"),
+        ("SERVER", "host-without-a-port"),
+        ("SERVER", "a:1,,b:2"),
     ],
 )
 def test_a_wrong_value_is_named(variable: str, value: str, monkeypatch: pytest.MonkeyPatch) -> None:
