@@ -24,6 +24,7 @@ from pilothouse.v1.workflows_pb2_grpc import add_WorkflowServiceServicer_to_serv
 from pilothouse_server.adapters.clock import SystemClock
 from pilothouse_server.adapters.sql import migrate
 from pilothouse_server.adapters.sql.agent_views import SqlAgentViews
+from pilothouse_server.adapters.sql.alert_desk_store import SqlAlertDesk
 from pilothouse_server.adapters.sql.alert_store import SqlAlerts
 from pilothouse_server.adapters.sql.command_store import SqlCommands, settling
 from pilothouse_server.adapters.sql.control_queries import SqlControlQueries
@@ -39,6 +40,7 @@ from pilothouse_server.domain.commands import Deadlines
 from pilothouse_server.domain.errors import Unavailable
 from pilothouse_server.meters import PartsCollector
 from pilothouse_server.services.aggregate import Aggregator, AggregatorSettings
+from pilothouse_server.services.alert_desk import AlertDesk
 from pilothouse_server.services.alert_journal import AlertJournal
 from pilothouse_server.services.alerting import AlertEngine
 from pilothouse_server.services.control import Control, ControlSignals
@@ -93,6 +95,7 @@ class Core:
         self.alerts = AlertEngine(
             SqlAlerts(database), self.journal, clock, uuid7, offline_after_us=offline_after_us
         )
+        self.desk = AlertDesk(SqlAlertDesk(database), clock, Changes(), uuid7)
         self.aggregator = Aggregator(
             log,
             SqlMetricsStore(database),
@@ -126,7 +129,8 @@ class Core:
                 await core.check_log()
                 await core.executors.start()
                 await core.alerts.start()
-                yield core
+                with core.desk.leading(core.alerts):
+                    yield core
                 await core.journal.flush()
             finally:
                 await database.close()
@@ -185,7 +189,7 @@ class Core:
         workflows = WorkflowServicer(SqlWorkflowViews(database, clock), projected, self.control)
         agents = AgentServicer(SqlAgentViews(database, clock, self._offline_after_us), projected)
         commands = CommandServicer(self.control, self.executors, queries, clock)
-        alerts = AlertServicer(self.alerts, queries, Watching(self._alerted, clock))
+        alerts = AlertServicer(self.desk, queries, Watching(self._alerted, clock))
 
         def served(
             file: FileDescriptor, name: str, add: Callable[[grpc.aio.Server], None]

@@ -11,6 +11,10 @@ from prometheus_client import CollectorRegistry
 
 from pilothouse.v1 import alerts_pb2 as pb
 from pilothouse.v1 import alerts_pb2_grpc, enums_pb2
+from pilothouse_server.adapters.sql.alert_desk_store import SqlAlertDesk
+from pilothouse_server.services.alert_desk import AlertDesk
+from pilothouse_server.services.fanout import Changes
+from pilothouse_server.services.ids import uuid7
 from pilothouse_server.transport.alerts import AlertServicer
 from pilothouse_server.transport.interceptor import CallMeters
 from pilothouse_server.transport.server import RpcServer, Service
@@ -28,7 +32,8 @@ async def tower(towers: Callable[..., Watchtower]) -> Watchtower:
 
 @pytest.fixture
 async def alerts(tower: Watchtower) -> AsyncIterator[alerts_pb2_grpc.AlertServiceAsyncStub]:
-    servicer = AlertServicer(tower.engine, tower.queries, Watching(tower.changes, tower.clock))
+    desk = AlertDesk(SqlAlertDesk(tower.database), tower.clock, Changes(), uuid7)
+    servicer = AlertServicer(desk, tower.queries, Watching(tower.changes, tower.clock))
     service = Service(
         pb.DESCRIPTOR.services_by_name["AlertService"],
         lambda server: alerts_pb2_grpc.add_AlertServiceServicer_to_server(servicer, server),
@@ -37,7 +42,8 @@ async def alerts(tower: Watchtower) -> AsyncIterator[alerts_pb2_grpc.AlertServic
     port = await server.start("127.0.0.1", 0)
     journal = asyncio.create_task(tower.journal.run())
     async with grpc.aio.insecure_channel(f"127.0.0.1:{port}") as channel:
-        yield alerts_pb2_grpc.AlertServiceStub(channel)
+        with desk.leading(tower.engine):
+            yield alerts_pb2_grpc.AlertServiceStub(channel)
     await server.drain(0)
     journal.cancel()
     await asyncio.gather(journal, return_exceptions=True)

@@ -1,22 +1,25 @@
 """What the alert engine decided, on its way to the database: one write in flight, and of each alert only the newest.
 
 No step is lost: steps and events gather until they are stored. When they gather beyond the limit the engine has to
-wait, which is counted; it never forgets.
+wait, which is counted; it never forgets. A batch whose answer was lost is stored again as it is, under the same id, so
+that it is never there twice.
 """
 
 from __future__ import annotations
 
 import asyncio
-from collections.abc import Coroutine, Sequence
+from collections.abc import Sequence
 from dataclasses import dataclass, field
 from typing import NamedTuple, Protocol
 
 from pilothouse_server.domain.alert_records import Alert, AlertStep, Change, fired
+from pilothouse_server.domain.alert_requests import Answer
 from pilothouse_server.domain.alerts import Rule
-from pilothouse_server.domain.errors import Unavailable
+from pilothouse_server.domain.errors import LeaseLost, Unavailable
 from pilothouse_server.domain.events import Event
 from pilothouse_server.ports import Clock
 from pilothouse_server.services.fanout import Changes
+from pilothouse_server.services.ids import uuid7
 
 MOST_STEPS = 20_000
 """Steps that may wait for the database."""
@@ -29,10 +32,26 @@ FIRST_RETRY, LAST_RETRY = 0.1, 5.0
 class AlertBatch:
     """What is stored in one transaction."""
 
+    id: str = ""
+    """Given when it is first stored."""
     slot_us: int = 0
     alerts: dict[str, Alert] = field(default_factory=dict[str, Alert])
     steps: list[AlertStep] = field(default_factory=list[AlertStep])
     events: list[Event] = field(default_factory=list[Event])
+    answers: list[Answer] = field(default_factory=list[Answer])
+
+    @property
+    def empty(self) -> bool:
+        """Whether there is nothing to store."""
+        return not (self.slot_us or self.alerts or self.steps or self.events or self.answers)
+
+
+@dataclass(slots=True)
+class _Storing:
+    """A batch on its way, and who waits for it."""
+
+    batch: AlertBatch
+    waiting: list[asyncio.Future[None]]
 
 
 class Restored(NamedTuple):
@@ -51,7 +70,8 @@ class AlertStore(Protocol):
         ...
 
     async def save(self, batch: AlertBatch) -> None:
-        """Stores all of it or, raising Unavailable, nothing."""
+        """Stores all of it, once, however often it is called with the newest batch. Raises Unavailable, and then
+        perhaps nobody knows whether it is stored."""
         ...
 
     async def find(self, alert_id: str) -> Alert | None:
@@ -62,16 +82,27 @@ class AlertStore(Protocol):
 class AlertJournal:
     """The one writer of alerts. `run` writes; everything else only notes."""
 
-    def __init__(self, store: AlertStore, clock: Clock, alerts: Changes, outbox: Changes) -> None:
+    def __init__(
+        self,
+        store: AlertStore,
+        clock: Clock,
+        alerts: Changes,
+        outbox: Changes,
+        answered: Changes | None = None,
+    ) -> None:
         self._store = store
         self._clock = clock
         self._alerts = alerts
         self._outbox = outbox
+        self._answered = answered or Changes()
         self._batch = AlertBatch()
+        self._storing: _Storing | None = None
+        self._writing = asyncio.Lock()
         self._stored: set[str] = set()
         self._unseen: set[str] = set()
         self._noted = Changes()
         self._waiting: list[asyncio.Future[None]] = []
+        self._over = False
         self.failures = 0
 
     def know(self, alert_id: str) -> None:
@@ -81,7 +112,8 @@ class AlertJournal:
     @property
     def full(self) -> bool:
         """Whether so much waits that nothing more should be decided."""
-        return len(self._batch.steps) >= MOST_STEPS
+        storing = len(self._storing.batch.steps) if self._storing is not None else 0
+        return len(self._batch.steps) + storing >= MOST_STEPS
 
     def note(self, change: Change) -> None:
         """Remembers a change until it is stored."""
@@ -98,6 +130,11 @@ class AlertJournal:
             self._batch.events.append(change.event)
         self._noted.notify()
 
+    def answer(self, answer: Answer) -> None:
+        """Remembers an answer until it is stored, together with what is noted before the next await."""
+        self._batch.answers.append(answer)
+        self._noted.notify()
+
     def note_slot(self, slot_us: int) -> None:
         """Remembers how far the evaluation came; stored with the next write."""
         self._batch.slot_us = max(self._batch.slot_us, slot_us)
@@ -108,14 +145,21 @@ class AlertJournal:
 
     async def stored(self) -> None:
         """Returns when everything noted so far is in the database. Raises Unavailable when it could not be stored
-        now; it is tried again."""
+        now; it is tried again, unless another replica leads by then."""
+        if self._over:
+            raise _not_ours()
         waiting: asyncio.Future[None] = asyncio.get_running_loop().create_future()
         self._waiting.append(waiting)
         self._noted.notify()
         await waiting
 
+    def close(self) -> None:
+        """Another replica leads: nothing more is stored, and who waits is told so."""
+        self._over = True
+        self._fail(_not_ours())
+
     async def run(self) -> None:
-        """Writes until it is cancelled."""
+        """Writes until it is cancelled. Raises LeaseLost when another replica leads."""
         seen, retry = 0, FIRST_RETRY
         while True:
             await self._noted.wait(seen, 3600)
@@ -131,53 +175,60 @@ class AlertJournal:
                 retry = FIRST_RETRY
 
     async def flush(self) -> None:
-        """Writes what is noted. Raises Unavailable, and then still has it."""
+        """Writes what is noted so far. Raises Unavailable, and then still has it, as when it is cancelled; and
+        LeaseLost."""
+        async with self._writing:
+            if self._storing is not None:
+                await self._save(self._storing)
+            self._storing = self._taken()
+            await self._save(self._storing)
+
+    def _taken(self) -> _Storing:
+        """What is noted, as one batch, with those who wait for it."""
         batch, self._batch = self._batch, AlertBatch()
-        waiting, self._waiting = self._waiting, []
         unseen, self._unseen = self._unseen, set()
+        batch.id = uuid7()
         batch.steps = [step for step in batch.steps if step.alert_id not in unseen]
         # What is being written counts as stored: should it vanish meanwhile, that has to be written too.
         self._stored.update(batch.alerts)
+        waiting, self._waiting = self._waiting, []
+        return _Storing(batch, waiting)
+
+    async def _save(self, storing: _Storing) -> None:
+        batch = storing.batch
         try:
-            await _to_its_end(self._store.save(batch))
+            if not batch.empty:
+                await self._store.save(batch)
         except Unavailable as error:
-            self._batch = _joined(batch, self._batch)
-            for future in waiting:
-                if not future.done():
-                    future.set_exception(error)
+            self._fail(error)
             raise
+        except LeaseLost:
+            self.close()
+            raise
+        self._storing = None
         for alert in batch.alerts.values():
             over = not alert.instance.live and not alert.instance.latched
             if over and alert.id not in self._batch.alerts:
                 self._stored.discard(alert.id)
-        for future in waiting:
+        for future in storing.waiting:
             if not future.done():
                 future.set_result(None)
         if batch.alerts:
             self._alerts.notify()
         if batch.events:
             self._outbox.notify()
+        if batch.answers:
+            self._answered.notify()
+
+    def _fail(self, error: Unavailable) -> None:
+        waiting, self._waiting = self._waiting, []
+        if self._storing is not None:
+            waiting += self._storing.waiting
+            self._storing.waiting = []
+        for future in waiting:
+            if not future.done():
+                future.set_exception(error)
 
 
-async def _to_its_end(save: Coroutine[object, object, None]) -> None:
-    """Awaits the save even when we are cancelled meanwhile: half-known whether it was stored, it could not be
-    repeated."""
-    saving = asyncio.ensure_future(save)
-    cancelled: asyncio.CancelledError | None = None
-    while not saving.done():
-        try:
-            await asyncio.shield(saving)
-        except asyncio.CancelledError as error:
-            cancelled = error
-    saving.result()
-    if cancelled is not None:
-        raise cancelled
-
-
-def _joined(older: AlertBatch, newer: AlertBatch) -> AlertBatch:
-    return AlertBatch(
-        slot_us=max(older.slot_us, newer.slot_us),
-        alerts=older.alerts | newer.alerts,
-        steps=older.steps + newer.steps,
-        events=older.events + newer.events,
-    )
+def _not_ours() -> Unavailable:
+    return Unavailable("alerts", "another replica takes care of alerts from now on; try again")

@@ -11,7 +11,8 @@ from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
 from dataclasses import dataclass, field, replace
 
 from pilothouse_server.domain import alert_records as records
-from pilothouse_server.domain.alert_records import Alert, Change
+from pilothouse_server.domain.alert_records import Alert
+from pilothouse_server.domain.alert_requests import AlertRequest, Answer, Verb, decide
 from pilothouse_server.domain.alert_rules import (
     OVER_LIMIT,
     SHIPPED,
@@ -30,7 +31,7 @@ from pilothouse_server.domain.alerts import (
     shifted,
     step,
 )
-from pilothouse_server.domain.errors import AlertResolved, EtagMismatch, NotFound
+from pilothouse_server.domain.errors import NotFound
 from pilothouse_server.domain.events import Severity
 from pilothouse_server.domain.metrics.snapshot import FiringAlerts, MetricsSnapshot
 from pilothouse_server.ports import Clock
@@ -54,6 +55,17 @@ class AlertLimits:
     slot_every_us: int = SECOND_US
     """How often the newest slot is stored while an alert waits for its time: what a restart may forget of it at
     most."""
+
+
+@dataclass(frozen=True, slots=True)
+class RuleView:
+    """A rule as people see it."""
+
+    rule: Rule
+    live: int
+    """Alerts of it that are not over."""
+    error: str
+    """Why its newest evaluation failed; empty when it did not."""
 
 
 @dataclass(slots=True)
@@ -144,6 +156,13 @@ class AlertEngine:
         ruled = self._ruled.get(rule_id)
         return 0 if ruled is None else sum(a.instance.live for a in ruled.alerts.values())
 
+    def shown(self) -> Sequence[RuleView]:
+        """The rules as people see them, by name."""
+        meters = self.meters()
+        return [
+            RuleView(rule, self.live_count(rule.id), meters[rule.id].error) for rule in self.rules()
+        ]
+
     def tick(self, snapshot: MetricsSnapshot, ts_us: int) -> None:
         """Steps every instance of every rule to the slot `ts_us`. Until the log was read to its end once, nothing is
         judged."""
@@ -162,27 +181,24 @@ class AlertEngine:
 
     async def acknowledge(self, alert_id: str, *, actor: str, comment: str, etag: str) -> Alert:
         """Somebody takes care of it; a repeat changes nothing. Raises NotFound, AlertResolved, EtagMismatch."""
-        ruled, alert = await self._find(alert_id)
-        if not alert.instance.live or ruled is None:
-            raise AlertResolved(alert_id=alert_id)
-        if alert.acknowledge_us is not None:
-            return alert
-        _check_etag(alert, etag)
-        change = records.acknowledge(alert, actor, comment, self._clock.now_us())
-        return await self._act(ruled, change)
+        return await self.act(AlertRequest(Verb.ACKNOWLEDGE, alert_id, actor, comment, etag))
 
     async def resolve(self, alert_id: str, *, actor: str, reason: str, etag: str) -> Alert:
         """Somebody ends it; one that is over stays as it is. Raises NotFound, EtagMismatch."""
-        ruled, alert = await self._find(alert_id)
-        if not alert.instance.live or ruled is None:
-            return alert
-        _check_etag(alert, etag)
-        change = records.resolve(alert, actor, reason, self._clock.now_us())
-        alert = await self._act(ruled, change)
-        self._count()
-        return alert
+        return await self.act(AlertRequest(Verb.RESOLVE, alert_id, actor, reason, etag))
 
-    async def _act(self, ruled: _Ruled, change: Change) -> Alert:
+    async def act(self, asked: AlertRequest) -> Alert:
+        """The alert after what was asked, once it is stored, and with it the answer to a request that has an id.
+
+        Raises NotFound, AlertResolved, EtagMismatch, and Unavailable when it could not be stored yet.
+        """
+        ruled, alert = await self._find(asked.alert_id)
+        live = ruled is not None and alert.instance.live
+        change = decide(asked, alert, live=live, now_us=self._clock.now_us())
+        if asked.id:
+            self.journal.answer(Answer(asked.id))
+        if change is None or ruled is None:
+            return alert
         self._keep(ruled, change.alert)
         self._count()
         self.journal.note(change)
@@ -349,8 +365,3 @@ class AlertEngine:
         if any(alert.instance.state in waits for alert in alerts):
             self._slot_saved_us = ts_us
             self.journal.wake()
-
-
-def _check_etag(alert: Alert, etag: str) -> None:
-    if etag and etag != alert.etag:
-        raise EtagMismatch(kind="alert", id=alert.id, etag=alert.etag)

@@ -1,4 +1,4 @@
-"""Alerts: seen from the database, taken care of through the engine, which alone changes them."""
+"""Alerts: seen from the database, taken care of at the desk, which is there on every replica."""
 
 from __future__ import annotations
 
@@ -10,9 +10,8 @@ import grpc
 from pilothouse.v1 import alerts_pb2 as pb
 from pilothouse.v1 import alerts_pb2_grpc
 from pilothouse_server.domain.alert_records import Alert
-from pilothouse_server.domain.alerts import Rule
-from pilothouse_server.domain.errors import NotFound
-from pilothouse_server.services.alerting import AlertEngine
+from pilothouse_server.services.alert_desk import AlertDesk
+from pilothouse_server.services.alerting import RuleView
 from pilothouse_server.services.control_views import AlertViews
 from pilothouse_server.services.views import PageRequest
 from pilothouse_server.services.watch import Items, watch
@@ -28,8 +27,8 @@ PAGE_SIZE = 50
 class AlertServicer(alerts_pb2_grpc.AlertServiceServicer):
     """`pilothouse.v1.AlertService`."""
 
-    def __init__(self, engine: AlertEngine, views: AlertViews, watching: Watching) -> None:
-        self._engine = engine
+    def __init__(self, desk: AlertDesk, views: AlertViews, watching: Watching) -> None:
+        self._desk = desk
         self._views = views
         self._watching = watching
 
@@ -59,35 +58,40 @@ class AlertServicer(alerts_pb2_grpc.AlertServiceServicer):
     async def AcknowledgeAlert(
         self, request: pb.AcknowledgeAlertRequest, context: Context
     ) -> pb.AcknowledgeAlertResponse:
-        alert = await self._engine.acknowledge(
-            request.alert_id, actor=actor(context), comment=request.comment, etag=request.etag
+        alert = await self._desk.acknowledge(
+            request.alert_id,
+            actor=actor(context),
+            comment=request.comment,
+            etag=request.etag,
+            within=context.time_remaining(),
         )
         return pb.AcknowledgeAlertResponse(alert=alert_to_proto(alert))
 
     async def ResolveAlert(
         self, request: pb.ResolveAlertRequest, context: Context
     ) -> pb.ResolveAlertResponse:
-        alert = await self._engine.resolve(
-            request.alert_id, actor=actor(context), reason=request.reason, etag=request.etag
+        alert = await self._desk.resolve(
+            request.alert_id,
+            actor=actor(context),
+            reason=request.reason,
+            etag=request.etag,
+            within=context.time_remaining(),
         )
         return pb.ResolveAlertResponse(alert=alert_to_proto(alert))
 
     async def ListAlertRules(
         self, request: pb.ListAlertRulesRequest, context: Context
     ) -> pb.ListAlertRulesResponse:
-        return pb.ListAlertRulesResponse(rules=[self._rule(rule) for rule in self._engine.rules()])
+        return pb.ListAlertRulesResponse(rules=[_rule(view) for view in await self._desk.rules()])
 
     async def GetAlertRule(
         self, request: pb.GetAlertRuleRequest, context: Context
     ) -> pb.GetAlertRuleResponse:
-        for rule in self._engine.rules():
-            if rule.id == request.rule_id:
-                return pb.GetAlertRuleResponse(rule=self._rule(rule))
-        raise NotFound(kind="rule", id=request.rule_id)
+        return pb.GetAlertRuleResponse(rule=_rule(await self._desk.rule(request.rule_id)))
 
-    def _rule(self, rule: Rule) -> pb.AlertRule:
-        meters = self._engine.meters()[rule.id]
-        return rule_to_proto(rule, self._engine.live_count(rule.id), meters.error)
+
+def _rule(view: RuleView) -> pb.AlertRule:
+    return rule_to_proto(view.rule, view.live, view.error)
 
 
 def _items(items: Items[Alert]) -> list[pb.WatchAlertsResponse]:

@@ -10,7 +10,7 @@ from typing import Any
 
 from sqlalchemy import Connection, RowMapping, bindparam, delete, insert, or_, select, update
 
-from pilothouse_server.adapters.sql import outbox_store
+from pilothouse_server.adapters.sql import alert_requests, outbox_store
 from pilothouse_server.adapters.sql.database import Database
 from pilothouse_server.adapters.sql.revisions import reserve_revisions
 from pilothouse_server.adapters.sql.tables_control import (
@@ -52,7 +52,8 @@ class SqlAlerts:
         return await self._database.write(lambda connection: _restore(connection, shipped))
 
     async def save(self, batch: AlertBatch) -> None:
-        await self._database.write(lambda connection: _save(connection, batch))
+        # Beside others: only the replica that leads writes alerts, one batch after another.
+        await self._database.write(lambda connection: _save(connection, batch), beside=True)
 
     async def find(self, alert_id: str) -> Alert | None:
         return await self._database.read(lambda connection: find(connection, alert_id))
@@ -86,19 +87,23 @@ def _restore(connection: Connection, shipped: Sequence[Rule]) -> Restored:
     alive = or_(ALERTS.c.state != int(AlertState.RESOLVED), ALERTS.c.latched)
     alerts = connection.execute(select(ALERTS).where(alive).order_by(ALERTS.c.active_us)).mappings()
     return Restored(
-        [_rule(row) for row in rules], [alert_of(row) for row in alerts], slot_us or None
+        [rule_of(row) for row in rules], [alert_of(row) for row in alerts], slot_us or None
     )
 
 
 def _save(connection: Connection, batch: AlertBatch) -> None:
+    clock = ALERT_CLOCK.c.id == CLOCK
+    newest = connection.execute(select(ALERT_CLOCK.c.batch).where(clock).with_for_update())
+    if newest.scalar() == batch.id:
+        return
+    connection.execute(update(ALERT_CLOCK).where(clock).values(batch=batch.id))
+    alert_requests.answer(connection, batch.answers)
     _save_alerts(connection, list(batch.alerts.values()))
     if batch.steps:
         connection.execute(insert(ALERT_TRANSITIONS), [step._asdict() for step in batch.steps])
     outbox_store.add(connection, batch.events)
     if batch.slot_us:
-        connection.execute(
-            update(ALERT_CLOCK).where(ALERT_CLOCK.c.id == CLOCK).values(slot_us=batch.slot_us)
-        )
+        connection.execute(update(ALERT_CLOCK).where(clock).values(slot_us=batch.slot_us))
         _remove_never_fired(connection, batch.slot_us - RETENTION_US)
 
 
@@ -205,7 +210,8 @@ def _rule_row(rule: Rule) -> dict[str, Any]:
     return row
 
 
-def _rule(fields: RowMapping) -> Rule:
+def rule_of(fields: RowMapping) -> Rule:
+    """The rule in a row of its table."""
     return Rule(
         **{name: fields[name] for name in _RULE},
         metric=AlertMetric(fields["metric"]),

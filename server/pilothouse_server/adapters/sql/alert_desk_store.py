@@ -1,0 +1,82 @@
+"""What replicas ask of each other about alerts, in the database."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping, Sequence
+from typing import Any
+
+from sqlalchemy import Connection, func, select, update
+
+from pilothouse_server.adapters.sql import alert_requests, alert_store
+from pilothouse_server.adapters.sql.database import Database
+from pilothouse_server.adapters.sql.tables_control import ALERT_CLOCK, ALERT_RULES, ALERTS
+from pilothouse_server.domain.alert_records import Alert
+from pilothouse_server.domain.alert_requests import AlertRequest
+from pilothouse_server.domain.alerts import AlertState
+from pilothouse_server.services.alert_desk import Asked, Noted
+
+
+class SqlAlertDesk:
+    """The side of whoever asks."""
+
+    def __init__(self, database: Database) -> None:
+        self._database = database
+
+    async def ask(self, request: AlertRequest) -> None:
+        await self._database.write(lambda c: alert_requests.add(c, request), beside=True)
+
+    async def asked(self, request_id: str) -> Asked:
+        outcome = await self._database.read(lambda c: alert_requests.outcome(c, request_id))
+        return Asked(None) if outcome is None else Asked(*outcome)
+
+    async def withdraw(self, request_id: str) -> bool:
+        return await self._database.write(
+            lambda c: alert_requests.withdraw(c, request_id), beside=True
+        )
+
+    async def find(self, alert_id: str) -> Alert | None:
+        return await self._database.read(lambda c: alert_store.find(c, alert_id))
+
+    async def noted(self) -> Noted:
+        return await self._database.read(_noted)
+
+
+class SqlAlertRequests:
+    """The side of whoever leads; give it the database as its tenure may write it."""
+
+    def __init__(self, database: Database) -> None:
+        self._database = database
+
+    async def take(self, stale_us: int, limit: int) -> Sequence[AlertRequest]:
+        if not await self._database.read(alert_requests.any_open):
+            return ()
+        return await self._database.write(
+            lambda c: alert_requests.claim(c, stale_us, limit), beside=True
+        )
+
+    async def note(self, meters: Mapping[str, Any], now_us: int, prune_us: int) -> None:
+        def run(connection: Connection) -> None:
+            noted = update(ALERT_CLOCK).where(ALERT_CLOCK.c.id == alert_store.CLOCK)
+            connection.execute(noted.values(meters=dict(meters), meters_us=now_us))
+            alert_requests.prune(connection, prune_us)
+
+        await self._database.write(run, beside=True)
+
+
+def _noted(connection: Connection) -> Noted:
+    rules = connection.execute(select(ALERT_RULES).order_by(ALERT_RULES.c.name)).mappings()
+    live = (
+        select(ALERTS.c.rule_id, func.count())
+        .where(ALERTS.c.state != int(AlertState.RESOLVED))
+        .group_by(ALERTS.c.rule_id)
+    )
+    clock = select(ALERT_CLOCK.c.meters, ALERT_CLOCK.c.meters_us).where(
+        ALERT_CLOCK.c.id == alert_store.CLOCK
+    )
+    noted = connection.execute(clock).first()
+    return Noted(
+        [alert_store.rule_of(row) for row in rules],
+        {rule_id: count for rule_id, count in connection.execute(live)},  # noqa: C416 - rows are no pairs to mypy
+        None if noted is None else noted.meters,
+        0 if noted is None else noted.meters_us,
+    )
