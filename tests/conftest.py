@@ -11,7 +11,7 @@ import psutil
 import pytest
 from playwright.async_api import Browser, Page, async_playwright
 
-pytest_plugins = ("tests.servers.fixtures",)
+pytest_plugins = ("tests.servers.fixtures", "tests.databases")
 
 # One slow example says something about a shared machine; the bound is each test's own timeout.
 hypothesis.settings.register_profile("pilothouse", deadline=None, print_blob=True)

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import AsyncIterator, Sequence
+from collections.abc import Sequence
 from pathlib import Path
 from tempfile import TemporaryDirectory
 
@@ -18,9 +18,10 @@ from pilothouse_server.adapters.sql import (
     projection_store,
     workflow_rows,
 )
+from pilothouse_server.adapters.sql.database import Database
 from pilothouse_server.adapters.sql.event_rows import Arrived
 from pilothouse_server.adapters.sql.projection_store import SqlProjectionStore
-from pilothouse_server.adapters.sql.sqlite import SqliteDatabase, writing_engine
+from pilothouse_server.adapters.sql.sqlite import writing_engine
 from pilothouse_server.adapters.sql.tables_projection import AGENTS, EVENTS, TASKS, WORKFLOWS
 from pilothouse_server.adapters.sqlite_log import SqliteLog
 from pilothouse_server.domain.events import Event, EventType
@@ -33,15 +34,6 @@ from pilothouse_server.wire.events import decode_stored, encode_events
 from tests.projection.build import event, fold, reorderings, seen
 
 E = EventType
-
-
-@pytest.fixture
-async def database(tmp_path: Path) -> AsyncIterator[SqliteDatabase]:
-    path = tmp_path / "state.db"
-    migrate.upgrade(path)
-    database = SqliteDatabase(path)
-    yield database
-    await database.close()
 
 
 def entry(cursor: str, *events: Event) -> LogEntry:
@@ -74,7 +66,9 @@ def test_rows_are_what_the_fold_says_however_the_log_is_cut(
         for start in range(0, len(reordered), size):
             arrived = [Arrived(each, b"", "c") for each in reordered[start : start + size]]
             with engine.begin() as connection:
-                projection_store.fold(connection, event_rows.add(connection, arrived))
+                fresh = event_rows.fresh(connection, arrived)
+                projection_store.fold(connection, [each.event for each in fresh])
+                event_rows.store(connection, fresh)
         with engine.begin() as connection:
             found = stored(connection)
             places = list(
@@ -86,7 +80,7 @@ def test_rows_are_what_the_fold_says_however_the_log_is_cut(
 
 
 async def test_an_event_counts_once_whether_repeated_at_once_or_later(
-    database: SqliteDatabase,
+    database: Database,
 ) -> None:
     store = SqlProjectionStore(database, decode_stored)
     one, other = event(E.WORKFLOW_STARTED), event(E.WORKFLOW_COMPLETED, at=1)
@@ -96,7 +90,7 @@ async def test_an_event_counts_once_whether_repeated_at_once_or_later(
 
 
 async def test_an_entry_that_is_no_batch_is_passed_over_and_counted(
-    database: SqliteDatabase,
+    database: Database,
 ) -> None:
     store = SqlProjectionStore(database, decode_stored)
     good = entry("a-2", event(E.WORKFLOW_STARTED))
@@ -107,7 +101,7 @@ async def test_an_entry_that_is_no_batch_is_passed_over_and_counted(
     assert await store.cursor() == "a-2"
 
 
-async def test_a_hook_that_fails_leaves_neither_rows_nor_cursor(database: SqliteDatabase) -> None:
+async def test_a_hook_that_fails_leaves_neither_rows_nor_cursor(database: Database) -> None:
     def refuse(connection: Connection, events: object, workflows: object) -> None:
         raise RuntimeError("no")
 
@@ -121,7 +115,7 @@ async def test_a_hook_that_fails_leaves_neither_rows_nor_cursor(database: Sqlite
 
 
 async def test_hooks_see_only_new_events_and_the_workflows_they_touched(
-    database: SqliteDatabase,
+    database: Database,
 ) -> None:
     calls: list[tuple[list[str], list[str]]] = []
     store = SqlProjectionStore(
@@ -135,9 +129,7 @@ async def test_hooks_see_only_new_events_and_the_workflows_they_touched(
     assert calls == [([one.id], ["w"]), (["log"], [])]
 
 
-async def test_the_projector_goes_on_from_its_cursor(
-    database: SqliteDatabase, tmp_path: Path
-) -> None:
+async def test_the_projector_goes_on_from_its_cursor(database: Database, tmp_path: Path) -> None:
     log = SqliteLog(tmp_path / "log.db")
     store, changes = SqlProjectionStore(database, decode_stored), Changes()
     for number in range(5):
@@ -154,7 +146,7 @@ async def test_the_projector_goes_on_from_its_cursor(
     await log.close()
 
 
-async def test_an_agent_that_falls_silent_is_marked_once(database: SqliteDatabase) -> None:
+async def test_an_agent_that_falls_silent_is_marked_once(database: Database) -> None:
     store = SqlProjectionStore(database, decode_stored)
     heartbeat = event(E.AGENT_HEARTBEAT, agent_id="a")
     await store.apply(
@@ -168,7 +160,7 @@ async def test_an_agent_that_falls_silent_is_marked_once(database: SqliteDatabas
     assert await store.mark_overdue(late, 10) == 0
 
 
-async def test_hostile_text_is_stored_as_it_came(database: SqliteDatabase) -> None:
+async def test_hostile_text_is_stored_as_it_came(database: Database) -> None:
     text = "'; DROP TABLE events; -- \0 %_\\ \u202e 漢😀"
     store = SqlProjectionStore(database, decode_stored)
     await store.apply([entry("c1", event(E.LOG, message=text, workflow_id="' OR 1=1"))])

@@ -3,14 +3,22 @@
 from __future__ import annotations
 
 from collections.abc import Collection, Iterable
+from typing import Final
+from zlib import crc32
 
-from sqlalchemy import Connection, bindparam, select, update
+from sqlalchemy import Connection, Integer, bindparam, func, literal, select, update
+from sqlalchemy.dialects.postgresql import ARRAY
 
 from pilothouse_server.adapters.sql import bulk
 from pilothouse_server.adapters.sql.revisions import reserve_revisions
 from pilothouse_server.adapters.sql.tables_projection import AGENTS
 from pilothouse_server.adapters.sql.workflow_rows import slices
 from pilothouse_server.domain.projection.agent import AgentRecord
+
+NAMES_LOCK: Final = 0x50494C50
+"""The first half of the keys of the advisory locks of agents that are not there."""
+NAMES: Final = 64
+"""Locks that stand for the names of all agents, so that a crowd of new ones needs few."""
 
 _OVERDUE = (
     update(AGENTS)
@@ -19,19 +27,37 @@ _OVERDUE = (
 )
 
 
-def load(connection: Connection, agent_ids: Collection[str]) -> dict[str, AgentRecord]:
-    """The records of those that are known."""
+def load(
+    connection: Connection, agent_ids: Collection[str], *, lock: bool = False
+) -> dict[str, AgentRecord]:
+    """The records of those that are known. Locked, they are nobody else's to change until the end of the transaction,
+    and who is not there is nobody else's to add."""
+    if lock and bulk.is_postgres(connection):
+        _keep_from_adding(connection, agent_ids)
     found: dict[str, AgentRecord] = {}
-    for ids in slices(agent_ids):
-        query = select(AGENTS.c.id, AGENTS.c.record).where(AGENTS.c.id.in_(ids))
+    for ids in slices(sorted(agent_ids)):
+        wanted = bulk.among(connection, [AGENTS.c.id], ids)
+        query = select(AGENTS.c.id, AGENTS.c.record).where(wanted)
+        if lock:
+            query = query.order_by(AGENTS.c.id).with_for_update()
         for agent_id, record in connection.execute(query):
             found[agent_id] = AgentRecord.loaded(agent_id, record)
     return found
 
 
+def _keep_from_adding(connection: Connection, agent_ids: Collection[str]) -> None:
+    """An agent that is not there has no row to lock: a lock of its name stands for it. All that are to be locked are
+    looked for first, because these locks come before those of rows, in everybody's order."""
+    wanted = bulk.among(connection, [AGENTS.c.id], sorted(agent_ids))
+    there = set(connection.execute(select(AGENTS.c.id).where(wanted)).scalars())
+    if missing := sorted({crc32(each.encode()) % NAMES for each in set(agent_ids) - there}):
+        names = func.unnest(literal(missing, ARRAY(Integer))).table_valued("name").render_derived()
+        connection.execute(select(func.pg_advisory_xact_lock(NAMES_LOCK, names.c.name)))
+
+
 def save(connection: Connection, records: Collection[AgentRecord]) -> None:
     """Writes the records, each under a new revision."""
-    revisions = reserve_revisions(connection, len(records)) if records else ()
+    revisions = reserve_revisions(connection, len(records))
     rows = [_row(*each) for each in zip(records, revisions, strict=True)]
     bulk.upsert(connection, AGENTS, rows)
 

@@ -1,13 +1,18 @@
-"""Rows of events: each event once, at a place of its own."""
+"""Rows of events: each event once, at a place of its own.
+
+Places are counted by a row that the writing transaction keeps locked until it commits, so that they are dense, and that
+nobody ever sees a place before those below it.
+"""
 
 from __future__ import annotations
 
 from collections.abc import Iterable, Sequence
 from typing import NamedTuple
 
-from sqlalchemy import Connection, func, select
+from sqlalchemy import Connection, select
 
 from pilothouse_server.adapters.sql import bulk
+from pilothouse_server.adapters.sql.revisions import POSITION, newest, reserve
 from pilothouse_server.adapters.sql.tables_projection import EVENTS
 from pilothouse_server.adapters.sql.workflow_rows import slices
 from pilothouse_server.domain.events import Event
@@ -22,33 +27,36 @@ class Arrived(NamedTuple):
 
 
 def newest_position(connection: Connection) -> int:
-    """The place of the newest event; 0 when there is none."""
-    newest: int | None = connection.execute(select(func.max(EVENTS.c.position))).scalar()
-    return newest or 0
+    """The place of the newest event that ever was; 0 when there was none."""
+    return newest(connection, POSITION)
 
 
-def add(connection: Connection, arrived: Sequence[Arrived]) -> list[Event]:
-    """Stores those that are new, in order; returns them."""
+def fresh(connection: Connection, arrived: Iterable[Arrived]) -> list[Arrived]:
+    """Those that are not stored yet, each event once, in order."""
     first: dict[str, Arrived] = {}
     for arrival in arrived:
         first.setdefault(arrival.event.id, arrival)
     for known in _known(connection, first):
         del first[known]
-    if first:
-        start = newest_position(connection) + 1
-        rows = [_row(arrival, place) for place, arrival in enumerate(first.values(), start)]
-        bulk.insert(connection, EVENTS, rows)
-    return [arrival.event for arrival in first.values()]
+    return list(first.values())
+
+
+def store(connection: Connection, arrived: Sequence[Arrived]) -> None:
+    """Stores what is not stored yet. Raises IntegrityError when somebody else stored one of them meanwhile."""
+    places = reserve(connection, POSITION, len(arrived))
+    rows = [_row(*each) for each in zip(arrived, places, strict=True)]
+    bulk.insert(connection, EVENTS, rows)
 
 
 def _known(connection: Connection, ids: Iterable[str]) -> list[str]:
     known: list[str] = []
     for some in slices(ids):
-        known.extend(connection.execute(select(EVENTS.c.id).where(EVENTS.c.id.in_(some))).scalars())
+        query = select(EVENTS.c.id).where(bulk.among(connection, [EVENTS.c.id], some))
+        known.extend(connection.execute(query).scalars())
     return known
 
 
-def _row(arrival: Arrived, position: int) -> tuple[object, ...]:
+def _row(arrival: Arrived, position: int) -> bulk.Row:
     """In the order of the table's columns."""
     event = arrival.event
     # A text with a NUL is cut there by some of the database's functions, and refused by others.

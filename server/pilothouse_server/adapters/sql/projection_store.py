@@ -7,9 +7,9 @@ from __future__ import annotations
 
 from collections.abc import Callable, Mapping, Sequence
 
-from sqlalchemy import Connection, insert, select, update
+from sqlalchemy import Connection, select
 
-from pilothouse_server.adapters.sql import agent_rows, event_rows, task_rows, workflow_rows
+from pilothouse_server.adapters.sql import agent_rows, bulk, event_rows, task_rows, workflow_rows
 from pilothouse_server.adapters.sql.database import Database
 from pilothouse_server.adapters.sql.event_rows import Arrived
 from pilothouse_server.adapters.sql.tables_projection import CURSORS
@@ -21,27 +21,40 @@ from pilothouse_server.services.project import Applied
 
 CONSUMER = "projector"
 
+
+def consumer_of(shard: int) -> str:
+    """The name under which the projector of a shard of the log keeps its cursor."""
+    return CONSUMER if not shard else f"{CONSUMER}:{shard}"
+
+
 Hook = Callable[[Connection, Sequence[Event], Mapping[str, WorkflowRecord]], None]
 """Runs in the transaction after the rows are written, with the new events and the workflows that they touched."""
 
 
 class SqlProjectionStore:
-    """What the projector writes."""
+    """What the projector of one shard writes."""
 
     def __init__(
-        self, database: Database, decode: DecodeStored, hooks: Sequence[Hook] = ()
+        self,
+        database: Database,
+        decode: DecodeStored,
+        hooks: Sequence[Hook] = (),
+        *,
+        shard: int = 0,
     ) -> None:
         self._database = database
         self._decode = decode
         self._hooks = tuple(hooks)
+        self._consumer = consumer_of(shard)
 
     async def cursor(self) -> str:
         """Where the projection stands; "" at the beginning."""
-        return await self._database.read(_cursor)
+        query = select(CURSORS.c.cursor).where(CURSORS.c.consumer == self._consumer)
+        return await self._database.read(lambda c: c.execute(query).scalar() or "")
 
     async def apply(self, entries: Sequence[LogEntry]) -> Applied:
         """Folds the entries in and moves the cursor behind them. Raises Unavailable; then none of it is kept."""
-        return await self._database.write(lambda connection: self._apply(connection, entries))
+        return await self._database.write(lambda c: self._apply(c, entries), beside=True)
 
     async def mark_overdue(self, before_us: int, limit: int) -> int:
         """Gives agents that were last seen before that time a new revision, once; returns how many."""
@@ -63,20 +76,23 @@ class SqlProjectionStore:
                 undecodable += 1
                 continue
             arrived.extend(Arrived(event, payload, entry.cursor) for event, payload in decoded)
-        events = event_rows.add(connection, arrived)
+        fresh = event_rows.fresh(connection, arrived)
+        events = [each.event for each in fresh]
         workflows = fold(connection, events)
         for hook in self._hooks:
             hook(connection, events, workflows)
-        _move_cursor(connection, entries[-1].cursor)
-        return Applied(len(events), len(arrived) - len(events), undecodable)
+        event_rows.store(connection, fresh)
+        bulk.upsert(connection, CURSORS, [(self._consumer, entries[-1].cursor)])
+        return Applied(len(fresh), len(arrived) - len(fresh), undecodable)
 
 
 def fold(connection: Connection, events: Sequence[Event]) -> dict[str, WorkflowRecord]:
-    """Folds new events into the rows; returns the workflows that they touched."""
+    """Folds new events into the rows; returns the workflows that they touched. Others may do so at the same time with
+    events of other workflows: agents are shared."""
     about = touched(events)
-    workflows = workflow_rows.load(connection, about.workflows)
+    workflows = workflow_rows.load(connection, about.workflows, lock=True)
     tasks = task_rows.load(connection, about.tasks)
-    agents = agent_rows.load(connection, agents_of(events, tasks.values()))
+    agents = agent_rows.load(connection, agents_of(events, tasks.values()), lock=True)
     projection = Projection(workflows, tasks, agents)
     for event in events:
         projection.apply(event)
@@ -88,16 +104,3 @@ def fold(connection: Connection, events: Sequence[Event]) -> dict[str, WorkflowR
     changed = [agents[agent_id] for agent_id in sorted(projection.changed_agents)]
     agent_rows.save(connection, changed)
     return workflows
-
-
-def _cursor(connection: Connection) -> str:
-    query = select(CURSORS.c.cursor).where(CURSORS.c.consumer == CONSUMER)
-    return connection.execute(query).scalar() or ""
-
-
-def _move_cursor(connection: Connection, cursor: str) -> None:
-    moved = connection.execute(
-        update(CURSORS).where(CURSORS.c.consumer == CONSUMER).values(cursor=cursor)
-    )
-    if moved.rowcount == 0:
-        connection.execute(insert(CURSORS).values(consumer=CONSUMER, cursor=cursor))

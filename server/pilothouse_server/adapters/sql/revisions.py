@@ -1,4 +1,8 @@
-"""The counter behind every watched row: what changes gets a greater revision than all that was committed before."""
+"""The counters behind watched rows: what changes gets a greater number than all that was committed before.
+
+A counter is a row, which stays locked until the transaction that counted commits: so numbers are in the order of the
+commits, and who has seen one has seen all below it. It is to be the last thing that a transaction locks.
+"""
 
 from __future__ import annotations
 
@@ -7,6 +11,9 @@ from sqlalchemy import Connection, select, update
 from pilothouse_server.adapters.sql.tables_projection import COUNTERS, IDENTITY
 
 REVISION = "revision"
+"""Counts changes of rows."""
+POSITION = "position"
+"""Counts events."""
 DATABASE_ID = "database_id"
 
 
@@ -17,9 +24,21 @@ def next_revision(connection: Connection) -> int:
 
 def reserve_revisions(connection: Connection, count: int) -> range:
     """The next `count` revisions, for rows that are written together."""
+    return reserve(connection, REVISION, count)
+
+
+def newest_revision(connection: Connection) -> int:
+    """The greatest revision that any row can have."""
+    return newest(connection, REVISION)
+
+
+def reserve(connection: Connection, counter: str, count: int) -> range:
+    """The next `count` numbers of a counter; taken for good when the transaction commits. None locks nothing."""
+    if not count:
+        return range(0)
     reserved = (
         update(COUNTERS)
-        .where(COUNTERS.c.name == REVISION)
+        .where(COUNTERS.c.name == counter)
         .values(value=COUNTERS.c.value + count)
         .returning(COUNTERS.c.value)
     )
@@ -27,12 +46,12 @@ def reserve_revisions(connection: Connection, count: int) -> range:
     return range(last - count + 1, last + 1)
 
 
-def newest_revision(connection: Connection) -> int:
-    """The greatest revision that any row can have."""
-    newest: int = connection.execute(
-        select(COUNTERS.c.value).where(COUNTERS.c.name == REVISION)
+def newest(connection: Connection, counter: str) -> int:
+    """The last number of a counter that was taken."""
+    found: int = connection.execute(
+        select(COUNTERS.c.value).where(COUNTERS.c.name == counter)
     ).scalar_one()
-    return newest
+    return found
 
 
 def database_id(connection: Connection) -> str:

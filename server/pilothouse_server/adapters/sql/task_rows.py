@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Collection, Mapping
 
-from sqlalchemy import Connection, select, tuple_
+from sqlalchemy import Connection, select
 
 from pilothouse_server.adapters.sql import bulk
 from pilothouse_server.adapters.sql.tables_projection import TASKS
@@ -17,9 +17,9 @@ from pilothouse_server.domain.projection.task import TaskRecord
 def load(connection: Connection, keys: Collection[TaskKey]) -> dict[TaskKey, TaskRecord]:
     """The records of those that are known."""
     found: dict[TaskKey, TaskRecord] = {}
-    key = tuple_(TASKS.c.workflow_id, TASKS.c.task_id)
+    columns = [TASKS.c.workflow_id, TASKS.c.task_id]
     for some in slices(keys, 250):
-        query = select(TASKS.c.workflow_id, TASKS.c.task_id, TASKS.c.record).where(key.in_(some))
+        query = select(*columns, TASKS.c.record).where(bulk.among(connection, columns, some))
         for workflow_id, task_id, record in connection.execute(query):
             found[workflow_id, task_id] = TaskRecord.loaded(workflow_id, task_id, record)
     return found
@@ -45,7 +45,10 @@ def runners(connection: Connection, workflow_ids: Collection[str]) -> dict[str, 
     for ids in slices(workflow_ids):
         query = (
             select(TASKS.c.workflow_id, TASKS.c.agent_id)
-            .where(TASKS.c.workflow_id.in_(ids), TASKS.c.state == int(WorkState.RUNNING))
+            .where(
+                bulk.among(connection, [TASKS.c.workflow_id], ids),
+                TASKS.c.state == int(WorkState.RUNNING),
+            )
             .order_by(TASKS.c.start_us, TASKS.c.task_id)
         )
         found.update((workflow_id, agent_id) for workflow_id, agent_id in connection.execute(query))

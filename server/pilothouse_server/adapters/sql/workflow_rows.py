@@ -31,11 +31,17 @@ def slices(names: Iterable[T], size: int = IDS_IN_QUERY) -> Iterable[list[T]]:
         yield some
 
 
-def load(connection: Connection, workflow_ids: Collection[str]) -> dict[str, WorkflowRecord]:
-    """The records of those that are known."""
+def load(
+    connection: Connection, workflow_ids: Collection[str], *, lock: bool = False
+) -> dict[str, WorkflowRecord]:
+    """The records of those that are known; locked, those that are there are nobody else's to change until the end of
+    the transaction."""
     found: dict[str, WorkflowRecord] = {}
-    for ids in slices(workflow_ids):
-        query = select(WORKFLOWS.c.id, WORKFLOWS.c.record).where(WORKFLOWS.c.id.in_(ids))
+    for ids in slices(sorted(workflow_ids)):
+        wanted = bulk.among(connection, [WORKFLOWS.c.id], ids)
+        query = select(WORKFLOWS.c.id, WORKFLOWS.c.record).where(wanted)
+        if lock:
+            query = query.order_by(WORKFLOWS.c.id).with_for_update()
         for workflow_id, record in connection.execute(query):
             found[workflow_id] = WorkflowRecord.loaded(workflow_id, record)
     return found
@@ -43,7 +49,7 @@ def load(connection: Connection, workflow_ids: Collection[str]) -> dict[str, Wor
 
 def save(connection: Connection, records: Mapping[str, WorkflowRecord]) -> None:
     """Writes the records, each under a new revision."""
-    revisions = reserve_revisions(connection, len(records)) if records else ()
+    revisions = reserve_revisions(connection, len(records))
     rows = [_row(*each) for each in zip(records.values(), revisions, strict=True)]
     bulk.upsert(connection, WORKFLOWS, rows)
 

@@ -1,4 +1,4 @@
-"""What several replicas share: acts on alerts, on which replica an executor is, and clocks that outlive their keepers."""
+"""What replicas share: acts on alerts, on which replica an executor is, and clocks that outlive their keepers."""
 
 from __future__ import annotations
 
