@@ -7,23 +7,13 @@ from pathlib import Path
 
 import pytest
 
+from pilothouse_server.adapters.sql.database import Database
 from pilothouse_server.adapters.sql.metrics_store import SqlMetricsStore
-from pilothouse_server.adapters.sql.migrate import upgrade
-from pilothouse_server.adapters.sql.sqlite import SqliteDatabase
 from pilothouse_server.adapters.sqlite_log import SqliteLog
 
 
 @pytest.fixture
-async def database(tmp_path: Path) -> AsyncIterator[SqliteDatabase]:
-    path = tmp_path / "pilothouse.db"
-    upgrade(path)
-    database = SqliteDatabase(path)
-    yield database
-    await database.close()
-
-
-@pytest.fixture
-def store(database: SqliteDatabase) -> SqlMetricsStore:
+def store(database: Database) -> SqlMetricsStore:
     return SqlMetricsStore(database)
 
 

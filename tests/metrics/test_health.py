@@ -13,9 +13,9 @@ from pilothouse_server.domain.metrics.snapshot import (
     HealthState,
     StateCounts,
 )
-from pilothouse_server.domain.metrics.summary import summarize
+from tests.metrics.support import made
 
-FLEET = summarize(MetricsState().series.fleet, known=True)
+FLEET = made(MetricsState()).fleet
 CALM = AgentCounts(online=2, busy=0, draining=0, known=2, seen=2)
 WAITING = StateCounts(queued=0, running=1, waiting=0, paused=0, queue_depth=3)
 

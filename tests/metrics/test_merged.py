@@ -110,7 +110,7 @@ def stages(snapshot_of: list[list[Signal]], limits: Limits) -> dict[str, int]:
     }
 
 
-FIVE = Limits(names={dimension: 5 for dimension in list(Dimension)[1:]})
+FIVE = Limits(names=dict.fromkeys(list(Dimension)[1:], 5))
 
 
 def test_names_over_the_limit_are_counted_together() -> None:

@@ -12,7 +12,6 @@ from pilothouse_server.domain.events import Signal
 from pilothouse_server.domain.metrics.fold import MetricsState
 from pilothouse_server.domain.metrics.gauges import GaugeTable
 from pilothouse_server.domain.metrics.history import rolled_up
-from pilothouse_server.domain.metrics.limits import BUCKET_US
 from pilothouse_server.domain.metrics.series import EMPTY
 from pilothouse_server.domain.metrics.snapshot import (
     Dimension,
@@ -41,7 +40,7 @@ class Run:
             self.state.clock_us, "", 0, True, 100_000, FiringAlerts(), events_per_second=None
         )
         snapshot = await paced(self.maker.steps(self.state, moment), CLOCK)
-        self.gauges.sample(self.state, snapshot.agents, self.state.clock_us // BUCKET_US)
+        self.gauges.sample(snapshot)
         return snapshot
 
 

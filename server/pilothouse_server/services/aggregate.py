@@ -7,24 +7,32 @@ become longer instead of the reader falling behind.
 
 While the reader catches up with the log, "now" is the receipt of what it reads, and what is the case now is not
 sampled for history: it is not known. When it has caught up, now is the wall clock.
+
+The reader of one of several shards makes parts in place of snapshots; `merging` makes the snapshots of them. So that no
+part is waited for, there is a tick whenever a bucket begins.
+
+While the database is away the numbers stay live, up to the moment from which history would be lost: what follows is
+not stored, and once the database is back, all is folded again from the last checkpoint.
 """
 
 from __future__ import annotations
 
 import asyncio
 from collections.abc import Callable, Sequence
+from contextlib import suppress
 from dataclasses import dataclass, field
-from math import ceil
 
-from pilothouse_server.domain.errors import Unavailable
+from pilothouse_server.domain.errors import LeaseLost, Unavailable
 from pilothouse_server.domain.metrics.fold import MetricsState
 from pilothouse_server.domain.metrics.gauges import GaugeTable
 from pilothouse_server.domain.metrics.limits import BUCKET_US, SECOND_US, Limits
+from pilothouse_server.domain.metrics.part import PartMaker, PartMoment, ShardPart
 from pilothouse_server.domain.metrics.snapshot import FiringAlerts, MetricsSnapshot
 from pilothouse_server.domain.metrics.summary import Moment, SnapshotMaker
 from pilothouse_server.ports import Clock, DecodeSignals, EventLog, LogEntry
 from pilothouse_server.services.fanout import Changes
 from pilothouse_server.services.metrics_keeper import SLICE, MetricsKeeper, MetricsStore, paced
+from pilothouse_server.services.pace import EventRate, Pace
 
 SLOT_US = 100_000
 """The grid of `as_of_us`: alert rules are evaluated at most once in each."""
@@ -37,6 +45,9 @@ _CATCH_UP_CHECKPOINT_US = 1200 * SECOND_US
 """Event time after which a reader that catches up ticks and checkpoints, so that no bucket slides out of memory
 unseen.
 """
+
+_UNSAVED_US = 3000 * SECOND_US
+"""Event time that is kept for a database that is away: a little less than buckets stay in memory."""
 
 _RETRY = 0.2
 """Seconds between two attempts to read a log that cannot be reached."""
@@ -60,6 +71,8 @@ class AggregatorSettings:
     """Seconds between two checkpoints."""
     checkpoint_rows: int = 500
     """Changed workflows after which a checkpoint is made before its time, so that gathering it stays short."""
+    unsaved_rows: int = 1_000_000
+    """Changed workflows that wait for a database that is away, at most."""
     read_limit: int = 512
     """Entries read at once."""
     limits: Limits = field(default_factory=Limits)
@@ -78,9 +91,17 @@ class Aggregator:
         epoch: str,
         firing: Callable[[], FiringAlerts] = FiringAlerts,
         settings: AggregatorSettings | None = None,
+        shard: int = 0,
+        shards: int = 1,
     ) -> None:
         self.settings = settings or AggregatorSettings()
+        self.shard = shard
         self.latest: MetricsSnapshot | None = None
+        """The newest snapshot; None for as long as there is none, and always with several shards."""
+        self.part: ShardPart | None = None
+        """The newest part, with several shards."""
+        self.shown: MetricsSnapshot | None = None
+        """What is the case now, to be sampled for history: the newest snapshot of all shards, for the first of them."""
         self.changes = Changes()
         self.state = MetricsState(self.settings.limits)
         self.gauges = GaugeTable()
@@ -93,7 +114,9 @@ class Aggregator:
         self._clock = clock
         self._firing = firing
         self._callbacks: list[OnTick] = []
+        self._alone = shards == 1
         self._maker = SnapshotMaker(epoch, clock.now_us(), self.settings.offline_after_us)
+        self._part_maker = PartMaker(shard, clock.now_us())
         self._pace = Pace(self.settings.tick, self.settings.idle_tick, self.settings.load_share)
         self._rate = EventRate()
         self._caught_up = False
@@ -118,7 +141,8 @@ class Aggregator:
 
     async def run(self) -> None:
         """Recovers, then reads, folds, ticks and keeps, until cancelled; then keeps the rest. Raises Unavailable when
-        the rest cannot be kept: it is folded again at the next start."""
+        the rest cannot be kept, and when the database was away too long: all is folded again by the next who begins.
+        Raises LeaseLost, and stores nothing, when somebody else reads the shard by now."""
         self.cursor = await self.keeper.recover()
         self._ticked_clock_us = self._gathered_clock_us = self.state.clock_us
         self._gathered_at = self._clock.monotonic()
@@ -128,8 +152,11 @@ class Aggregator:
                 tasks.create_task(self._read_on(), name="aggregator")
         except asyncio.CancelledError:
             # Only now: after a fault the state may hold a part of an entry, and belongs to no cursor.
-            await self.keeper.close(self.cursor)
+            with suppress(LeaseLost):
+                await self.keeper.close(self.cursor)
             raise
+        except BaseExceptionGroup as group:
+            raise _first(group) from group
 
     async def _read_on(self) -> None:
         while True:
@@ -142,11 +169,25 @@ class Aggregator:
                 await self._tick()
             if self._checkpoint_is_due() and self.keeper.idle:
                 await self._gather()
+            self._look_back()
+
+    def _look_back(self) -> None:
+        """Stops keeping what changes when the database has been away for too long. Raises Unavailable when it is back
+        after that."""
+        if self.keeper.gave_up:
+            self.keeper.forget_changes()
+            if self.keeper.idle:
+                told = "it was away for so long that history is made again from the last checkpoint"
+                raise Unavailable("database", told)
+        elif not self.keeper.idle and (
+            len(self.state.memory.dirty) > self.settings.unsaved_rows
+            or self.state.clock_us - self._gathered_clock_us > _UNSAVED_US
+        ):
+            self.keeper.give_up()
 
     async def _read(self) -> Sequence[LogEntry]:
         """The next entries; none when nothing came until the next tick is due."""
-        due = self._pace.due_at(fresh=self._is_fresh) - self._clock.monotonic()
-        wait = max(due, 0.0) if self._caught_up else 0.0
+        wait = max(self._due_at() - self._clock.monotonic(), 0.0) if self._caught_up else 0.0
         limit = self.settings.read_limit
         try:
             entries = await self._log.read(self.cursor, limit=limit, wait=wait)
@@ -184,9 +225,19 @@ class Aggregator:
             await self._tick()
         if clock_us - self._gathered_clock_us > _CATCH_UP_CHECKPOINT_US:
             await self._gather()
+            self._look_back()
 
     def _tick_is_due(self) -> bool:
-        return self._clock.monotonic() >= self._pace.due_at(fresh=self._is_fresh)
+        return self._clock.monotonic() >= self._due_at()
+
+    def _due_at(self) -> float:
+        """The monotonic time of the next tick: at the latest when the next bucket begins, by the wall clock."""
+        due = self._pace.due_at(fresh=self._is_fresh)
+        if not self._caught_up or not self._as_of_us:
+            return due
+        border_us = (self._as_of_us // BUCKET_US + 1) * BUCKET_US
+        left_us = border_us - self._clock.now_us()
+        return min(due, self._clock.monotonic() + left_us / SECOND_US)
 
     @property
     def _is_fresh(self) -> bool:
@@ -200,28 +251,44 @@ class Aggregator:
         self._ticked_clock_us = self.state.clock_us
         now_us = self._clock.now_us()
         moment = self._moment(now_us, fresh=fresh)
-        snapshot = await paced(self._maker.steps(self.state, moment), self._clock)
-        if snapshot.caught_up:
-            self.gauges.sample(self.state, snapshot.agents, moment.as_of_us // BUCKET_US)
-        self.latest = snapshot
+        if self._alone:
+            await self._show(moment)
+        else:
+            self.part = await paced(self._part_maker.steps(self.state, moment), self._clock)
+        if self.shown is not None:
+            self.gauges.sample(self.shown)
+            self.shown = None
         self.changes.notify()
-        for callback in self._callbacks:
-            callback(snapshot, snapshot.as_of_us)
+        if self.latest is not None:
+            for callback in self._callbacks:
+                callback(self.latest, self.latest.as_of_us)
         self._pace.ticked(begun, self._clock.monotonic())
 
-    def _moment(self, now_us: int, *, fresh: bool) -> Moment:
+    async def _show(self, moment: PartMoment) -> None:
+        whole = Moment(
+            as_of_us=moment.as_of_us,
+            cursor=moment.cursor,
+            reader_lag_us=moment.reader_lag_us,
+            caught_up=moment.caught_up,
+            tick_interval_us=moment.tick_interval_us,
+            firing=self._firing(),
+            events_per_second=moment.events_per_second,
+        )
+        steps = self._maker.steps(self.state, whole)
+        self.latest = self.shown = await paced(steps, self._clock)
+
+    def _moment(self, now_us: int, *, fresh: bool) -> PartMoment:
         reached_us = now_us if self._caught_up else min(self.state.clock_us, now_us)
         self._as_of_us = max(self._as_of_us, reached_us // SLOT_US * SLOT_US)
         if self._caught_up and not self.state.since_us:
             self.state.since_us = self._as_of_us
         interval = self._pace.interval if fresh else self.settings.idle_tick
-        return Moment(
+        return PartMoment(
             as_of_us=self._as_of_us,
             cursor=self.cursor,
             reader_lag_us=self.reader_lag_us,
             caught_up=self._caught_up,
             tick_interval_us=round(max(interval, SLOT_US / SECOND_US) * SECOND_US),
-            firing=self._firing(),
             events_per_second=self._rate.at(now_us, self.state.events),
         )
 
@@ -231,53 +298,12 @@ class Aggregator:
         return self._clock.monotonic() - self._gathered_at >= self.settings.checkpoint
 
     async def _gather(self) -> None:
-        self._gathered_at = self._clock.monotonic()
-        self._gathered_clock_us = self.state.clock_us
-        await self.keeper.gather(self.cursor)
+        begun = self._clock.monotonic()
+        if await self.keeper.gather(self.cursor):
+            self._gathered_at, self._gathered_clock_us = begun, self.state.clock_us
 
 
-class Pace:
-    """When the next tick is due: in the next slot of the grid, which is coarser when ticks cost much."""
-
-    def __init__(self, tick: float, idle_tick: float, load_share: float) -> None:
-        self.interval = tick
-        self._tick = tick
-        self._idle_tick = idle_tick
-        self._load_share = load_share
-        self._at = float("-inf")
-
-    def due_at(self, *, fresh: bool) -> float:
-        """The monotonic time of the next tick, with or without something new to show."""
-        if self._at == float("-inf"):
-            return self._at
-        return self._next(self.interval if fresh else self._idle_tick)
-
-    def _next(self, interval: float) -> float:
-        return (self._at // interval + 1) * interval
-
-    def ticked(self, begun: float, ended: float) -> None:
-        """A tick was made: what it cost decides how long the slots are."""
-        self._at = begun
-        wished = (ended - begun) / self._load_share
-        slots = max(1, ceil(wished / self._tick - 1e-9))
-        self.interval = min(slots * self._tick, self._idle_tick)
-
-
-class EventRate:
-    """Events read in the last whole 5 s of the wall clock, per second."""
-
-    def __init__(self) -> None:
-        self._bucket = -1
-        self._events = 0
-        self._whole = False
-        self._rate: float | None = None
-
-    def at(self, now_us: int, events: int) -> float | None:
-        """The rate at a moment, given how many events were read by then; None until there was a whole bucket."""
-        bucket = now_us // BUCKET_US
-        if bucket != self._bucket:
-            follows = self._whole and bucket == self._bucket + 1
-            self._rate = (events - self._events) / (BUCKET_US / SECOND_US) if follows else None
-            self._whole = self._bucket >= 0
-            self._bucket, self._events = bucket, events
-        return self._rate
+def _first(group: BaseExceptionGroup[BaseException]) -> BaseException:
+    """What ended a group of tasks."""
+    first = group.exceptions[0]
+    return _first(first) if isinstance(first, BaseExceptionGroup) else first

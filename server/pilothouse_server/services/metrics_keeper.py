@@ -19,6 +19,7 @@ from pilothouse_server.domain.metrics.checkpoint import (
     Checkpoint,
     Restorer,
     WorkflowRow,
+    clear_changes,
     collect,
 )
 from pilothouse_server.domain.metrics.fold import MetricsState
@@ -101,6 +102,8 @@ class MetricsKeeper:
     ) -> None:
         self.waiting_for = ""
         self.failures = 0
+        self.gave_up = False
+        """Whether changes are not kept any more, since the store was away too long: then `close` keeps none either."""
         self.saved = 0
         """Checkpoints stored by this process."""
         self._store = store
@@ -152,11 +155,13 @@ class MetricsKeeper:
         """Whether nothing is being stored."""
         return self._pending is None
 
-    async def gather(self, cursor: str) -> None:
-        """Gathers what changed and gives it to be stored, when what was given before is. The state must not
-        change meanwhile.
+    async def gather(self, cursor: str) -> bool:
+        """Gathers what changed and gives it to be stored, when what was given before is. Returns False, and gathers
+        nothing, when that cannot be stored now. The state must not change meanwhile.
         """
         while self._pending is not None:
+            if self.waiting_for or self.gave_up:
+                return False
             self._stored.clear()
             await self._stored.wait()
         steps = collect(self._state, self._gauges, cursor, self._rolled)
@@ -164,6 +169,16 @@ class MetricsKeeper:
         self._rolled = checkpoint.rolled
         self._pending = checkpoint
         self._given.set()
+        return True
+
+    def give_up(self) -> None:
+        """Keeps no changes any more but those that were gathered."""
+        self.gave_up = True
+        self.forget_changes()
+
+    def forget_changes(self) -> None:
+        """Frees what was noted for the next checkpoint."""
+        clear_changes(self._state, self._gauges)
 
     async def run(self) -> None:
         """Stores what is given, in turn, and prunes; until cancelled."""
@@ -188,6 +203,8 @@ class MetricsKeeper:
         if self._pending is not None:
             await self._store.save(self._pending)
             self._pending = None
+        if self.gave_up:
+            return
         steps = collect(self._state, self._gauges, cursor, self._rolled)
         await self._store.save(await paced(steps, self._clock))
 
@@ -207,6 +224,7 @@ class MetricsKeeper:
             except Unavailable as error:
                 self.failures += 1
                 self.waiting_for = error.message
+                self._stored.set()
                 await self._clock.sleep(pause)
                 pause = min(2 * pause, LAST_RETRY)
             else:

@@ -115,14 +115,14 @@ def collect(
     yield from _collect_buckets(state, gauges, checkpoint)
     rolled_to = max(rolled, state.ledger.closed // MINUTE_BUCKETS)
     yield from _collect_minutes(state, gauges, checkpoint, range(rolled, rolled_to))
-    _clear(state, gauges)
+    clear_changes(state, gauges)
     checkpoint.rolled = rolled_to
     checkpoint.counters = json.dumps(_counters(state) | {"rolled": rolled_to})
     return checkpoint
 
 
-def _clear(state: MetricsState, gauges: GaugeTable) -> None:
-    """Everything was gathered. Only now: who stops half-way has lost nothing."""
+def clear_changes(state: MetricsState, gauges: GaugeTable) -> None:
+    """Everything was gathered, or is not to be. Only then: who stops half-way has lost nothing."""
     state.memory.dirty.clear()
     state.agents.dirty.clear()
     for series in state.series:

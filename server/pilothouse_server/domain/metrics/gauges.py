@@ -8,11 +8,9 @@ from __future__ import annotations
 
 from collections.abc import Mapping
 
-from pilothouse_server.domain.metrics.fold import MetricsState
 from pilothouse_server.domain.metrics.history import Gauges
-from pilothouse_server.domain.metrics.limits import BUCKETS
-from pilothouse_server.domain.metrics.snapshot import AgentCounts, Dimension
-from pilothouse_server.domain.metrics.summary import state_counts
+from pilothouse_server.domain.metrics.limits import BUCKET_US, BUCKETS
+from pilothouse_server.domain.metrics.snapshot import Dimension, MetricsSnapshot
 
 _NONE: Mapping[int, Gauges] = {}
 _ZERO = Gauges(0, 0, 0, 0, 0)
@@ -27,18 +25,26 @@ class GaugeTable:
         """Which samples changed since the last checkpoint."""
         self._bucket = -1
 
-    def sample(self, state: MetricsState, agents: AgentCounts, bucket: int) -> None:
-        """Notes what is the case now, in the running bucket."""
+    def sample(self, snapshot: MetricsSnapshot) -> None:
+        """Notes what a snapshot shows, in its bucket, unless its reader has not caught up."""
+        if not snapshot.caught_up:
+            return
+        bucket = snapshot.as_of_us // BUCKET_US
         if bucket != self._bucket:
             self._bucket = bucket
-            self._forget(state)
-        fleet = state_counts(state.series.fleet.live)
-        self._note((Dimension.FLEET, ""), bucket, Gauges(*fleet, agents.online, agents.known))
-        for series in state.series.types.values():
-            key = (Dimension.WORKFLOW_TYPE, series.name)
-            counts = Gauges(*state_counts(series.live))
-            if counts != _ZERO or key in self._by_key:
-                self._note(key, bucket, counts)
+            self._forget(snapshot, bucket - BUCKETS)
+        missing = {key for key in self._by_key if key[1]}
+        for key, series in snapshot.by_key.items():
+            if series.states is None:
+                continue
+            missing.discard(key)
+            if not key[1]:
+                counts = snapshot.agents
+                self._note(key, bucket, Gauges(*series.states, counts.online, counts.known))
+            elif (gauges := Gauges(*series.states)) != _ZERO or key in self._by_key:
+                self._note(key, bucket, gauges)
+        for key in missing:
+            self._note(key, bucket, _ZERO)
 
     def _note(self, key: tuple[Dimension, str], bucket: int, gauges: Gauges) -> None:
         samples = self._by_key.setdefault(key, {})
@@ -58,9 +64,11 @@ class GaugeTable:
         """Takes over a stored sample."""
         self._by_key.setdefault((dimension, name), {})[bucket] = gauges
 
-    def _forget(self, state: MetricsState) -> None:
-        """Drops the samples of workflow types that have no series any more."""
-        types = state.series.types
-        for key in [key for key in self._by_key if key[1] and key[1] not in types]:
-            del self._by_key[key]
-            self.unsaved.pop(key, None)
+    def _forget(self, snapshot: MetricsSnapshot, horizon: int) -> None:
+        """Drops the workflow types that are shown no more, and of which nothing was in flight for an hour."""
+        for key, samples in list(self._by_key.items()):
+            if key in snapshot.by_key:
+                continue
+            if not any(at > horizon and seen != _ZERO for at, seen in samples.items()):
+                del self._by_key[key]
+                self.unsaved.pop(key, None)

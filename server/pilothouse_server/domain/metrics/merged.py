@@ -5,8 +5,8 @@ earlier bucket, or that has none, is named among the reasons of health, and noth
 it is: its windows count as far as they still reach what is asked for, and its agents are as it last knew them.
 
 Names: every series that is shown by its name is complete, and a dimension adds up. So a name that some shard counts
-among its others is counted among them whole; and when the shards together have more names than the limit of a dimension,
-those shown before stay and the first in the alphabet follow, the others are counted together.
+among its others is counted among them whole; and when the shards together have more names than the limit of a
+dimension, those shown before stay and the first in the alphabet follow, the others are counted together.
 """
 
 from __future__ import annotations
