@@ -1,0 +1,1 @@
+"""Several replicas on one PostgreSQL: alerts, commands and engines as each of them sees them."""
