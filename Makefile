@@ -11,6 +11,8 @@ BIN := .venv/bin
 PIP := $(BIN)/python -m pip install --quiet --disable-pip-version-check --constraint constraints.txt
 NODE := $(BIN)/python -m tools.node
 TESTS ?= tests
+RUNS ?= 20
+TOPOLOGY ?= all
 PYTEST_ARGUMENTS ?= -n 2 --dist loadgroup
 
 WEB_SOURCES := $(shell find web -path web/node_modules -prune -o -path web/dist -prune -o -type f -print 2>/dev/null)
@@ -30,6 +32,10 @@ test: .venv/.dev web/dist/index.html browser ## Run all tests, those in a browse
 .PHONY: coverage
 coverage: .venv/.dev web/dist/index.html browser ## Run all tests and print which lines they reach
 	$(BIN)/pytest $(PYTEST_ARGUMENTS) --cov --cov-report=term $(TESTS)
+
+.PHONY: faults
+faults: .venv/.dev ## Disturb the running system at random and compare: RUNS=200 SEED=1 TOPOLOGY=all
+	$(BIN)/python -m tests.faults --runs $(RUNS) --topology $(TOPOLOGY) $(if $(SEED),--seed $(SEED))
 
 .PHONY: check
 check: check-code check-contract check-web ## Lint, types, import rules, the contract and the web code

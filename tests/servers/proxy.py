@@ -91,7 +91,8 @@ class Proxy:
             asyncio.create_task(self._pump(far_reader, writer)),
         ]
         try:
-            await asyncio.wait(pumps, return_when=asyncio.FIRST_COMPLETED)
+            # One of the two may have said all it has to say while the other has not.
+            await asyncio.wait(pumps, return_when=asyncio.FIRST_EXCEPTION)
         except asyncio.CancelledError:
             far_writer.transport.abort()
             raise
@@ -108,3 +109,4 @@ class Proxy:
                 await asyncio.sleep(self.delay)
             writer.write(data)
             await writer.drain()
+        writer.write_eof()

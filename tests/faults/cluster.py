@@ -1,0 +1,149 @@
+"""What is disturbed: the system's processes, what they stand on, and the ways between them.
+
+A cluster lives through several flows. Each topology says which parts it has; the faults are chosen from those.
+"""
+
+from __future__ import annotations
+
+import asyncio
+import sqlite3
+from collections.abc import Callable, Mapping, Sequence
+from pathlib import Path
+from typing import NamedTuple, Protocol
+
+import psycopg
+import redis
+
+import pilothouse.aio
+from pilothouse.errors import CallError
+from pilothouse.retry import NO_RETRY
+from tests.faults.servers import Supervised
+from tests.servers.proxy import Proxy
+from tests.support import wait_until
+
+SETTINGS = {
+    "PILOTHOUSE_ACCEPT_DEADLINE": "600",
+    "PILOTHOUSE_AGENT_OFFLINE_AFTER": "3600",
+    "PILOTHOUSE_DRAIN_GRACE": "1",
+}
+"""Commands and agents outlive every disturbance: what is waited for here is no part of what is tested."""
+
+PENDING = "SELECT count(*) FROM commands WHERE state IN (1, 2)"
+CURSORS = "SELECT consumer, cursor FROM cursors"
+OUTBOX = "SELECT count(*) FROM outbox"
+
+
+class Backing(Protocol):
+    """A server that the system stands on."""
+
+    def start(self) -> None: ...
+    def stop(self) -> None: ...
+    def kill(self) -> None: ...
+
+
+class Cluster(Protocol):
+    """One topology, running."""
+
+    @property
+    def servers(self) -> Sequence[Supervised]:
+        """Those that the faults end and stop."""
+        ...
+
+    @property
+    def backings(self) -> Mapping[str, Backing]:
+        """By name."""
+        ...
+
+    @property
+    def ways(self) -> Mapping[str, Proxy]:
+        """By what they connect."""
+        ...
+
+    @property
+    def disk(self) -> Path | None:
+        """Where the embedded files are; None when there are none."""
+        ...
+
+    @property
+    def target(self) -> str:
+        """Where clients connect, by the ways that are disturbed."""
+        ...
+
+    @property
+    def direct(self) -> Sequence[str]:
+        """Where a client connects that looks on: each of them has to show the same."""
+        ...
+
+    @property
+    def has_stream(self) -> bool:
+        """Whether others can put events into the log themselves."""
+        ...
+
+    async def start(self) -> None: ...
+    async def finish(self) -> None: ...
+
+    async def add_foreign(self, event: str) -> None:
+        """Puts a JSON event into the stream, past the server. Raises OSError while it cannot."""
+        ...
+
+    async def restless(self) -> str:
+        """What is still on its way to somewhere; "" when all is quiet."""
+        ...
+
+
+class Standing(NamedTuple):
+    """How far everybody is, read from where it is kept."""
+
+    tails: Sequence[str]
+    """The newest entry of each shard of the log."""
+    cursors: Mapping[str, str]
+    """By consumer."""
+    outbox: int
+    pending: int
+
+
+async def restless(direct: Sequence[str], stand: Callable[[], Standing]) -> str:
+    """What is still on its way."""
+    try:
+        standing = await asyncio.to_thread(stand)
+    except (OSError, sqlite3.Error, psycopg.Error, redis.RedisError) as error:
+        return f"looking: {error}"
+    if standing.outbox or standing.pending:
+        return f"{standing.outbox} events in the outbox, {standing.pending} pending commands"
+    for shard, tail in enumerate(standing.tails):
+        consumer = f"projector:{shard}" if shard else "projector"
+        if (at := standing.cursors.get(consumer, "")) != tail:
+            return f"{consumer} is at {at} of {tail}"
+    tails = standing.tails
+    covered = (
+        tails[0] if len(tails) == 1 else ",".join(f"{n}:{tail}" for n, tail in enumerate(tails))
+    )
+    for target in direct:
+        if told := await _behind(target, covered):
+            return told
+    return ""
+
+
+async def _behind(target: str, covered: str) -> str:
+    async with pilothouse.aio.Client(target, timeout=2, retry=NO_RETRY) as client:
+        try:
+            snapshot = await client.get_metrics()
+        except CallError as error:
+            return f"the snapshot of {target}: {error}"
+    if snapshot.cursor != covered or snapshot.reader_lag.ToMicroseconds():
+        return f"the snapshot of {target} is at {snapshot.cursor} of {covered}"
+    return ""
+
+
+async def ready(target: str, within: float = 30.0) -> None:
+    """Waits until there are metrics."""
+
+    async def answers() -> bool:
+        async with pilothouse.aio.Client(target, timeout=1, retry=NO_RETRY) as client:
+            try:
+                await client.get_metrics()
+            except CallError:
+                return False
+            return True
+
+    await wait_until(answers, within=within, what=f"a snapshot of {target}")

@@ -1,0 +1,149 @@
+"""Seeds, one after another, through one cluster, while a second one that nothing befalls shows what should come out."""
+
+from __future__ import annotations
+
+import asyncio
+import shutil
+import tempfile
+import time
+import traceback
+from collections.abc import Callable
+from contextlib import AsyncExitStack
+from dataclasses import dataclass
+from functools import partial
+from pathlib import Path
+from types import TracebackType
+from typing import Self
+
+from tests.faults.cluster import Cluster
+from tests.faults.compare import differences, report
+from tests.faults.embedded import Embedded
+from tests.faults.flow import Flow
+from tests.faults.perform import Performance
+from tests.faults.plan import Fault, plan
+from tests.faults.reference import known
+from tests.faults.replicas import Replicas
+
+FRESH_EVERY = 20
+"""Flows that one cluster lives through: the names of more would not fit the limits of its metrics."""
+WITHIN = 150.0
+"""Seconds until a seed is given up."""
+
+Topology = Callable[[Path], Cluster]
+
+TOPOLOGIES: dict[str, Topology] = {
+    "embedded": Embedded,
+    "replicas": partial(Replicas, shards=1),
+    "shards": partial(Replicas, shards=2),
+}
+
+
+@dataclass(frozen=True, slots=True)
+class Verdict:
+    """What came of one seed."""
+
+    topology: str
+    seed: int
+    faults: tuple[Fault, ...]
+    found: tuple[str, ...]
+    """What is not as it should be; nothing when all is well."""
+    seconds: float
+    kept: Path | None = None
+    """Where the logs of the processes are, when something was found."""
+
+    def __str__(self) -> str:
+        befell = "; ".join(str(fault) for fault in self.faults)
+        said = "equal" if not self.found else f"{len(self.found)} DIFFERENCES"
+        line = f"seed {self.seed} {self.topology} {self.seconds:5.1f} s  {said}  [{befell}]"
+        if not self.found:
+            return line
+        again = f"make faults RUNS=1 SEED={self.seed} TOPOLOGY={self.topology}"
+        return f"{line}\n{report(list(self.found))}\n    logs: {self.kept}\n    again: {again}"
+
+
+class Runs:
+    """One topology. `async with` makes a folder for the clusters and removes what is not worth keeping."""
+
+    def __init__(self, topology: str) -> None:
+        self.topology = topology
+        self._folder = Path(tempfile.mkdtemp(prefix=f"pilothouse-faults-{topology}-"))
+        self._folder.chmod(0o755)
+        self._stack: AsyncExitStack | None = None
+        self._calm: Cluster | None = None
+        self._disturbed: Cluster | None = None
+        self._lived = 0
+        self._clusters = 0
+        self._kept = False
+
+    async def one(self, seed: int) -> Verdict:
+        """Runs one seed on both clusters at once."""
+        begun = time.monotonic()
+        calm, disturbed = await self._clusters_for_one_more()
+        faults = plan(seed, disturbed)
+        flow = Flow(seed, f"d{seed}-")
+        found: list[str] = []
+        try:
+            async with asyncio.timeout(WITHIN):
+                (expected,), shown = await asyncio.gather(
+                    Performance(calm, Flow(seed, f"c{seed}-")).run(),
+                    Performance(disturbed, flow).run(faults),
+                )
+            found += [
+                f"undisturbed: {each}" for each in differences(known(flow), expected, whole=False)
+            ]
+            for target, seen in zip(disturbed.direct, shown, strict=True):
+                found += [f"by {target}: {each}" for each in differences(expected, seen)]
+        except Exception:  # noqa: BLE001 - whatever went wrong is what this seed found
+            found += traceback.format_exc().strip().splitlines()[-12:]
+        for server in (*calm.servers, *disturbed.servers):
+            found += server.ended
+            server.ended.clear()
+        seconds = time.monotonic() - begun
+        kept = await self._keep() if found else None
+        return Verdict(self.topology, seed, tuple(faults), tuple(found), seconds, kept)
+
+    async def _clusters_for_one_more(self) -> tuple[Cluster, Cluster]:
+        if self._lived >= FRESH_EVERY:
+            await self._end()
+        if self._stack is None or self._calm is None or self._disturbed is None:
+            self._clusters += 1
+            self._stack, self._lived = AsyncExitStack(), 0
+            self._calm = await self._begin(Embedded, "calm")
+            self._disturbed = await self._begin(TOPOLOGIES[self.topology], "disturbed")
+        self._lived += 1
+        return self._calm, self._disturbed
+
+    async def _begin(self, topology: Topology, name: str) -> Cluster:
+        assert self._stack is not None
+        folder = self._folder / f"{self._clusters}-{name}"
+        folder.mkdir()
+        folder.chmod(0o755)
+        cluster = topology(folder)
+        self._stack.push_async_callback(cluster.finish)
+        await cluster.start()
+        return cluster
+
+    async def _keep(self) -> Path:
+        """Ends the clusters, whose state is in doubt, and leaves what they wrote."""
+        self._kept = True
+        await self._end()
+        return self._folder
+
+    async def _end(self) -> None:
+        stack, self._stack = self._stack, None
+        self._calm = self._disturbed = None
+        if stack is not None:
+            await stack.aclose()
+
+    async def __aenter__(self) -> Self:
+        return self
+
+    async def __aexit__(
+        self,
+        kind: type[BaseException] | None,
+        error: BaseException | None,
+        trace: TracebackType | None,
+    ) -> None:
+        await self._end()
+        if not self._kept:
+            shutil.rmtree(self._folder, ignore_errors=True)
