@@ -88,9 +88,7 @@ class Replica:
 
     async def project(self, shard: int, cursor: int, *events: Event) -> None:
         """What the projector of a shard does with an entry of the log."""
-        store = SqlProjectionStore(
-            self.database, decode_stored, [settling(DEADLINES)], shard=shard
-        )
+        store = SqlProjectionStore(self.database, decode_stored, [settling(DEADLINES)], shard=shard)
         await store.apply([LogEntry(str(cursor), encode_events(list(events)))])
         self.projected.notify()
 
