@@ -1,7 +1,7 @@
 """How regular the 5 s broadcast is: the deviation of each arrival from the grid that the first one
 sets.
 
-`python -m bench.broadcast [--seconds 300] [--rate 100]`
+`python -m bench.broadcast [--seconds 300] [--rate 100] [--redis] [--postgres]`
 
 Measured at two receivers at once: a `SubscribeMetrics` stream with an interval of 5 s, and a
 WebSocket on `metrics:realtime` of a bridge whose
@@ -20,7 +20,8 @@ from google.protobuf import duration_pb2
 
 from bench.load import Load
 from bench.process import Server, running_server
-from bench.report import machine, milliseconds, percentile, table
+from bench.report import milliseconds, percentile, provenance, table
+from bench.storage import Storage, add_storage, running_storage
 from pilothouse.v1 import live_pb2, metrics_pb2, metrics_pb2_grpc
 
 INTERVAL = 5.0
@@ -54,11 +55,11 @@ def deviations(arrivals: list[float]) -> list[float]:
     return [abs((when - anchor + INTERVAL / 2) % INTERVAL - INTERVAL / 2) for when in arrivals[2:]]
 
 
-async def run(rate: int, seconds: float) -> str:
+async def run(storage: Storage, rate: int, seconds: float) -> str:
     """The whole table."""
     grpc_arrivals: list[float] = []
     socket_arrivals: list[float] = []
-    async with running_server(live_interval=INTERVAL) as server:
+    async with running_server(storage, live_interval=INTERVAL) as server:
         load = Load(server.grpc, rate, seconds)
         receivers = [
             asyncio.create_task(_over_grpc(server, grpc_arrivals)),
@@ -73,9 +74,7 @@ async def run(rate: int, seconds: float) -> str:
         found = deviations(arrivals)
         figures = [milliseconds(percentile(found, share)) for share in (0.5, 0.99)]
         rows.append([name, f"{len(found)}", *figures, milliseconds(max(found))])
-    title = (
-        f"Broadcast every {INTERVAL:.0f} s over {seconds:.0f} s at {rate:,} events/s ({machine()})"
-    )
+    title = f"Broadcast every {INTERVAL:.0f} s over {seconds:.0f} s at {rate:,} events/s ({', '.join(storage.names)})"
     return table(title, ["receiver", "arrivals", "deviation p50", "p99", "max"], rows)
 
 
@@ -86,8 +85,11 @@ def main() -> None:
     )
     parser.add_argument("--seconds", type=float, default=300.0)
     parser.add_argument("--rate", type=int, default=100)
+    add_storage(parser)
     given = parser.parse_args()
-    print(asyncio.run(run(given.rate, given.seconds)))
+    with running_storage(with_redis=given.redis, with_postgres=given.postgres) as storage:
+        print(provenance(*storage.names), flush=True)
+        print(asyncio.run(run(storage, given.rate, given.seconds)))
 
 
 if __name__ == "__main__":

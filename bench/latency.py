@@ -1,7 +1,7 @@
 """From published to seen: how long until an accepted event is in the snapshot, and until a browser
 has its frame.
 
-`python -m bench.latency [--seconds 60] [--rates 100,1000,10000]`
+`python -m bench.latency [--seconds 60] [--rates 100,1000,10000] [--redis] [--postgres]`
 
 One server process, one generator process (this one) on the same machine. An event counts as
 published when it is handed to the
@@ -24,7 +24,8 @@ import websockets
 
 from bench.load import Load
 from bench.process import Server, running_server
-from bench.report import machine, milliseconds, percentile, table
+from bench.report import milliseconds, percentile, provenance, table
+from bench.storage import Storage, add_storage, running_storage
 from pilothouse.v1 import events_pb2, live_pb2, metrics_pb2, metrics_pb2_grpc
 
 POLL = 0.005
@@ -79,7 +80,7 @@ async def follow_frames(server: Server, seen: Seen, marks: dict[str, float]) -> 
                     seen.frames.append(now - sent)
 
 
-async def measure(rate: int, seconds: float) -> list[str]:
+async def measure(storage: Storage, rate: int, seconds: float) -> list[str]:
     """One row of the table."""
     marks: dict[str, float] = {}
     seen = Seen()
@@ -87,7 +88,7 @@ async def measure(rate: int, seconds: float) -> list[str]:
     def mark(events: list[events_pb2.Event], sent: float) -> None:
         marks[events[-1].id] = sent
 
-    async with running_server() as server:
+    async with running_server(storage) as server:
         load = Load(server.grpc, rate, seconds, on_sent=mark)
         poller = asyncio.create_task(poll_snapshots(server, seen, load))
         follower = asyncio.create_task(follow_frames(server, seen, marks))
@@ -129,9 +130,9 @@ def _row(rate: int, load: Load, seen: Seen, cpu: float, rss: float) -> list[str]
     ]
 
 
-async def run(rates: list[int], seconds: float) -> str:
+async def run(storage: Storage, rates: list[int], seconds: float) -> str:
     """The whole table."""
-    rows = [await measure(rate, seconds) for rate in rates]
+    rows = [await measure(storage, rate, seconds) for rate in rates]
     header = [
         "events/s",
         "acknowledged p50 / p99",
@@ -143,7 +144,8 @@ async def run(rates: list[int], seconds: float) -> str:
         "server RSS",
         "late slots of the generator",
     ]
-    return table(f"Published to seen, {seconds:.0f} s each ({machine()})", header, rows)
+    title = f"Published to seen, {seconds:.0f} s each ({', '.join(storage.names)})"
+    return table(title, header, rows)
 
 
 def main() -> None:
@@ -153,8 +155,12 @@ def main() -> None:
     )
     parser.add_argument("--seconds", type=float, default=60.0)
     parser.add_argument("--rates", default="100,1000,10000")
+    add_storage(parser)
     given = parser.parse_args()
-    print(asyncio.run(run([int(rate) for rate in given.rates.split(",")], given.seconds)))
+    rates = [int(rate) for rate in given.rates.split(",")]
+    with running_storage(with_redis=given.redis, with_postgres=given.postgres) as storage:
+        print(provenance(*storage.names), flush=True)
+        print(asyncio.run(run(storage, rates, given.seconds)))
 
 
 if __name__ == "__main__":

@@ -1,6 +1,6 @@
 """How long `GetMetrics` and the REST fallback take while events come at 10,000 a second.
 
-`python -m bench.reads [--seconds 30] [--rate 10000]`
+`python -m bench.reads [--seconds 30] [--rate 10000] [--redis] [--postgres]`
 
 Four callers of each kind, each asking again 20 ms after its answer, from the process that
 generates the load.
@@ -18,7 +18,8 @@ import httpx
 
 from bench.load import Load
 from bench.process import running_server
-from bench.report import machine, milliseconds, percentile, table
+from bench.report import milliseconds, percentile, provenance, table
+from bench.storage import Storage, add_storage, running_storage
 from pilothouse.v1 import metrics_pb2, metrics_pb2_grpc
 
 CALLERS = 4
@@ -35,12 +36,12 @@ async def _ask(call: Callable[[], Awaitable[object]], load: Load, delays: list[f
         await asyncio.sleep(PAUSE)
 
 
-async def run(rate: int, seconds: float) -> str:
+async def run(storage: Storage, rate: int, seconds: float) -> str:
     """The whole table."""
     over_grpc: list[float] = []
     over_rest: list[float] = []
     async with (
-        running_server() as server,
+        running_server(storage) as server,
         grpc.aio.insecure_channel(server.grpc) as channel,
         httpx.AsyncClient(base_url=f"http://{server.http}", trust_env=False) as client,
         asyncio.TaskGroup() as group,
@@ -69,7 +70,7 @@ async def run(rate: int, seconds: float) -> str:
         ]
         for name, delays in (("GetMetrics", over_grpc), ("REST realtime", over_rest))
     ]
-    title = f"Reads under {rate:,} events/s for {seconds:.0f} s ({machine()})"
+    title = f"Reads under {rate:,} events/s for {seconds:.0f} s ({', '.join(storage.names)})"
     return table(title, ["call", "calls", "p50", "p99", "max"], rows)
 
 
@@ -80,8 +81,11 @@ def main() -> None:
     )
     parser.add_argument("--seconds", type=float, default=30.0)
     parser.add_argument("--rate", type=int, default=10_000)
+    add_storage(parser)
     given = parser.parse_args()
-    print(asyncio.run(run(given.rate, given.seconds)))
+    with running_storage(with_redis=given.redis, with_postgres=given.postgres) as storage:
+        print(provenance(*storage.names), flush=True)
+        print(asyncio.run(run(storage, given.rate, given.seconds)))
 
 
 if __name__ == "__main__":

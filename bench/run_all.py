@@ -8,22 +8,33 @@ from __future__ import annotations
 import subprocess
 import sys
 
-COMMANDS: list[tuple[str, list[str]]] = [
-    ("bench.fold", []),
-    ("bench.latency", ["--seconds", "5", "--rates", "100,1000"]),
-    ("bench.reads", ["--seconds", "5"]),
-    ("bench.broadcast", ["--seconds", "21"]),
-    ("bench.ws_fanout", ["--clients", "500", "--rounds", "3", "--interval", "1"]),
+ON_SERVERS = ["--redis", "--postgres"]
+COMMANDS: list[tuple[str, list[str], list[str]]] = [
+    ("bench.fold", [], ["--events", "100000", "--sizes", "100000"]),
+    ("bench.latency", [], ["--seconds", "5", "--rates", "100,1000"]),
+    ("bench.latency", ON_SERVERS, ["--seconds", "5", "--rates", "100,1000"]),
+    ("bench.reads", [], ["--seconds", "5"]),
+    ("bench.reads", ON_SERVERS, ["--seconds", "5"]),
+    ("bench.broadcast", [], ["--seconds", "21"]),
+    ("bench.broadcast", ON_SERVERS, ["--seconds", "21"]),
+    ("bench.ws_fanout", [], ["--clients", "500", "--rounds", "3", "--interval", "1"]),
+    ("bench.pipeline", ["--embedded"], ["--seconds", "5", "--rate", "3000"]),
+    ("bench.pipeline", [], ["--seconds", "5", "--rate", "3000"]),
+    ("bench.flower", [], ["--events", "6000", "--rates", "1000", "--seconds", "3"]),
+    ("bench.failover", [], ["--kills", "2"]),
+    ("bench.catch_up", [], ["--events", "30000"]),
+    ("bench.footprint", [], ["--seconds", "5", "--rate", "3000"]),
 ]
-"""The module, and what makes it quick."""
+"""The module, its arguments, and what makes it quick."""
 
 
 def main() -> None:
     """The command. Ends with the first failure."""
     quick = "--quick" in sys.argv[1:]
-    for module, arguments in COMMANDS:
-        print(f"\n$ python -m {module}", flush=True)
-        subprocess.run([sys.executable, "-m", module, *(arguments if quick else [])], check=True)
+    for module, arguments, quicker in COMMANDS:
+        words = [module, *arguments, *(quicker if quick else [])]
+        print(f"\n$ python -m {' '.join(words)}", flush=True)
+        subprocess.run([sys.executable, "-m", *words], check=True)
 
 
 if __name__ == "__main__":
