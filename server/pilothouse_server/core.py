@@ -51,6 +51,7 @@ from pilothouse_server.services.ingest import Ingest
 from pilothouse_server.services.metric_history import MetricHistory
 from pilothouse_server.services.project import Projector, SilenceSweeper
 from pilothouse_server.services.relay import Relay
+from pilothouse_server.services.snapshot_desk import SnapshotDesk
 from pilothouse_server.transport.agents import AgentServicer
 from pilothouse_server.transport.alerts import AlertServicer
 from pilothouse_server.transport.commands import CommandServicer
@@ -62,6 +63,7 @@ from pilothouse_server.transport.server import RpcServer, Service
 from pilothouse_server.transport.watching import Watching
 from pilothouse_server.transport.workflows import WorkflowServicer
 from pilothouse_server.wire.events import decode_signals, decode_stored, encode_events
+from pilothouse_server.wire.metrics import SnapshotEncoder
 
 
 class Core:
@@ -106,8 +108,10 @@ class Core:
             settings=AggregatorSettings(offline_after_us=offline_after_us),
         )
         self.aggregator.subscribe_ticks(self.alerts.tick)
-        history = MetricHistory(self.aggregator, SqlMetricsStore(database), clock)
-        self.metrics = MetricsServicer(self.aggregator, history, clock)
+        self.snapshots = SnapshotDesk(SnapshotEncoder(), clock)
+        self.snapshots.lead(self.aggregator)
+        history = MetricHistory(self.snapshots, SqlMetricsStore(database), clock)
+        self.metrics = MetricsServicer(self.snapshots, history, clock)
         self.registry.register(
             PartsCollector(
                 self.ingest, self.projector, self.relay, database, self.aggregator, self.alerts
@@ -157,7 +161,7 @@ class Core:
             "projector": self.projector.run(),
             "silence-sweeper": self.sweeper.run(),
             "aggregator": self.aggregator.run(),
-            "snapshot-encoder": self.metrics.run(),
+            "snapshot-desk": self.snapshots.run(),
             "relay": self.relay.run(),
             "command-sweeper": self.control.run(),
             "executors": self.executors.run(),

@@ -22,7 +22,9 @@ from pilothouse_server.domain.metrics.snapshot import (
 )
 from pilothouse_server.services.aggregate import Aggregator, AggregatorSettings
 from pilothouse_server.services.metric_history import MetricHistory
+from pilothouse_server.services.snapshot_desk import SnapshotDesk
 from pilothouse_server.wire.events import decode_signals, encode_events
+from pilothouse_server.wire.metrics import SnapshotEncoder
 from tests.support import wait_until
 
 CLOCK = SystemClock()
@@ -32,6 +34,12 @@ E = EventType
 def made(log: SqliteLog, store: SqlMetricsStore, **kwargs: float) -> Aggregator:
     settings = AggregatorSettings(**{"checkpoint": 0.2, **kwargs})  # type: ignore[arg-type]
     return Aggregator(log, store, decode_signals, CLOCK, epoch="e1", settings=settings)
+
+
+def leading(aggregator: Aggregator) -> SnapshotDesk:
+    desk = SnapshotDesk(SnapshotEncoder(), CLOCK)
+    desk.lead(aggregator)
+    return desk
 
 
 @asynccontextmanager
@@ -154,7 +162,7 @@ async def test_history_is_a_gap_where_nothing_was_read(
     log: SqliteLog, store: SqlMetricsStore
 ) -> None:
     aggregator = made(log, store)
-    history = MetricHistory(aggregator, store, CLOCK)
+    history = MetricHistory(leading(aggregator), store, CLOCK)
     with pytest.raises(Unavailable):
         await history.query(Dimension.FLEET, "")
     async with running(aggregator):
@@ -176,7 +184,7 @@ async def test_history_is_a_gap_where_nothing_was_read(
 
 async def test_history_refuses_what_makes_no_sense(log: SqliteLog, store: SqlMetricsStore) -> None:
     aggregator = made(log, store)
-    history = MetricHistory(aggregator, store, CLOCK)
+    history = MetricHistory(leading(aggregator), store, CLOCK)
     async with running(aggregator):
         await snapshot_of(aggregator, 0)
         with pytest.raises(InvalidArgument, match="start_time"):

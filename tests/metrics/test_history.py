@@ -15,7 +15,7 @@ from pilothouse_server.domain.metrics.limits import BUCKET_US, SECOND_US
 from pilothouse_server.domain.metrics.snapshot import MINUTE_US, Dimension
 from pilothouse_server.services.metric_history import MetricHistory
 from tests.metrics.support import T0
-from tests.metrics.test_aggregate import event, made, publish, running, snapshot_of
+from tests.metrics.test_aggregate import event, leading, made, publish, running, snapshot_of
 
 DAY_US = 24 * 60 * MINUTE_US
 SPANS = st.integers(1, 40 * DAY_US)
@@ -64,7 +64,7 @@ async def test_rollups_and_memory_are_joined(log: SqliteLog, store: SqlMetricsSt
     rows.append(BucketRow(Dimension.STAGE, "plan", minute - 100, *pack((7, 0, 0, 0, ()), None)))
     await store.save(Checkpoint("", '{"nothing": 0}', minutes=rows))
     aggregator = made(log, store)
-    history = MetricHistory(aggregator, store, clock)
+    history = MetricHistory(leading(aggregator), store, clock)
     aggregator.keeper.recover = _nothing  # type: ignore[method-assign]
     async with running(aggregator):
         await publish(log, event(EventType.WORKFLOW_STARTED))

@@ -20,6 +20,7 @@ from pilothouse_server.domain.events import EventType
 from pilothouse_server.domain.metrics.snapshot import Dimension
 from pilothouse_server.services.aggregate import Aggregator
 from pilothouse_server.services.metric_history import MetricHistory
+from pilothouse_server.services.snapshot_desk import SnapshotDesk
 from pilothouse_server.transport.metrics import MetricsServicer
 from pilothouse_server.wire.events import decode_signals
 from pilothouse_server.wire.metrics import SnapshotEncoder, snapshot_to_proto
@@ -43,7 +44,9 @@ class Served:
 @pytest.fixture
 async def served(log: SqliteLog, store: SqlMetricsStore) -> AsyncIterator[Served]:
     aggregator = Aggregator(log, store, decode_signals, CLOCK, epoch="e1")
-    servicer = MetricsServicer(aggregator, MetricHistory(aggregator, store, CLOCK), CLOCK)
+    desk = SnapshotDesk(SnapshotEncoder(), CLOCK)
+    desk.lead(aggregator)
+    servicer = MetricsServicer(desk, MetricHistory(desk, store, CLOCK), CLOCK)
     server = grpc.aio.server()
     servicer.add_to(server)
     port = server.add_insecure_port("127.0.0.1:0")

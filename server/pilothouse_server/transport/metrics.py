@@ -6,20 +6,17 @@ registers the same methods with a serializer that passes bytes through.
 
 from __future__ import annotations
 
-import asyncio
 from collections.abc import AsyncIterator
 from typing import Any
 
 import grpc
 
 from pilothouse.v1 import metrics_pb2 as pb
-from pilothouse_server.domain.errors import Unavailable
-from pilothouse_server.domain.metrics.snapshot import Dimension, MetricsSnapshot
+from pilothouse_server.domain.metrics.snapshot import Dimension
 from pilothouse_server.ports import Clock
-from pilothouse_server.services.aggregate import Aggregator
 from pilothouse_server.services.metric_history import MetricHistory
-from pilothouse_server.services.metrics_keeper import paced
-from pilothouse_server.wire.metrics import SnapshotEncoder, history_to_proto
+from pilothouse_server.services.snapshot_desk import SnapshotDesk
+from pilothouse_server.wire.metrics import history_to_proto
 from pilothouse_server.wire.times import duration_us, timestamp_us
 
 Context = grpc.aio.ServicerContext[Any, Any]
@@ -29,34 +26,14 @@ SERVICE = pb.DESCRIPTOR.services_by_name["MetricsService"]
 USUAL_INTERVAL = 5.0
 """Seconds between the snapshots of a subscription that does not say."""
 
-ASKED_LATELY = 1.0
-"""Seconds after a call for which snapshots are encoded before anybody asks for them."""
-
-NEARLY_US = 100_000
-"""One slot. While a newer snapshot is being encoded, callers are given the one before it if it is no older."""
-
 
 class MetricsServicer:
     """Answers with the newest snapshot, once or again and again, and with history."""
 
-    def __init__(self, aggregator: Aggregator, history: MetricHistory, clock: Clock) -> None:
-        self._aggregator = aggregator
+    def __init__(self, desk: SnapshotDesk, history: MetricHistory, clock: Clock) -> None:
+        self._desk = desk
         self._history = history
         self._clock = clock
-        self._encoder = SnapshotEncoder()
-        self._encoding = asyncio.Lock()
-        self._asked_at = float("-inf")
-
-    async def run(self) -> None:
-        """While somebody asks, encodes each snapshot as it is made, so that no caller waits for it. Runs until it is
-        cancelled."""
-        changes = self._aggregator.changes
-        while True:
-            seen = changes.version
-            snapshot = self._aggregator.latest
-            if snapshot and self._clock.monotonic() - self._asked_at < ASKED_LATELY:
-                await self._encode(snapshot)
-            await changes.wait(seen, 3600)
 
     def add_to(self, server: grpc.aio.Server) -> None:
         """Registers the methods."""
@@ -78,10 +55,7 @@ class MetricsServicer:
 
     async def GetMetrics(self, request: pb.GetMetricsRequest, context: Context) -> bytes:
         """A serialized GetMetricsResponse. Raises Unavailable while there is no snapshot."""
-        snapshot = self._snapshot()
-        self._asked_at = self._clock.monotonic()
-        nearly = self._encoder.nearly(snapshot, NEARLY_US)
-        return nearly if nearly is not None else await self._encode(snapshot)
+        return await self._desk.nearly_newest()
 
     async def SubscribeMetrics(
         self, request: pb.SubscribeMetricsRequest, context: Context
@@ -95,7 +69,7 @@ class MetricsServicer:
             interval = duration_us(request.interval) / 1_000_000
         begun = self._clock.monotonic()
         while True:
-            yield await self._encode(self._snapshot())
+            yield await self._desk.newest()
             passed = self._clock.monotonic() - begun
             point = begun + (passed // interval + 1) * interval
             while (left := point - self._clock.monotonic()) > 0:
@@ -113,18 +87,3 @@ class MetricsServicer:
             step_us=duration_us(request.step) if request.HasField("step") else None,
         )
         return history_to_proto(history)
-
-    def _snapshot(self) -> MetricsSnapshot:
-        snapshot = self._aggregator.latest
-        if snapshot is None:
-            raise Unavailable("snapshot", "the log has not been read yet; try again in a moment")
-        return snapshot
-
-    async def _encode(self, snapshot: MetricsSnapshot) -> bytes:
-        """The bytes of the newest snapshot, `snapshot` or a later one."""
-        async with self._encoding:
-            snapshot = self._aggregator.latest or snapshot
-            encoded = self._encoder.known(snapshot)
-            if encoded is not None:
-                return encoded
-            return await paced(self._encoder.steps(snapshot), self._clock)
