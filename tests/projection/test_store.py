@@ -29,7 +29,7 @@ from pilothouse_server.domain.projection.fold import Projection
 from pilothouse_server.domain.projection.task import TaskRecord
 from pilothouse_server.ports import LogEntry
 from pilothouse_server.services.fanout import Changes
-from pilothouse_server.services.project import Projector
+from pilothouse_server.services.project import Applied, Projector
 from pilothouse_server.wire.events import decode_stored, encode_events
 from tests.projection.build import event, fold, reorderings, seen
 
@@ -84,8 +84,8 @@ async def test_an_event_counts_once_whether_repeated_at_once_or_later(
 ) -> None:
     store = SqlProjectionStore(database, decode_stored)
     one, other = event(E.WORKFLOW_STARTED), event(E.WORKFLOW_COMPLETED, at=1)
-    assert await store.apply([entry("c1", one, one)]) == (1, 1, 0)
-    assert await store.apply([entry("c2", one), entry("c3", other, one)]) == (1, 2, 0)
+    assert await store.apply([entry("c1", one, one)]) == Applied(1, 1)
+    assert await store.apply([entry("c2", one), entry("c3", other, one)]) == Applied(1, 2)
     assert await store.cursor() == "c3"
 
 

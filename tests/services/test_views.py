@@ -225,7 +225,7 @@ async def test_a_workflow_that_leaves_the_filter_is_shown_once_more(station: Sta
 async def test_a_token_of_another_history_resets(station: Station) -> None:
     await three(station)
     _items, token = await until_caught_up(updates(station.workflows.follow(""), station))
-    ours, mark = token.split(".")
+    ours, mark, _first = token.split(".")
     for foreign in (f"{'0' * 32}.1", f"{ours}.{int(mark) + 1}"):
         stream = updates(station.workflows.follow(""), station, foreign, backlog=9)
         assert isinstance(await anext(stream), Reset)

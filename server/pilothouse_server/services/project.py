@@ -43,6 +43,9 @@ class Applied(NamedTuple):
     """Events that had been there before."""
     undecodable: int = 0
     """Entries that are no batch of events; they are passed over."""
+    beyond_horizon: int = 0
+    """Events from before the oldest that are kept: whether they are new cannot be told, so they are not stored, and
+    only states are taken from them."""
 
 
 class ProjectionStore(Protocol):
@@ -62,6 +65,7 @@ class ProjectorCounts:
     events: int = 0
     duplicates: int = 0
     undecodable: int = 0
+    beyond_horizon: int = 0
     batches: int = 0
     failures: int = 0
 
@@ -114,6 +118,7 @@ class Projector:
             self.counts.events += done.events
             self.counts.duplicates += done.duplicates
             self.counts.undecodable += done.undecodable
+            self.counts.beyond_horizon += done.beyond_horizon
             self._changes.notify()
         return applied
 

@@ -2,8 +2,11 @@
 
 A watch reads what has a greater mark than the last one it sent, and waits to be told that
 something changed. So a slow
-watcher misses intermediate states, never the newest; and a token is only a mark, and the database
-that it belongs to.
+watcher misses intermediate states, never the newest; and a token is only a mark, the one from which
+everything was sent, and the database that they belong to.
+
+Rows may be removed when they are old. Whoever may have been sent one of them is told to start again,
+which happens to a watch about once in the time that rows are kept: what it is sent then is newer.
 """
 
 from __future__ import annotations
@@ -30,6 +33,15 @@ a row costs to send, so that
 in a flood of changes more of them come as one, and no watcher takes the time of those who make them."""
 
 
+class Removal(NamedTuple):
+    """Rows that are gone."""
+
+    at: int
+    """The mark of the removal itself: who has come by here was told."""
+    greatest: int
+    """The greatest mark among the rows."""
+
+
 class Read(NamedTuple, Generic[T]):
     """One look: rows with their marks, in order."""
 
@@ -40,6 +52,10 @@ class Read(NamedTuple, Generic[T]):
     """Whether there is more than fitted into this one."""
     skipped: int = 0
     """Rows before these that are left out on purpose."""
+    oldest: int = 0
+    """As in `Start`, when it may have become greater since."""
+    removals: Sequence[Removal] = ()
+    """Those that came after the mark from which this look began."""
 
 
 class Start(NamedTuple):
@@ -102,31 +118,43 @@ async def watch(
     token: str,
     *,
     backlog: int,
+    reset_backlog: int | None = None,
     heartbeat: float = HEARTBEAT,
     row_pause: float = 0.0,
 ) -> AsyncIterator[Update[T]]:
-    """The updates after `token`; without one, `backlog` rows first. Raises InvalidResumeToken.
+    """The updates after `token`; without one, `backlog` rows first. When rows that it was sent are removed while it
+    lasts, it begins anew with `reset_backlog` rows, or `backlog` when that is not given. Raises InvalidResumeToken.
 
     `row_pause` is for sources in which a row that waits is replaced by its newer self.
     """
-    resumed = read_token(token) if token else None
+    resumed = _Place(*_read_token(token)) if token else None
     start = await source.start(backlog)
-    mark = start.first
+    place, told = _begun(start)
     if resumed is not None:
-        if resumed[0] == start.database_id and start.oldest <= resumed[1] <= start.newest:
-            mark = resumed[1]
+        if (
+            resumed.database_id == start.database_id
+            and start.oldest <= resumed.mark <= start.newest
+        ):
+            place, told = resumed, resumed.mark
         else:
             reason = "the token is too old or of another history; what follows starts anew"
-            yield Reset(token_of(start.database_id, mark), reason)
+            yield Reset(place.token, reason)
     loop = asyncio.get_running_loop()
     caught_up, sent_at = False, loop.time()
     while True:
         seen, looked_at = changes.version, loop.time()
-        read = await source.after(mark, AT_ONCE)
-        mark = read.mark
-        here = token_of(start.database_id, mark)
+        read = await source.after(place.mark, AT_ONCE)
+        if place.mark < read.oldest or _lost(read.removals, told, place.first):
+            place, told = _begun(
+                await source.start(backlog if reset_backlog is None else reset_backlog)
+            )
+            caught_up, sent_at = False, loop.time()
+            yield Reset(place.token, "what was sent before was removed; what follows starts anew")
+            continue
+        place = place._replace(mark=read.mark)
+        here = place.token
         if read.items or read.skipped:
-            items = [(token_of(start.database_id, at), item) for at, item in read.items]
+            items = [(place._replace(mark=at).token, item) for at, item in read.items]
             yield Items(items, read.skipped)
             sent_at = loop.time()
         if read.more:
@@ -144,6 +172,30 @@ async def watch(
         await asyncio.sleep(max(0.0, looked_at + pause - loop.time()))
 
 
+class _Place(NamedTuple):
+    """How far a watch has come."""
+
+    database_id: str
+    mark: int
+    first: int
+    """The mark from which it was sent everything."""
+
+    @property
+    def token(self) -> str:
+        return f"{self.database_id}.{self.mark}.{self.first}"
+
+
+def _lost(removals: Sequence[Removal], told: int, first: int) -> bool:
+    """Whether somebody who was told of what was removed up to one mark, and was sent everything from another, may have
+    rows that are gone."""
+    return any(removal.at > told and removal.greatest > first for removal in removals)
+
+
+def _begun(start: Start) -> tuple[_Place, int]:
+    """Where a watch is at its start, and up to where it knows of removals."""
+    return _Place(start.database_id, start.first, start.first), start.newest
+
+
 def token_of(database_id: str, mark: int) -> str:
     """The token of a mark."""
     return f"{database_id}.{mark}"
@@ -151,7 +203,16 @@ def token_of(database_id: str, mark: int) -> str:
 
 def read_token(token: str) -> tuple[str, int]:
     """The database and the mark that a token names. Raises InvalidResumeToken."""
-    database_id, _, mark = token.partition(".")
-    if not database_id or not (mark.isascii() and mark.isdigit() and len(mark) < 19):
+    database_id, mark, _ = _read_token(token)
+    return database_id, mark
+
+
+def _read_token(token: str) -> tuple[str, int, int]:
+    database_id, *numbers = token.split(".")
+    fits = database_id and 1 <= len(numbers) <= 2
+    if not fits or not all(
+        each.isascii() and each.isdigit() and len(each) < 19 for each in numbers
+    ):
         raise InvalidResumeToken
-    return database_id, int(mark)
+    # Without a second number it may have been sent anything.
+    return database_id, int(numbers[0]), int(numbers[1]) if len(numbers) == 2 else 0

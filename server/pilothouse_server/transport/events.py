@@ -103,6 +103,7 @@ class EventServicer(events_pb2_grpc.EventServiceServicer):
             self._watching.changes,
             token,
             backlog=request.backlog or (RESET_BACKLOG if token else 0),
+            reset_backlog=request.backlog or RESET_BACKLOG,
         )
         async for response in responses(updates, self._watching.clock, _items, _sign):
             yield response

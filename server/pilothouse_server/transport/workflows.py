@@ -52,6 +52,7 @@ class WorkflowServicer(WorkflowControl, workflows_pb2_grpc.WorkflowServiceServic
             self._watching.changes,
             token,
             backlog=request.backlog or (RESET_BACKLOG if token else 0),
+            reset_backlog=request.backlog or RESET_BACKLOG,
             row_pause=ROW_PAUSE,
         )
         async for response in responses(updates, self._watching.clock, _items, _sign):

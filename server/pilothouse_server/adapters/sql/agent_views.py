@@ -8,7 +8,7 @@ from typing import Any, NamedTuple
 
 from sqlalchemy import ColumnElement, Connection, RowMapping, and_, case, or_, select
 
-from pilothouse_server.adapters.sql import pages
+from pilothouse_server.adapters.sql import pages, removals
 from pilothouse_server.adapters.sql.database import Database
 from pilothouse_server.adapters.sql.filters import clause_of
 from pilothouse_server.adapters.sql.revisions import database_id, newest_revision
@@ -93,12 +93,13 @@ class SqlAgentViews:
         )
 
         def run(connection: Connection) -> Read[AgentView]:
-            newest = newest_revision(connection)
+            newest, removed = removals.newest(connection, removals.Watched.AGENTS, mark)
             rows = connection.execute(query).mappings().all()
             views = _views(connection, rows, self._moment())
             more = len(rows) == limit
             items = [(row["revision"], view) for row, view in zip(rows, views, strict=True)]
-            return Read(items, rows[-1]["revision"] if more else newest, more)
+            last = rows[-1]["revision"] if more else newest
+            return Read(items, last, more, removals=removed)
 
         return await self._database.read(run)
 

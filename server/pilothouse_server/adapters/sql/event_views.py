@@ -10,6 +10,7 @@ from pilothouse_server.adapters.sql import pages
 from pilothouse_server.adapters.sql.database import Database
 from pilothouse_server.adapters.sql.event_rows import newest_position
 from pilothouse_server.adapters.sql.filters import clause_of
+from pilothouse_server.adapters.sql.removals import bounds
 from pilothouse_server.adapters.sql.revisions import database_id
 from pilothouse_server.adapters.sql.tables_projection import EVENTS
 from pilothouse_server.domain.filter_text import parse
@@ -91,9 +92,9 @@ class EventFollower:
 
     async def start(self, backlog: int) -> Start:
         def run(connection: Connection) -> Start:
-            newest = newest_position(connection)
+            newest, floor = newest_position(connection), bounds(connection).floor
             if not backlog:
-                return Start(database_id(connection), newest, newest)
+                return Start(database_id(connection), newest, newest, floor)
             query = (
                 select(_C.position)
                 .where(self._clause)
@@ -102,13 +103,16 @@ class EventFollower:
                 .subquery()
             )
             oldest = connection.execute(select(func.min(query.c.position))).scalar()
-            return Start(database_id(connection), newest, newest if oldest is None else oldest - 1)
+            first = newest if oldest is None else oldest - 1
+            return Start(database_id(connection), newest, first, floor)
 
         return await self._database.read(run)
 
     async def after(self, mark: int, limit: int) -> Read[StoredEvent]:
         def run(connection: Connection) -> Read[StoredEvent]:
-            newest = newest_position(connection)
+            newest, floor = newest_position(connection), bounds(connection).floor
+            if mark < floor:
+                return Read((), mark, more=True, oldest=floor)
             waiting = newest - mark
             allowed = min(waiting, self._allowance.left) if self._allowance else waiting
             begin = newest - allowed
@@ -124,7 +128,7 @@ class EventFollower:
                 until = items[-1][0]
             if self._allowance is not None:
                 self._allowance.spend(len(items))
-            return Read(items, until, until < newest, waiting - allowed)
+            return Read(items, until, until < newest, waiting - allowed, floor)
 
         return await self._database.read(run)
 

@@ -1,6 +1,7 @@
 """The projector's transaction: events, what they make of workflows, tasks and agents, and the cursor, all or none.
 
-An event is new when its id is; only new events are folded, so that sums count each once.
+An event is new when its id is; only new events are folded, so that sums count each once. Ids are known as long as their
+events are kept: of one from before that only what it says of a workflow's states is taken, which may be said twice.
 """
 
 from __future__ import annotations
@@ -9,7 +10,14 @@ from collections.abc import Callable, Mapping, Sequence
 
 from sqlalchemy import Connection, select
 
-from pilothouse_server.adapters.sql import agent_rows, bulk, event_rows, task_rows, workflow_rows
+from pilothouse_server.adapters.sql import (
+    agent_rows,
+    bulk,
+    event_rows,
+    news,
+    task_rows,
+    workflow_rows,
+)
 from pilothouse_server.adapters.sql.database import Database
 from pilothouse_server.adapters.sql.event_rows import Arrived
 from pilothouse_server.adapters.sql.tables_projection import CURSORS
@@ -76,14 +84,16 @@ class SqlProjectionStore:
                 undecodable += 1
                 continue
             arrived.extend(Arrived(event, payload, entry.cursor) for event, payload in decoded)
-        fresh = event_rows.fresh(connection, arrived)
+        unknown = event_rows.fresh(connection, arrived)
+        fresh, late = news.told_apart(connection, unknown)
         events = [each.event for each in fresh]
-        workflows = fold(connection, events)
+        workflows = fold(connection, [*events, *late])
         for hook in self._hooks:
             hook(connection, events, workflows)
         event_rows.store(connection, fresh)
         bulk.upsert(connection, CURSORS, [(self._consumer, entries[-1].cursor)])
-        return Applied(len(fresh), len(arrived) - len(fresh), undecodable)
+        beyond = len(unknown) - len(fresh)
+        return Applied(len(fresh), len(arrived) - len(unknown), undecodable, beyond)
 
 
 def fold(connection: Connection, events: Sequence[Event]) -> dict[str, WorkflowRecord]:

@@ -7,7 +7,13 @@ from typing import Any, NamedTuple
 
 from sqlalchemy import ColumnElement, Connection, RowMapping, Select, func, literal, select
 
-from pilothouse_server.adapters.sql import command_store, event_views, pages, task_rows
+from pilothouse_server.adapters.sql import (
+    command_store,
+    event_views,
+    pages,
+    removals,
+    task_rows,
+)
 from pilothouse_server.adapters.sql.database import Database
 from pilothouse_server.adapters.sql.filters import clause_of
 from pilothouse_server.adapters.sql.revisions import database_id, newest_revision
@@ -100,6 +106,8 @@ class WorkflowFollower:
         self._sent: dict[str, None] = {}
 
     async def start(self, backlog: int) -> Start:
+        self._sent.clear()
+
         def run(connection: Connection) -> Start:
             newest = newest_revision(connection)
             if not backlog:
@@ -120,7 +128,7 @@ class WorkflowFollower:
         return await self._database.read(lambda c: self._after(c, mark, limit))
 
     def _after(self, connection: Connection, mark: int, limit: int) -> Read[WorkflowView]:
-        newest = newest_revision(connection)
+        newest, removed = removals.newest(connection, removals.Watched.WORKFLOWS, mark)
         query = (
             select(_C.id, _C.record, _C.revision, self._clause.label("wanted"))
             .where(_C.revision > mark)
@@ -134,7 +142,7 @@ class WorkflowFollower:
             for row, view in zip(sent, _views(connection, sent), strict=True)
         ]
         more = len(rows) == limit
-        return Read(items, rows[-1]["revision"] if more else newest, more)
+        return Read(items, rows[-1]["revision"] if more else newest, more, removals=removed)
 
     def _send(self, workflow_id: str, *, wanted: bool) -> bool:
         if wanted:

@@ -11,6 +11,7 @@ from pilothouse_server.domain.events import (
     TASK_TYPES,
     WORKFLOW_TYPES,
     Event,
+    EventType,
 )
 from pilothouse_server.domain.projection.agent import AgentRecord
 from pilothouse_server.domain.projection.spans import Span, WorkState
@@ -52,6 +53,26 @@ def agents_of(events: Iterable[Event], tasks: Iterable[TaskRecord]) -> set[str]:
         ids.update(span.agent[1] for span in task.spans.values())
     ids.discard("")
     return ids
+
+
+def of_workflow(event: Event) -> bool:
+    """Whether it says something of a workflow, its stages or its tasks."""
+    return event.type in _OF_WORKFLOW
+
+
+def repeatable(event: Event, workflow: WorkflowRecord | None) -> Event | None:
+    """What may be applied of an event that was perhaps applied before: what is the same however often it is said. None
+    when there is no such thing in it. Sums are left out; and what does not say of which attempt it is, unless there was
+    only one."""
+    kind = event.type
+    if kind in AGENT_TYPES:
+        return event._replace(usage=None)
+    if kind not in _OF_WORKFLOW or workflow is None:
+        return None
+    only_one = (
+        workflow.attempt == 1 and kind not in TASK_TYPES and kind != EventType.WORKFLOW_RETRIED
+    )
+    return event._replace(usage=None) if event.attempt or only_one else None
 
 
 class Projection:
@@ -113,10 +134,11 @@ class Projection:
         if outcome is None:
             return
         agent = self._agent(outcome[0])
+        # Never below zero, which an agent would be that was forgotten with the work that is taken from it now.
         if outcome[1] == WorkState.COMPLETED:
-            agent.completed += by
+            agent.completed = max(agent.completed + by, 0)
         else:
-            agent.failed += by
+            agent.failed = max(agent.failed + by, 0)
 
     def _agent(self, agent_id: str) -> AgentRecord:
         agent = self.agents.get(agent_id)

@@ -1,0 +1,289 @@
+"""What is removed from the database, some rows in each transaction, with what others have to know of it.
+
+On PostgreSQL a row that somebody else has locked is left for another time: nobody waits for this, and this for nobody.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Iterable, Mapping, Sequence
+from itertools import accumulate, takewhile
+from typing import Any, Final
+
+from sqlalchemy import (
+    Connection,
+    Row,
+    Select,
+    Table,
+    delete,
+    exists,
+    func,
+    insert,
+    select,
+    text,
+    update,
+)
+
+from pilothouse_server.adapters.sql import removals
+from pilothouse_server.adapters.sql.alert_store import CLOCK
+from pilothouse_server.adapters.sql.database import Database
+from pilothouse_server.adapters.sql.event_rows import newest_position
+from pilothouse_server.adapters.sql.removals import Watched
+from pilothouse_server.adapters.sql.revisions import newest_revision
+from pilothouse_server.adapters.sql.tables_control import (
+    ALERT_CLOCK,
+    ALERT_TRANSITIONS,
+    ALERTS,
+    COMMANDS,
+    EXECUTORS,
+)
+from pilothouse_server.adapters.sql.tables_projection import (
+    AGENTS,
+    COUNTERS,
+    CURSORS,
+    EVENTS,
+    TASKS,
+    WORKFLOWS,
+)
+from pilothouse_server.adapters.sql.tables_retention import ENDED, RESOLVED, REVISION_MARKS
+from pilothouse_server.services.retention import DAY_US, HOUR_US, MINUTE_US, Cut, Kept, Kind
+
+MARK_EVERY_US: Final = 10 * MINUTE_US
+"""Between two marks at least: rows stay so much longer than they were to."""
+MARKS_KEPT_US: Final = 400 * DAY_US
+SPARE_PAGES: Final = 4096
+"""Free pages that SQLite's file may keep, or a quarter of it if that is more: they are filled before it grows."""
+PAGES_AT_ONCE: Final = 256
+"""Free pages that one transaction gives back to the disk."""
+
+Remover = Callable[[Connection, Cut, int], int]
+
+
+class SqlRetention:
+    """Implements `services.retention.RetentionStore`."""
+
+    def __init__(self, database: Database) -> None:
+        self._database = database
+
+    async def mark(self, now_us: int) -> None:
+        """Notes how far changes had come by now."""
+        await self._database.write(lambda c: _mark(c, now_us), beside=True)
+
+    async def remove(self, kind: Kind, cut: Cut, limit: int) -> int:
+        """One transaction."""
+        remover = _REMOVERS[kind]
+        return await self._database.write(lambda c: remover(c, cut, limit), beside=True)
+
+    async def kept(self) -> Kept:
+        """Without counting: positions are dense."""
+        return await self._database.read(_kept)
+
+    async def cursors(self) -> Mapping[str, str]:
+        """Where each consumer of the log stands."""
+        query = select(CURSORS.c.consumer, CURSORS.c.cursor)
+        return await self._database.read(
+            lambda c: {row.consumer: row.cursor for row in c.execute(query)}
+        )
+
+    async def give_back(self) -> int:
+        """PostgreSQL does this by itself."""
+        over = await self._database.read(_spare_pages)
+        return await self._database.write(lambda c: _give_back(c, over)) if over > 0 else 0
+
+
+def _mark(connection: Connection, now_us: int) -> None:
+    newest = connection.execute(select(func.max(REVISION_MARKS.c.at_us))).scalar()
+    # A mark of the future is one that was made before the clock was put back: it says nothing wrong, and nothing soon.
+    if newest is not None and now_us - MARK_EVERY_US < newest <= now_us:
+        return
+    at_us = REVISION_MARKS.c.at_us
+    connection.execute(
+        delete(REVISION_MARKS).where((at_us < now_us - MARKS_KEPT_US) | (at_us >= now_us))
+    )
+    values = {"at_us": now_us, "revision": newest_revision(connection)}
+    connection.execute(insert(REVISION_MARKS).values(values))
+
+
+def _unchanged_since(connection: Connection, before_us: int) -> int:
+    """The greatest revision that is known to have been given before that time."""
+    query = (
+        select(REVISION_MARKS.c.revision)
+        .where(REVISION_MARKS.c.at_us < before_us)
+        .order_by(REVISION_MARKS.c.at_us.desc())
+        .limit(1)
+    )
+    return connection.execute(query).scalar() or 0
+
+
+def _kept(connection: Connection) -> Kept:
+    bounds = removals.bounds(connection)
+    oldest = (
+        select(EVENTS.c.receive_us)
+        .where(EVENTS.c.position > bounds.floor)
+        .order_by(EVENTS.c.position)
+        .limit(1)
+    )
+    count = newest_position(connection) - bounds.floor
+    return Kept(count, connection.execute(oldest).scalar(), bounds.events_us)
+
+
+def _events(connection: Connection, cut: Cut, limit: int) -> int:
+    floor, horizon_us, _, _ = removals.bounds(connection)
+    newest = newest_position(connection)
+    over = newest - cut.newest if cut.newest else 0
+    columns = (EVENTS.c.position, EVENTS.c.occur_us, EVENTS.c.receive_us)
+    oldest = select(*columns).where(EVENTS.c.position > floor, EVENTS.c.position < newest)
+    last = floor
+    for position, occur_us, receive_us in connection.execute(
+        oldest.order_by(columns[0]).limit(limit)
+    ):
+        # What is of the future was received before the clock was put back.
+        received_us = 0 if receive_us > cut.now_us + HOUR_US else receive_us
+        if received_us >= (cut.spared_us if position <= over else cut.before_us):
+            break
+        last = position
+        horizon_us = max(horizon_us, removals.moment(occur_us, receive_us))
+    if last == floor:
+        return 0
+    connection.execute(delete(EVENTS).where(EVENTS.c.position > floor, EVENTS.c.position <= last))
+    horizon_us = min(horizon_us, cut.now_us)
+    removals.set_bounds(connection, {removals.FLOOR: last, removals.EVENTS: horizon_us})
+    return last - floor
+
+
+def _workflows(connection: Connection, cut: Cut, limit: int) -> int:
+    pending = exists().where(
+        COMMANDS.c.workflow_id == WORKFLOWS.c.id, text("commands.state IN (1, 2)")
+    )
+    old = select(WORKFLOWS.c.id, WORKFLOWS.c.revision, WORKFLOWS.c.update_us).where(
+        text(ENDED),
+        WORKFLOWS.c.revision <= _unchanged_since(connection, cut.before_us),
+        ~pending,
+    )
+    old = old.order_by(WORKFLOWS.c.revision).limit(limit)
+    found = connection.execute(old.with_for_update(skip_locked=True, of=WORKFLOWS)).all()
+    if not found:
+        return 0
+    some = _with_few_tasks(connection, found, limit)
+    ids = [row.id for row in some]
+    connection.execute(delete(TASKS).where(TASKS.c.workflow_id.in_(ids)))
+    connection.execute(delete(WORKFLOWS).where(WORKFLOWS.c.id.in_(ids)))
+    heard_us = min(max(row.update_us for row in some), cut.now_us)
+    _raise(connection, removals.WORKFLOWS, heard_us)
+    removals.note(connection, Watched.WORKFLOWS, some[-1].revision)
+    # As many as were asked for when others are left, so that the caller comes back for them.
+    return len(some) if len(some) == len(found) else limit
+
+
+def _raise(connection: Connection, bound: str, value: int) -> None:
+    own = (COUNTERS.c.name == bound, COUNTERS.c.value < value)
+    connection.execute(update(COUNTERS).where(*own).values(value=value))
+
+
+def _with_few_tasks(
+    connection: Connection, found: Sequence[Row[str, int, int]], limit: int
+) -> Sequence[Row[str, int, int]]:
+    """The first of the workflows, with so many tasks in all; at least one."""
+    ids = [row.id for row in found]
+    count = func.count().label("count")
+    query = select(TASKS.c.workflow_id, count).where(TASKS.c.workflow_id.in_(ids))
+    grouped = connection.execute(query.group_by(TASKS.c.workflow_id))
+    tasks = {workflow_id: int(total) for workflow_id, total in grouped}
+    totals: Iterable[int] = accumulate(1 + tasks.get(workflow_id, 0) for workflow_id in ids)
+    fitting = sum(1 for _ in takewhile(lambda total: total <= 4 * limit, totals))
+    return found[: max(fitting, 1)]
+
+
+def _commands(connection: Connection, cut: Cut, limit: int) -> int:
+    return _delete(connection, COMMANDS, _old(COMMANDS, "end_us", cut.before_us), limit)
+
+
+def _executors(connection: Connection, cut: Cut, limit: int) -> int:
+    old = _old(EXECUTORS, "last_seen_us", cut.before_us).where(EXECUTORS.c.connected.is_(False))
+    # Those of workflows that go on are still answered for.
+    going_on = exists().where(
+        WORKFLOWS.c.source == EXECUTORS.c.source, text("workflows.state IN (1, 2, 3, 4)")
+    )
+    return _delete(connection, EXECUTORS, old.where(~going_on), limit)
+
+
+def _old(table: Table, time: str, before_us: int) -> Select[Any]:
+    (key,) = table.primary_key.columns
+    return select(key).where(table.c[time] < before_us).order_by(table.c[time])
+
+
+def _delete(connection: Connection, table: Table, old: Select[Any], limit: int) -> int:
+    (key,) = table.primary_key.columns
+    locked = old.limit(limit).with_for_update(skip_locked=True, of=table)
+    ids = list(connection.execute(locked).scalars())
+    if ids:
+        connection.execute(delete(table).where(key.in_(ids)))
+    return len(ids)
+
+
+def _alerts(connection: Connection, cut: Cut, limit: int) -> int:
+    old = (
+        select(ALERTS.c.id, ALERTS.c.revision)
+        .where(text(RESOLVED), ALERTS.c.resolve_us < cut.before_us, ALERTS.c.latched.is_(False))
+        .order_by(ALERTS.c.resolve_us)
+        .limit(limit)
+    )
+    found = connection.execute(old.with_for_update(skip_locked=True, of=ALERTS)).all()
+    if found:
+        ids = [row.id for row in found]
+        newest = max(row.revision for row in found)
+        connection.execute(delete(ALERT_TRANSITIONS).where(ALERT_TRANSITIONS.c.alert_id.in_(ids)))
+        connection.execute(delete(ALERTS).where(ALERTS.c.id.in_(ids)))
+        older = (ALERT_CLOCK.c.id == CLOCK, ALERT_CLOCK.c.removed_revision < newest)
+        connection.execute(update(ALERT_CLOCK).where(*older).values(removed_revision=newest))
+    return len(found)
+
+
+def _agents(connection: Connection, cut: Cut, limit: int) -> int:
+    at_work = exists().where(TASKS.c.agent_id == AGENTS.c.id, text("tasks.state = 3"))
+    old = (
+        select(AGENTS.c.id, AGENTS.c.revision, AGENTS.c.last_seen_us)
+        .where(
+            AGENTS.c.last_seen_us < cut.before_us,
+            AGENTS.c.revision <= _unchanged_since(connection, cut.before_us),
+            ~at_work,
+        )
+        .order_by(AGENTS.c.last_seen_us)
+        .limit(limit)
+    )
+    found = connection.execute(old.with_for_update(skip_locked=True, of=AGENTS)).all()
+    if found:
+        connection.execute(delete(AGENTS).where(AGENTS.c.id.in_([row.id for row in found])))
+        _raise(connection, removals.AGENTS, max(row.last_seen_us for row in found))
+        removals.note(connection, Watched.AGENTS, max(row.revision for row in found))
+    return len(found)
+
+
+_REMOVERS: Mapping[Kind, Remover] = {
+    Kind.EVENTS: _events,
+    Kind.WORKFLOWS: _workflows,
+    Kind.COMMANDS: _commands,
+    Kind.ALERTS: _alerts,
+    Kind.AGENTS: _agents,
+    Kind.EXECUTORS: _executors,
+}
+
+
+def _spare_pages(connection: Connection) -> int:
+    """Pages of SQLite's file to give back."""
+    if connection.dialect.name != "sqlite" or _pragma(connection, "auto_vacuum") != 2:
+        return 0
+    allowed = max(SPARE_PAGES, _pragma(connection, "page_count") // 4)
+    return _pragma(connection, "freelist_count") - allowed
+
+
+def _give_back(connection: Connection, over: int) -> int:
+    pages = min(over, PAGES_AT_ONCE)
+    for _ in range(pages):
+        # The driver takes one step of a statement without rows, and each step frees one page.
+        connection.exec_driver_sql("PRAGMA incremental_vacuum(1)")
+    return pages
+
+
+def _pragma(connection: Connection, name: str) -> int:
+    value: int = connection.exec_driver_sql(f"PRAGMA {name}").scalar_one()
+    return value
