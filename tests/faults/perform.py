@@ -17,7 +17,9 @@ from tests.faults.cluster import Cluster
 from tests.faults.flow import BEGAN_US, RULES, Delivery, Flow, at
 from tests.faults.observe import Before, Observer, Shown
 from tests.faults.plan import Fault, befall
+from tests.faults.reference import known
 from tests.faults.steering import Engine, Operator, patient
+from tests.faults.watcher import OPTIONS, Watcher
 from tests.support import wait_until
 
 PATIENCE = 45.0
@@ -43,18 +45,22 @@ class Performance:
         self._began_us = time.time_ns() // 1000 - BEGAN_US
         engine = Engine(self._cluster.target, self._flow.prefix, self._began_us)
         operator = Operator(self._client, engine, PATIENCE)
-        async with self._client, engine.executor, asyncio.TaskGroup() as tasks:
-            for fault in faults:
-                tasks.create_task(befall(self._cluster, fault))
-            engine.begin()
-            tasks.create_task(operator.run())
-            tasks.create_task(self._happen())
-        await self._quiet()
+        watcher = Watcher(self._client, self._flow.prefix)
+        async with self._client, watcher.watching():
+            async with engine.executor, asyncio.TaskGroup() as tasks:
+                for fault in faults:
+                    tasks.create_task(befall(self._cluster, fault))
+                engine.begin()
+                tasks.create_task(operator.run())
+                tasks.create_task(self._happen())
+            await self._quiet()
+            await watcher.come(set(known(self._flow)["events"]), OPTIONS.silence + 5)
         shown: list[Shown] = []
         for target in self._cluster.direct:
             async with pilothouse.aio.Client(target) as looking:
                 observer = Observer(looking, self._flow, self._began_us)
-                shown.append(await observer.everything(before, engine.applied, operator.commands))
+                seen = await observer.everything(before, engine.applied, operator.commands)
+                shown.append({**seen, "watched": dict(watcher.seen)})
         return shown
 
     async def _quiet(self) -> None:

@@ -49,6 +49,14 @@ def known(flow: Flow) -> Shown:
     counts = {kind: _counts(stories, scripted, flow, kind) for kind in _KINDS}
     ends = Counter(kind for story in stories for _, kind in story.ended_us.values())
     ends.update(kind for kinds in scripted for kind in kinds)
+    events = {
+        **{_plain(flow, said.event.id): 1 for said in flow.said()},
+        **{
+            f"{script.name}/{number}": 1
+            for script, kinds in zip(SCRIPTS, scripted, strict=True)
+            for number in range(len(kinds))
+        },
+    }
     return {
         "workflows": {
             **{_plain(flow, story.id): _row(flow, story) for story in stories},
@@ -65,14 +73,8 @@ def known(flow: Flow) -> Shown:
             }
             for agent in flow.cast.agents
         },
-        "events": {
-            **{_plain(flow, said.event.id): 1 for said in flow.said()},
-            **{
-                f"{script.name}/{number}": 1
-                for script, kinds in zip(SCRIPTS, scripted, strict=True)
-                for number in range(len(kinds))
-            },
-        },
+        "events": events,
+        "watched": events,
         "commands": dict(_commands()),
         "applied": {name: 1 for name, _ in _commands()},
         "alerts": ALERTS,

@@ -96,8 +96,7 @@ class Runs:
         except Exception:  # noqa: BLE001 - whatever went wrong is what this seed found
             found += traceback.format_exc().strip().splitlines()[-12:]
         for server in (*calm.servers, *disturbed.servers):
-            found += server.ended
-            server.ended.clear()
+            found += server.troubles()
         seconds = time.monotonic() - begun
         kept = await self._keep() if found else None
         return Verdict(self.topology, seed, tuple(faults), tuple(found), seconds, kept)

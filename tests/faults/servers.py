@@ -18,12 +18,13 @@ from tests.servers.process import end, spawn
 ROOT = Path(__file__).resolve().parents[2]
 PAUSE = 0.3
 """Seconds until the supervisor starts again what ended by itself."""
+TRACEBACK = "Traceback (most recent call last)"
 
 
 class Supervised:
     """`start` and `finish` it; between the two it is killed, stopped and put right as one likes.
 
-    What ended by itself is noted in `ended`: that is no part of any fault.
+    What ended by itself, and what was logged with a traceback, is told by `troubles`: that is no part of any fault.
     """
 
     def __init__(
@@ -32,7 +33,8 @@ class Supervised:
         self.name = name
         self.log = directory / f"{name}.log"
         self.clock = directory / f"{name}.clock"
-        self.ended: list[str] = []
+        self._ended: list[str] = []
+        self._read = 0
         self.starts = 0
         self._command = command
         self._environment = {
@@ -80,6 +82,16 @@ class Supervised:
         """Its wall clock is so far ahead from now on."""
         launch.put(self.clock, round(seconds * 1e9))
 
+    def troubles(self) -> list[str]:
+        """What happened since the last look that should never happen."""
+        ended, self._ended = self._ended, []
+        with self.log.open("r", encoding="utf-8", errors="replace") as log:
+            log.seek(self._read)
+            said = log.read()
+            self._read = log.tell()
+        raised = [f"{self.name} logged: {_end_of(part)}" for part in said.split(TRACEBACK)[1:]]
+        return ended + raised
+
     async def finish(self) -> None:
         """Ends it for good."""
         self._wanted = False
@@ -108,7 +120,7 @@ class Supervised:
             await asyncio.sleep(PAUSE)
             process = self._process
             if self._wanted and process is not None and process.poll() is not None:
-                self.ended.append(f"{self.name} ended by itself with {process.returncode}")
+                self._ended.append(f"{self.name} ended by itself with {process.returncode}")
                 self._spawn()
 
     def _end(self, number: signal.Signals) -> None:
@@ -126,3 +138,9 @@ class Supervised:
                 resource.prlimit(
                     self._process.pid, resource.RLIMIT_FSIZE, (size, resource.RLIM_INFINITY)
                 )
+
+
+def _end_of(traceback: str) -> str:
+    """The exception itself: the first line that is not indented."""
+    lines = traceback.splitlines()[1:]
+    return next((line for line in lines if line.strip(" |+-") and line.lstrip(" |") == line), "?")
