@@ -23,7 +23,7 @@ import uvloop
 from pilothouse_server import app, logs
 from pilothouse_server.config import InvalidSettings, Settings, read_settings
 from pilothouse_server.datadir import DataDirInUse
-from pilothouse_server.domain.errors import PilothouseError
+from pilothouse_server.domain.errors import Misconfigured, PilothouseError
 from pilothouse_server.transport.server import PortTaken
 
 Command = Callable[..., None]
@@ -72,13 +72,14 @@ def _run(body: Callable[[Settings], Coroutine[Any, Any, None]], given: dict[str,
     except InvalidSettings as error:
         _fail(2, f"wrong settings:\n{error}")
     logs.configure(settings.log_level, settings.log_format)
-    problem = ""
+    problem: BaseException | None = None
     try:
         uvloop.run(body(settings))
     except* (PortTaken, DataDirInUse, PilothouseError, OSError) as group:
-        problem = _explained(_leaf(group))
-    if problem:
-        _fail(1, problem)
+        problem = _leaf(group)
+    if problem is not None:
+        # 2 is what starting again does not mend, so that a supervisor need not try.
+        _fail(2 if isinstance(problem, Misconfigured) else 1, _explained(problem))
 
 
 def _leaf(error: BaseException) -> BaseException:
