@@ -248,7 +248,7 @@ def writing_engine(path: Path) -> Engine:
 
     def connect() -> sqlite3.Connection:
         raw = sqlite3.connect(path, isolation_level=None, check_same_thread=False, timeout=5.0)
-        # The first of these decides the layout of a new file, so it has to come first: what is removed can be given back.
+        # The first of these decides the layout of a new file, so it comes first: what is removed can be given back.
         for pragma in (
             "auto_vacuum=INCREMENTAL",
             "journal_mode=WAL",
