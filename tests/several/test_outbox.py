@@ -11,6 +11,7 @@ from typing import TypeVar
 import pytest
 from sqlalchemy import Connection, func, select
 
+from pilothouse_server.adapters.single_intake import SingleIntake
 from pilothouse_server.adapters.sql import outbox_store
 from pilothouse_server.adapters.sql.database import Database
 from pilothouse_server.adapters.sql.fencing import FencedDatabase
@@ -35,7 +36,9 @@ async def log(tmp_path: Path) -> AsyncIterator[SqliteLog]:
 
 
 def relay_of(replica: Replica, database: Database, log: SqliteLog) -> Relay:
-    return Relay(SqlOutbox(database), log, encode_events, replica.clock, replica.signals.outbox)
+    return Relay(
+        SqlOutbox(database), SingleIntake(log), encode_events, replica.clock, replica.signals.outbox
+    )
 
 
 class Frozen(FencedDatabase):
