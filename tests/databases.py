@@ -1,6 +1,6 @@
 """A database of each kind for the tests of what is built on one: empty, of the newest schema.
 
-The schema is made once; each test has a copy. Ask for `place` and open it with `open_database`, or for `database`.
+The schema is made once. Ask for `place` and open it with `open_database`, or for `database`.
 """
 
 from __future__ import annotations
@@ -13,6 +13,7 @@ from urllib.parse import urlsplit, urlunsplit
 
 import psycopg
 import pytest
+from psycopg.rows import TupleRow
 
 from pilothouse_server.adapters.sql import migrate
 from pilothouse_server.adapters.sql.database import Database
@@ -23,6 +24,35 @@ Place = Path | str
 """Where a database is: a file of SQLite, or the URL of PostgreSQL."""
 
 KINDS = ("sqlite", "postgresql")
+
+
+class Emptied:
+    """A database that can be made again what the migrations left."""
+
+    def __init__(self, url: str, connection: psycopg.Connection[TupleRow]) -> None:
+        self.url = url
+        self._connection = connection
+        tables = [row[0] for row in connection.execute(_TABLES)]
+        steps = [
+            "SELECT pg_terminate_backend(pid) FROM pg_stat_activity WHERE datname = current_database()"
+        ]
+        steps[0] += " AND pid <> pg_backend_pid()"
+        steps += [f'DELETE FROM "{table}"' for table in tables]
+        steps += [f'ALTER SEQUENCE "{row[0]}" RESTART' for row in connection.execute(_SEQUENCES)]
+        for table in tables:
+            rows = connection.execute(f'SELECT quote_literal(t::text) FROM "{table}" t'.encode())
+            steps += [f"""INSERT INTO "{table}" SELECT ({row[0]}::"{table}").*""" for row in rows]
+        self._steps = "; ".join(steps).encode()
+
+    def empty(self) -> None:
+        """Cuts off whoever uses it, too."""
+        self._connection.execute(self._steps)
+
+
+_TABLES = (
+    "SELECT tablename FROM pg_tables WHERE schemaname = 'public' AND tablename <> 'alembic_version'"
+)
+_SEQUENCES = "SELECT sequencename FROM pg_sequences WHERE schemaname = 'public'"
 
 
 def open_database(place: Place) -> Database:
@@ -39,14 +69,15 @@ def sqlite_template(tmp_path_factory: pytest.TempPathFactory) -> Path:
 
 
 @pytest.fixture(scope="session")
-def postgres_template(postgres_url: str) -> Iterator[str]:
-    """The name of an empty database of the newest schema, to be copied."""
-    name = f"template_{uuid.uuid4().hex[:12]}"
+def postgres_database(postgres_url: str) -> Iterator[Emptied]:
+    """A database of PostgreSQL that is emptied for each test: it takes a tenth of the time to make another one."""
+    name = f"test_{uuid.uuid4().hex[:12]}"
+    url = urlunsplit(urlsplit(postgres_url)._replace(path=f"/{name}"))
     with psycopg.connect(postgres_url, autocommit=True) as connection:
         connection.execute(f'CREATE DATABASE "{name}"'.encode())
-    migrate.upgrade(_beside(postgres_url, name))
-    yield name
-    with psycopg.connect(postgres_url, autocommit=True) as connection:
+        migrate.upgrade(url)
+        with psycopg.connect(url, autocommit=True) as inside:
+            yield Emptied(url, inside)
         connection.execute(f'DROP DATABASE IF EXISTS "{name}" WITH (FORCE)'.encode())
 
 
@@ -59,13 +90,10 @@ def sqlite_place(sqlite_template: Path, tmp_path: Path) -> Path:
 
 
 @pytest.fixture
-def postgres_place(postgres_url: str, postgres_template: str) -> Iterator[str]:
+def postgres_place(postgres_database: Emptied) -> str:
     """An empty database of PostgreSQL."""
-    name = f"test_{uuid.uuid4().hex[:12]}"
-    with psycopg.connect(postgres_url, autocommit=True) as connection:
-        connection.execute(f'CREATE DATABASE "{name}" TEMPLATE "{postgres_template}"'.encode())
-        yield _beside(postgres_url, name)
-        connection.execute(f'DROP DATABASE IF EXISTS "{name}" WITH (FORCE)'.encode())
+    postgres_database.empty()
+    return postgres_database.url
 
 
 @pytest.fixture(params=KINDS)
@@ -82,8 +110,3 @@ async def database(place: Place) -> AsyncIterator[Database]:
     database = open_database(place)
     yield database
     await database.close()
-
-
-def _beside(url: str, name: str) -> str:
-    """The URL of another database of the same server."""
-    return urlunsplit(urlsplit(url)._replace(path=f"/{name}"))

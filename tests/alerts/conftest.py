@@ -4,16 +4,13 @@ from __future__ import annotations
 
 from collections.abc import AsyncIterator, Callable, Sequence
 from dataclasses import dataclass, field
-from pathlib import Path
 
 import pytest
 
 from pilothouse_server.adapters.clock import SystemClock
-from pilothouse_server.adapters.sql import migrate
 from pilothouse_server.adapters.sql.alert_store import SqlAlerts
 from pilothouse_server.adapters.sql.control_queries import SqlControlQueries
 from pilothouse_server.adapters.sql.outbox_store import oldest
-from pilothouse_server.adapters.sql.sqlite import SqliteDatabase
 from pilothouse_server.domain.alert_records import Alert
 from pilothouse_server.domain.alerts import AlertState, Rule
 from pilothouse_server.domain.errors import Unavailable
@@ -24,6 +21,7 @@ from pilothouse_server.services.fanout import Changes
 from pilothouse_server.services.ids import uuid7
 from pilothouse_server.services.views import PageRequest
 from tests.alerts.build import SECOND, T0, depth
+from tests.databases import Place, open_database
 
 
 @dataclass
@@ -56,7 +54,7 @@ class RuledAlerts(SqlAlerts):
 class Watchtower:
     """The part of a server that alerts run through. One slot is one second."""
 
-    path: Path
+    place: Place
     rules: Sequence[Rule] = ()
     limits: AlertLimits = field(default_factory=AlertLimits)
     clock: SetClock = field(default_factory=SetClock)
@@ -64,8 +62,8 @@ class Watchtower:
     outbox: Changes = field(default_factory=Changes)
 
     async def open(self) -> None:
-        """Starts on what is in the file."""
-        self.database = SqliteDatabase(self.path)
+        """Starts on what is in the database."""
+        self.database = open_database(self.place)
         self.store = RuledAlerts(self.database)
         self.store.rules = self.rules
         self.queries = SqlControlQueries(self.database, self.clock)
@@ -118,14 +116,12 @@ class Watchtower:
 
 
 @pytest.fixture
-async def towers(tmp_path: Path) -> AsyncIterator[Callable[..., Watchtower]]:
+async def towers(place: Place) -> AsyncIterator[Callable[..., Watchtower]]:
     """Makes a watchtower with these rules; `open` it."""
-    path = tmp_path / "state.db"
-    migrate.upgrade(path)
     made: list[Watchtower] = []
 
     def make(*rules: Rule, limits: AlertLimits | None = None) -> Watchtower:
-        made.append(Watchtower(path, rules, limits or AlertLimits()))
+        made.append(Watchtower(place, rules, limits or AlertLimits()))
         return made[-1]
 
     yield make

@@ -5,16 +5,13 @@ from __future__ import annotations
 import itertools
 from collections.abc import AsyncIterator, Iterable
 from dataclasses import dataclass, field
-from pathlib import Path
 
 import pytest
 
 from pilothouse_server.adapters.clock import SystemClock
-from pilothouse_server.adapters.sql import migrate
 from pilothouse_server.adapters.sql.command_store import SqlCommands, settling
 from pilothouse_server.adapters.sql.outbox_store import oldest
 from pilothouse_server.adapters.sql.projection_store import SqlProjectionStore
-from pilothouse_server.adapters.sql.sqlite import SqliteDatabase
 from pilothouse_server.domain.commands import Capability, Command, Deadlines, Executor
 from pilothouse_server.domain.events import Event, EventType
 from pilothouse_server.domain.workflows import Action
@@ -24,6 +21,7 @@ from pilothouse_server.services.executors import Executors
 from pilothouse_server.services.ids import uuid7
 from pilothouse_server.wire.events import decode_stored, encode_events
 from tests.control.build import DEADLINES, SECOND, event
+from tests.databases import Place, open_database
 
 
 @dataclass
@@ -40,7 +38,7 @@ class SetClock(SystemClock):
 class Plant:
     """The part of a server that commands run through."""
 
-    path: Path
+    place: Place
     clock: SetClock
     deadlines: Deadlines = DEADLINES
     signals: ControlSignals = field(default_factory=ControlSignals)
@@ -49,8 +47,8 @@ class Plant:
         self.open()
 
     def open(self) -> None:
-        """Starts on what is in the file."""
-        self.database = SqliteDatabase(self.path)
+        """Starts on what is in the database."""
+        self.database = open_database(self.place)
         self.store = SqlCommands(self.database)
         self.control = Control(self.store, self.clock, self.signals, uuid7, self.deadlines)
         self.executors = Executors(self.store, self.clock, self.signals, heartbeat=0.05)
@@ -102,11 +100,9 @@ class Plant:
 
 
 @pytest.fixture
-async def plant(tmp_path: Path) -> AsyncIterator[Plant]:
+async def plant(place: Place) -> AsyncIterator[Plant]:
     """Workflow w of engine e runs, and the engine can do everything."""
-    path = tmp_path / "state.db"
-    migrate.upgrade(path)
-    plant = Plant(path, SetClock())
+    plant = Plant(place, SetClock())
     await plant.register()
     await plant.begin()
     yield plant

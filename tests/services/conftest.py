@@ -20,12 +20,12 @@ from pilothouse.v1 import (
     workflows_pb2_grpc,
 )
 from pilothouse_server.adapters.clock import SystemClock
-from pilothouse_server.adapters.sql import migrate
+from pilothouse_server.adapters.intake import SingleIntake
 from pilothouse_server.adapters.sql.agent_views import SqlAgentViews
 from pilothouse_server.adapters.sql.command_store import SqlCommands
+from pilothouse_server.adapters.sql.database import Database
 from pilothouse_server.adapters.sql.event_views import SqlEventViews
 from pilothouse_server.adapters.sql.projection_store import SqlProjectionStore
-from pilothouse_server.adapters.sql.sqlite import SqliteDatabase
 from pilothouse_server.adapters.sql.workflow_views import SqlWorkflowViews
 from pilothouse_server.adapters.sqlite_log import SqliteLog
 from pilothouse_server.domain.events import Event
@@ -42,6 +42,7 @@ from pilothouse_server.transport.server import RpcServer, Service
 from pilothouse_server.transport.watching import Watching
 from pilothouse_server.transport.workflows import WorkflowServicer
 from pilothouse_server.wire.events import decode_stored, encode_events
+from tests.databases import Place, open_database
 from tests.projection.build import NOON
 
 OFFLINE_AFTER_US = 30_000_000
@@ -61,7 +62,7 @@ class Station:
     """Log and database with what reads and writes them; `report` stands for log and projector."""
 
     log: SqliteLog
-    database: SqliteDatabase
+    database: Database
     clock: SetClock
     changes: Changes
 
@@ -80,7 +81,7 @@ class Station:
         """The services as the server has them."""
         watching = Watching(self.changes, self.clock)
         control = Control(SqlCommands(self.database), self.clock, ControlSignals(), uuid7)
-        events = EventServicer(Ingest(self.log, self.clock), self.events, watching)
+        events = EventServicer(Ingest(SingleIntake(self.log), self.clock), self.events, watching)
         workflows = WorkflowServicer(self.workflows, watching, control)
         agents = AgentServicer(self.agents, watching)
         return [
@@ -102,12 +103,9 @@ class Station:
 
 
 @pytest.fixture
-async def station(tmp_path: Path) -> AsyncIterator[Station]:
+async def station(tmp_path: Path, place: Place) -> AsyncIterator[Station]:
     """Empty, at noon."""
-    migrate.upgrade(tmp_path / "state.db")
-    station = Station(
-        SqliteLog(tmp_path / "log.db"), SqliteDatabase(tmp_path / "state.db"), SetClock(), Changes()
-    )
+    station = Station(SqliteLog(tmp_path / "log.db"), open_database(place), SetClock(), Changes())
     yield station
     await station.database.close()
     await station.log.close()

@@ -17,6 +17,7 @@ from prometheus_client import CollectorRegistry
 
 from pilothouse.v1 import events_pb2 as pb
 from pilothouse.v1 import events_pb2_grpc
+from pilothouse_server.adapters.intake import SingleIntake
 from pilothouse_server.domain.errors import Unavailable
 from pilothouse_server.services import ingest
 from pilothouse_server.services.ids import uuid7
@@ -239,7 +240,7 @@ async def test_more_than_can_be_taken_at_once_is_refused_before_it_is_judged(
     station: Station, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     monkeypatch.setattr(ingest, "MAX_BYTES_UNDER_WAY", 1000)
-    taker = ingest.Ingest(station.log, station.clock)
+    taker = ingest.Ingest(SingleIntake(station.log), station.clock)
 
     def publish() -> asyncio.Task[ingest.Receipt]:
         request = pb.PublishEventsRequest(events=[started(message="m" * 600)])

@@ -10,8 +10,6 @@ from typing import Any, TypeVar
 
 import grpc
 import pytest
-from sqlalchemy import select
-from sqlalchemy.dialects.sqlite import dialect
 
 from pilothouse.v1 import (
     agents_pb2,
@@ -22,7 +20,6 @@ from pilothouse.v1 import (
     workflows_pb2_grpc,
 )
 from pilothouse.v1 import workflows_pb2 as pb
-from pilothouse_server.adapters.sql.tables_projection import EVENTS
 from pilothouse_server.domain.errors import (
     InvalidArgument,
     InvalidFilter,
@@ -289,16 +286,6 @@ async def test_events_are_listed_both_ways_and_found_by_what_they_say(station: S
     assert await ids('"message 7"', ascending=True) == ["7"]
     assert await ids("severity >= ERROR", ascending=True) == ["3", "4", "8", "9"]
     assert await ids("type:workflow", ascending=True) == []
-
-
-async def test_the_events_of_one_workflow_are_found_by_index(station: Station) -> None:
-    query = station.events._clause('workflow_id = "w" AND severity >= INFO')  # pyright: ignore[reportPrivateUsage]
-    explained = select(EVENTS.c.position).where(query).order_by(EVENTS.c.position.desc())
-    compiled = explained.compile(dialect=dialect(), compile_kwargs={"literal_binds": True})
-    plan = await station.database.read(
-        lambda c: c.exec_driver_sql(f"EXPLAIN QUERY PLAN {compiled}").all()
-    )
-    assert "USING INDEX ix_events_workflow_id_position" in str(plan)
 
 
 async def test_agents_are_listed_by_what_they_are_now(station: Station) -> None:

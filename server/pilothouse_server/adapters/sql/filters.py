@@ -6,7 +6,7 @@ from collections.abc import Mapping
 from operator import eq, ge, gt, le, lt, ne
 from typing import Any
 
-from sqlalchemy import ColumnElement, and_, false, func, not_, or_, true
+from sqlalchemy import BigInteger, ColumnElement, Text, and_, false, func, literal, not_, or_, true
 
 from pilothouse_server.domain.filters import (
     And,
@@ -31,9 +31,11 @@ def clause_of(tree: Filter, columns: Columns) -> ColumnElement[bool]:
     match tree:
         case Compare(field=name, op=op, value=value):
             column = columns[name]
-            compared: ColumnElement[bool] = _OPERATORS[op](column, value)
             if isinstance(value, str):
-                return compared
+                same: ColumnElement[bool] = _OPERATORS[op](column, value)
+                return same
+            # A filter may name a number that the column cannot hold.
+            compared: ColumnElement[bool] = _OPERATORS[op](column, literal(value, BigInteger))
             # A comparison with NULL is NULL, and so would be its negation.
             return func.coalesce(compared, true() if op == "!=" else false())
         case Contains(fields=fields, text=text):
@@ -46,7 +48,8 @@ def clause_of(tree: Filter, columns: Columns) -> ColumnElement[bool]:
             return columns[name].in_(sorted(values))
         case Stated(field=name):
             column = columns[name]
-            return and_(column.is_not(None), column != "")
+            stated = column.is_not(None)
+            return and_(stated, column != "") if isinstance(column.type, Text) else stated
         case Not(term=term):
             return not_(clause_of(term, columns))
         case And(terms=terms):

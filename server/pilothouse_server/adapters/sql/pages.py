@@ -9,10 +9,11 @@ import base64
 import binascii
 import hashlib
 import json
+import re
 from collections.abc import Sequence
 from typing import Any, NamedTuple, cast
 
-from sqlalchemy import ColumnElement, and_, false, or_
+from sqlalchemy import BigInteger, ColumnElement, Text, and_, false, literal, or_
 
 from pilothouse_server.domain.errors import InvalidPageToken
 
@@ -44,8 +45,10 @@ def behind(order: Sequence[Sort], key: Key) -> ColumnElement[bool]:
         if value is None:
             clause = and_(sort.column.is_(None), clause)
             continue
-        beyond = sort.column < value if sort.descending else sort.column > value
-        clause = or_(beyond, sort.column.is_(None), and_(sort.column == value, clause))
+        # A made-up token may have a number that the column cannot hold.
+        held = literal(value, BigInteger) if isinstance(value, int) else literal(value, Text)
+        beyond = sort.column < held if sort.descending else sort.column > held
+        clause = or_(beyond, sort.column.is_(None), and_(sort.column == held, clause))
     return clause
 
 
@@ -76,9 +79,13 @@ def fingerprint(*parameters: object) -> str:
     return hashlib.sha256(repr(parameters).encode()).hexdigest()[:12]
 
 
+_SURROGATE = re.compile("[\ud800-\udfff]")
+"""Half of a character, which JSON can name and no text can hold."""
+
+
 def _fits(sort: Sort, value: object) -> bool:
     if value is None:
         return True
     if isinstance(value, str):
-        return sort.type is str and "\0" not in value
+        return sort.type is str and "\0" not in value and _SURROGATE.search(value) is None
     return type(value) is int and sort.type is int and abs(value) < 1 << 63

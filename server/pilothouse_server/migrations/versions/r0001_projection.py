@@ -80,7 +80,7 @@ def _create_workflows() -> None:
         sa.Column("id", TEXT, primary_key=True),
         *_text("type", "name", "source"),
         sa.Column("state", sa.Integer(), nullable=False),
-        sa.Column("attempt", sa.Integer(), nullable=False),
+        sa.Column("attempt", BIG, nullable=False),
         *_text("stage", "agent_id"),
         *_numbers("create_us"),
         *_times("start_us", "end_us"),

@@ -47,7 +47,7 @@ def upgrade() -> None:
         ("metric_minutes", ("dimension", "name", "start")),
     ):
         columns: dict[str, sa.Column[int] | sa.Column[str]] = {
-            "start": sa.Column("start", sa.Integer(), nullable=False),
+            "start": sa.Column("start", sa.BigInteger(), nullable=False),
             "dimension": sa.Column("dimension", sa.Integer(), nullable=False),
             "name": sa.Column("name", TEXT, nullable=False),
         }

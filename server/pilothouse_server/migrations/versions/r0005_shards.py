@@ -92,7 +92,7 @@ def _entities(key: list[str]) -> None:
 
 
 def _series(table: str, key: list[str]) -> None:
-    kinds: dict[str, sa.Text | sa.Integer] = {"name": TEXT}
+    kinds: dict[str, sa.Text | sa.Integer] = {"name": TEXT, "start": sa.BigInteger()}
     op.create_table(
         table,
         *(sa.Column(name, kinds.get(name, sa.Integer()), nullable=False) for name in key),
