@@ -208,7 +208,10 @@ async def test_history_of_several_shards_is_added(fleet: Fleet) -> None:
     shards = [work for shard in range(3) for work in fleet.shard(shard)]
     async with running(*shards, fleet.merged.run):
         await merged_of(fleet, 36)
-        await wait_until(lambda: fleet.readers[0].gauges.of(Dimension.FLEET, ""))
+        gauges = fleet.readers[0].gauges
+        await wait_until(
+            lambda: any(g.agents_known == 12 for g in gauges.of(Dimension.FLEET, "").values())
+        )
     store = SqlMetricsStore(fleet.database)
     desk = SnapshotDesk(SnapshotEncoder(), CLOCK)
     history = await MetricHistory(desk, store, CLOCK).query(Dimension.FLEET, "", step_us=MINUTE_US)
