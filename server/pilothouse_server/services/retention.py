@@ -96,6 +96,14 @@ class Kept(NamedTuple):
     """Whether an event up to this time is news or a repeat cannot be told any more; 0: none was removed yet."""
 
 
+class Removed(NamedTuple):
+    """What one transaction did."""
+
+    rows: int
+    more: bool
+    """Whether more are perhaps to go."""
+
+
 class RetentionStore(Protocol):
     """The rows. Every call may raise Unavailable, and LeaseLost when somebody else is to do this by now."""
 
@@ -103,9 +111,8 @@ class RetentionStore(Protocol):
         """Notes how far changes had come by now."""
         ...
 
-    async def remove(self, kind: Kind, cut: Cut, limit: int) -> int:
-        """Removes up to about `limit` rows with what belongs to them; returns how many: fewer than `limit` when no more
-        are to go."""
+    async def remove(self, kind: Kind, cut: Cut, limit: int) -> Removed:
+        """Removes up to about `limit` rows with what belongs to them."""
         ...
 
     async def kept(self) -> Kept: ...
@@ -210,14 +217,17 @@ class Retention:
         left = self._due(now_us)
         while left:
             for kind, batches in list(left.items()):
-                asked = batches.rows
-                removing = partial(self._store.remove, kind, batches.cut, asked)
-                removed = await self._paced(removing, batches.took)
-                self.counts.removed[kind] += removed
-                if removed < asked:
+                if not await self._paced(partial(self._remove, kind, batches)):
                     del left[kind]
         if now_us - self._agents_at_us >= TOGETHER_US:
             self._agents_at_us = now_us
+
+    async def _remove(self, kind: Kind, batches: _Batches) -> bool:
+        begun = self._clock.monotonic()
+        removed = await self._store.remove(kind, batches.cut, batches.rows)
+        batches.took(self._clock.monotonic() - begun)
+        self.counts.removed[kind] += removed.rows
+        return removed.more
 
     def _due(self, now_us: int) -> dict[Kind, _Batches]:
         policy = self._policy
@@ -247,16 +257,12 @@ class Retention:
         while await self._paced(self._store.give_back):
             pass
 
-    async def _paced(
-        self, step: Callable[[], Awaitable[int]], tell: Callable[[float], None] | None = None
-    ) -> int:
-        """What one step did; others have had their turn since. `tell` is told how long it took."""
+    async def _paced(self, step: Callable[[], Awaitable[int]]) -> int:
+        """What one step did; others have had their turn since."""
         begun = self._clock.monotonic()
         done = await step()
         took = self._clock.monotonic() - begun
         self.counts.batches += 1
-        if tell is not None:
-            tell(took)
         if done:
             await self._clock.sleep(max(PAUSE, took))
         return done

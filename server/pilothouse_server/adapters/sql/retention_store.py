@@ -45,7 +45,15 @@ from pilothouse_server.adapters.sql.tables_projection import (
     WORKFLOWS,
 )
 from pilothouse_server.adapters.sql.tables_retention import ENDED, RESOLVED, REVISION_MARKS
-from pilothouse_server.services.retention import DAY_US, HOUR_US, MINUTE_US, Cut, Kept, Kind
+from pilothouse_server.services.retention import (
+    DAY_US,
+    HOUR_US,
+    MINUTE_US,
+    Cut,
+    Kept,
+    Kind,
+    Removed,
+)
 
 MARK_EVERY_US: Final = 10 * MINUTE_US
 """Between two marks at least: rows stay so much longer than they were to."""
@@ -55,7 +63,7 @@ SPARE_PAGES: Final = 4096
 PAGES_AT_ONCE: Final = 256
 """Free pages that one transaction gives back to the disk."""
 
-Remover = Callable[[Connection, Cut, int], int]
+Remover = Callable[[Connection, Cut, int], Removed]
 
 
 class SqlRetention:
@@ -68,7 +76,7 @@ class SqlRetention:
         """Notes how far changes had come by now."""
         await self._database.write(lambda c: _mark(c, now_us), beside=True)
 
-    async def remove(self, kind: Kind, cut: Cut, limit: int) -> int:
+    async def remove(self, kind: Kind, cut: Cut, limit: int) -> Removed:
         """One transaction."""
         remover = _REMOVERS[kind]
         return await self._database.write(lambda c: remover(c, cut, limit), beside=True)
@@ -126,7 +134,7 @@ def _kept(connection: Connection) -> Kept:
     return Kept(count, connection.execute(oldest).scalar(), bounds.events_us)
 
 
-def _events(connection: Connection, cut: Cut, limit: int) -> int:
+def _events(connection: Connection, cut: Cut, limit: int) -> Removed:
     floor, horizon_us, _, _ = removals.bounds(connection)
     newest = newest_position(connection)
     over = newest - cut.newest if cut.newest else 0
@@ -143,14 +151,14 @@ def _events(connection: Connection, cut: Cut, limit: int) -> int:
         last = position
         horizon_us = max(horizon_us, removals.moment(occur_us, receive_us))
     if last == floor:
-        return 0
+        return Removed(0, more=False)
     connection.execute(delete(EVENTS).where(EVENTS.c.position > floor, EVENTS.c.position <= last))
     horizon_us = min(horizon_us, cut.now_us)
     removals.set_bounds(connection, {removals.FLOOR: last, removals.EVENTS: horizon_us})
-    return last - floor
+    return Removed(last - floor, more=last - floor == limit)
 
 
-def _workflows(connection: Connection, cut: Cut, limit: int) -> int:
+def _workflows(connection: Connection, cut: Cut, limit: int) -> Removed:
     pending = exists().where(
         COMMANDS.c.workflow_id == WORKFLOWS.c.id, text("commands.state IN (1, 2)")
     )
@@ -162,7 +170,7 @@ def _workflows(connection: Connection, cut: Cut, limit: int) -> int:
     old = old.order_by(WORKFLOWS.c.revision).limit(limit)
     found = connection.execute(old.with_for_update(skip_locked=True, of=WORKFLOWS)).all()
     if not found:
-        return 0
+        return Removed(0, more=False)
     some = _with_few_tasks(connection, found, limit)
     ids = [row.id for row in some]
     connection.execute(delete(TASKS).where(TASKS.c.workflow_id.in_(ids)))
@@ -170,8 +178,7 @@ def _workflows(connection: Connection, cut: Cut, limit: int) -> int:
     heard_us = min(max(row.update_us for row in some), cut.now_us)
     _raise(connection, removals.WORKFLOWS, heard_us)
     removals.note(connection, Watched.WORKFLOWS, some[-1].revision)
-    # As many as were asked for when others are left, so that the caller comes back for them.
-    return len(some) if len(some) == len(found) else limit
+    return Removed(len(some), more=len(some) < len(found) or len(found) == limit)
 
 
 def _raise(connection: Connection, bound: str, value: int) -> None:
@@ -193,11 +200,11 @@ def _with_few_tasks(
     return found[: max(fitting, 1)]
 
 
-def _commands(connection: Connection, cut: Cut, limit: int) -> int:
+def _commands(connection: Connection, cut: Cut, limit: int) -> Removed:
     return _delete(connection, COMMANDS, _old(COMMANDS, "end_us", cut.before_us), limit)
 
 
-def _executors(connection: Connection, cut: Cut, limit: int) -> int:
+def _executors(connection: Connection, cut: Cut, limit: int) -> Removed:
     old = _old(EXECUTORS, "last_seen_us", cut.before_us).where(EXECUTORS.c.connected.is_(False))
     # Those of workflows that go on are still answered for.
     going_on = exists().where(
@@ -211,16 +218,16 @@ def _old(table: Table, time: str, before_us: int) -> Select[Any]:
     return select(key).where(table.c[time] < before_us).order_by(table.c[time])
 
 
-def _delete(connection: Connection, table: Table, old: Select[Any], limit: int) -> int:
+def _delete(connection: Connection, table: Table, old: Select[Any], limit: int) -> Removed:
     (key,) = table.primary_key.columns
     locked = old.limit(limit).with_for_update(skip_locked=True, of=table)
     ids = list(connection.execute(locked).scalars())
     if ids:
         connection.execute(delete(table).where(key.in_(ids)))
-    return len(ids)
+    return Removed(len(ids), more=len(ids) == limit)
 
 
-def _alerts(connection: Connection, cut: Cut, limit: int) -> int:
+def _alerts(connection: Connection, cut: Cut, limit: int) -> Removed:
     old = (
         select(ALERTS.c.id, ALERTS.c.revision)
         .where(text(RESOLVED), ALERTS.c.resolve_us < cut.before_us, ALERTS.c.latched.is_(False))
@@ -235,10 +242,10 @@ def _alerts(connection: Connection, cut: Cut, limit: int) -> int:
         connection.execute(delete(ALERTS).where(ALERTS.c.id.in_(ids)))
         older = (ALERT_CLOCK.c.id == CLOCK, ALERT_CLOCK.c.removed_revision < newest)
         connection.execute(update(ALERT_CLOCK).where(*older).values(removed_revision=newest))
-    return len(found)
+    return Removed(len(found), more=len(found) == limit)
 
 
-def _agents(connection: Connection, cut: Cut, limit: int) -> int:
+def _agents(connection: Connection, cut: Cut, limit: int) -> Removed:
     at_work = exists().where(TASKS.c.agent_id == AGENTS.c.id, text("tasks.state = 3"))
     old = (
         select(AGENTS.c.id, AGENTS.c.revision, AGENTS.c.last_seen_us)
@@ -255,7 +262,7 @@ def _agents(connection: Connection, cut: Cut, limit: int) -> int:
         connection.execute(delete(AGENTS).where(AGENTS.c.id.in_([row.id for row in found])))
         _raise(connection, removals.AGENTS, max(row.last_seen_us for row in found))
         removals.note(connection, Watched.AGENTS, max(row.revision for row in found))
-    return len(found)
+    return Removed(len(found), more=len(found) == limit)
 
 
 _REMOVERS: Mapping[Kind, Remover] = {
