@@ -51,6 +51,20 @@ def test_the_gravest_reason_decides(
     assert health.reasons == (() if reason is None else (reason,))
 
 
+@pytest.mark.parametrize("has_data", [True, False])
+def test_what_is_wrong_with_the_server_itself_comes_first(has_data: bool) -> None:
+    health = judge(
+        has_data=has_data,
+        fleet=FLEET,
+        agents=AgentCounts(1, 0, 0, 2, 2),
+        firing=FiringAlerts(),
+        reader_lag_us=0,
+        troubles=["database: it does not answer"],
+    )
+    assert health.state is (HealthState.DEGRADED if has_data else HealthState.UNKNOWN)
+    assert "database: it does not answer" in health.reasons[:2]
+
+
 def test_without_data_nothing_is_said() -> None:
     health = judge(
         has_data=False,

@@ -90,6 +90,7 @@ class Aggregator:
         *,
         epoch: str,
         firing: Callable[[], FiringAlerts] = FiringAlerts,
+        troubles: Callable[[], Sequence[str]] = tuple,
         settings: AggregatorSettings | None = None,
         shard: int = 0,
         shards: int = 1,
@@ -113,6 +114,7 @@ class Aggregator:
         self._decode = decode
         self._clock = clock
         self._firing = firing
+        self._troubles = troubles
         self._callbacks: list[OnTick] = []
         self._alone = shards == 1
         self._maker = SnapshotMaker(epoch, clock.now_us(), self.settings.offline_after_us)
@@ -272,6 +274,7 @@ class Aggregator:
             caught_up=moment.caught_up,
             tick_interval_us=moment.tick_interval_us,
             firing=self._firing(),
+            troubles=tuple(self._troubles()),
             events_per_second=moment.events_per_second,
         )
         steps = self._maker.steps(self.state, whole)

@@ -8,7 +8,7 @@ is there again, so that the others stay live.
 from __future__ import annotations
 
 import asyncio
-from collections.abc import Callable
+from collections.abc import Callable, Sequence
 from dataclasses import dataclass
 from typing import Final
 
@@ -48,6 +48,7 @@ class MergedMetrics:
         shards: int,
         epoch: str,
         firing: Callable[[], FiringAlerts] = FiringAlerts,
+        troubles: Callable[[], Sequence[str]] = tuple,
         settings: MergingSettings | None = None,
     ) -> None:
         self.latest: MetricsSnapshot | None = None
@@ -62,6 +63,7 @@ class MergedMetrics:
         self._clock = clock
         self._shards = shards
         self._firing = firing
+        self._troubles = troubles
         self._callbacks: list[OnTick] = []
         read = first.settings
         self._pace = Pace(read.tick, read.idle_tick, read.load_share)
@@ -149,6 +151,7 @@ class MergedMetrics:
             not_before_us=self.latest.as_of_us if self.latest else 0,
             tick_interval_us=max(slot_us, *intervals),
             firing=self._firing(),
+            troubles=tuple(self._troubles()),
         )
 
     async def _tick(self) -> None:

@@ -34,19 +34,22 @@ def judge(
     firing: FiringAlerts,
     reader_lag_us: int | None,
     shards: Sequence[Behind] = (),
+    troubles: Sequence[str] = (),
 ) -> Health:
     """UNHEALTHY for any grave reason, else DEGRADED for any other, else HEALTHY; UNKNOWN without data. With several
-    shards, those that are behind are named in place of the one reader."""
+    shards, those that are behind are named in place of the one reader. `troubles` is what is wrong with the server
+    itself: numbers or rows may be old then, but the fleet need not be worse for it."""
     score = _score(fleet, agents)
     if not has_data:
-        reasons = ("no event has been read yet", *(shard.reason for shard in shards))
+        behind = (shard.reason for shard in shards)
+        reasons = ("no event has been read yet", *troubles, *behind)
         return Health(HealthState.UNKNOWN, reasons, score)
     lag_us = reader_lag_us or 0
     grave = [*_grave(fleet, agents, firing)]
     if lag_us > UNHEALTHY_LAG_US:
         grave.append(f"the reader is {seconds(lag_us)} behind the log")
     grave += [shard.reason for shard in shards if shard.lag_us > UNHEALTHY_LAG_US]
-    minor = [*_minor(agents, firing)]
+    minor = [*troubles, *_minor(agents, firing)]
     if DEGRADED_LAG_US < lag_us <= UNHEALTHY_LAG_US:
         minor.append(f"the reader is {seconds(lag_us)} behind the log")
     minor += [shard.reason for shard in shards if shard.lag_us <= UNHEALTHY_LAG_US]

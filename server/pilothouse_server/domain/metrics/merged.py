@@ -54,6 +54,8 @@ class Gathering:
     """The slot of the snapshot before: time does not go back."""
     tick_interval_us: int
     firing: FiringAlerts
+    troubles: tuple[str, ...] = ()
+    """What is wrong with the server itself."""
 
     @property
     def bucket(self) -> int:
@@ -179,6 +181,7 @@ class PartMerger:
             firing=given.firing,
             reader_lag_us=None,
             shards=behind,
+            troubles=given.troubles,
         )
 
 

@@ -45,6 +45,8 @@ class Moment:
     tick_interval_us: int
     firing: FiringAlerts
     events_per_second: float | None
+    troubles: tuple[str, ...] = ()
+    """What is wrong with the server itself."""
 
 
 class SnapshotMaker:
@@ -101,6 +103,7 @@ class SnapshotMaker:
                 agents=agents,
                 firing=moment.firing,
                 reader_lag_us=moment.reader_lag_us,
+                troubles=moment.troubles,
             ),
             series=tuple(by_key.values()),
             totals=state.totals(),
