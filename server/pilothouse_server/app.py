@@ -13,7 +13,7 @@ import errno
 import gc
 import signal
 import sys
-from collections.abc import AsyncGenerator, Coroutine
+from collections.abc import AsyncGenerator, Coroutine, Mapping
 from contextlib import AsyncExitStack, asynccontextmanager
 from pathlib import Path
 from typing import Any
@@ -24,8 +24,8 @@ from pilothouse_server.bridge.serve import serve_bridge
 from pilothouse_server.bridge.settings import BridgeSettings
 from pilothouse_server.config import Settings
 from pilothouse_server.core import Core
-from pilothouse_server.datadir import owned
 from pilothouse_server.demo.launch import run_demo_engine
+from pilothouse_server.transport.probes import probes
 from pilothouse_server.transport.server import PortTaken
 
 PACKAGE = Path(__file__).parent
@@ -57,8 +57,16 @@ async def serve(settings: Settings) -> None:
     """The server alone."""
     async with _stopping() as stop, _core(settings) as core:
         port = await core.serve(settings.host, settings.grpc_port)
-        _announce(settings, f"Pilothouse serves gRPC on {_address(settings.host, port)}")
-        await stop.wait()
+        async with AsyncExitStack() as stack:
+            beside = ""
+            if settings.metrics_port is not None:
+                asked = probes(settings.host, settings.metrics_port, core.standing, core.meters)
+                probed = _address(settings.host, await stack.enter_async_context(asked))
+                beside = f", /healthz, /readyz and /metrics on http://{probed}"
+            _announce(
+                settings, f"Pilothouse serves gRPC on {_address(settings.host, port)}{beside}"
+            )
+            await stop.wait()
 
 
 async def bridge(settings: Settings) -> None:
@@ -86,7 +94,7 @@ async def _until_stopped(
 ) -> None:
     """Runs the bridge, and what goes beside it, until the process is asked to end."""
     server = _address(_reachable(settings.host), grpc_port)
-    said = f"gRPC {_address(settings.host, grpc_port)}, data in {settings.data_dir.resolve()}"
+    said = f"gRPC {_address(settings.host, grpc_port)}, {core.place}"
     async with asyncio.TaskGroup() as tasks:
         for each in beside:
             tasks.create_task(each)
@@ -130,17 +138,26 @@ def _bridge_settings(settings: Settings, server: str) -> BridgeSettings:
 async def _core(settings: Settings) -> AsyncGenerator[Core]:
     """The server's parts, running; on leaving they end in order."""
     async with AsyncExitStack() as stack:
-        stack.enter_context(owned(settings.data_dir))
         core = await stack.enter_async_context(Core.opened(settings))
         _tune()
-        async with asyncio.TaskGroup() as tasks:
-            running = [tasks.create_task(part, name=name) for name, part in core.parts().items()]
+        # What keeps connections runs until what uses them has ended: a lease is given back through one.
+        async with _running(core.connections()), _running(core.parts()):
             try:
                 yield core
             finally:
                 await core.drain(settings.drain_grace)
-                for task in running:
-                    task.cancel()
+
+
+@asynccontextmanager
+async def _running(parts: Mapping[str, Coroutine[Any, Any, None]]) -> AsyncGenerator[None]:
+    """Runs them for as long as the block does; one that fails ends the block."""
+    async with asyncio.TaskGroup() as tasks:
+        running = [tasks.create_task(part, name=name) for name, part in parts.items()]
+        try:
+            yield
+        finally:
+            for task in running:
+                task.cancel()
 
 
 @asynccontextmanager

@@ -63,7 +63,7 @@ async def test_a_part_that_lost_its_lease_or_its_database_ends_the_tenure_and_no
     error: Exception,
 ) -> None:
     work = Work()
-    running = asyncio.create_task(serve(OwnLeases(1), "shard-0", work.begin, SystemClock()))
+    running = asyncio.create_task(serve(OwnLeases(1, "one"), "shard-0", work.begin, SystemClock()))
     await wait_until(lambda: len(work.tenures) == 1)
 
     work.fail.set_exception(error)
@@ -75,7 +75,7 @@ async def test_a_part_that_lost_its_lease_or_its_database_ends_the_tenure_and_no
 
 async def test_a_part_that_fails_otherwise_ends_the_process() -> None:
     work = Work()
-    running = asyncio.create_task(serve(OwnLeases(1), "shard-0", work.begin, SystemClock()))
+    running = asyncio.create_task(serve(OwnLeases(1, "one"), "shard-0", work.begin, SystemClock()))
     await wait_until(lambda: len(work.tenures) == 1)
 
     work.fail.set_exception(ZeroDivisionError())
@@ -94,7 +94,7 @@ async def test_what_cannot_be_stored_at_the_end_does_not_keep_a_cancelled_tenure
                 raise Unavailable("database", "away") from None
 
     work = Failing()
-    running = asyncio.create_task(serve(OwnLeases(1), "shard-0", work.begin, SystemClock()))
+    running = asyncio.create_task(serve(OwnLeases(1, "one"), "shard-0", work.begin, SystemClock()))
     await wait_until(lambda: len(work.tenures) == 1)
 
     running.cancel()

@@ -28,7 +28,8 @@ class OwnTenure:
 class OwnLeases:
     """`epoch` has to be greater at each start, where others keep fences too (a Redis does)."""
 
-    def __init__(self, epoch: int) -> None:
+    def __init__(self, epoch: int, replica: str) -> None:
+        self.replicas = (replica,)
         self._epoch = epoch
 
     @asynccontextmanager

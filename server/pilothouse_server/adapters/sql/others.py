@@ -1,0 +1,38 @@
+"""What only the database knows of all replicas: who holds which lease, and who lives."""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Collection, Sequence
+
+from sqlalchemy import select
+
+from pilothouse_server.adapters.sql.database import Database
+from pilothouse_server.adapters.sql.tables_leases import LEASES
+from pilothouse_server.services.status import Lease, Replica
+
+LEAD = "shard-0"
+
+
+class SqlOthers:
+    """Implements `services.standing.Others`. `alive` tells the ids of the replicas that live."""
+
+    def __init__(self, database: Database, alive: Callable[[], Collection[str]]) -> None:
+        self._database = database
+        self._alive = alive
+
+    async def leases(self) -> Sequence[Lease]:
+        """The newest tenure of each; without a holder when that replica is gone. Raises Unavailable."""
+        query = select(LEASES.c.name, LEASES.c.holder, LEASES.c.epoch, LEASES.c.acquire_us)
+        rows = await self._database.read(lambda connection: connection.execute(query).all())
+        alive = set(self._alive())
+        return [
+            Lease(
+                name=name, holder=holder if holder in alive else "", epoch=epoch, acquire_us=since
+            )
+            for name, holder, epoch, since in sorted(rows, key=lambda row: (len(row[0]), row[0]))
+        ]
+
+    async def replicas(self) -> Sequence[Replica]:
+        """Those that live. Raises Unavailable."""
+        holders = {lease.holder for lease in await self.leases() if lease.name == LEAD}
+        return [Replica(id=each, leads=each in holders) for each in sorted(self._alive())]

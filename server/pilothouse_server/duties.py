@@ -1,0 +1,234 @@
+"""What a process does while leases are its own: the folds of a shard, and with the first one all that only one may do.
+
+A tenure makes everything here anew. What callers turn to (desks, ingest, the verbs of control) lives in `core` as long
+as the process and is told who leads.
+"""
+
+from __future__ import annotations
+
+import contextlib
+from collections.abc import AsyncGenerator, Awaitable, Callable, Collection, Coroutine
+from contextlib import asynccontextmanager
+from dataclasses import dataclass, field
+from typing import Any
+
+from pilothouse_server.adapters.sql.alert_desk_store import SqlAlertRequests
+from pilothouse_server.adapters.sql.alert_store import SqlAlerts
+from pilothouse_server.adapters.sql.command_store import SqlCommands, settling
+from pilothouse_server.adapters.sql.metrics_store import SqlMetricsStore
+from pilothouse_server.adapters.sql.outbox_store import SqlOutbox
+from pilothouse_server.adapters.sql.projection_store import SqlProjectionStore
+from pilothouse_server.adapters.sql.retention_store import SqlRetention
+from pilothouse_server.domain.commands import Deadlines
+from pilothouse_server.domain.errors import LeaseLost, Unavailable
+from pilothouse_server.domain.metrics.snapshot import FiringAlerts
+from pilothouse_server.ports import Clock, Tenure
+from pilothouse_server.services.aggregate import Aggregator, AggregatorSettings
+from pilothouse_server.services.alert_desk import AlertDesk, AlertRequests
+from pilothouse_server.services.alert_journal import AlertJournal
+from pilothouse_server.services.alerting import AlertEngine
+from pilothouse_server.services.control import Control, ControlSignals
+from pilothouse_server.services.executors import Absence
+from pilothouse_server.services.ids import uuid7
+from pilothouse_server.services.merging import MergedMetrics
+from pilothouse_server.services.posting import part_poster
+from pilothouse_server.services.project import Projector, SilenceSweeper
+from pilothouse_server.services.relay import Relay
+from pilothouse_server.services.retention import Policy, Retention
+from pilothouse_server.services.snapshot_desk import SnapshotDesk
+from pilothouse_server.services.standing import Standing, reads, waits
+from pilothouse_server.services.status import Look
+from pilothouse_server.services.tenure import Parts
+from pilothouse_server.wire.events import decode_signals, decode_stored, encode_events
+from pilothouse_server.world import World
+
+
+@dataclass(frozen=True, slots=True)
+class Common:
+    """What every tenure is made of."""
+
+    world: World
+    clock: Clock
+    deadlines: Deadlines
+    offline_after_us: int
+    signals: ControlSignals
+    snapshots: SnapshotDesk
+    alerts: AlertDesk
+    alive: Callable[[], Awaitable[Collection[str]]]
+    """The replicas that live."""
+    policy: Policy
+    """What is kept, and for how long."""
+    standing: Standing
+
+
+class ShardWork:
+    """The folds of one shard of the log."""
+
+    def __init__(self, common: Common, shard: int, tenure: Tenure) -> None:
+        world, clock = common.world, common.clock
+        database, log = world.fenced(tenure.fence), world.shards[shard]
+        self.shard = shard
+        self.tenure = tenure
+        self.firing: Callable[[], FiringAlerts] = FiringAlerts
+        self.projection = SqlProjectionStore(
+            database, decode_stored, [settling(common.deadlines)], shard=shard
+        )
+        self.projector = Projector(log, self.projection, clock, world.signals.projected)
+        self.aggregator = Aggregator(
+            log,
+            SqlMetricsStore(database, shard),
+            decode_signals,
+            clock,
+            epoch=uuid7(),
+            firing=self._firing,
+            settings=AggregatorSettings(offline_after_us=common.offline_after_us),
+            shard=shard,
+            shards=len(world.shards),
+        )
+        self._poster = part_poster(self.aggregator, world.board, tenure.fence, clock)
+
+    def _firing(self) -> FiringAlerts:
+        return self.firing()
+
+    def parts(self) -> dict[str, Coroutine[Any, Any, None]]:
+        """What runs."""
+        parts = {
+            f"projector-{self.shard}": self.projector.run(),
+            f"aggregator-{self.shard}": self.aggregator.run(),
+        }
+        if self.shard:
+            parts[f"part-poster-{self.shard}"] = self._poster.run()
+        return parts
+
+    def watched(self) -> dict[str, Look]:
+        """How it is, by a key for each part."""
+        shard, reader = self.shard, self.aggregator
+        return {
+            f"lease-{shard}": waits("lease", self.tenure, shard=shard),
+            f"projector-{shard}": reads("projector", self.projector, shard=shard),
+            f"aggregator-{shard}": reads(
+                "aggregator", reader, shard=shard, lag_us=lambda: reader.reader_lag_us
+            ),
+            f"checkpoints-{shard}": waits("checkpoints", reader.keeper, shard=shard),
+        }
+
+
+class LeadWork:
+    """What only one replica may do; `first` are the folds of shard 0, which are the same tenure's."""
+
+    def __init__(self, common: Common, first: ShardWork) -> None:
+        world, clock, tenure = common.world, common.clock, first.tenure
+        database, signals = world.fenced(tenure.fence), common.signals
+        self.tenure = tenure
+        self.relay = Relay(SqlOutbox(database), world.intake, encode_events, clock, signals.outbox)
+        self.journal = AlertJournal(
+            SqlAlerts(database),
+            clock,
+            world.signals.alerted,
+            signals.outbox,
+            world.signals.alert_requests,
+        )
+        self.alerts = AlertEngine(
+            SqlAlerts(database),
+            self.journal,
+            clock,
+            uuid7,
+            offline_after_us=common.offline_after_us,
+        )
+        self.requests = AlertRequests(
+            SqlAlertRequests(database), self.alerts, clock, world.signals.alert_requests
+        )
+        self.merged: MergedMetrics | None = None
+        if len(world.shards) > 1:
+            self.merged = MergedMetrics(
+                first.aggregator,
+                world.board,
+                clock,
+                shards=len(world.shards),
+                epoch=uuid7(),
+                firing=lambda: self.alerts.firing,
+            )
+        else:
+            first.firing = lambda: self.alerts.firing
+        self.snapshots = self.merged or first.aggregator
+        self.snapshots.subscribe_ticks(self.alerts.tick)
+        self._commands = Control(SqlCommands(database), clock, signals, uuid7, common.deadlines)
+        self._absence = Absence(SqlCommands(database), common.alive, clock, signals)
+        self.retention = Retention(
+            SqlRetention(database), dict(enumerate(world.shards)), clock, common.policy
+        )
+        self._sweeper = SilenceSweeper(
+            first.projection, clock, world.signals.projected, common.offline_after_us
+        )
+
+    def parts(self) -> dict[str, Coroutine[Any, Any, None]]:
+        """What runs."""
+        parts = {
+            "relay": self.relay.run(),
+            "alert-journal": self.journal.run(),
+            "alert-requests": self.requests.run(),
+            "command-sweeper": self._commands.run(),
+            "executor-absence": self._absence.run(),
+            "silence-sweeper": self._sweeper.run(),
+            "retention": self.retention.run(),
+        }
+        if self.merged is not None:
+            parts["merger"] = self.merged.run()
+        return parts
+
+    def watched(self) -> dict[str, Look]:
+        """How it is, by a key for each part."""
+        return {
+            "relay": waits("relay", self.relay),
+            "retention": waits("retention", self.retention),
+        }
+
+
+@dataclass(slots=True)
+class Duties:
+    """What is being done now: of each shard whose lease is ours, and of the lead."""
+
+    common: Common
+    shards: dict[int, ShardWork] = field(default_factory=dict[int, ShardWork])
+    lead: LeadWork | None = None
+
+    @asynccontextmanager
+    async def of_shard(self, shard: int, tenure: Tenure) -> AsyncGenerator[Parts]:
+        """One tenure of a shard."""
+        work = self.shards[shard] = ShardWork(self.common, shard, tenure)
+        watched = work.watched()
+        for key, look in watched.items():
+            self.common.standing.watch(key, look)
+        try:
+            if shard:
+                yield work.parts()
+            else:
+                async with self._leading(work) as parts:
+                    yield work.parts() | parts
+        finally:
+            for key in watched:
+                self.common.standing.leave(key)
+            del self.shards[shard]
+
+    @asynccontextmanager
+    async def _leading(
+        self, first: ShardWork
+    ) -> AsyncGenerator[dict[str, Coroutine[Any, Any, None]]]:
+        lead, snapshots = LeadWork(self.common, first), self.common.snapshots
+        await lead.alerts.start()
+        snapshots.lead(lead.snapshots, first.tenure.fence, first.tenure.surrender)
+        self.lead = lead
+        watched = lead.watched()
+        for key, look in watched.items():
+            self.common.standing.watch(key, look)
+        try:
+            with self.common.alerts.leading(lead.alerts):
+                yield lead.parts()
+        finally:
+            for key in watched:
+                self.common.standing.leave(key)
+            self.lead = None
+            snapshots.follow()
+            # What cannot be stored is decided again, by whoever leads next.
+            with contextlib.suppress(Unavailable, LeaseLost):
+                await lead.journal.flush()
