@@ -36,10 +36,10 @@ async def run(seeds: range, names: list[str]) -> list[Verdict]:
     verdicts: list[Verdict] = []
     for number, name in enumerate(names):
         async with Runs(name) as runs:
-            for seed in seeds:
-                if seed % len(names) == number:
-                    verdicts.append(await runs.one(seed))
-                    print(verdicts[-1], flush=True)
+            own = [seed for seed in seeds if seed % len(names) == number]
+            for seed in own:
+                verdicts.append(await runs.one(seed, last=seed == own[-1]))
+                print(verdicts[-1], flush=True)
     _sum_up(verdicts, time.monotonic() - begun)
     return verdicts
 

@@ -7,7 +7,7 @@ from __future__ import annotations
 
 import asyncio
 import sqlite3
-from collections.abc import Callable, Mapping, Sequence
+from collections.abc import Mapping, Sequence
 from pathlib import Path
 from typing import NamedTuple, Protocol
 
@@ -31,6 +31,11 @@ SETTINGS = {
 PENDING = "SELECT count(*) FROM commands WHERE state IN (1, 2)"
 CURSORS = "SELECT consumer, cursor FROM cursors"
 OUTBOX = "SELECT count(*) FROM outbox"
+ROLLED = "SELECT coalesce(max(start), 0) FROM metric_minutes"
+
+
+LOOKING = (OSError, sqlite3.Error, psycopg.Error, redis.RedisError)
+"""What looking may raise while the servers are being disturbed."""
 
 
 class Backing(Protocol):
@@ -39,6 +44,37 @@ class Backing(Protocol):
     def start(self) -> None: ...
     def stop(self) -> None: ...
     def kill(self) -> None: ...
+
+
+class Standing(NamedTuple):
+    """How far everybody is, read from where it is kept."""
+
+    tails: Sequence[str]
+    """The newest entry of each shard of the log."""
+    cursors: Mapping[str, str]
+    """By consumer."""
+    outbox: int
+    pending: int
+    rolled: int
+    """The newest minute of which history is stored, counted since the epoch."""
+
+    def behind(self) -> str:
+        """Who has not read the log to its end, or has something left to do."""
+        if self.outbox or self.pending:
+            return f"{self.outbox} events in the outbox, {self.pending} pending commands"
+        for shard, tail in enumerate(self.tails):
+            consumer = f"projector:{shard}" if shard else "projector"
+            if (at := self.cursors.get(consumer, "")) != tail:
+                return f"{consumer} is at {at} of {tail}"
+        return ""
+
+    @property
+    def covered(self) -> str:
+        """The cursor of a snapshot of all of it."""
+        tails = self.tails
+        if len(tails) == 1:
+            return tails[0]
+        return ",".join(f"{shard}:{tail}" for shard, tail in enumerate(tails))
 
 
 class Cluster(Protocol):
@@ -86,40 +122,23 @@ class Cluster(Protocol):
         """Puts a JSON event into the stream, past the server. Raises OSError while it cannot."""
         ...
 
-    async def restless(self) -> str:
-        """What is still on its way to somewhere; "" when all is quiet."""
+    def standing(self) -> Standing:
+        """How far everybody is. Blocks; raises what the servers' own clients raise."""
         ...
 
 
-class Standing(NamedTuple):
-    """How far everybody is, read from where it is kept."""
-
-    tails: Sequence[str]
-    """The newest entry of each shard of the log."""
-    cursors: Mapping[str, str]
-    """By consumer."""
-    outbox: int
-    pending: int
-
-
-async def restless(direct: Sequence[str], stand: Callable[[], Standing]) -> str:
-    """What is still on its way."""
+async def restless(cluster: Cluster) -> str:
+    """What is still on its way to somewhere; "" when all is quiet."""
     try:
-        standing = await asyncio.to_thread(stand)
-    except (OSError, sqlite3.Error, psycopg.Error, redis.RedisError) as error:
+        standing = await asyncio.to_thread(cluster.standing)
+    except LOOKING as error:
         return f"looking: {error}"
-    if standing.outbox or standing.pending:
-        return f"{standing.outbox} events in the outbox, {standing.pending} pending commands"
-    for shard, tail in enumerate(standing.tails):
-        consumer = f"projector:{shard}" if shard else "projector"
-        if (at := standing.cursors.get(consumer, "")) != tail:
-            return f"{consumer} is at {at} of {tail}"
-    tails = standing.tails
-    covered = (
-        tails[0] if len(tails) == 1 else ",".join(f"{n}:{tail}" for n, tail in enumerate(tails))
-    )
+    return standing.behind() or await _snapshots_behind(cluster.direct, standing)
+
+
+async def _snapshots_behind(direct: Sequence[str], standing: Standing) -> str:
     for target in direct:
-        if told := await _behind(target, covered):
+        if told := await _behind(target, standing.covered):
             return told
     return ""
 

@@ -15,11 +15,11 @@ from tests.faults.cluster import (
     CURSORS,
     OUTBOX,
     PENDING,
+    ROLLED,
     SETTINGS,
     Backing,
     Standing,
     ready,
-    restless,
 )
 from tests.faults.flow import RULES
 from tests.faults.servers import Supervised
@@ -72,10 +72,7 @@ class Embedded:
     async def add_foreign(self, event: str) -> None:
         raise NotImplementedError("the embedded log has no foreign producers")
 
-    async def restless(self) -> str:
-        return await restless(self.direct, self._standing)
-
-    def _standing(self) -> Standing:
+    def standing(self) -> Standing:
         with closing(_reading(self.disk / "log.sqlite3")) as log:
             (epoch,) = log.execute("SELECT epoch FROM identity").fetchone()
             (newest,) = log.execute("SELECT max(position) FROM entries").fetchone()
@@ -85,6 +82,7 @@ class Embedded:
                 dict(state.execute(CURSORS).fetchall()),
                 state.execute(OUTBOX).fetchone()[0],
                 state.execute(PENDING).fetchone()[0],
+                state.execute(ROLLED).fetchone()[0],
             )
 
 

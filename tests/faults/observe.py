@@ -64,7 +64,7 @@ class Observer:
             "alerts": await self._alerts(),
             "told": await self._told(names),
             "metrics": await self._metrics(before.snapshot),
-            "history": await self._history(),
+            "history": await history(self._client, self._prefix),
         }
 
     # Rows
@@ -219,20 +219,6 @@ class Observer:
         shown["reader"] = _more(snapshot.reader, before.reader, met)
         return shown
 
-    async def _history(self) -> Shown:
-        """The sums of all that is charted."""
-        shown: Shown = {}
-        for kind in ("build", "review", "late", "alarm", "frail", "steered", "foreign"):
-            request = metrics_pb2.QueryMetricsRequest(
-                dimension=metrics_pb2.METRIC_DIMENSION_WORKFLOW_TYPE, name=f"{self._prefix}{kind}"
-            )
-            points = (await self._client.metrics.QueryMetrics(request)).points
-            shown[kind] = [
-                sum(getattr(point, name) for point in points)
-                for name in ("started", "completed", "failed", "cancelled")
-            ] + [sum(point.latency.count for point in points)]
-        return shown
-
     # Words and times
 
     def _plain(self, text: str) -> str:
@@ -286,3 +272,25 @@ def _window(window: metrics_pb2.WindowMetrics) -> Shown:
 
 def _more(after: Message, before: Message, names: str) -> Shown:
     return {name: getattr(after, name) - getattr(before, name) for name in names.split()}
+
+
+KINDS = ("build", "review", "late", "alarm", "frail", "steered", "foreign")
+"""The types of workflows in a flow."""
+
+
+async def history(client: pilothouse.aio.Client, prefix: str, since_us: int | None = None) -> Shown:
+    """The sums of all that is charted of each type: over the last hour, or over whole minutes since then."""
+    shown: Shown = {}
+    for kind in KINDS:
+        request = metrics_pb2.QueryMetricsRequest(
+            dimension=metrics_pb2.METRIC_DIMENSION_WORKFLOW_TYPE, name=f"{prefix}{kind}"
+        )
+        if since_us is not None:
+            request.start_time.FromMicroseconds(since_us)
+            request.step.FromSeconds(60)
+        points = (await client.metrics.QueryMetrics(request)).points
+        shown[kind] = [
+            sum(getattr(point, name) for point in points)
+            for name in ("started", "completed", "failed", "cancelled")
+        ] + [sum(point.latency.count for point in points)]
+    return shown

@@ -13,7 +13,7 @@ import pilothouse.aio
 from pilothouse.retry import NO_RETRY
 from pilothouse.v1.alerts_pb2 import Alert, AlertState
 from pilothouse.v1.events_pb2 import Event, PublishEventsRequest
-from tests.faults.cluster import Cluster
+from tests.faults.cluster import Cluster, restless
 from tests.faults.flow import BEGAN_US, RULES, Delivery, Flow, at
 from tests.faults.observe import Before, Observer, Shown
 from tests.faults.plan import Fault, befall
@@ -65,7 +65,7 @@ class Performance:
 
     async def _quiet(self) -> None:
         async def quiet() -> bool:
-            self._restless = await self._cluster.restless()
+            self._restless = await restless(self._cluster)
             return not self._restless
 
         self._restless = ""

@@ -23,11 +23,11 @@ from tests.faults.cluster import (
     CURSORS,
     OUTBOX,
     PENDING,
+    ROLLED,
     SETTINGS,
     Backing,
     Standing,
     ready,
-    restless,
 )
 from tests.faults.flow import RULES
 from tests.faults.servers import Supervised
@@ -121,10 +121,7 @@ class Replicas:
         except redis.RedisError as error:
             raise OSError(str(error)) from error
 
-    async def restless(self) -> str:
-        return await restless(self.direct, self._standing)
-
-    def _standing(self) -> Standing:
+    def standing(self) -> Standing:
         tails: list[str] = []
         looking: Any = redis.Redis(host="127.0.0.1", port=self._redis.port)
         with looking:
@@ -135,5 +132,6 @@ class Replicas:
         with psycopg.connect(self._postgres.url(), connect_timeout=3, autocommit=True) as state:
             (outbox,) = state.execute(OUTBOX).fetchone() or (0,)
             (pending,) = state.execute(PENDING).fetchone() or (0,)
+            (rolled,) = state.execute(ROLLED).fetchone() or (0,)
             cursors = {str(name): str(cursor) for name, cursor in state.execute(CURSORS)}
-            return Standing(tails, cursors, int(outbox), int(pending))
+            return Standing(tails, cursors, int(outbox), int(pending), int(rolled))

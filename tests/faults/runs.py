@@ -7,7 +7,7 @@ import shutil
 import tempfile
 import time
 import traceback
-from collections.abc import Callable
+from collections.abc import Callable, Sequence
 from contextlib import AsyncExitStack
 from dataclasses import dataclass
 from functools import partial
@@ -15,10 +15,12 @@ from pathlib import Path
 from types import TracebackType
 from typing import Self
 
+from tests.faults.afterwards import look_back
 from tests.faults.cluster import Cluster
 from tests.faults.compare import differences, report
 from tests.faults.embedded import Embedded
 from tests.faults.flow import Flow
+from tests.faults.observe import Shown
 from tests.faults.perform import Performance
 from tests.faults.plan import Fault, plan
 from tests.faults.reference import known
@@ -71,45 +73,55 @@ class Runs:
         self._stack: AsyncExitStack | None = None
         self._calm: Cluster | None = None
         self._disturbed: Cluster | None = None
-        self._lived = 0
+        self._charted: dict[str, Shown] = {}
+        """What was charted of each flow that the clusters lived through."""
         self._clusters = 0
         self._kept = False
 
-    async def one(self, seed: int) -> Verdict:
-        """Runs one seed on both clusters at once."""
+    async def one(self, seed: int, *, last: bool = False) -> Verdict:
+        """Runs one seed on both clusters at once; on the `last` of a cluster it looks back at all of them."""
         begun = time.monotonic()
         calm, disturbed = await self._clusters_for_one_more()
         faults = plan(seed, disturbed)
-        flow = Flow(seed, f"d{seed}-")
         found: list[str] = []
         try:
             async with asyncio.timeout(WITHIN):
-                (expected,), shown = await asyncio.gather(
-                    Performance(calm, Flow(seed, f"c{seed}-")).run(),
-                    Performance(disturbed, flow).run(faults),
-                )
-            found += [
-                f"undisturbed: {each}" for each in differences(known(flow), expected, whole=False)
-            ]
-            for target, seen in zip(disturbed.direct, shown, strict=True):
-                found += [f"by {target}: {each}" for each in differences(expected, seen)]
+                found += await self._compared(calm, disturbed, seed, faults)
+                last |= len(self._charted) >= FRESH_EVERY
+                if last and not found:
+                    found += await look_back(disturbed, self._charted)
         except Exception:  # noqa: BLE001 - whatever went wrong is what this seed found
             found += traceback.format_exc().strip().splitlines()[-12:]
         for server in (*calm.servers, *disturbed.servers):
             found += server.troubles()
         seconds = time.monotonic() - begun
-        kept = await self._keep() if found else None
+        self._kept |= bool(found)
+        if found or last:
+            # What was looked back at lives in another time; what is in doubt is no measure for other seeds.
+            await self._end()
+        kept = self._folder if found else None
         return Verdict(self.topology, seed, tuple(faults), tuple(found), seconds, kept)
 
+    async def _compared(
+        self, calm: Cluster, disturbed: Cluster, seed: int, faults: Sequence[Fault]
+    ) -> list[str]:
+        flow = Flow(seed, f"d{seed}-")
+        (expected,), shown = await asyncio.gather(
+            Performance(calm, Flow(seed, f"c{seed}-")).run(),
+            Performance(disturbed, flow).run(faults),
+        )
+        self._charted[flow.prefix] = expected["history"]
+        found = [f"undisturbed: {each}" for each in differences(known(flow), expected, whole=False)]
+        for target, seen in zip(disturbed.direct, shown, strict=True):
+            found += [f"by {target}: {each}" for each in differences(expected, seen)]
+        return found
+
     async def _clusters_for_one_more(self) -> tuple[Cluster, Cluster]:
-        if self._lived >= FRESH_EVERY:
-            await self._end()
         if self._stack is None or self._calm is None or self._disturbed is None:
             self._clusters += 1
-            self._stack, self._lived = AsyncExitStack(), 0
+            self._stack, self._charted = AsyncExitStack(), {}
             self._calm = await self._begin(Embedded, "calm")
             self._disturbed = await self._begin(TOPOLOGIES[self.topology], "disturbed")
-        self._lived += 1
         return self._calm, self._disturbed
 
     async def _begin(self, topology: Topology, name: str) -> Cluster:
@@ -121,12 +133,6 @@ class Runs:
         self._stack.push_async_callback(cluster.finish)
         await cluster.start()
         return cluster
-
-    async def _keep(self) -> Path:
-        """Ends the clusters, whose state is in doubt, and leaves what they wrote."""
-        self._kept = True
-        await self._end()
-        return self._folder
 
     async def _end(self) -> None:
         stack, self._stack = self._stack, None

@@ -1,0 +1,81 @@
+"""The last look at a cluster: two hours later, when all that is left of its flows' numbers is the stored history.
+
+The wall clocks are put forward, and events of then let the readers know: first by so little that what is in memory is
+rolled up, then until it is forgotten. What the live windows showed of each flow has to be what the minutes in the
+database add up to.
+"""
+
+from __future__ import annotations
+
+import asyncio
+import time
+from collections.abc import Mapping
+from contextlib import suppress
+from uuid import uuid4
+
+import pilothouse.aio
+from pilothouse.errors import Unavailable
+from pilothouse.v1 import events_pb2
+from tests.faults.cluster import LOOKING, Cluster
+from tests.faults.compare import differences
+from tests.faults.observe import Shown, history
+from tests.support import NeverHappened, wait_until
+
+ROLLED_UP, FORGOTTEN = 40 * 60, 2 * 3600
+"""Seconds later: memory is an hour long."""
+WITHIN = 30.0
+
+
+async def look_back(cluster: Cluster, shown: Mapping[str, Shown]) -> list[str]:
+    """Differences between the stored history and what was `shown` of each flow, by prefix."""
+    # A reader looks once a second at the least, so the minute of two seconds ago has something to keep.
+    minute = (time.time() - 2) // 60
+    await _put_clocks(cluster, ROLLED_UP)
+
+    async def rolled_up() -> bool:
+        try:
+            return (await asyncio.to_thread(cluster.standing)).rolled >= minute
+        except LOOKING:
+            return False
+
+    await wait_until(rolled_up, within=WITHIN, what="the roll-up of the minutes")
+    await _put_clocks(cluster, FORGOTTEN)
+    found: list[str] = []
+    for target in cluster.direct:
+        async with pilothouse.aio.Client(target) as client:
+            for prefix, expected in shown.items():
+                seen = await _until_equal(client, prefix, expected)
+                where = f"two hours later, by {target}"
+                found += differences({prefix: expected}, {prefix: seen}, where)
+    return found
+
+
+async def _put_clocks(cluster: Cluster, seconds: float) -> None:
+    for server in cluster.servers:
+        server.put_clock(seconds)
+    async with pilothouse.aio.Client(cluster.direct[0]) as client:
+        await _publish(client)
+
+
+async def _publish(client: pilothouse.aio.Client) -> None:
+    """An event of now, wherever there are shards."""
+    events = [
+        events_pb2.Event(type=events_pb2.EVENT_TYPE_LOG, workflow_id=str(uuid4()), message="later")
+        for _ in range(32)
+    ]
+    await client.events.PublishEvents(events_pb2.PublishEventsRequest(events=events))
+
+
+async def _until_equal(client: pilothouse.aio.Client, prefix: str, expected: Shown) -> Shown:
+    """What is stored, once it is what was expected, or what it is after some time."""
+    begun_us = time.time_ns() // 1000 - 3600 * 1_000_000
+    seen: Shown = {}
+
+    async def equal() -> bool:
+        with suppress(Unavailable):
+            seen.update(await history(client, prefix, begun_us))
+        return seen == expected
+
+    with suppress(NeverHappened):
+        await wait_until(equal, within=WITHIN)
+    return seen
