@@ -18,7 +18,7 @@ from pilothouse_server.adapters.sql.tables_leases import LEASES
 from pilothouse_server.domain.errors import Unavailable
 from pilothouse_server.services import standing
 from pilothouse_server.services.standing import Asked, Identity, Standing, reads, waits
-from pilothouse_server.services.status import ComponentState, Lease, LogShard, Replica
+from pilothouse_server.services.status import Component, ComponentState, Lease, LogShard, Replica
 
 ME = Identity(version="1", replica_id="me", log_address="redis://r", database_address="file")
 
@@ -60,6 +60,25 @@ def test_a_server_is_as_its_parts_are() -> None:
     assert found.readiness().ready
     found.leave("relay")
     assert len(found.readiness().reasons) == 2
+
+
+def test_what_it_stands_on_is_named_with_the_time_for_which_it_is_away() -> None:
+    log = Part("connection refused")
+    found = Standing(ME, clock := SystemClock())
+    found.watch("log", waits("log", log, without=ComponentState.DOWN))
+    found.watch("relay", waits("relay", Part("log: connection refused")))
+
+    assert found.troubles() == ["log: connection refused, for 0 s"]
+    found.watch(
+        "log",
+        lambda: Component(
+            name="log",
+            state=ComponentState.DOWN,
+            reason="away",
+            since_us=clock.now_us() - 185_000_000,
+        ),
+    )
+    assert found.troubles() == ["log: away, for 3 min"]
 
 
 def test_before_the_start_and_after_the_end_a_server_does_not_serve() -> None:

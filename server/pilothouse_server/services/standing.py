@@ -26,6 +26,7 @@ from pilothouse_server.services.status import (
     ServerStatus,
     Watchman,
     readiness_of,
+    spoken,
 )
 
 T = TypeVar("T")
@@ -191,6 +192,15 @@ class Standing:
             return found
         return replace(NOT_SERVING, reasons=(*NOT_SERVING.reasons, *found.reasons))
 
+    def troubles(self) -> Sequence[str]:
+        """What everybody who looks at numbers should know: what this server stands on is away, and for how long."""
+        now_us = self._clock.now_us()
+        return [
+            f"{spoken(each)}, for {_span(now_us - (each.since_us or now_us))}"
+            for each in self._watchman.components()
+            if each.state is ComponentState.DOWN
+        ]
+
     async def status(self) -> ServerStatus:
         """See StatusSource."""
         leases, replicas, shards = await asyncio.gather(
@@ -219,6 +229,13 @@ class Standing:
             leases=leases,
             replicas=[ours, *(each for each in replicas if each.id != ours.id)],
         )
+
+
+def _span(us: int) -> str:
+    seconds = max(us, 0) // 1_000_000
+    if seconds < 120:
+        return f"{seconds} s"
+    return f"{seconds // 60} min" if seconds < 7200 else f"{seconds // 3600} h"
 
 
 async def _in_time(answer: Awaitable[Sequence[T]]) -> Sequence[T]:
