@@ -61,7 +61,7 @@ class Plant:
         """Closes and starts again."""
         await self.database.close()
         self.open()
-        await self.executors.start()
+        await self.executors.start(alone=True)
 
     async def report(self, *events: Event) -> None:
         """What the projector does with an entry of the log, and how it tells of it."""

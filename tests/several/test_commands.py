@@ -5,13 +5,16 @@ from __future__ import annotations
 
 import asyncio
 import random
+import threading
 from collections import Counter
 from collections.abc import Callable, Sequence
 
 import pytest
+from sqlalchemy import Connection, text
 
-from pilothouse_server.adapters.sql.command_store import SqlCommands, for_workflow
+from pilothouse_server.adapters.sql.command_store import SqlCommands, for_workflow, settling
 from pilothouse_server.adapters.sql.database import Database
+from pilothouse_server.adapters.sql.projection_store import fold
 from pilothouse_server.domain.commands import Capability, Command, CommandState, Executor
 from pilothouse_server.domain.errors import LeaseLost, PilothouseError, Unavailable
 from pilothouse_server.domain.events import Event, EventType
@@ -20,6 +23,7 @@ from pilothouse_server.domain.workflows import Action
 from pilothouse_server.services.control import Control, ControlRequest
 from pilothouse_server.services.ids import uuid7
 from tests.several.conftest import DEADLINES, Replica
+from tests.support import wait_until
 
 Pair = tuple[Replica, Replica]
 
@@ -175,3 +179,46 @@ def sweeper(replica: Replica, database: Database) -> Control:
     """What sweeps in a tenure."""
     store = SqlCommands(database)
     return Control(store, replica.clock, replica.signals, uuid7, DEADLINES)
+
+
+async def test_two_shards_that_settle_one_command_do_so_one_after_the_other(pair: Pair) -> None:
+    """An answer that names no workflow may be in another shard's log than the workflow's own events."""
+    one, other = pair
+    await register(one)
+    await one.begin("w")
+    asked = await one.control.request(ControlRequest("w", Action.PAUSE))
+    now_us = one.clock.now_us()
+    paused = Event(
+        id="paused",
+        type=EventType.WORKFLOW_PAUSED,
+        occur_us=now_us,
+        receive_us=now_us,
+        source="e",
+        workflow_id="w",
+        attempt=1,
+        command_id=asked.id,
+    )
+    accepted = paused._replace(id="accepted", type=EventType.COMMAND_ACCEPTED, workflow_id="")
+    settled, may_commit = threading.Event(), threading.Event()
+
+    def first(connection: Connection) -> None:
+        fold(connection, [paused])
+        settling(DEADLINES)(connection, [paused], {})
+        settled.set()
+        assert may_commit.wait(5)
+
+    effective = asyncio.create_task(one.database.write(first, beside=True))
+    assert await asyncio.to_thread(settled.wait, 5)
+    second = asyncio.create_task(
+        other.database.write(lambda c: settling(DEADLINES)(c, [accepted], {}), beside=True)
+    )
+    await wait_until(lambda: one.database.read(_somebody_waits), what="the second to wait")
+    may_commit.set()
+    await asyncio.gather(effective, second)
+    assert (await other.control.get(asked.id)).state == CommandState.EFFECTIVE
+    assert [each.rpartition(":")[2] for each in await one.told()] == ["requested", "effective"]
+
+
+def _somebody_waits(connection: Connection) -> bool:
+    waiting = text("SELECT count(*) FROM pg_locks WHERE NOT granted AND locktype <> 'advisory'")
+    return bool(connection.execute(waiting).scalar_one())

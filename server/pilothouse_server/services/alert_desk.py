@@ -118,13 +118,14 @@ class AlertDesk:
 
     @contextmanager
     def leading(self, engine: AlertEngine) -> Iterator[None]:
-        """This replica leads, with an engine that has started."""
+        """This replica leads, with an engine that has started. On leaving, who waits for it is told to ask again."""
         self._engine = engine
         try:
             yield
         finally:
             if self._engine is engine:
                 self._engine = None
+            engine.journal.close()
 
     async def rules(self) -> Sequence[RuleView]:
         """The rules, by name."""

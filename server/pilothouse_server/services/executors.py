@@ -123,9 +123,15 @@ class Executors:
         self._unsaved: dict[str, Executor] = {}
         self._goodbyes = Changes()
 
-    async def start(self) -> None:
-        """Call it once, before the first stream, where no other replica can be: whoever was connected is not."""
-        await self._store.write(_disconnect_all)
+    async def start(self, *, alone: bool = False) -> None:
+        """Call it once, before the first stream: nobody is connected here, and to nobody else where no other replica
+        can be. Raises Unavailable."""
+
+        def run(transaction: ExecutorTransaction) -> None:
+            gone = transaction.connected_replicas() if alone else {self._replica}
+            transaction.disconnect(gone)
+
+        await self._store.write(run)
 
     async def stop(self) -> None:
         """Call it after the last stream: nobody is connected here any more. Raises Unavailable."""
@@ -306,7 +312,3 @@ class Absence:
         if gone:
             await self._store.write(lambda transaction: transaction.disconnect(gone))
             self._signals.notify()
-
-
-def _disconnect_all(transaction: ExecutorTransaction) -> None:
-    transaction.disconnect(transaction.connected_replicas())
