@@ -5,6 +5,8 @@ import { age, count, durationText, timeOfDay } from "../core/format";
 import { completions } from "../core/filter";
 import { DEFAULT_RANGE, RANGES } from "../core/route";
 import { type Look, healthLook } from "../core/words";
+import { timestampMs } from "../core/time";
+import type { MetricsSnapshot } from "../gen/pilothouse/v1/metrics_pb";
 import { ALERTS, METRICS } from "../live/positions";
 import type { Mode } from "../stores/connection";
 import { useStores } from "./context";
@@ -25,14 +27,15 @@ export function Strip(): JSX.Element {
 
 function SystemStatusBanner(): JSX.Element {
   const { metrics, connection } = useStores();
-  const health = metrics.snapshot.value?.health;
+  const snapshot = metrics.snapshot.value;
+  const health = snapshot?.health;
   const mode = connection.mode.value;
   const old = connection.isStale(METRICS);
   const known = health !== undefined && mode !== "offline" && !old;
   const look = known
     ? healthLook(health.state)
     : { word: health === undefined ? "No data yet" : "Not known", tone: "unknown" as const, shape: "dash" as const };
-  const reasons = known ? health.reasons.join(" · ") : whyUnknown(mode, old);
+  const reasons = known ? health.reasons.join(" · ") : whyUnknown(mode, old, snapshot);
   return (
     <div class="health" role="status" data-testid="health" data-health={look.word.toLowerCase()}>
       <Mark look={look} />
@@ -44,11 +47,14 @@ function SystemStatusBanner(): JSX.Element {
   );
 }
 
-function whyUnknown(mode: Mode, old: boolean): string {
-  if (mode === "offline") {
-    return "The server cannot be reached; what is shown is from before";
+// A server whose log is away still sends its snapshots, and they name what is wrong with it.
+function whyUnknown(mode: Mode, old: boolean, snapshot: MetricsSnapshot | undefined): string {
+  if (mode !== "offline" && !old) {
+    return "Waiting for the first snapshot";
   }
-  return old ? "No new numbers arrive; what is shown is from before" : "Waiting for the first snapshot";
+  const why = mode === "offline" ? "The server cannot be reached" : snapshot?.health?.reasons[0] || "No new numbers arrive";
+  const from = timestampMs(snapshot?.asOfTime);
+  return `${why}; what is shown is from ${from === undefined ? "before" : timeOfDay(from)}`;
 }
 
 function FiringTally(): JSX.Element {
