@@ -81,6 +81,7 @@ class ShardWork:
             clock,
             epoch=uuid7(),
             firing=self._firing,
+            troubles=common.standing.troubles,
             settings=AggregatorSettings(offline_after_us=common.offline_after_us),
             shard=shard,
             shards=len(world.shards),
@@ -147,6 +148,7 @@ class LeadWork:
                 shards=len(world.shards),
                 epoch=uuid7(),
                 firing=lambda: self.alerts.firing,
+                troubles=common.standing.troubles,
             )
         else:
             first.firing = lambda: self.alerts.firing

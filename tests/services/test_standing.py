@@ -12,7 +12,7 @@ from sqlalchemy import insert
 
 from pilothouse_server.adapters.clock import SystemClock
 from pilothouse_server.adapters.sql import migrate
-from pilothouse_server.adapters.sql.lease_views import SqlLeaseViews
+from pilothouse_server.adapters.sql.others import SqlOthers
 from pilothouse_server.adapters.sql.sqlite import SqliteDatabase
 from pilothouse_server.adapters.sql.tables_leases import LEASES
 from pilothouse_server.domain.errors import Unavailable
@@ -136,7 +136,7 @@ async def test_a_lease_whose_holder_is_gone_is_held_by_nobody(tmp_path: Path) ->
         for name, holder in (("shard-10", "gone"), ("shard-2", "b"), ("shard-0", "b"))
     ]
     await database.write(lambda connection: connection.execute(insert(LEASES), rows).close())
-    views = SqlLeaseViews(database, lambda: ["a", "b"])
+    views = SqlOthers(database, lambda: ["a", "b"])
 
     found = [(lease.name, lease.holder, lease.acquire_us) for lease in await views.leases()]
     replicas = [(each.id, each.leads) for each in await views.replicas()]
