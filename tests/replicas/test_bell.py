@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import asyncio
-from collections.abc import AsyncIterator
+from collections.abc import AsyncGenerator, AsyncIterator
 from contextlib import AsyncExitStack, asynccontextmanager, suppress
 from pathlib import Path
 
@@ -24,7 +24,7 @@ class Replica:
         self.bell = Bell(url, {"commands": self.commands, "alerts": self.alerts})
 
     @asynccontextmanager
-    async def running(self) -> AsyncIterator[Replica]:
+    async def running(self) -> AsyncGenerator[Replica]:
         task = asyncio.create_task(self.bell.run())
         try:
             await self.listens()

@@ -93,10 +93,9 @@ def _check_etag(alert: Alert, etag: str) -> None:
         raise EtagMismatch(kind="alert", id=alert.id, etag=alert.etag)
 
 
-_REFUSALS: Final = {each.__name__: each for each in (NotFound, AlertResolved, EtagMismatch)}
-
-REFUSALS: Final = tuple(_REFUSALS.values())
+REFUSALS: Final = (NotFound, AlertResolved, EtagMismatch)
 """What an act can be refused with for good."""
+_BY_NAME: Final[dict[str, type[PilothouseError]]] = {each.__name__: each for each in REFUSALS}
 
 
 def refusal_of(error: PilothouseError) -> Refusal:
@@ -107,7 +106,7 @@ def refusal_of(error: PilothouseError) -> Refusal:
 def error_of(refusal: Refusal) -> PilothouseError:
     """The error that was stored; a newer replica may refuse with what this one does not know."""
     fields = dict(refusal)
-    refused = _REFUSALS.get(fields.pop("class", ""))
+    refused = _BY_NAME.get(fields.pop("class", ""))
     try:
         if refused is not None:
             return refused(**fields)

@@ -9,7 +9,7 @@ from __future__ import annotations
 
 import asyncio
 import contextlib
-from collections.abc import Callable, Iterator, Mapping, Sequence
+from collections.abc import Callable, Generator, Mapping, Sequence
 from contextlib import contextmanager
 from dataclasses import asdict
 from typing import Any, Final, NamedTuple, Protocol
@@ -117,7 +117,7 @@ class AlertDesk:
         self._engine: AlertEngine | None = None
 
     @contextmanager
-    def leading(self, engine: AlertEngine) -> Iterator[None]:
+    def leading(self, engine: AlertEngine) -> Generator[None]:
         """This replica leads, with an engine that has started. On leaving, who waits for it is told to ask again."""
         self._engine = engine
         try:
