@@ -31,6 +31,7 @@ from pilothouse.v1.events_pb2_grpc import add_EventServiceServicer_to_server as 
 from pilothouse.v1.platform_pb2_grpc import add_PlatformServiceServicer_to_server as add_platform
 from pilothouse.v1.workflows_pb2_grpc import add_WorkflowServiceServicer_to_server as add_workflows
 from pilothouse_server import world as surroundings
+from pilothouse_server.adapters.board import MemoryBoard
 from pilothouse_server.adapters.clock import SystemClock
 from pilothouse_server.adapters.sql.agent_views import SqlAgentViews
 from pilothouse_server.adapters.sql.alert_desk_store import SqlAlertDesk
@@ -92,7 +93,9 @@ class Core:
         self.control = Control(commands, clock, signals, uuid7, deadlines)
         self.executors = Executors(commands, clock, signals, replica=world.replica)
         self.alerts = AlertDesk(SqlAlertDesk(database), clock, told.alert_requests, uuid7)
-        self.snapshots = SnapshotDesk(SnapshotEncoder(), clock, world.board)
+        # A process that is alone encodes a snapshot only when somebody asks for it.
+        board = None if isinstance(world.board, MemoryBoard) else world.board
+        self.snapshots = SnapshotDesk(SnapshotEncoder(), clock, board)
         history = MetricHistory(self.snapshots, SqlMetricsStore(database), clock)
         self.metrics = MetricsServicer(self.snapshots, history, clock)
         self._log = Asked(world.shards[0].tail, clock)
@@ -121,7 +124,7 @@ class Core:
         clock = SystemClock()
         async with surroundings.opened(settings, clock) as world:
             core = cls(settings, world, clock)
-            await core.executors.start()
+            await core.executors.start(alone=not world.shared_database)
             yield core
 
     def parts(self) -> dict[str, Coroutine[Any, Any, None]]:
