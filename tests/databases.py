@@ -97,9 +97,16 @@ def postgres_place(postgres_database: Emptied) -> str:
 
 
 @pytest.fixture(params=KINDS)
-def place(request: pytest.FixtureRequest) -> Place:
+def kind(request: pytest.FixtureRequest) -> str:
+    """Each kind of database."""
+    found: str = request.param
+    return found
+
+
+@pytest.fixture
+def place(request: pytest.FixtureRequest, kind: str) -> Place:
     """An empty database of each kind."""
-    name = "sqlite_place" if request.param == "sqlite" else "postgres_place"
+    name = "sqlite_place" if kind == "sqlite" else "postgres_place"
     found: Place = request.getfixturevalue(name)
     return found
 

@@ -2,14 +2,29 @@
 
 from __future__ import annotations
 
+from collections.abc import Iterator, Sequence
 from enum import IntEnum
 
 import pytest
-from hypothesis import given
+from hypothesis import given, settings
 from hypothesis import strategies as st
-from sqlalchemy import Column, Integer, MetaData, Table, Text, create_engine, insert, select
+from sqlalchemy import (
+    Column,
+    Connection,
+    Engine,
+    Integer,
+    MetaData,
+    Table,
+    create_engine,
+    insert,
+    select,
+)
+from sqlalchemy.event import listens_for
 
 from pilothouse_server.adapters.sql.filters import clause_of
+from pilothouse_server.adapters.sql.metadata import TEXT
+from pilothouse_server.adapters.sql.postgres_server import judged
+from pilothouse_server.adapters.sql.postgres_unit import Source
 from pilothouse_server.domain.errors import InvalidFilter
 from pilothouse_server.domain.filter_text import parse
 from pilothouse_server.domain.filters import (
@@ -170,8 +185,8 @@ ROWS = Table(
     MetaData(),
     Column("place", Integer, primary_key=True),
     Column("state", Integer, nullable=False),
-    Column("type", Text, nullable=False),
-    Column("name", Text, nullable=False),
+    Column("type", TEXT, nullable=False),
+    Column("name", TEXT, nullable=False),
     Column("attempt", Integer, nullable=False),
     Column("start_time", Integer),
 )
@@ -206,18 +221,50 @@ trees = st.recursive(
 )
 
 
-@given(st.lists(rows, max_size=12), trees)
-def test_the_database_means_what_the_language_means(
-    found: list[dict[str, str | int | None]], tree: Filter
-) -> None:
-    engine = create_engine("sqlite://")
-    with engine.begin() as connection:
+Rows = Sequence[dict[str, str | int | None]]
+
+
+def selected(engine: Engine, found: Rows, tree: Filter) -> list[int]:
+    """The places of the rows that the database finds; it keeps nothing of them."""
+    with engine.connect() as connection:
         ROWS.create(connection)
         if found:
             connection.execute(insert(ROWS), [{"place": n, **row} for n, row in enumerate(found)])
         query = (
             select(ROWS.c.place).where(clause_of(tree, dict(ROWS.c.items()))).order_by(ROWS.c.place)
         )
-        selected = list(connection.execute(query).scalars())
+        places = list(connection.execute(query).scalars())
+        connection.rollback()
+    return places
+
+
+def matched(found: Rows, tree: Filter) -> list[int]:
+    return [n for n, row in enumerate(found) if matches(tree, row.__getitem__)]
+
+
+@given(st.lists(rows, max_size=12), trees)
+def test_sqlite_means_what_the_language_means(found: Rows, tree: Filter) -> None:
+    engine = create_engine("sqlite://")
+    places = selected(engine, found, tree)
     engine.dispose()
-    assert selected == [n for n, row in enumerate(found) if matches(tree, row.__getitem__)]
+    assert places == matched(found, tree)
+
+
+@pytest.fixture(scope="module")
+def postgres_engine(postgres_url: str) -> Iterator[Engine]:
+    engine = Source(judged(postgres_url)).pool({}, 1)
+
+    @listens_for(engine, "begin")
+    def begin(connection: Connection) -> None:  # pyright: ignore[reportUnusedFunction]
+        connection.exec_driver_sql("BEGIN")
+
+    yield engine
+    engine.dispose()
+
+
+@settings(max_examples=60)
+@given(st.lists(rows, max_size=12), trees)
+def test_postgresql_means_what_the_language_means(
+    postgres_engine: Engine, found: Rows, tree: Filter
+) -> None:
+    assert selected(postgres_engine, found, tree) == matched(found, tree)

@@ -57,7 +57,7 @@ class PostgresDatabase:
         """What `run` returns, once it is committed. What it raises is raised here, and then nothing of it is kept. When
         the connection breaks while committing, nobody knows: that is Unavailable too, and doing it again must be
         harmless."""
-        if self._plain.pending + self._beside.pending >= self._limits.queued_writes:
+        if self.waiting >= self._limits.queued_writes:
             self.counts.refused += 1
             raise Unavailable("database", "too many writes are waiting")
         return await self._run(self._beside if beside else self._plain, run)

@@ -10,6 +10,7 @@ from typing import Any, Final
 
 import psycopg
 from psycopg import conninfo
+from sqlalchemy.exc import DBAPIError
 
 from pilothouse_server.domain.addresses import scrubbed, shown
 from pilothouse_server.domain.errors import Misconfigured, Unavailable
@@ -33,9 +34,6 @@ _NETWORK: Final = {
     "tcp_user_timeout": 10_000,
 }
 """Finds out within seconds that the other side has gone without a word. Of less weight than the URL's own."""
-
-_AT_ONCE_OVER: Final = ("08", "57P", "53300", "25P03", "25P04")
-"""Codes, and how they begin, of what ends a connection from the server's side."""
 
 
 def judged(url: str) -> str:
@@ -172,11 +170,10 @@ _REFUSALS: Final = (
 The first that fits counts."""
 
 
-def broken(error: BaseException | None) -> bool:
-    """Whether the error is the end of its connection."""
-    if not isinstance(error, psycopg.OperationalError):
-        return False
-    return error.sqlstate is None or error.sqlstate.startswith(_AT_ONCE_OVER)
+def stood_still(error: BaseException) -> bool:
+    """Whether the server ended the connection because its transaction stood still: it had not heard of the commit."""
+    cause = error.orig if isinstance(error, DBAPIError) else error
+    return isinstance(cause, psycopg.errors.IdleInTransactionSessionTimeout)
 
 
 def unavailable(error: psycopg.Error) -> Unavailable | None:

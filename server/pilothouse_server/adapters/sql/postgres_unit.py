@@ -42,7 +42,7 @@ class Limits:
     """What bounds a database. Times are seconds."""
 
     queued_writes: int = 1024
-    """Writes that may wait or run; one more is refused."""
+    """Writes that may wait; one more is refused."""
     writers: int = 6
     """Writes beside others that run at once in this process; of the plain ones one runs."""
     queued_reads: int = 256
@@ -217,7 +217,7 @@ class Unit(Generic[T_co]):
         if not _lost(driver):
             return
         connection.invalidate()
-        if self._committing:
+        if self._committing and not postgres_server.stood_still(error):
             self._counts.broken += 1
             raise Unavailable(
                 "database",
