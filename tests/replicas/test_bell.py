@@ -6,22 +6,25 @@ import asyncio
 from collections.abc import AsyncGenerator, AsyncIterator
 from contextlib import AsyncExitStack, asynccontextmanager, suppress
 from pathlib import Path
+from urllib.parse import urlsplit, urlunsplit
 
 import psycopg
 import pytest
 
-from pilothouse_server.adapters.sql.bell import CHANNEL, Bell
+from pilothouse_server.adapters.sql.bell import ANSWER, CHANNEL, Bell
 from pilothouse_server.services.fanout import Changes
 from tests.servers.postgres import Postgres
+from tests.servers.proxy import Proxy
 from tests.support import wait_until
 
 
 class Replica:
     """Two topics and their bell."""
 
-    def __init__(self, url: str) -> None:
+    def __init__(self, url: str, *, answer: float = ANSWER) -> None:
         self.commands, self.alerts = Changes(), Changes()
-        self.bell = Bell(url, {"commands": self.commands, "alerts": self.alerts})
+        topics = {"commands": self.commands, "alerts": self.alerts}
+        self.bell = Bell(url, topics, answer=answer)
 
     @asynccontextmanager
     async def running(self) -> AsyncGenerator[Replica]:
@@ -114,6 +117,26 @@ async def test_what_changes_while_the_server_is_away_is_rung_when_it_is_back(
             await wait_until(lambda: one.bell.given == 1, what="the ring that waited")
     finally:
         await asyncio.to_thread(server.stop)
+
+
+@pytest.mark.parametrize("end", ["thaw", "stop"])
+async def test_a_server_that_stands_still_is_noticed_and_holds_up_nobody(
+    database_url: str, end: str
+) -> None:
+    place = urlsplit(database_url)
+    assert place.hostname is not None
+    assert place.port is not None
+    async with Proxy(place.hostname, place.port) as proxy:
+        netloc = place.netloc.replace(str(place.port), str(proxy.port))
+        url = urlunsplit(place._replace(netloc=netloc))
+        async with asyncio.timeout(10), Replica(url, answer=0.3).running() as one:
+            proxy.mode = "freeze"
+            one.commands.notify()
+            await wait_until(lambda: one.bell.waiting_for, within=3, what="the silence")
+            if end == "thaw":
+                proxy.mode = "pass"
+                await one.listens()
+                await wait_until(lambda: one.bell.given == 1, what="the ring that waited")
 
 
 async def test_strange_rings_are_passed_over(

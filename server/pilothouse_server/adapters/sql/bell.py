@@ -7,9 +7,12 @@ time anyway, and once a lost connection is back every topic counts as rung.
 from __future__ import annotations
 
 import asyncio
+import contextlib
+import os
 import random
-from collections.abc import Mapping
-from typing import Final
+import socket
+from collections.abc import Coroutine, Mapping
+from typing import Any, Final
 from uuid import uuid4
 
 import psycopg
@@ -39,10 +42,18 @@ class Bell:
     What waits to be rung is a set of topics, so it cannot grow.
     """
 
-    def __init__(self, url: str, topics: Mapping[str, Changes], *, channel: str = CHANNEL) -> None:
+    def __init__(
+        self,
+        url: str,
+        topics: Mapping[str, Changes],
+        *,
+        channel: str = CHANNEL,
+        answer: float = ANSWER,
+    ) -> None:
         self._url = url.replace("postgresql+psycopg://", "postgresql://", 1)
         self._topics = dict(topics)
         self._channel = channel
+        self._answer = answer
         self._name = uuid4().hex
         self._due: set[str] = set()
         self._stir = asyncio.Event()
@@ -78,7 +89,7 @@ class Bell:
 
     async def _connected(self) -> None:
         """Rings and listens while the connection holds. Raises what broke it."""
-        async with asyncio.timeout(ANSWER):
+        async with asyncio.timeout(self._answer):
             connection = await psycopg.AsyncConnection.connect(
                 self._url,
                 autocommit=True,
@@ -88,33 +99,34 @@ class Bell:
             )
         try:
             connection.add_notify_handler(lambda notify: self._hear(notify.payload))
-            async with asyncio.timeout(ANSWER):
-                await connection.execute(sql.SQL("LISTEN {}").format(sql.Identifier(self._channel)))
+            listen = sql.SQL("LISTEN {}").format(sql.Identifier(self._channel))
+            await self._do(connection, connection.execute(listen))
             self.connections += 1
             self.waiting_for = ""
             # Nobody knows what was rung before anybody listened.
             for changes in self._topics.values():
                 changes.wake()
+            # What could not be rung before is rung now.
+            self._stir.set()
             while True:
                 await self._stirred(connection)
-                async with asyncio.timeout(ANSWER):
-                    await self._tell(connection)
+                await self._tell(connection)
                 await asyncio.sleep(COALESCED)
         finally:
             await connection.close()
 
     async def _stirred(self, connection: Connection) -> None:
         """Returns when there is something to ring or to read, or it is time for a ping."""
-        loop, socket = asyncio.get_running_loop(), connection.fileno()
+        loop, readable = asyncio.get_running_loop(), connection.fileno()
         # The library reads only while a statement runs, and then watches the socket itself.
-        loop.add_reader(socket, self._stir.set)
+        loop.add_reader(readable, self._stir.set)
         try:
             async with asyncio.timeout(PING):
                 await self._stir.wait()
         except TimeoutError:
             pass
         finally:
-            loop.remove_reader(socket)
+            loop.remove_reader(readable)
         self._stir.clear()
 
     async def _tell(self, connection: Connection) -> None:
@@ -123,16 +135,29 @@ class Bell:
         try:
             if due:
                 payload = f"{self._name} {' '.join(sorted(due))}"
-                await connection.execute("SELECT pg_notify(%s, %s)", (self._channel, payload))
+                ring = connection.execute("SELECT pg_notify(%s, %s)", (self._channel, payload))
+                await self._do(connection, ring)
                 self.given += 1
             else:
-                await connection.execute("SELECT 1")
+                await self._do(connection, connection.execute("SELECT 1"))
         except BaseException:
             self._due |= due
             raise
         # What came behind the answer in one packet is no longer seen at the socket.
         while (notify := connection.pgconn.notifies()) is not None:
             self._hear(notify.extra.decode())
+
+    async def _do(self, connection: Connection, statement: Coroutine[Any, Any, object]) -> None:
+        """Runs a statement, or cuts the connection: the library cannot be kept from waiting for a server that stands
+        still, neither by a timeout nor by a cancellation."""
+        doing = asyncio.ensure_future(statement)
+        try:
+            await asyncio.wait({doing}, timeout=self._answer)
+        finally:
+            if not doing.done():
+                _cut(connection)
+                await asyncio.gather(doing, return_exceptions=True)
+        doing.result()
 
     def _hear(self, payload: str) -> None:
         name, _, topics = payload.partition(" ")
@@ -143,6 +168,11 @@ class Bell:
             # A newer replica may know topics that we do not.
             if topic in self._topics:
                 self._topics[topic].wake()
+
+
+def _cut(connection: Connection) -> None:
+    with contextlib.suppress(OSError), socket.socket(fileno=os.dup(connection.fileno())) as same:
+        same.shutdown(socket.SHUT_RDWR)
 
 
 def _said(error: Exception) -> str:
