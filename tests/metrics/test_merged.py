@@ -222,7 +222,5 @@ def test_a_part_says_the_same_from_a_fresh_maker() -> None:
     while place < len(log):
         state.fold(log[place : (place := place + chance.randint(1, 60))])
         grown = part_of(state, 0, state.clock_us, maker)
-        state.agents.changed = None
         fresh = part_of(state, 0, state.clock_us)
-        state.agents.changed = set()
         assert (grown.series, grown.agents) == (fresh.series, fresh.agents)

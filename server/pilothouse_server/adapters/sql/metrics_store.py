@@ -65,7 +65,7 @@ class SqlMetricsStore:
         """A page of stored workflows, by id."""
         table = METRIC_WORKFLOWS
         chosen = (
-            _columns(table, WorkflowRow)
+            columns_of(table, WorkflowRow)
             .where(table.c.shard == self._shard, table.c.workflow_id > after)
             .order_by(table.c.workflow_id)
             .limit(limit)
@@ -76,7 +76,7 @@ class SqlMetricsStore:
 
     async def agents(self) -> Sequence[AgentRow]:
         """All stored agents."""
-        chosen = _columns(METRIC_AGENTS, AgentRow).where(METRIC_AGENTS.c.shard == self._shard)
+        chosen = columns_of(METRIC_AGENTS, AgentRow).where(METRIC_AGENTS.c.shard == self._shard)
         return await self._database.read(
             lambda connection: [AgentRow(*row) for row in connection.execute(chosen)]
         )
@@ -120,7 +120,7 @@ class SqlMetricsStore:
         )
 
     async def _rows(self, table: Table, *conditions: Any) -> Sequence[BucketRow]:
-        chosen = _columns(table, BucketRow).where(*conditions).order_by(table.c.start)
+        chosen = columns_of(table, BucketRow).where(*conditions).order_by(table.c.start)
         return await self._database.read(
             lambda connection: [BucketRow(*row) for row in connection.execute(chosen)]
         )
@@ -164,8 +164,8 @@ class SqlMetricsStore:
         return len(old)
 
 
-def _columns(table: Table, row: type[Any]) -> Select[Any]:
-    """What makes a named tuple of this type."""
+def columns_of(table: Table, row: type[Any]) -> Select[Any]:
+    """What makes a named tuple of this type, and tells nothing of the shard."""
     return select(*(table.c[name] for name in row._fields))
 
 

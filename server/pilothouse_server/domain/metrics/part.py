@@ -93,7 +93,7 @@ _Version = tuple[object, ...]
 
 
 class PartMaker:
-    """Numbers the parts of one tenure of a shard."""
+    """Numbers the parts of one tenure of a shard. A state has one maker at a time: it takes note of what changed."""
 
     def __init__(self, shard: int, start_us: int) -> None:
         self._shard = shard
@@ -101,6 +101,7 @@ class PartMaker:
         self._sequence = 0
         self._series: dict[Key, tuple[_Version, SeriesPart]] = {}
         self._agents: dict[str, AgentPart] = {}
+        self._looked = False
 
     def steps(self, state: MetricsState, moment: PartMoment) -> Generator[None, None, ShardPart]:
         """Yields after each series and returns the part. The state must not change until it is through."""
@@ -128,7 +129,8 @@ class PartMaker:
     def _look_at_agents(self, state: MetricsState) -> Generator[None, None, None]:
         """Looks again at the agents of which something changed; at all of them the first time."""
         agents = state.agents
-        if agents.changed is None:
+        if agents.changed is None or not self._looked:
+            self._looked = True
             agents.changed = {*agents.by_id, *agents.working}
         for agent_id in agents.changed:
             agent = agents.by_id.get(agent_id)
