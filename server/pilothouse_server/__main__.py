@@ -20,7 +20,7 @@ from typing import Any, NoReturn, cast
 import click
 import uvloop
 
-from pilothouse_server import app, logs
+from pilothouse_server import app, logs, maintenance
 from pilothouse_server.config import InvalidSettings, Settings, read_settings
 from pilothouse_server.datadir import DataDirInUse
 from pilothouse_server.domain.errors import Misconfigured, PilothouseError
@@ -140,6 +140,37 @@ def bridge(**given: object) -> None:
 def demo(**given: object) -> None:
     """Everything, and a small real engine at work."""
     _run(app.demo, given)
+
+
+@main.command()
+@click.argument("revision", default="head")
+@_takes("data_dir")
+def migrate(revision: str, **given: object) -> None:
+    """Take the database's schema to REVISION (head by default), up or down; then end."""
+
+    async def body(settings: Settings) -> None:
+        before, after = await maintenance.migrate(settings, revision)
+        click.echo(f"{before or 'no schema'} -> {after or 'no schema'}")
+
+    _run(body, given)
+
+
+@main.command()
+@click.option(
+    "--shards", type=click.IntRange(1, 64), required=True, help="How many there are to be."
+)
+@_takes("data_dir")
+def reshard(shards: int, **given: object) -> None:
+    """Change into how many shards the Redis log is cut. All servers must be stopped."""
+
+    async def body(settings: Settings) -> None:
+        done = await maintenance.reshard(settings, shards)
+        click.echo(
+            f"{done.before} -> {done.after} shards; {done.workflows} workflows in hand were divided. "
+            f"Start the servers with PILOTHOUSE_LOG_SHARDS={done.after}"
+        )
+
+    _run(body, given)
 
 
 def _fail(code: int, message: str) -> NoReturn:

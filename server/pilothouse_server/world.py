@@ -19,6 +19,7 @@ from collections.abc import (
 )
 from contextlib import AsyncExitStack, asynccontextmanager
 from dataclasses import dataclass, field
+from pathlib import Path
 from typing import Any, Final, TypeVar
 from uuid import uuid4
 
@@ -36,6 +37,8 @@ from pilothouse_server.adapters.sql.bell import Bell
 from pilothouse_server.adapters.sql.database import Database
 from pilothouse_server.adapters.sql.fencing import FencedDatabase
 from pilothouse_server.adapters.sql.postgres import PostgresDatabase
+from pilothouse_server.adapters.sql.reshard import check_shards
+from pilothouse_server.adapters.sql.retention_store import SqlRetention
 from pilothouse_server.adapters.sql.sqlite import SqliteDatabase
 from pilothouse_server.adapters.sqlite_log import SqliteLog
 from pilothouse_server.config import Settings
@@ -44,6 +47,7 @@ from pilothouse_server.domain.addresses import shown
 from pilothouse_server.domain.errors import Misconfigured, Unavailable
 from pilothouse_server.ports import Board, Clock, EventLog, Fence, Intake, Leases
 from pilothouse_server.services.fanout import Changes
+from pilothouse_server.services.retention import consumers
 from pilothouse_server.services.standing import Waiting
 
 T = TypeVar("T")
@@ -125,7 +129,9 @@ async def opened(settings: Settings, clock: Clock) -> AsyncGenerator[World]:
             stack.push_async_callback(redis_board.close)
             board = redis_board
             watched["board"] = redis_board
-        state = settings.data_dir / "state.sqlite3"
+        log_address = shown(settings.redis_url) or str(settings.data_dir / "log.sqlite3")
+        database_address = shown(settings.database_url) or str(database_of(settings))
+        await _check_cursors(database, shards, log_address, database_address)
         yield World(
             replica=replica,
             shards=shards,
@@ -139,8 +145,8 @@ async def opened(settings: Settings, clock: Clock) -> AsyncGenerator[World]:
             fenced=_fenced(database) if settings.database_url else lambda _: database,
             parts=parts,
             shared_database=bool(settings.database_url),
-            log_address=shown(settings.redis_url) or str(settings.data_dir / "log.sqlite3"),
-            database_address=shown(settings.database_url) or str(state),
+            log_address=log_address,
+            database_address=database_address,
         )
 
 
@@ -149,12 +155,44 @@ def _fenced(database: Database) -> Callable[[Fence], Database]:
 
 
 async def _database(settings: Settings, stack: AsyncExitStack) -> Database:
-    url, state = settings.database_url, settings.data_dir / "state.sqlite3"
-    target = url or state
-    await _when_there(settings, lambda: asyncio.to_thread(migrate.upgrade, target))
-    database = PostgresDatabase(url) if url else SqliteDatabase(state)
+    where = database_of(settings)
+    await _when_there(settings, lambda: asyncio.to_thread(migrate.upgrade, where))
+    database = new_database(settings)
     stack.push_async_callback(database.close)
+    await _when_there(settings, lambda: check_shards(database, settings.log_shards))
     return database
+
+
+def database_of(settings: Settings) -> Path | str:
+    """Where the database is: a file or a URL."""
+    return settings.database_url or settings.data_dir / "state.sqlite3"
+
+
+def new_database(settings: Settings) -> Database:
+    """The database, opened. Raises Unavailable."""
+    where = database_of(settings)
+    return SqliteDatabase(where) if isinstance(where, Path) else PostgresDatabase(where)
+
+
+async def _check_cursors(
+    database: Database, shards: Sequence[EventLog], log_address: str, database_address: str
+) -> None:
+    """Whether the database was made from this log. Raises Misconfigured: going on would count events twice, or
+    never."""
+    cursors = await SqlRetention(database).cursors()
+    for shard, log in enumerate(shards):
+        for consumer in consumers(shard):
+            cursor = cursors.get(consumer, "")
+            try:
+                log.position(cursor)
+                if isinstance(log, SqliteLog):
+                    await log.read(cursor, limit=1)
+            except ValueError as error:
+                told = (
+                    f"{log_address} is not the log that {database_address} was made from ({error}). "
+                    "Put that one back; or set the database aside, and a new one is made from the log"
+                )
+                raise Misconfigured("log", told) from error
 
 
 async def _log_of(settings: Settings, stack: AsyncExitStack) -> tuple[Sequence[EventLog], Intake]:

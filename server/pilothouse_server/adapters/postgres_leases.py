@@ -22,6 +22,8 @@ from zlib import crc32
 import psycopg
 import structlog
 
+from pilothouse_server.domain.addresses import scrubbed
+from pilothouse_server.domain.errors import Unavailable
 from pilothouse_server.ports import Clock, Fence
 
 LOCK_CLASS: Final = 0x50494C4F
@@ -121,9 +123,9 @@ class PostgresLeases:
                 await self._keep_connection()
             except (psycopg.Error, OSError, TimeoutError) as error:
                 if not self.waiting_for:
-                    _log.warning("leases in doubt", reason=_said(error))
+                    _log.warning("leases in doubt", reason=scrubbed(_said(error), self._url))
                     pause = self._times.first_retry
-                self._doubt(_said(error))
+                self._doubt(scrubbed(_said(error), self._url))
                 await self._clock.sleep(pause)
                 pause = min(2 * pause, self._times.last_retry)
 
@@ -277,6 +279,9 @@ LEFT JOIN pg_locks l ON l.pid = a.pid AND l.locktype = 'advisory' AND l.granted 
     AND l.classid = %s::bigint::oid
 WHERE a.datname = current_database() AND a.application_name LIKE %s
 """
+_LIVING: Final = """
+SELECT application_name FROM pg_stat_activity WHERE datname = current_database() AND application_name LIKE %s
+"""
 # Epochs begin at the time, in ms, so that a database made anew does not begin below the fences that a Redis remembers.
 _BEGIN: Final = """
 INSERT INTO leases AS l (name, epoch, holder, acquire_us)
@@ -289,6 +294,16 @@ RETURNING epoch
 _EPOCH: Final = "SELECT epoch FROM leases WHERE name = %s"
 _LOCK: Final = "SELECT pg_try_advisory_lock(%s, %s)"
 _UNLOCK: Final = "SELECT pg_advisory_unlock(%s, %s)"
+
+
+async def living(url: str) -> list[str]:
+    """The replicas that run now, for somebody who is none. Raises Unavailable."""
+    try:
+        async with await psycopg.AsyncConnection.connect(url, connect_timeout=5) as connection:
+            rows = await connection.execute(_LIVING, (_APPLICATION + "%",))
+            return sorted({name.removeprefix(_APPLICATION) async for (name,) in rows})
+    except psycopg.Error as error:
+        raise Unavailable("database", scrubbed(_said(error), url)) from error
 
 
 async def _locks(connection: psycopg.AsyncConnection[Any], name: str) -> bool:

@@ -48,6 +48,42 @@ def upgrade(where: Path | str, revision: str = "head") -> None:
     _migrate(where, run)
 
 
+def move(where: Path | str, revision: str) -> tuple[str, str]:
+    """To `revision`, up or down: `head` is the newest, `base` leaves nothing. Returns the revisions before and after,
+    "" for none. Raises Unavailable, and Misconfigured for a revision that there is not."""
+    before = current(where)
+    lineage = revisions()
+    if revision not in {*lineage, "head", "base"}:
+        told = f"there is no revision {revision}; there are {', '.join(lineage)}, and head and base"
+        raise Misconfigured("database", told)
+    at = lineage.index(before) if before in lineage else -1
+    to = {"head": len(lineage) - 1, "base": -1}.get(revision)
+    if to is None:
+        to = lineage.index(revision)
+    (upgrade if to >= at or (before and at < 0) else downgrade)(where, revision)
+    return before, current(where)
+
+
+def revisions() -> list[str]:
+    """All that there are, oldest first."""
+    with as_file(files("pilothouse_server") / "migrations") as scripts:
+        config = Config()
+        config.set_main_option("script_location", str(scripts).replace("%", "%%"))
+        walked = ScriptDirectory.from_config(config).walk_revisions()
+        return [script.revision for script in walked][::-1]
+
+
+def current(where: Path | str) -> str:
+    """The revision that a database has; "" when it has none. Raises Unavailable."""
+    found: list[str] = []
+
+    def run(_: Config, connection: Connection) -> None:
+        found.append(MigrationContext.configure(connection).get_current_revision() or "")
+
+    _migrate(where, run)
+    return found[0]
+
+
 def downgrade(where: Path | str, revision: str = "base") -> None:
     """Down to `revision`; all the way leaves nothing."""
 
