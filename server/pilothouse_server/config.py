@@ -10,9 +10,16 @@ from typing import Annotated
 from pydantic import Field, ValidationError, ValidationInfo, field_validator
 from pydantic_settings import BaseSettings, NoDecode, SettingsConfigDict
 
+from pilothouse_server.ports import LogKeep
+from pilothouse_server.services.retention import DAY_US, Policy
+
 _ADDRESS = re.compile(r"(?:dns:///)?(?:[\w.-]+|\[[0-9a-fA-F:.]+\]):\d{1,5}")
 
 Port = Annotated[int, Field(ge=0, le=65535)]
+Days = Annotated[float, Field(ge=0, le=36_500)]
+Megabytes = Annotated[int, Field(ge=0, le=1 << 30)]
+SHORTEST_DAYS = 1 / 24
+"""Less than an hour is not kept for: repeats come later than that."""
 
 
 class InvalidSettings(Exception):
@@ -58,6 +65,26 @@ class Settings(BaseSettings):
     """Seconds between the metrics that the bridge sends to browsers."""
     drain_grace: Annotated[float, Field(ge=0, le=300)] = 5.0
     """Seconds that calls under way are given when the process is asked to end."""
+    keep_events_days: Days = 7.0
+    """Days that events are kept after they were received; 0 is for ever, here and in what follows."""
+    keep_events: Annotated[int, Field(ge=0)] = 5_000_000
+    """Events that are kept at most, but for those of the last 15 minutes; 0 is no limit."""
+    keep_workflows_days: Days = 30.0
+    """Days that finished workflows and their tasks are kept after anything in them changed."""
+    keep_commands_days: Days = 90.0
+    """Days that commands are kept after they ended."""
+    keep_alerts_days: Days = 90.0
+    """Days that alerts are kept after they were resolved."""
+    keep_agents_days: Days = 1.0
+    """Days that agents are kept after they were last heard."""
+    keep_executors_days: Days = 30.0
+    """Days that executors are kept after they were last connected."""
+    keep_log_days: Days = 1.0
+    """Days that the log keeps what every consumer has read."""
+    keep_log_mb: Megabytes = 4096
+    """Megabytes, of each shard, that the log keeps of what every consumer has read; 0 is no limit."""
+    log_cap_mb: Megabytes = 16_384
+    """Megabytes, of each shard, beyond which the log gives up what was not read either; 0 is no limit."""
     log_level: str = "info"
     """debug, info, warning or error."""
     log_format: str = "text"
@@ -77,6 +104,43 @@ class Settings(BaseSettings):
         if wrong:
             raise ValueError(f"{wrong[0].strip()!r} is not host:port, as 10.0.0.7:50051")
         return value
+
+    @field_validator(
+        "keep_events_days",
+        "keep_workflows_days",
+        "keep_commands_days",
+        "keep_alerts_days",
+        "keep_agents_days",
+        "keep_executors_days",
+        "keep_log_days",
+    )
+    @classmethod
+    def _long_enough(cls, value: float) -> float:
+        if 0 < value < SHORTEST_DAYS:
+            raise ValueError("must be 0, which is for ever, or at least an hour: 0.042")
+        return value
+
+    @field_validator("log_cap_mb")
+    @classmethod
+    def _above_size(cls, value: int, info: ValidationInfo) -> int:
+        size: int = info.data.get("keep_log_mb", 0)
+        if value and value <= size:
+            raise ValueError(f"must be more than PILOTHOUSE_KEEP_LOG_MB, which is {size}, or 0")
+        return value
+
+    @property
+    def retention(self) -> Policy:
+        """What is kept."""
+        return Policy(
+            events_us=_days(self.keep_events_days),
+            events=self.keep_events,
+            workflows_us=_days(self.keep_workflows_days),
+            commands_us=_days(self.keep_commands_days),
+            alerts_us=_days(self.keep_alerts_days),
+            agents_us=_days(self.keep_agents_days),
+            executors_us=_days(self.keep_executors_days),
+            log=LogKeep(_days(self.keep_log_days), self.keep_log_mb << 20, self.log_cap_mb << 20),
+        )
 
     @field_validator("log_level", "log_format")
     @classmethod
@@ -99,6 +163,10 @@ class Settings(BaseSettings):
             return not ip_address(self.host).is_loopback
         except ValueError:
             return True
+
+
+def _days(days: float) -> int:
+    return round(days * DAY_US)
 
 
 def read_settings(**overrides: object) -> Settings:

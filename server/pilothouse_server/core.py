@@ -51,7 +51,6 @@ from pilothouse_server.services.executors import Executors
 from pilothouse_server.services.ids import uuid7
 from pilothouse_server.services.ingest import Ingest
 from pilothouse_server.services.metric_history import MetricHistory
-from pilothouse_server.services.retention import Policy
 from pilothouse_server.services.snapshot_desk import SnapshotDesk
 from pilothouse_server.services.standing import Alone, Asked, Identity, Others, Standing, waits
 from pilothouse_server.services.status import ComponentState
@@ -111,7 +110,7 @@ class Core:
                 snapshots=self.snapshots,
                 alerts=self.alerts,
                 alive=self._alive,
-                policy=Policy(),
+                policy=settings.retention,
                 standing=self.standing,
             )
         )

@@ -8,6 +8,7 @@ from pathlib import Path
 import pytest
 
 from pilothouse_server.config import InvalidSettings, Settings, read_settings
+from pilothouse_server.services.retention import Policy
 
 DEPLOYMENT = Path(__file__).resolve().parents[2] / "docs" / "deployment.md"
 
@@ -75,3 +76,27 @@ def test_a_wrong_value_is_named(variable: str, value: str, monkeypatch: pytest.M
 )
 def test_what_others_can_reach_is_known(host: str, exposed: bool) -> None:
     assert read_settings(host=host).exposed is exposed
+
+
+@pytest.mark.parametrize(
+    ("variable", "value"),
+    [
+        ("KEEP_EVENTS_DAYS", "0.01"),
+        ("KEEP_AGENTS_DAYS", "-1"),
+        ("KEEP_EVENTS", "-1"),
+        ("LOG_CAP_MB", "100"),
+    ],
+)
+def test_what_is_to_be_kept_is_judged(
+    variable: str, value: str, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setenv(f"PILOTHOUSE_{variable}", value)
+
+    with pytest.raises(InvalidSettings, match=f"PILOTHOUSE_{variable}"):
+        read_settings()
+
+
+def test_by_default_what_is_kept_is_what_the_policy_says() -> None:
+    assert read_settings().retention == Policy()
+    kept = read_settings(keep_events_days=0, keep_log_mb=0, log_cap_mb=1).retention
+    assert (kept.events_us, kept.log.size_bytes, kept.log.cap_bytes) == (0, 0, 1 << 20)
