@@ -2,14 +2,15 @@
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+import asyncio
+from collections.abc import Coroutine, Iterable, Sequence
 from pathlib import Path
 from tempfile import TemporaryDirectory
 
 import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
-from sqlalchemy import Connection, select
+from sqlalchemy import Connection, func, select
 
 from pilothouse_server.adapters.sql import (
     agent_rows,
@@ -20,6 +21,7 @@ from pilothouse_server.adapters.sql import (
 )
 from pilothouse_server.adapters.sql.database import Database
 from pilothouse_server.adapters.sql.event_rows import Arrived
+from pilothouse_server.adapters.sql.postgres import PostgresDatabase
 from pilothouse_server.adapters.sql.projection_store import SqlProjectionStore
 from pilothouse_server.adapters.sql.sqlite import writing_engine
 from pilothouse_server.adapters.sql.tables_projection import AGENTS, EVENTS, TASKS, WORKFLOWS
@@ -27,6 +29,7 @@ from pilothouse_server.adapters.sqlite_log import SqliteLog
 from pilothouse_server.domain.events import Event, EventType
 from pilothouse_server.domain.projection.fold import Projection
 from pilothouse_server.domain.projection.task import TaskRecord
+from pilothouse_server.domain.shards import shard_of
 from pilothouse_server.ports import LogEntry
 from pilothouse_server.services.fanout import Changes
 from pilothouse_server.services.project import Applied, Projector
@@ -158,6 +161,66 @@ async def test_an_agent_that_falls_silent_is_marked_once(database: Database) -> 
     assert await store.mark_overdue(late, 10) == 0
     await store.apply([entry("c2", event(E.AGENT_HEARTBEAT, at=50, agent_id="a"))])
     assert await store.mark_overdue(late, 10) == 0
+
+
+def busy_fleet(workflows: int, agents: int) -> list[Event]:
+    """Workflows whose tasks go round among few agents, and what these say of themselves."""
+    events: list[Event] = []
+    for number in range(workflows):
+        name = f"w{number}"
+        events.append(event(E.WORKFLOW_STARTED, workflow_id=name, at=number))
+        for task in range(3):
+            agent = f"a{(number + task) % agents}"
+            told = {"workflow_id": name, "task_id": f"t{task}", "agent_id": agent}
+            events.append(event(E.TASK_STARTED, at=number + 1, **told))
+            events.append(event(E.TASK_COMPLETED, at=number + 2 + task, **told))
+            events.append(event(E.AGENT_HEARTBEAT, at=number, agent_id=agent))
+    return events
+
+
+async def test_projectors_of_several_shards_lose_nothing_of_the_agents_they_share(
+    postgres_place: str,
+) -> None:
+    history = busy_fleet(workflows=60, agents=5)
+    shards: list[list[Event]] = [[], [], []]
+    for each in history:
+        shards[shard_of(each.workflow_id, each.agent_id, 3)].append(each)
+    databases = [PostgresDatabase(postgres_place) for _ in shards]
+
+    async def project(shard: int) -> None:
+        store = SqlProjectionStore(databases[shard], decode_stored, shard=shard)
+        for start in range(0, len(shards[shard]), 7):
+            await store.apply([entry(f"{shard}-{start}", *shards[shard][start : start + 7])])
+
+    seen_positions: list[int] = []
+
+    async def watch(working: asyncio.Task[None]) -> None:
+        """Looks as a watcher does: nothing may appear behind what was seen."""
+        while not working.done():
+            newest, count = await databases[0].read(
+                lambda c: (
+                    event_rows.newest_position(c),
+                    c.execute(select(func.count()).select_from(EVENTS)).scalar_one(),
+                )
+            )
+            assert newest == count
+            seen_positions.append(newest)
+
+    async with asyncio.TaskGroup() as tasks:
+        working = tasks.create_task(_all(project(shard) for shard in range(3)))
+        tasks.create_task(watch(working))
+    found = await databases[0].read(stored)
+    assert seen(found) == seen(fold(history))
+    assert seen_positions == sorted(seen_positions)
+    assert [
+        await SqlProjectionStore(databases[0], decode_stored, shard=n).cursor() for n in (0, 1, 2)
+    ] == [f"{n}-{(len(shards[n]) - 1) // 7 * 7}" for n in (0, 1, 2)]
+    for database in databases:
+        await database.close()
+
+
+async def _all(work: Iterable[Coroutine[None, None, None]]) -> None:
+    await asyncio.gather(*work)
 
 
 async def test_hostile_text_is_stored_as_it_came(database: Database) -> None:
