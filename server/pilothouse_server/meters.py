@@ -47,6 +47,7 @@ _SHARD = (
     ("projector_batches", "Transactions of the projector.", "batches"),
     ("projector_failures", "Transactions that failed.", "failures"),
     ("projector_undecodable", "Entries passed over.", "undecodable"),
+    ("projector_beyond_horizon", "Events older than those that are kept.", "beyond_horizon"),
 )
 
 
@@ -78,6 +79,14 @@ def _lead(lead: LeadWork) -> Iterator[Metric]:
     yield removed
     yield _counter("retention_trimmed", "Entries of the log that were too old.", counts.trimmed)
     yield _counter("retention_failures", "Times that removing failed.", counts.failures)
+    if counts.last_run_us:
+        last_run = counts.last_run_us / 1_000_000
+        yield _gauge("retention_last_run_seconds", "When it last did all it had to.", last_run)
+    kept = lead.retention.kept
+    if kept is not None and kept.oldest_event_us is not None:
+        oldest = kept.oldest_event_us / 1_000_000
+        yield _gauge("events_kept", "Events in the database.", kept.events)
+        yield _gauge("oldest_event_seconds", "When the oldest of them was received.", oldest)
     snapshot = lead.snapshots.latest
     if snapshot is not None:
         yield from _reader(snapshot)

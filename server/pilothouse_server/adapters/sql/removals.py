@@ -20,6 +20,10 @@ WORKFLOWS: Final = "workflow_horizon_us"
 AGENTS: Final = "agent_horizon_us"
 _BOUNDS: Final = (FLOOR, EVENTS, WORKFLOWS, AGENTS)
 
+AHEAD_US: Final = 5 * 60 * 1_000_000
+"""How far ahead of ours a source's clock may be: a repeat of an event that is from further ahead may be taken for news,
+since otherwise one wrong clock would make old what everybody else says now."""
+
 REMEMBERED: Final = 256
 """Removals of one kind that are told apart; older ones count as one, and a token from before them starts again."""
 
@@ -106,8 +110,14 @@ def set_bounds(connection: Connection, changed: Mapping[str, int]) -> None:
 
 
 def moment(occur_us: int, receive_us: int) -> int:
-    """The time by which an event is before or behind the horizon: when it was sent again is no news of it."""
+    """The time by which an event that comes is before or behind what was removed: that it is received again now says
+    nothing of it."""
     return min(occur_us, receive_us)
+
+
+def reach(occur_us: int, receive_us: int) -> int:
+    """How far an event that is removed moves the horizon: so far that it is before it when it comes again."""
+    return min(occur_us, receive_us + AHEAD_US)
 
 
 def _set(connection: Connection, name: str, value: int) -> None:

@@ -134,7 +134,8 @@ def _kept(connection: Connection) -> Kept:
     return Kept(count, connection.execute(oldest).scalar(), bounds.events_us)
 
 
-def _events(connection: Connection, cut: Cut, limit: int) -> Removed:
+def remove_events(connection: Connection, cut: Cut, limit: int) -> Removed:
+    """The oldest ones, without a hole behind them, and never the newest."""
     floor, horizon_us, _, _ = removals.bounds(connection)
     newest = newest_position(connection)
     over = newest - cut.newest if cut.newest else 0
@@ -149,7 +150,7 @@ def _events(connection: Connection, cut: Cut, limit: int) -> Removed:
         if received_us >= (cut.spared_us if position <= over else cut.before_us):
             break
         last = position
-        horizon_us = max(horizon_us, removals.moment(occur_us, receive_us))
+        horizon_us = max(horizon_us, removals.reach(occur_us, receive_us))
     if last == floor:
         return Removed(0, more=False)
     connection.execute(delete(EVENTS).where(EVENTS.c.position > floor, EVENTS.c.position <= last))
@@ -266,7 +267,7 @@ def _agents(connection: Connection, cut: Cut, limit: int) -> Removed:
 
 
 _REMOVERS: Mapping[Kind, Remover] = {
-    Kind.EVENTS: _events,
+    Kind.EVENTS: remove_events,
     Kind.WORKFLOWS: _workflows,
     Kind.COMMANDS: _commands,
     Kind.ALERTS: _alerts,
