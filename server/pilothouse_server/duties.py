@@ -121,6 +121,7 @@ class LeadWork:
         world, clock, tenure = common.world, common.clock, first.tenure
         database, signals = world.fenced(tenure.fence), common.signals
         self.tenure = tenure
+        self._shared = world.shared_database
         self.relay = Relay(SqlOutbox(database), world.intake, encode_events, clock, signals.outbox)
         self.journal = AlertJournal(
             SqlAlerts(database),
@@ -168,12 +169,14 @@ class LeadWork:
         parts = {
             "relay": self.relay.run(),
             "alert-journal": self.journal.run(),
-            "alert-requests": self.requests.run(),
             "command-sweeper": self._commands.run(),
-            "executor-absence": self._absence.run(),
             "silence-sweeper": self._sweeper.run(),
             "retention": self.retention.run(),
         }
+        if self._shared:
+            # Alone there is nobody who asks through the database, and nobody who could be gone.
+            parts["alert-requests"] = self.requests.run()
+            parts["executor-absence"] = self._absence.run()
         if self.merged is not None:
             parts["merger"] = self.merged.run()
         return parts
