@@ -48,14 +48,10 @@ class SqlAgentViews:
         query = select(_C.id, _C.type, _C.record).where(
             _C.last_seen_us > 0, clause_of(tree, _filtered(moment))
         )
-        if request.token:
-            query = query.where(
-                pages.behind(_ORDER, pages.decode(request.token, fingerprint, _ORDER))
-            )
-        query = query.order_by(*pages.order_by(_ORDER)).limit(request.size + 1)
+        key = pages.decode(request.token, fingerprint, _ORDER) if request.token else None
 
         def run(connection: Connection) -> AgentPage:
-            rows = connection.execute(query).mappings().all()
+            rows = pages.rows(connection, query, _ORDER, key, request.size + 1)
             next_token = ""
             if len(rows) > request.size:
                 rows = rows[: request.size]

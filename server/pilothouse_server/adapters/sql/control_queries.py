@@ -77,10 +77,9 @@ class _List(Generic[T]):
         mark = pages.fingerprint(self.name, asked.filter)
         size = asked.size
         where = [self.always, clause_of(parse(asked.filter, self.schema, now_us), self.columns)]
-        if asked.token:
-            where.append(pages.behind(self.order, pages.decode(asked.token, mark, self.order)))
-        query = select(self.table).where(*where).order_by(*pages.order_by(self.order))
-        rows = connection.execute(query.limit(size + 1)).mappings().all()
+        key = pages.decode(asked.token, mark, self.order) if asked.token else None
+        query = select(self.table).where(*where)
+        rows = pages.rows(connection, query, self.order, key, size + 1)
         following = ""
         if len(rows) > size:
             last = rows[size - 1]

@@ -45,14 +45,11 @@ class SqlEventViews:
         order = [pages.Sort(_C.position, not ascending, int)]
         fingerprint = pages.fingerprint("events", request.filter, ascending)
         query = select(*_STORED).where(clause)
-        if request.token:
-            query = query.where(
-                pages.behind(order, pages.decode(request.token, fingerprint, order))
-            )
-        query = query.order_by(*pages.order_by(order)).limit(request.size + 1)
-        events = await self._database.read(
-            lambda c: [StoredEvent(*row) for row in c.execute(query)]
+        key = pages.decode(request.token, fingerprint, order) if request.token else None
+        rows = await self._database.read(
+            lambda c: pages.rows(c, query, order, key, request.size + 1)
         )
+        events = [StoredEvent(**row) for row in rows]
         if len(events) <= request.size:
             return EventPage(events, "")
         events = events[: request.size]

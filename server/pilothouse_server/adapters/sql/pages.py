@@ -10,10 +10,21 @@ import binascii
 import hashlib
 import json
 import re
-from collections.abc import Sequence
+from collections.abc import Iterator, Sequence
 from typing import Any, NamedTuple, cast
 
-from sqlalchemy import BigInteger, ColumnElement, Text, and_, false, literal, or_
+from sqlalchemy import (
+    BigInteger,
+    ColumnElement,
+    Connection,
+    RowMapping,
+    Select,
+    Text,
+    and_,
+    literal,
+    true,
+    tuple_,
+)
 
 from pilothouse_server.domain.errors import InvalidPageToken
 
@@ -22,7 +33,8 @@ Key = Sequence[str | int | None]
 
 
 class Sort(NamedTuple):
-    """One column of an order. NULL comes last, either way."""
+    """One column of an order. All columns of an order go the same way, and the last one tells all rows apart. Only the
+    first may be NULL, which comes last either way."""
 
     column: ColumnElement[Any]
     descending: bool
@@ -30,26 +42,56 @@ class Sort(NamedTuple):
     """What the column holds, so that a made-up token is refused instead of asked for."""
 
 
-def order_by(order: Sequence[Sort]) -> list[ColumnElement[Any]]:
-    """For ORDER BY."""
-    return [
-        (sort.column.desc() if sort.descending else sort.column.asc()).nulls_last()
-        for sort in order
-    ]
+def rows(
+    connection: Connection, query: Select[Any], order: Sequence[Sort], key: Key | None, limit: int
+) -> list[RowMapping]:
+    """Up to `limit` rows in that order, those behind the key when there is one. However far behind, the database begins
+    there by an index of the order's columns."""
+    found: list[RowMapping] = []
+    for where, columns in _stretches(order, key):
+        asked = query.where(where).order_by(*columns).limit(limit - len(found))
+        found += connection.execute(asked).mappings().all()
+        if len(found) >= limit:
+            break
+    return found
 
 
-def behind(order: Sequence[Sort], key: Key) -> ColumnElement[bool]:
-    """The rows that come after the key, whose last column tells all rows apart."""
-    clause: ColumnElement[bool] = false()
-    for sort, value in reversed(list(zip(order, key, strict=True))):
-        if value is None:
-            clause = and_(sort.column.is_(None), clause)
-            continue
-        # A made-up token may have a number that the column cannot hold.
-        held = literal(value, BigInteger) if isinstance(value, int) else literal(value, Text)
-        beyond = sort.column < held if sort.descending else sort.column > held
-        clause = or_(beyond, sort.column.is_(None), and_(sort.column == held, clause))
-    return clause
+Stretch = tuple[ColumnElement[bool], Sequence[ColumnElement[Any]]]
+"""Rows that follow one another in an index, and their order."""
+
+
+def _stretches(order: Sequence[Sort], key: Key | None) -> Iterator[Stretch]:
+    column = order[0].column
+    if not _may_be_null(column):
+        yield _behind(order, key), _directed(order)
+        return
+    if key is None or key[0] is not None:
+        yield and_(column.is_not(None), _behind(order, key)), _directed(order)
+        key = None
+    rest = order[1:]
+    yield and_(column.is_(None), _behind(rest, key and key[1:])), _directed(rest)
+
+
+def _directed(order: Sequence[Sort]) -> list[ColumnElement[Any]]:
+    return [sort.column.desc() if sort.descending else sort.column.asc() for sort in order]
+
+
+def _behind(order: Sequence[Sort], key: Key | None) -> ColumnElement[bool]:
+    if key is None:
+        return true()
+    columns = tuple_(*(sort.column for sort in order))
+    # A made-up token may have a number that the column cannot hold.
+    held = tuple_(
+        *(
+            literal(value, BigInteger if sort.type is int else Text)
+            for sort, value in zip(order, key, strict=True)
+        )
+    )
+    return columns < held if order[0].descending else columns > held
+
+
+def _may_be_null(column: ColumnElement[Any]) -> bool:
+    return bool(getattr(column, "nullable", True))
 
 
 def encode(fingerprint: str, key: Key) -> str:
@@ -70,6 +112,8 @@ def decode(token: str, fingerprint: str, order: Sequence[Sort]) -> Key:
     said, *key = cast("list[object]", found) or [""]
     fits = said == fingerprint and len(key) == len(order)
     if not fits or not all(map(_fits, order, key)):
+        raise InvalidPageToken
+    if None in key[1:] or (key[0] is None and not _may_be_null(order[0].column)):
         raise InvalidPageToken
     return cast("Key", key)
 

@@ -95,6 +95,10 @@ WORKFLOWS = Table(
 Index("uq_workflows_revision", WORKFLOWS.c.revision, unique=True)
 Index("ix_workflows_create_us_id", WORKFLOWS.c.create_us, WORKFLOWS.c.id)
 Index("ix_workflows_state_create_us_id", WORKFLOWS.c.state, WORKFLOWS.c.create_us, WORKFLOWS.c.id)
+Index("ix_workflows_start_us_id", WORKFLOWS.c.start_us, WORKFLOWS.c.id)
+Index("ix_workflows_name_id", WORKFLOWS.c.name, WORKFLOWS.c.id)
+Index("ix_workflows_type_create_us_id", WORKFLOWS.c.type, WORKFLOWS.c.create_us, WORKFLOWS.c.id)
+Index("ix_workflows_source_revision", WORKFLOWS.c.source, WORKFLOWS.c.revision)
 Index("ix_workflows_update_us_id", WORKFLOWS.c.update_us, WORKFLOWS.c.id)
 
 TASKS = Table(

@@ -56,13 +56,14 @@ _FILTERED: dict[str, ColumnElement[Any]] = {
     "start_time": _C.start_us,
     "end_time": _C.end_us,
 }
-_ORDERS: dict[str, tuple[ColumnElement[Any], type[str | int]]] = {
-    "create_time": (_C.create_us, int),
-    "start_time": (_C.start_us, int),
-    "update_time": (_C.update_us, int),
-    "name": (_C.name, str),
-    "state": (_C.state, int),
+_ORDERS: dict[str, list[tuple[ColumnElement[Any], type[str | int]]]] = {
+    "create_time": [(_C.create_us, int)],
+    "start_time": [(_C.start_us, int)],
+    "update_time": [(_C.update_us, int)],
+    "name": [(_C.name, str)],
+    "state": [(_C.state, int), (_C.create_us, int)],
 }
+"""Each has an index of its columns and the id, which is the last of all."""
 
 
 class _Listed(NamedTuple):
@@ -159,9 +160,9 @@ def _order_of(order_by: str) -> Sequence[pages.Sort]:
         raise InvalidArgument(
             "order_by", f"one of {', '.join(_ORDERS)}, with desc behind it for the other way round"
         )
-    column, holds = _ORDERS[name]
     descending = direction == ["desc"]
-    return (pages.Sort(column, descending, holds), pages.Sort(_C.id, descending, str))
+    columns = [*_ORDERS[name], (_C.id, str)]
+    return [pages.Sort(column, descending, holds) for column, holds in columns]
 
 
 def _page(
@@ -169,10 +170,7 @@ def _page(
 ) -> WorkflowPage:
     columns = [sort.column.label(f"key_{n}") for n, sort in enumerate(listed.order)]
     query: Select[Any] = select(_C.id, _C.record, *columns).where(clause_of(listed.tree, _FILTERED))
-    if key is not None:
-        query = query.where(pages.behind(listed.order, key))
-    query = query.order_by(*pages.order_by(listed.order)).limit(size + 1)
-    rows = connection.execute(query).mappings().all()
+    rows = pages.rows(connection, query, listed.order, key, size + 1)
     next_token = ""
     if len(rows) > size:
         rows = rows[:size]
