@@ -39,7 +39,7 @@ from tests.support import wait_until
 
 CLOCK = SystemClock()
 E = EventType
-EMBEDDED = pytest.mark.parametrize("place", ["sqlite"], indirect=True)
+EMBEDDED = pytest.mark.parametrize("kind", ["sqlite"])
 """Where it does not matter which database it is."""
 
 SETTINGS = AggregatorSettings(checkpoint=0.2, idle_tick=0.2)

@@ -157,13 +157,15 @@ class MetricsKeeper:
 
     async def gather(self, cursor: str) -> bool:
         """Gathers what changed and gives it to be stored, when what was given before is. Returns False, and gathers
-        nothing, when that cannot be stored now. The state must not change meanwhile.
+        nothing, when that cannot be stored now, and after `give_up`. The state must not change meanwhile.
         """
         while self._pending is not None:
-            if self.waiting_for or self.gave_up:
+            if self.waiting_for:
                 return False
             self._stored.clear()
             await self._stored.wait()
+        if self.gave_up:
+            return False
         steps = collect(self._state, self._gauges, cursor, self._rolled)
         checkpoint = await paced(steps, self._clock)
         self._rolled = checkpoint.rolled
