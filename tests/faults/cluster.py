@@ -57,15 +57,18 @@ class Standing(NamedTuple):
     pending: int
     rolled: int
     """The newest minute of which history is stored, counted since the epoch."""
+    readers: Sequence[str] = ("projector",)
+    """Consumers of each shard whose stored cursors tell that all is there."""
 
     def behind(self) -> str:
         """Who has not read the log to its end, or has something left to do."""
         if self.outbox or self.pending:
             return f"{self.outbox} events in the outbox, {self.pending} pending commands"
         for shard, tail in enumerate(self.tails):
-            consumer = f"projector:{shard}" if shard else "projector"
-            if (at := self.cursors.get(consumer, "")) != tail:
-                return f"{consumer} is at {at} of {tail}"
+            for consumer in self.readers:
+                name = f"{consumer}:{shard}" if shard else consumer
+                if (at := self.cursors.get(name, "")) != tail:
+                    return f"{name} is at {at} of {tail}"
         return ""
 
     @property
@@ -118,8 +121,8 @@ class Cluster(Protocol):
     async def start(self) -> None: ...
     async def finish(self) -> None: ...
 
-    async def add_foreign(self, event: str) -> None:
-        """Puts a JSON event into the stream, past the server. Raises OSError while it cannot."""
+    async def add_foreign(self, event: str | bytes) -> None:
+        """Puts an event into the stream, past the server. Raises OSError while it cannot."""
         ...
 
     def standing(self) -> Standing:

@@ -69,7 +69,7 @@ class Embedded:
         await self.servers[0].finish()
         await self.ways["clients"].stop()
 
-    async def add_foreign(self, event: str) -> None:
+    async def add_foreign(self, event: str | bytes) -> None:
         raise NotImplementedError("the embedded log has no foreign producers")
 
     def standing(self) -> Standing:

@@ -40,7 +40,7 @@ def plan(seed: int, cluster: Cluster) -> list[Fault]:
     found: list[Fault] = []
     for _ in range(chance.choice((1, 1, 2, 2, 3, 4))):
         kind, on, lasts = chance.choice(kinds)
-        at = chance.uniform(0.1, SPAN + 1.5)
+        at = chance.uniform(0.1, SPAN + 3)
         amount = chance.choice((-1, 1)) * chance.uniform(3, CLOCK) if kind == "put clock" else 0.0
         fault = Fault(at, kind, on, lasts(chance), amount)
         if not any(each.on == on and _meet(each, fault) for each in found):

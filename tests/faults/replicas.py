@@ -38,6 +38,8 @@ from tests.servers.valkey import Valkey
 from tests.support import free_port
 
 REPLICAS = 2
+READERS = ("projector", "aggregator")
+"""A replica that does not lead charts what is stored, which is some seconds behind what the other has in memory."""
 
 
 class Replicas:
@@ -115,7 +117,7 @@ class Replicas:
         for backing in self.backings.values():
             await asyncio.to_thread(backing.stop)
 
-    async def add_foreign(self, event: str) -> None:
+    async def add_foreign(self, event: str | bytes) -> None:
         try:
             await self._producer.xadd("workflow:events", {"event": event})
         except redis.RedisError as error:
@@ -134,4 +136,4 @@ class Replicas:
             (pending,) = state.execute(PENDING).fetchone() or (0,)
             (rolled,) = state.execute(ROLLED).fetchone() or (0,)
             cursors = {str(name): str(cursor) for name, cursor in state.execute(CURSORS)}
-            return Standing(tails, cursors, int(outbox), int(pending), int(rolled))
+            return Standing(tails, cursors, int(outbox), int(pending), int(rolled), READERS)
