@@ -32,7 +32,7 @@ T = TypeVar("T")
 
 CONNECT: Final = 2.0
 """Seconds until a connection that is not made is given up."""
-FIRST_RETRY, LAST_RETRY = 0.1, 5.0
+FIRST_RETRY, LAST_RETRY = 0.1, 1.0
 """Seconds between two attempts, doubled each time."""
 
 FAILURES: Final = (RedisError, OSError, TimeoutError)

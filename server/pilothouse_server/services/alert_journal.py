@@ -24,7 +24,7 @@ from pilothouse_server.services.ids import uuid7
 MOST_STEPS = 20_000
 """Steps that may wait for the database."""
 
-FIRST_RETRY, LAST_RETRY = 0.1, 5.0
+FIRST_RETRY, LAST_RETRY = 0.1, 1.0
 """Seconds to wait when the database does not answer, doubled each time."""
 
 

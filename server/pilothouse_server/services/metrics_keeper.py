@@ -39,7 +39,7 @@ PAGE = 2_000
 PAGE_BUCKETS = 60
 """Buckets, of all series, read at once after a restart."""
 
-FIRST_RETRY, LAST_RETRY = 0.2, 10.0
+FIRST_RETRY, LAST_RETRY = 0.2, 2.0
 """Seconds to wait when the store cannot be reached, doubled each time."""
 
 KEPT_BUCKETS = 2 * BUCKETS

@@ -22,7 +22,7 @@ SNAPSHOT: Final = "monitoring:metrics:realtime"
 EVERY: Final = 0.1
 """Seconds between two postings at least."""
 
-FIRST_RETRY, LAST_RETRY = 0.2, 5.0
+FIRST_RETRY, LAST_RETRY = 0.2, 1.0
 """Seconds to wait when the board cannot be reached, doubled each time."""
 
 LOOK: Final = 3600.0

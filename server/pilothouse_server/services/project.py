@@ -27,7 +27,7 @@ PACE: Final = 0.025
 and what comes meanwhile
 shares one. The first event after a pause does not wait.
 """
-FIRST_RETRY, LAST_RETRY = 0.1, 10.0
+FIRST_RETRY, LAST_RETRY = 0.1, 1.0
 """Seconds to wait when the log or the database cannot be reached, doubled each time."""
 SWEEP: Final = 1.0
 """Seconds between two looks for agents that fell silent."""

@@ -28,7 +28,7 @@ PING: Final = 5.0
 """Seconds of silence after which the connection has to show that it is alive."""
 ANSWER: Final = 5.0
 """Seconds that the server may take for one answer."""
-FIRST_RETRY, LAST_RETRY = 0.1, 5.0
+FIRST_RETRY, LAST_RETRY = 0.1, 1.0
 """Seconds to wait before connecting again, doubled each time."""
 
 Connection = psycopg.AsyncConnection[tuple[object, ...]]
