@@ -5,9 +5,10 @@ from __future__ import annotations
 import itertools
 from collections.abc import Sequence
 from dataclasses import dataclass, field, replace
+from typing import Any
 
 import pytest
-from sqlalchemy import Table, func, select
+from sqlalchemy import Connection, Table, func, insert, select
 
 from pilothouse_server.adapters.clock import SystemClock
 from pilothouse_server.adapters.sql.agent_views import SqlAgentViews
@@ -73,7 +74,7 @@ class House:
         self.changes.notify()
         return applied
 
-    async def sweep(self, **kept: int) -> Retention:
+    async def sweep(self, **kept: Any) -> Retention:
         """Removes what is older than that, or more, and keeps the rest."""
         retention = Retention(self.store, {}, self.clock, replace(NOTHING, **kept))
         await retention.sweep()
@@ -83,6 +84,18 @@ class House:
         """Rows of a table."""
         query = select(func.count()).select_from(table)
         return await self.database.read(lambda c: c.execute(query).scalar_one())
+
+    async def add(self, table: Table, *rows: dict[str, Any]) -> None:
+        """Rows as they are in the table, with what does not matter filled in."""
+        blanks: dict[str, Any] = {}
+        for column in table.columns:
+            python: type[object] = column.type.python_type
+            blanks[column.name] = None if column.nullable else python()
+
+        def run(connection: Connection) -> None:
+            connection.execute(insert(table), [blanks | row for row in rows])
+
+        await self.database.write(run)
 
     async def names(self, table: Table) -> Sequence[str]:
         """The first key of every row of a table."""

@@ -23,7 +23,7 @@ from pilothouse_server.adapters.sql import (
 from pilothouse_server.adapters.sql.event_rows import Arrived
 from pilothouse_server.adapters.sql.sqlite import writing_engine
 from pilothouse_server.adapters.sql.tables_projection import AGENTS, EVENTS, TASKS, WORKFLOWS
-from pilothouse_server.domain.events import Event, EventType, Usage
+from pilothouse_server.domain.events import AGENT_TYPES, Event, EventType, Usage
 from pilothouse_server.domain.projection.fold import Projection
 from pilothouse_server.domain.projection.task import TaskRecord
 from pilothouse_server.domain.workflows import WorkflowState
@@ -75,7 +75,7 @@ def test_whatever_is_removed_a_replay_of_all_of_it_changes_nothing(
             # A log that is read again says when it was received first, a producer that sends again does not.
             again = [
                 each._replace(receive_us=NOON + 9 * DAY_US)
-                if resent and not each.type.name.startswith("AGENT")
+                if resent and each.type not in AGENT_TYPES
                 else each
                 for each in history
             ]

@@ -5,6 +5,7 @@ from __future__ import annotations
 import asyncio
 from collections.abc import Callable, Sequence
 from dataclasses import replace
+from functools import partial
 from pathlib import Path
 from typing import Any, TypeVar
 
@@ -49,13 +50,13 @@ async def test_the_log_is_trimmed_up_to_the_consumer_that_is_furthest_behind(
     at = dict(zip(consumers(0), (cursors[199], cursors[49]), strict=True))
     for told, trimmed in (({}, 0), (dict([*at.items()][:1]), 0), (at, 50)):
         for consumer, cursor in told.items():
-            await house.database.write(lambda c, row=(consumer, cursor): put_cursor(c, *row))
+            await house.database.write(partial(put_cursor, consumer, cursor))
         await retention.sweep()
         assert retention.counts.trimmed == log.counts.trimmed == trimmed
     await log.close()
 
 
-def put_cursor(connection: Connection, consumer: str, cursor: str) -> None:
+def put_cursor(consumer: str, cursor: str, connection: Connection) -> None:
     moved = connection.execute(
         update(CURSORS).where(CURSORS.c.consumer == consumer).values(cursor=cursor)
     )
@@ -71,8 +72,7 @@ def test_each_shard_has_consumers_of_its_own() -> None:
 async def test_a_lost_lease_ends_it_and_nothing_is_removed(house: House) -> None:
     await house.report(*(made(E.LOG) for _ in range(10)))
     house.clock.pass_days(2)
-    row = {"name": "shard-0", "epoch": 8, "holder": "another", "acquire_us": 0}
-    await house.database.write(lambda c: c.execute(insert(LEASES).values(row)) and None)
+    await house.add(LEASES, {"name": "shard-0", "epoch": 8, "holder": "another"})
     old = SqlRetention(FencedDatabase(house.database, Fence("shard-0", 7)))
     retention = Retention(old, {}, Quick(), replace(NOTHING, events_us=DAY_US))
     async with asyncio.timeout(10):

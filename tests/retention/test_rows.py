@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from typing import Any
 
-from sqlalchemy import Table, insert, select
+from sqlalchemy import select
 
 from pilothouse_server.adapters.sql.tables_control import (
     ALERT_TRANSITIONS,
@@ -22,16 +22,6 @@ from tests.projection.build import NOON, SECOND, event
 from tests.retention.conftest import House
 
 E = EventType
-
-
-async def add(house: House, table: Table, *rows: dict[str, Any]) -> None:
-    """Rows as they are in the table, with what does not matter filled in."""
-    blanks: dict[str, Any] = {}
-    for column in table.columns:
-        python: type[object] = column.type.python_type
-        blanks[column.name] = None if column.nullable else python()
-    filled = [blanks | row for row in rows]
-    await house.database.write(lambda c: c.execute(insert(table), filled) and None)
 
 
 async def positions(house: House) -> list[int]:
@@ -90,7 +80,7 @@ async def test_pages_of_events_go_on_over_what_was_removed(house: House) -> None
 async def finished_and_live(house: House) -> None:
     """Workflows done, failed and asked, each with a task, that ended; and one that goes on."""
     for name in ("done", "failed", "asked", "live"):
-        task = {"workflow_id": name, "task_id": "t", "agent_id": f"of-{name}"}
+        task: dict[str, Any] = {"workflow_id": name, "task_id": "t", "agent_id": f"of-{name}"}
         await house.report(
             event(E.WORKFLOW_STARTED, workflow_id=name), event(E.TASK_STARTED, at=1, **task)
         )
@@ -104,7 +94,7 @@ async def finished_and_live(house: House) -> None:
 async def test_finished_workflows_go_with_their_tasks_and_live_ones_stay(house: House) -> None:
     await finished_and_live(house)
     await house.sweep(workflows_us=30 * DAY_US)  # notes how far it is
-    await add(house, COMMANDS, row_of(command(workflow_id="asked", request_id="r")))
+    await house.add(COMMANDS, row_of(command(workflow_id="asked", request_id="r")))
     house.clock.pass_days(29)
     await house.sweep(workflows_us=30 * DAY_US)
     assert await house.names(WORKFLOWS) == ["asked", "done", "failed", "live"]
@@ -159,31 +149,34 @@ async def test_commands_go_so_long_after_they_ended(house: House) -> None:
             ]
         )
     ]
-    await add(house, COMMANDS, *rows)
+    await house.add(COMMANDS, *rows)
     await house.sweep(commands_us=90 * DAY_US)
     assert await house.names(COMMANDS) == ["pending", "young"]
 
 
 async def test_alerts_go_with_their_steps_so_long_after_they_were_resolved(house: House) -> None:
-    resolved = {"state": 4, "fire_us": 1, "labels": {}, "resolve_us": NOON - 91 * DAY_US}
-    await add(
-        house,
+    resolved: dict[str, Any] = {
+        "state": 4,
+        "fire_us": 1,
+        "labels": {},
+        "resolve_us": NOON - 91 * DAY_US,
+    }
+    await house.add(
         ALERTS,
         resolved | {"id": "old", "revision": 1},
         resolved | {"id": "young", "revision": 2, "resolve_us": NOON - 89 * DAY_US},
         resolved | {"id": "latched", "revision": 3, "latched": True},
         {"id": "firing", "revision": 4, "state": 2, "labels": {}},
     )
-    await add(house, ALERT_TRANSITIONS, *({"alert_id": name} for name in ("old", "young")))
+    await house.add(ALERT_TRANSITIONS, *({"alert_id": name} for name in ("old", "young")))
     await house.sweep(alerts_us=90 * DAY_US)
     assert await house.names(ALERTS) == ["firing", "latched", "young"]
     assert await house.names(ALERT_TRANSITIONS) == ["young"]
 
 
 async def test_executors_go_that_were_away_so_long_and_have_no_workflow(house: House) -> None:
-    away = {"capabilities": [], "last_seen_us": NOON - 31 * DAY_US}
-    await add(
-        house,
+    away: dict[str, Any] = {"capabilities": [], "last_seen_us": NOON - 31 * DAY_US}
+    await house.add(
         EXECUTORS,
         away | {"source": "gone"},
         away | {"source": "there", "connected": True},
@@ -209,7 +202,7 @@ async def test_agents_go_that_were_silent_so_long_and_have_no_work_in_hand(house
 
 
 async def test_who_was_forgotten_with_its_work_never_counts_less_than_nothing(house: House) -> None:
-    task = {"task_id": "t", "agent_id": "a", "attempt": 1}
+    task: dict[str, Any] = {"task_id": "t", "agent_id": "a", "attempt": 1}
     await house.report(event(E.TASK_STARTED, **task), event(E.TASK_FAILED, at=2, **task))
     await house.sweep(agents_us=DAY_US)
     house.clock.pass_days(2)

@@ -5,13 +5,13 @@ from __future__ import annotations
 from collections.abc import AsyncGenerator
 from typing import Any
 
-from sqlalchemy import func, select
+from sqlalchemy import Connection, func, select
 
 from pilothouse_server.adapters.sql import removals
 from pilothouse_server.adapters.sql.tables_retention import REMOVALS
 from pilothouse_server.domain.events import EventType
 from pilothouse_server.services.retention import DAY_US
-from pilothouse_server.services.watch import CaughtUp, Items, Reset, WatchSource, watch
+from pilothouse_server.services.watch import CaughtUp, Items, Reset, Update, WatchSource, watch
 from tests.projection.build import NOON, event
 from tests.retention.conftest import House
 
@@ -21,6 +21,8 @@ E = EventType
 class Watcher:
     """One watch, and what a page that follows it shows."""
 
+    _updates: AsyncGenerator[Update[Any]]
+
     def __init__(
         self, house: House, source: WatchSource[Any], token: str = "", **options: Any
     ) -> None:
@@ -28,7 +30,7 @@ class Watcher:
         self.token = token
         self.resets = 0
         options = {"backlog": 100} | options
-        self._updates: AsyncGenerator[Any] = watch(  # type: ignore[assignment] # it is one
+        self._updates = watch(  # type: ignore[assignment] # it is one
             source, house.changes, token, heartbeat=0.02, **options
         )
 
@@ -168,12 +170,11 @@ async def test_a_watch_of_events_that_falls_behind_what_is_removed_is_told(house
 
 
 async def test_what_is_remembered_of_removals_is_bounded_and_forgets_nothing(house: House) -> None:
-    def note(count: int) -> Any:
-        return lambda c: [
-            removals.note(c, removals.Watched.WORKFLOWS, greatest=1000 + n) for n in range(count)
-        ]
+    def note(connection: Connection) -> None:
+        for number in range(2 * removals.REMEMBERED + 10):
+            removals.note(connection, removals.Watched.WORKFLOWS, greatest=1000 + number)
 
-    await house.database.write(note(2 * removals.REMEMBERED + 10))
+    await house.database.write(note)
     query = select(func.count(), func.max(REMOVALS.c.greatest)).select_from(REMOVALS)
     rows, greatest = (await house.database.read(lambda c: c.execute(query).all()))[0]
     assert rows <= 2 * removals.REMEMBERED

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import asyncio
 import sqlite3
-from collections.abc import AsyncIterator, Callable
+from collections.abc import AsyncGenerator, Callable
 from contextlib import asynccontextmanager
 from pathlib import Path
 
@@ -38,7 +38,7 @@ def wall() -> Wall:
 @asynccontextmanager
 async def opened(
     path: Path, wall: Callable[[], float], limits: Limits = SMALL
-) -> AsyncIterator[SqliteLog]:
+) -> AsyncGenerator[SqliteLog]:
     log = SqliteLog(path / "log.db", limits=limits, wall=wall)
     yield log
     await log.close()
