@@ -66,6 +66,10 @@ class TrimmedLog(Protocol):
         ...
 
 
+class ShardLog(EventLog, TrimmedLog, Protocol):
+    """One shard of the log, as whoever owns it needs it."""
+
+
 class Intake(Protocol):
     """Where entries are put into a log of one or more shards. A workflow is in one shard only, which
     `domain.shards.shard_of` tells, so that its events stay in order."""

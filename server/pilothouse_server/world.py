@@ -45,7 +45,7 @@ from pilothouse_server.config import Settings
 from pilothouse_server.datadir import owned
 from pilothouse_server.domain.addresses import shown
 from pilothouse_server.domain.errors import Misconfigured, Unavailable
-from pilothouse_server.ports import Board, Clock, EventLog, Fence, Intake, Leases
+from pilothouse_server.ports import Board, Clock, Fence, Intake, Leases, ShardLog
 from pilothouse_server.services.fanout import Changes
 from pilothouse_server.services.retention import consumers
 from pilothouse_server.services.standing import Waiting
@@ -83,7 +83,7 @@ class World:
     """One process's surroundings."""
 
     replica: str
-    shards: Sequence[EventLog]
+    shards: Sequence[ShardLog]
     intake: Intake
     database: Database
     board: Board
@@ -175,7 +175,7 @@ def new_database(settings: Settings) -> Database:
 
 
 async def _check_cursors(
-    database: Database, shards: Sequence[EventLog], log_address: str, database_address: str
+    database: Database, shards: Sequence[ShardLog], log_address: str, database_address: str
 ) -> None:
     """Whether the database was made from this log. Raises Misconfigured: going on would count events twice, or
     never."""
@@ -195,7 +195,7 @@ async def _check_cursors(
                 raise Misconfigured("log", told) from error
 
 
-async def _log_of(settings: Settings, stack: AsyncExitStack) -> tuple[Sequence[EventLog], Intake]:
+async def _log_of(settings: Settings, stack: AsyncExitStack) -> tuple[Sequence[ShardLog], Intake]:
     if not settings.redis_url:
         if settings.log_shards != 1:
             told = "the embedded log has one shard; set PILOTHOUSE_REDIS_URL, or PILOTHOUSE_LOG_SHARDS to 1"
