@@ -32,12 +32,17 @@ async def board(request: pytest.FixtureRequest) -> AsyncIterator[AnyBoard]:
         if request.param == "memory"
         else RedisBoard(request.getfixturevalue("redis_url"))
     )
+    hearing = asyncio.create_task(made.run()) if isinstance(made, RedisBoard) else None
     yield made
+    if hearing is not None:
+        hearing.cancel()
+        await asyncio.wait([hearing])
     await made.close()
 
 
 @pytest.fixture
 async def redis_board(redis_url: str) -> AsyncIterator[RedisBoard]:
+    """One that hears no notifications."""
     made = RedisBoard(redis_url, look=0.1)
     yield made
     await made.close()
@@ -138,6 +143,7 @@ async def test_a_follower_does_not_need_the_notification(
 
 async def test_followers_go_on_after_the_redis_was_away(valkey: Valkey) -> None:
     board = RedisBoard(valkey.url, look=0.1)
+    hearing = asyncio.create_task(board.run())
     values = board.follow(NAME)
     await board.post(NAME, b"before", FIRST)
     assert await anext(values) == b"before"
@@ -151,6 +157,8 @@ async def test_followers_go_on_after_the_redis_was_away(valkey: Valkey) -> None:
     assert await board.post(NAME, b"after", FIRST)
     async with asyncio.timeout(5):
         assert await coming == b"after"
+    hearing.cancel()
+    await asyncio.wait([hearing])
     await board.close()
 
 

@@ -9,23 +9,41 @@ from pathlib import Path
 
 import pytest
 
+from pilothouse_server.adapters.redis_follower import FollowLimits
+from pilothouse_server.adapters.redis_log import RedisLog
 from pilothouse_server.adapters.sqlite_log import Limits, SqliteLog
 from pilothouse_server.domain.errors import Unavailable
 from tests.support import wait_until
 
-Open = Callable[[], Awaitable[SqliteLog]]
+AnyLog = SqliteLog | RedisLog
+Open = Callable[[], Awaitable[AnyLog]]
+
+KINDS = ("sqlite", "sqlite-without-memory", "redis", "redis-without-memory")
 
 
-@pytest.fixture(params=["sqlite", "sqlite-without-memory"])
+@pytest.fixture(params=KINDS)
 async def open_log(request: pytest.FixtureRequest, tmp_path: Path) -> AsyncIterator[Open]:
     """Opens the log; again gives the same log as after a restart."""
-    limits = Limits() if request.param == "sqlite" else Limits(recent_entries=1, bytes_in_read=100)
-    opened: list[SqliteLog] = []
+    kind: str = request.param
+    url: str = request.getfixturevalue("redis_url") if kind.startswith("redis") else ""
+    opened: list[AnyLog] = []
 
-    async def open_it() -> SqliteLog:
+    def made() -> AnyLog:
+        match kind:
+            case "redis":
+                return RedisLog(url)
+            case "redis-without-memory":
+                return RedisLog(url, limits=FollowLimits(recent_entries=1, bytes_in_read=100))
+            case "sqlite":
+                return SqliteLog(tmp_path / "log.db")
+            case _:
+                limits = Limits(recent_entries=1, bytes_in_read=100)
+                return SqliteLog(tmp_path / "log.db", limits=limits)
+
+    async def open_it() -> AnyLog:
         for log in opened:
             await log.close()
-        opened.append(SqliteLog(tmp_path / "log.db", limits=limits))
+        opened.append(made())
         return opened[-1]
 
     yield open_it
@@ -33,7 +51,7 @@ async def open_log(request: pytest.FixtureRequest, tmp_path: Path) -> AsyncItera
         await log.close()
 
 
-async def everything(log: SqliteLog, after: str = "") -> list[bytes]:
+async def everything(log: AnyLog, after: str = "") -> list[bytes]:
     """All payloads after a cursor, in as many reads as it takes."""
     payloads: list[bytes] = []
     while entries := await log.read(after, limit=7):
@@ -98,6 +116,8 @@ async def test_a_cursor_of_another_log_is_refused(open_log: Open, cursor: str) -
 
 async def test_a_cursor_beyond_the_end_is_refused(open_log: Open) -> None:
     log = await open_log()
+    if isinstance(log, RedisLog):
+        return  # a Redis may have lost what was read: see the tests of its own
     cursor = await log.append(b"one")
     with pytest.raises(ValueError, match="beyond the end"):
         await log.read(cursor.replace("-1", "-2"), limit=1)

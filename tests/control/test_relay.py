@@ -8,6 +8,7 @@ from pathlib import Path
 
 import pytest
 
+from pilothouse_server.adapters.intake import SingleIntake
 from pilothouse_server.adapters.sql.outbox_store import SqlOutbox
 from pilothouse_server.adapters.sqlite_log import SqliteLog
 from pilothouse_server.domain.errors import Unavailable
@@ -45,7 +46,7 @@ async def log(tmp_path: Path) -> AsyncIterator[TroubledLog]:
 
 
 def relay_of(plant: Plant, log: SqliteLog) -> Relay:
-    return Relay(SqlOutbox(plant.database), log, encode_events, plant.clock, plant.signals.outbox)
+    return Relay(SqlOutbox(plant.database), SingleIntake(log), encode_events, plant.clock, plant.signals.outbox)
 
 
 async def events_in(log: SqliteLog) -> Sequence[Event]:

@@ -11,7 +11,7 @@ from typing import TypeVar
 import pytest
 from sqlalchemy import Connection, func, select
 
-from pilothouse_server.adapters.single_intake import SingleIntake
+from pilothouse_server.adapters.intake import SingleIntake
 from pilothouse_server.adapters.sql import outbox_store
 from pilothouse_server.adapters.sql.database import Database
 from pilothouse_server.adapters.sql.fencing import FencedDatabase

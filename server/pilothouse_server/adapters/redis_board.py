@@ -1,7 +1,8 @@
 """The board that all replicas see: string keys of a Redis, which anybody may read, and a notification for each.
 
 An owner that was frozen and wakes up cannot overwrite its successor: the same script that sets the value compares
-the epochs. Notifications make followers quick and are not relied on: a follower also looks once a second.
+the epochs. Notifications make followers quick while `run` hears them, and are not relied on: a follower also looks
+once a second.
 """
 
 from __future__ import annotations
@@ -21,7 +22,6 @@ from pilothouse_server.adapters.redis_client import (
     Backoff,
     apart,
     connect,
-    ended,
     unavailable,
 )
 from pilothouse_server.domain.errors import Unavailable
@@ -66,9 +66,8 @@ class RedisBoard:
         self._post = self._redis.register_script(_POST)
         self._changes: dict[str, Changes] = {}
         self._followed: Counter[str] = Counter()
-        self._listener: asyncio.Task[None] | None = None
         self.waiting_for = ""
-        """Why notifications do not come; "" when they do, or nobody follows anything."""
+        """Why notifications do not come; "" when they do."""
 
     async def post(self, name: str, value: bytes, fence: Fence) -> bool:
         """Puts a value up for the time to live, unless a later tenure has posted under this name."""
@@ -99,10 +98,12 @@ class RedisBoard:
                     yield value
                 await changes.wait(seen, self._look)
 
+    async def run(self) -> None:
+        """Wakes followers until it is cancelled."""
+        await apart(self._listen())
+
     async def close(self) -> None:
         """Ends the connections. Idempotent."""
-        if self._listener is not None:
-            await ended(self._listener)
         await self._redis.aclose()
 
     async def _look_at(self, name: str) -> tuple[bytes | None, str | None]:
@@ -119,8 +120,6 @@ class RedisBoard:
     @contextlib.contextmanager
     def _listening(self, name: str) -> Generator[Changes]:
         self._followed[name] += 1
-        if self._listener is None:
-            self._listener = asyncio.create_task(self._listen(), name="board-notifications")
         try:
             yield self._changes.setdefault(name, Changes())
         finally:
@@ -129,7 +128,7 @@ class RedisBoard:
                 del self._followed[name], self._changes[name]
 
     async def _listen(self) -> None:
-        """Wakes followers until it is cancelled, and connects again after a break."""
+        """Hears notifications, and connects again after a break."""
         backoff = Backoff()
         while True:
             try:

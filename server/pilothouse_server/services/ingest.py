@@ -6,12 +6,12 @@ The answer comes after the log's commit, never before. Publishes that run at onc
 from __future__ import annotations
 
 import asyncio
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from typing import Final, NamedTuple, Protocol
 
 from pilothouse_server.domain.errors import LimitExceeded, Unavailable
-from pilothouse_server.ports import Clock, EventLog
+from pilothouse_server.ports import Clock, Intake
 
 MAX_EVENTS: Final = 1000
 """Events in one batch."""
@@ -38,8 +38,8 @@ class Rejection:
 class Sealed(NamedTuple):
     """A judged batch: what goes into the log, and what does not."""
 
-    payload: bytes
-    """One entry of the log."""
+    parts: Mapping[int, bytes]
+    """One entry for each shard of the log that it has events of."""
     ids: Sequence[str]
     """Of those that were taken, in order."""
     rejected: Sequence[Rejection]
@@ -60,8 +60,8 @@ class Batch(Protocol):
         """Judges some of the events and stamps those that pass."""
         ...
 
-    def seal(self) -> Sealed:
-        """What came of it, once all are judged."""
+    def seal(self, shards: int) -> Sealed:
+        """What came of it, once all are judged, cut for a log of so many shards."""
         ...
 
 
@@ -72,7 +72,8 @@ class Receipt(NamedTuple):
     """Of the events that are in the log, in order."""
     rejected: Sequence[Rejection]
     cursor: str
-    """The place of those in the log; empty when none was taken."""
+    """The place of those in the log; empty when none was taken. Opaque: in a log of several shards it names several
+    places."""
 
 
 @dataclass(slots=True)
@@ -87,8 +88,8 @@ class IngestCounts:
 class Ingest:
     """Takes batches of events into the log."""
 
-    def __init__(self, log: EventLog, clock: Clock) -> None:
-        self._log = log
+    def __init__(self, intake: Intake, clock: Clock) -> None:
+        self._intake = intake
         self._clock = clock
         self._last_us = 0
         self._under_way = 0
@@ -108,7 +109,7 @@ class Ingest:
         self._under_way += size
         try:
             sealed = await self._seal(batch)
-            cursor = await self._log.append(sealed.payload) if sealed.ids else ""
+            cursor = await self._intake.append(sealed.parts) if sealed.ids else ""
         finally:
             self._under_way -= size
         self.counts.batches += 1
@@ -124,7 +125,7 @@ class Ingest:
                 if start:
                     await asyncio.sleep(0)
                 batch.judge(start, min(start + SLICE, batch.count), receive_us)
-            return batch.seal()
+            return batch.seal(self._intake.shards)
 
     def _receive_us(self) -> int:
         # Folds take the receipt as their clock, so it must not go backwards when the wall clock does.

@@ -10,13 +10,14 @@ from typing import NamedTuple, Protocol
 
 from pilothouse_server.domain.errors import Unavailable
 from pilothouse_server.domain.events import Event
-from pilothouse_server.ports import Clock, EncodeEvents, EventLog
+from pilothouse_server.domain.shards import shard_of
+from pilothouse_server.ports import Clock, EncodeEvents, Intake
 from pilothouse_server.services.fanout import Changes
 
 BATCH = 500
 """Events in one entry of the log."""
 
-FIRST_RETRY, LAST_RETRY = 0.1, 10.0
+FIRST_RETRY, LAST_RETRY = 0.1, 1.0
 """Seconds to wait when the log or the database cannot be reached, doubled each time."""
 
 LOOK = 1.0
@@ -46,10 +47,10 @@ class Relay:
     """Publishes what is in the outbox. `waiting_for` tells what it retries, "" when all is well."""
 
     def __init__(
-        self, outbox: Outbox, log: EventLog, encode: EncodeEvents, clock: Clock, changes: Changes
+        self, outbox: Outbox, intake: Intake, encode: EncodeEvents, clock: Clock, changes: Changes
     ) -> None:
         self._outbox = outbox
-        self._log = log
+        self._intake = intake
         self._encode = encode
         self._clock = clock
         self._changes = changes
@@ -80,8 +81,11 @@ class Relay:
         if not parcels:
             return 0
         now_us = self._clock.now_us()
-        events = [parcel.event._replace(receive_us=now_us) for parcel in parcels]
-        await self._log.append(self._encode(events))
+        parts: dict[int, list[Event]] = {}
+        for event in (parcel.event._replace(receive_us=now_us) for parcel in parcels):
+            shard = shard_of(event.workflow_id, event.agent_id, self._intake.shards)
+            parts.setdefault(shard, []).append(event)
+        await self._intake.append({shard: self._encode(part) for shard, part in parts.items()})
         await self._outbox.remove([parcel.position for parcel in parcels])
         self.published += len(parcels)
         return len(parcels)

@@ -7,7 +7,7 @@ from others.
 
 from __future__ import annotations
 
-from collections.abc import Callable, Mapping
+from collections.abc import Callable, Mapping, Sequence
 
 from pilothouse.v1 import enums_pb2
 from pilothouse.v1 import events_pb2 as pb
@@ -20,6 +20,7 @@ from pilothouse_server.domain.events import (
     EventType,
     Severity,
 )
+from pilothouse_server.domain.shards import shard_of
 from pilothouse_server.services.ingest import MAX_EVENT_BYTES, Rejection, Sealed
 from pilothouse_server.wire.rules import violations_of
 from pilothouse_server.wire.times import is_valid_duration, is_valid_timestamp
@@ -55,6 +56,9 @@ _CONTROLS = frozenset(map(chr, (*range(0x20), *range(0x7F, 0xA0))))
 _ERROR = enums_pb2.SEVERITY_ERROR
 _INFO = enums_pb2.SEVERITY_INFO
 _LAST_TYPE, _LAST_SEVERITY = max(EventType), max(Severity)
+LARGEST_USAGE = (1 << 53) - 1
+"""Of tokens and of costs in one event: what every reader of JSON still counts exactly, and sums of it still fit."""
+_NO_NUL = "the character NUL is not allowed"
 _NO_CONTROLS = "control characters are not allowed in ids and names"
 
 
@@ -99,15 +103,16 @@ class PublishedBatch:
                 event.severity = _ERROR if kind in FAILURE_TYPES else _INFO
             self._ids.append(event.id or self._named(event))
 
-    def seal(self) -> Sealed:
-        """What was judged, as an entry of the log."""
+    def seal(self, shards: int) -> Sealed:
+        """What was judged, as an entry of each shard that it belongs to."""
         request = self._request
         if isinstance(request, pb.PublishEventStreamRequest):
             request.ClearField("batch_sequence")
         request.DiscardUnknownFields()
         for rejection in reversed(self._rejected):
             del request.events[rejection.index]
-        return Sealed(request.SerializeToString(), self._ids, self._rejected)
+        parts = {0: request.SerializeToString()} if shards == 1 else _parts(request.events, shards)
+        return Sealed(parts, self._ids, self._rejected)
 
     def _named(self, event: pb.Event) -> str:
         event.id = self._new_id()
@@ -123,9 +128,14 @@ def reason_against(event: pb.Event) -> str:
         broken = violations_of(event)
         if broken:
             return "; ".join(f"{path}: {wrong}" for path, wrong in broken[:5])
-        reason = _hidden_characters(event) or _impossible_times(event)
+        reason = _hidden_characters(event) or _not_storable(event) or _impossible_times(event)
         if reason:
             return reason
+    return needed_reason(event)
+
+
+def needed_reason(event: pb.Event) -> str:
+    """What is wrong between the type of an event and its other fields."""
     kind = event.type
     if kind in SERVERS_OWN:
         return f"type: {EventType(kind).name} is said by the server only"
@@ -153,10 +163,11 @@ def is_plainly_valid(event: pb.Event) -> bool:
         and len(names) <= 256
         and len(short) <= 64
         and len(event.message) <= 1024
+        and "\0" not in event.message
         and 1 <= event.type <= _LAST_TYPE
         and 0 <= event.severity <= _LAST_SEVERITY
         and event.attempt <= 100_000
-        and not (has("error") or event.attributes or event.stage_plan)
+        and not (has("error") or has("usage") or event.attributes or event.stage_plan)
         and not _impossible_times(event)
     )
 
@@ -169,6 +180,32 @@ def _hidden_characters(event: pb.Event) -> str:
         if not _CONTROLS.isdisjoint(stage):
             return f"stage_plan[{index}]: {_NO_CONTROLS}"
     return ""
+
+
+def _not_storable(event: pb.Event) -> str:
+    """What some database cannot keep."""
+    for name in ("input_tokens", "output_tokens", "cost_micros") if event.HasField("usage") else ():
+        if getattr(event.usage, name) > LARGEST_USAGE:
+            return f"usage.{name}: at most {LARGEST_USAGE:,}"
+    error = event.error
+    for name, text in (
+        ("message", event.message),
+        ("error.code", error.code),
+        ("error.message", error.message),
+    ):
+        if "\0" in text:
+            return f"{name}: {_NO_NUL}"
+    for key, value in event.attributes.items():
+        if "\0" in key or "\0" in value:
+            return f'attributes["{key}"]: {_NO_NUL}'
+    return ""
+
+
+def _parts(events: Sequence[pb.Event], shards: int) -> dict[int, bytes]:
+    parts: dict[int, list[pb.Event]] = {}
+    for event in events:
+        parts.setdefault(shard_of(event.workflow_id, event.agent_id, shards), []).append(event)
+    return {shard: pb.EventBatch(events=part).SerializeToString() for shard, part in parts.items()}
 
 
 def _impossible_times(event: pb.Event) -> str:

@@ -1,0 +1,421 @@
+"""Reads a stream once for all who follow it: sorts each entry, deals with what is not the shard's, keeps the newest.
+
+How far the stream was dealt with is a string in the Redis that moves in the same script in which dead entries are
+written and those of other shards are forwarded. So each of these happens once, in order, whatever dies in between, and
+also when a frozen owner of the shard wakes up beside its successor.
+"""
+
+from __future__ import annotations
+
+import asyncio
+import time
+from collections.abc import Callable, Sequence
+from dataclasses import dataclass
+from typing import Any, Final, NamedTuple, cast
+
+import structlog
+from redis.asyncio import Redis
+
+from pilothouse_server.adapters.redis_client import FAILURES, Backoff, connect, unavailable
+from pilothouse_server.adapters.redis_ring import Ring
+from pilothouse_server.adapters.redis_scripts import DEAL, IDS, LOOK
+from pilothouse_server.adapters.redis_streams import (
+    START,
+    Names,
+    Place,
+    RawEntry,
+    before,
+    cursor_of,
+    names_of,
+    place_of_id,
+    sealed_payload,
+)
+from pilothouse_server.foreign.entries import Sorted
+from pilothouse_server.services.fanout import Changes
+
+ANSWER: Final = 3.0
+"""Seconds that an answer of the Redis is waited for; a frozen one is noticed after that."""
+BLOCK: Final = 0.5
+"""Seconds that the Redis waits for the next entry before it says that there is none."""
+CHECK: Final = 2.0
+"""Seconds between two looks at what became of the stream, and between two notes of how far it was dealt with."""
+SLICE: Final = 0.003
+"""Seconds of sorting after which others get their turn."""
+SAID_EVERY: Final = 1.0
+"""Seconds between two lines about dead entries."""
+IDS_AT_ONCE: Final = 1000
+"""Ids compared when the Redis has lost entries: where they agree, reading goes on."""
+STORED_FIELDS: Final = 256
+"""Fields and values of a dead entry that are kept."""
+STORED_BYTES: Final = 32 << 10
+"""Bytes of a dead entry that are kept; one that is longer cannot be retried."""
+
+Sort = Callable[[bytes, Sequence[bytes]], Sorted]
+"""What becomes of an entry of somebody else, by its id and its fields. Does not raise."""
+
+_log = structlog.get_logger(__name__)
+
+
+@dataclass(frozen=True, slots=True)
+class FollowLimits:
+    """What bounds the memory of a follower."""
+
+    entries_in_read: int = 512
+    bytes_in_read: int = 8 << 20
+    """About so much is read at once, judged by what came before."""
+    recent_entries: int = 8192
+    """Entries kept in memory for those who follow."""
+    recent_bytes: int = 32 << 20
+    dead_entries: int = 10_000
+    """About so many dead entries are kept, the newest."""
+
+
+class StreamGap(NamedTuple):
+    """Entries that were removed before somebody had read them."""
+
+    after: str
+    """The cursor from which it was read."""
+    before: str
+    """The cursor of the entry that is read next; "" when there is none."""
+
+
+@dataclass(slots=True)
+class StreamCounts:
+    """For `/metrics`."""
+
+    entries: int = 0
+    """Entries read."""
+    foreign: int = 0
+    """Those among them that are not the server's own."""
+    dead: int = 0
+    """Entries that could not be decoded, wholly or in part."""
+    forwarded: int = 0
+    """Entries of which a part was put into another shard."""
+    gaps: int = 0
+    """Gaps that a reader met."""
+    rewound: int = 0
+    """Times that the Redis had less than was read from it."""
+    reconnects: int = 0
+
+
+class Look(NamedTuple):
+    """What is known about a stream at a moment."""
+
+    last: Place
+    """The greatest id that was ever given."""
+    first: Place | None
+    """The oldest entry; None when there is none."""
+    deleted: Place
+    """The greatest id that was deleted on its own, where the server tells (Redis 7)."""
+    trimmed: Place
+    """Entries below this one may have been removed by us."""
+    followed: str
+    """The place up to which it is dealt with, as it is written."""
+    length: int
+    there: bool
+    """Whether it has the entry that was asked for."""
+
+
+@dataclass(slots=True)
+class _Deed:
+    """An entry to be written because of one that was read."""
+
+    place: Place
+    stream: str
+    id: str
+    fields: list[bytes]
+
+
+class Follower:
+    """Follows the stream of one shard, once `start`ed. `newest` is the last entry that was sorted.
+
+    `waiting_for` tells why it cannot read, "" when it can; `changes` is notified of both and of each entry.
+    """
+
+    def __init__(self, url: str, shard: int, sort: Sort, limits: FollowLimits) -> None:
+        self._url = url
+        self._names: Names = names_of(shard)
+        self._sort = sort
+        self._limits = limits
+        self._redis = connect("log", url, timeout=BLOCK + ANSWER, connections=1)
+        self._redis.set_response_callback("XREAD", as_it_is)
+        self._deal_script = self._redis.register_script(DEAL)
+        self.ring = Ring(limits.recent_entries, limits.recent_bytes)
+        self.changes = Changes()
+        self.waiting_for = "it was not reached yet"
+        self.attached = False
+        self.caught_up = False
+        self.counts = StreamCounts()
+        self.gap: StreamGap | None = None
+        """The last one that a reader met."""
+        self.rewinds: list[tuple[Place, Place]] = []
+        """What was read and is not there any more, by where it begins and ends; the newest few."""
+        self._followed: str | None = None
+        self._noted_at = self._checked_at = self._said_at = 0.0
+        self._unsaid = 0
+        self._average = 1024.0
+
+    @property
+    def newest(self) -> Place:
+        """The last entry that was sorted."""
+        return self.ring.newest
+
+    async def run(self) -> None:
+        """Follows until it is cancelled."""
+        backoff = Backoff()
+        while True:
+            try:
+                await self._attach()
+                while True:
+                    await self._step()
+                    # Not before: who may look at a stream need not be allowed to read it.
+                    backoff.reset()
+            except FAILURES as error:
+                told = unavailable("log", self._url, error).detail
+                if not self.counts.reconnects or not self.waiting_for:
+                    _log.warning("the log cannot be read", stream=self._names.stream, why=told)
+                self.counts.reconnects += 1
+                self.waiting_for, self.caught_up = told, False
+                self.changes.notify()
+            await backoff.wait()
+
+    async def close(self) -> None:
+        """Ends the connection."""
+        await self._redis.aclose()
+
+    def met(self, gap: StreamGap) -> None:
+        """Counts a gap, once however many meet it."""
+        if gap != self.gap:
+            self.gap = gap
+            self.counts.gaps += 1
+            _log.warning(
+                "entries of the log are gone unread",
+                stream=self._names.stream,
+                after=gap.after,
+                before=gap.before,
+            )
+
+    def rewind(self, to: Place, read: Place) -> None:
+        """Counts that what was read after `to` is not there any more."""
+        if (to, read) in self.rewinds:
+            return
+        self.counts.rewound += 1
+        self.rewinds = [*self.rewinds[-7:], (to, read)]
+        _log.error(
+            "the Redis has lost entries that were read; reading goes on with what it has",
+            stream=self._names.stream,
+            read=cursor_of(read),
+            newest=cursor_of(to),
+        )
+
+    async def _attach(self) -> None:
+        look = await look_at(self._redis, self._names, self.newest)
+        if self.attached:
+            await self._agree(look)
+        else:
+            place = _place_written(look.followed)
+            if place > look.last:
+                self.rewind(look.last, place)
+                place = look.last
+            self.ring.begin(place)
+            self._followed = look.followed
+        self._note_gap(look)
+        self.attached = True
+        if self.waiting_for:
+            self.waiting_for = ""
+        self.changes.notify()
+
+    async def _agree(self, look: Look) -> None:
+        """Whether what was read is still there; if not, goes back to where it agrees with what is."""
+        newest = self.newest
+        if newest == START or look.there:
+            return
+        if newest <= look.last and (
+            look.first is None or look.first > newest or look.deleted >= newest
+        ):
+            return  # it was trimmed, or somebody removed it by hand
+        # What it has may be what was read, or what came since, under ids that are not greater when its clock is behind.
+        ids = await self._ids(min(newest, look.last))
+        agreed = max((place for place in ids if place in self.ring), default=START)
+        self.rewind(agreed, newest)
+        self.ring.begin(agreed)
+        self._followed = look.followed
+        self.changes.notify()
+
+    async def _ids(self, last: Place) -> list[Place]:
+        """The newest ids up to a place."""
+        if last == START:
+            return []
+        evaluate = cast("Any", self._redis.execute_command)
+        between = (cursor_of(self.ring.start) or "-", cursor_of(last))
+        found = await evaluate("EVAL", IDS, 1, self._names.stream, *between, IDS_AT_ONCE)
+        return [place_of_id(entry) for entry in found]
+
+    def _note_gap(self, look: Look) -> None:
+        gap = gap_after(self.newest, look)
+        if gap is not None:
+            self.met(gap)
+
+    async def _step(self) -> None:
+        count = max(
+            1, min(self._limits.entries_in_read, int(self._limits.bytes_in_read / self._average))
+        )
+        answer = await cast("Any", self._redis.execute_command)(
+            "XREAD", "COUNT", count, "BLOCK", round(BLOCK * 1000),
+            "STREAMS", self._names.stream, cursor_of(self.newest) or "0-0",
+        )  # fmt: skip
+        now = time.monotonic()
+        if now - self._checked_at > CHECK and not answer:
+            self._checked_at = now
+            await self._agree(await look_at(self._redis, self._names, self.newest))
+        if not answer:
+            await self._take([], idle=True)
+            return
+        entries = cast("list[RawEntry]", answer[0][1])
+        await self._take(entries, idle=len(entries) < count)
+
+    async def _take(self, entries: Sequence[RawEntry], *, idle: bool) -> None:
+        deeds: list[_Deed] = []
+        begun = time.monotonic()
+        sizes = 0
+        taken: list[tuple[Place, str, bytes]] = []
+        for entry_id, fields in entries:
+            payload = sealed_payload(fields)
+            place = place_of_id(entry_id)
+            if payload is None:
+                payload = self._foreign(entry_id, place, fields, deeds)
+                if time.monotonic() - begun > SLICE:
+                    await asyncio.sleep(0)
+                    begun = time.monotonic()
+            sizes += sum(map(len, fields))
+            taken.append((place, entry_id.decode(), payload))
+        newest = taken[-1][0] if taken else self.newest
+        await self._deal(deeds, newest)
+        for place, cursor, payload in taken:
+            self.ring.add(place, cursor, payload)
+        self.counts.entries += len(taken)
+        if taken:
+            self._average = max(sizes / len(taken), self._average * 0.9, 64.0)
+        if taken or (idle and not self.caught_up):
+            self.caught_up = idle or self.caught_up
+            self.changes.notify()
+
+    def _foreign(
+        self, entry_id: bytes, place: Place, fields: Sequence[bytes], deeds: list[_Deed]
+    ) -> bytes:
+        self.counts.foreign += 1
+        found = self._sort(entry_id, fields)
+        for shard, payload in found.elsewhere.items():
+            fields_there = [b"batch", payload, b"sealed", b"1"]
+            deeds.append(_Deed(place, names_of(shard).stream, "*", fields_there))
+        if found.elsewhere:
+            self.counts.forwarded += 1
+        if found.refused is not None:
+            kept = dead_fields(found.refused.fields, found.refused.reason, self._names.stream)
+            deeds.append(_Deed(place, self._names.dead, entry_id.decode(), kept))
+            self.counts.dead += 1
+            self._say(entry_id, found.refused.reason)
+        return found.payload
+
+    def _say(self, entry_id: bytes, reason: str) -> None:
+        self._unsaid += 1
+        now = time.monotonic()
+        if now - self._said_at < SAID_EVERY:
+            return
+        _log.warning(
+            "entries of the log cannot be decoded",
+            stream=self._names.stream,
+            entries=self._unsaid,
+            newest=entry_id.decode(),
+            why=reason,
+        )
+        self._said_at, self._unsaid = now, 0
+
+    async def _deal(self, deeds: list[_Deed], newest: Place) -> None:
+        """Writes what has to be written and notes the place, from where it was noted before."""
+        now = time.monotonic()
+        written = cursor_of(newest)
+        if not deeds and (written == self._followed or now - self._noted_at < CHECK):
+            return
+        self._noted_at = now
+        while True:
+            done, held = await self._deal_from(self._followed or "", written, deeds)
+            self._followed = held
+            if done:
+                return
+            if _place_written(held) >= newest:  # somebody else is further: it did all this
+                self._followed = held
+                return
+            deeds = [deed for deed in deeds if deed.place > _place_written(held)]
+
+    async def _deal_from(self, held: str, written: str, deeds: Sequence[_Deed]) -> tuple[bool, str]:
+        keys = [self._names.followed, *dict.fromkeys(deed.stream for deed in deeds)]
+        arguments: list[str | int | bytes] = [held, written, len(deeds)]
+        for deed in deeds:
+            arguments += [
+                keys.index(deed.stream) + 1,
+                deed.id,
+                self._limits.dead_entries,
+                len(deed.fields),
+            ]
+            arguments += deed.fields
+        answer = cast("list[Any]", await self._deal_script(keys=keys, args=arguments))
+        return bool(answer[0]), cast("bytes", answer[1]).decode()
+
+
+async def look_at(redis: Redis, names: Names, place: Place = START) -> Look:
+    """What is known about a stream, and whether it has the entry at `place`."""
+    evaluate = cast("Any", redis.execute_command)
+    keys = (names.stream, names.trimmed, names.followed)
+    found = cast("list[Any]", await evaluate("EVAL", LOOK, 3, *keys, cursor_of(place)))
+    last, first, deleted, trimmed, followed, length, there = found
+    return Look(
+        place_of_id(last),
+        place_of_id(first) if first else None,
+        place_of_id(deleted),
+        _place_written(trimmed.decode()),
+        followed.decode(),
+        length,
+        bool(there),
+    )
+
+
+def gap_after(place: Place, look: Look) -> StreamGap | None:
+    """The gap that a reader meets which has read up to `place`, and whose entry is not there; None when there is none.
+
+    Who trims on its own leaves no note. So entries are gone too where the reader's own place was removed by nobody that
+    is known of.
+    """
+    if place == START or place >= look.last:
+        return None
+    removed = max(look.deleted, before(look.trimmed))
+    beyond = look.first is None or look.first > place
+    if not beyond or (removed == place and look.first is not None):
+        return None
+    return StreamGap(cursor_of(place), cursor_of(look.first) if look.first else "")
+
+
+def dead_fields(fields: Sequence[bytes], reason: str, stream: str) -> list[bytes]:
+    """A dead entry: what it was, shortened when it is long, and why and where."""
+    kept: list[bytes] = []
+    left = STORED_BYTES
+    truncated = len(fields) > STORED_FIELDS
+    for value in fields[:STORED_FIELDS]:
+        if len(value) > left:
+            truncated = True
+        kept.append(value[:left])
+        left = max(left - len(value), 0)
+    if truncated:
+        kept += [b"truncated", b"1"]
+    return [*kept, b"reason", reason.encode(errors="replace"), b"stream", stream.encode()]
+
+
+def as_it_is(answer: Any, **_options: Any) -> Any:
+    """Leaves an answer as it came, whatever the version of the library would make of it."""
+    return answer
+
+
+def _place_written(text: str) -> Place:
+    if not text:
+        return START
+    return place_of_id(text.encode())
