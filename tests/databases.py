@@ -81,6 +81,16 @@ def postgres_database(postgres_url: str) -> Iterator[Emptied]:
         connection.execute(f'DROP DATABASE IF EXISTS "{name}" WITH (FORCE)'.encode())
 
 
+@pytest.fixture(scope="module")
+def module_database_url(postgres_url: str) -> Iterator[str]:
+    """A database of PostgreSQL without a schema, for all tests of a file."""
+    name = f"module_{uuid.uuid4().hex[:12]}"
+    with psycopg.connect(postgres_url, autocommit=True) as connection:
+        connection.execute(f'CREATE DATABASE "{name}"'.encode())
+        yield urlunsplit(urlsplit(postgres_url)._replace(path=f"/{name}"))
+        connection.execute(f'DROP DATABASE IF EXISTS "{name}" WITH (FORCE)'.encode())
+
+
 @pytest.fixture
 def sqlite_place(sqlite_template: Path, tmp_path: Path) -> Path:
     """An empty database of SQLite."""

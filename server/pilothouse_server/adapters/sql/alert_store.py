@@ -41,6 +41,8 @@ REMOVED_AT_ONCE = 1000
 
 CLOCK = 1
 
+_ALIVE = [int(state) for state in AlertState if state != AlertState.RESOLVED]
+
 
 class SqlAlerts:
     """The engine's side: what was, and what becomes."""
@@ -84,7 +86,7 @@ def _restore(connection: Connection, shipped: Sequence[Rule]) -> Restored:
         connection.execute(insert(ALERT_CLOCK).values(id=CLOCK, slot_us=0, removed_revision=0))
         connection.execute(insert(ALERT_RULES), [_rule_row(rule) for rule in shipped])
     rules = connection.execute(select(ALERT_RULES).order_by(ALERT_RULES.c.name)).mappings()
-    alive = or_(ALERTS.c.state != int(AlertState.RESOLVED), ALERTS.c.latched)
+    alive = or_(ALERTS.c.state.in_(_ALIVE), ALERTS.c.latched)
     alerts = connection.execute(select(ALERTS).where(alive).order_by(ALERTS.c.active_us)).mappings()
     return Restored(
         [rule_of(row) for row in rules], [alert_of(row) for row in alerts], slot_us or None

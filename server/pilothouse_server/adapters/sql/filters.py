@@ -30,14 +30,7 @@ def clause_of(tree: Filter, columns: Columns) -> ColumnElement[bool]:
     """The clause that is true for the rows that fulfil the filter, and false, never NULL, for the rest."""
     match tree:
         case Compare(field=name, op=op, value=value):
-            column = columns[name]
-            if isinstance(value, str):
-                same: ColumnElement[bool] = _OPERATORS[op](column, value)
-                return same
-            # A filter may name a number that the column cannot hold.
-            compared: ColumnElement[bool] = _OPERATORS[op](column, literal(value, BigInteger))
-            # A comparison with NULL is NULL, and so would be its negation.
-            return func.coalesce(compared, true() if op == "!=" else false())
+            return _compared(columns[name], op, value)
         case Contains(fields=fields, text=text):
             lowered = ascii_lower(text)
             return or_(
@@ -56,3 +49,17 @@ def clause_of(tree: Filter, columns: Columns) -> ColumnElement[bool]:
             return and_(true(), *(clause_of(term, columns) for term in terms))
         case Or(terms=terms):
             return or_(false(), *(clause_of(term, columns) for term in terms))
+
+
+def _compared(column: ColumnElement[Any], op: str, value: str | int) -> ColumnElement[bool]:
+    compared: ColumnElement[bool]
+    if isinstance(value, str):
+        compared = _OPERATORS[op](column, value)
+        return compared
+    # A filter may name a number that the column cannot hold.
+    compared = _OPERATORS[op](column, literal(value, BigInteger))
+    if not getattr(column, "nullable", True):
+        return compared
+    # A comparison with NULL is NULL, and so would be its negation.
+    missing = column.is_(None)
+    return or_(missing, compared) if op == "!=" else and_(not_(missing), compared)

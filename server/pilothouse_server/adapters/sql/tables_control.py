@@ -146,6 +146,12 @@ ALERTS = Table(
     Index("ix_alerts_rule_id_active_us", "rule_id", "active_us"),
     Index("ix_alerts_active_us_id", "active_us", "id"),
     Index(
+        "ix_alerts_latched",
+        "active_us",
+        sqlite_where=text("latched"),
+        postgresql_where=text("latched"),
+    ),
+    Index(
         "uq_alerts_live",
         "rule_id",
         "name",

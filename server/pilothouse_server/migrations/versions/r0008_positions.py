@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import sqlalchemy as sa
 from alembic import op
 
 revision = "0008_positions"
@@ -24,10 +25,19 @@ def upgrade() -> None:
     )
     for name, columns in INDEXES.items():
         op.create_index(name, "workflows", list(columns))
+    latched = sa.text("latched")
+    op.create_index(
+        "ix_alerts_latched",
+        "alerts",
+        ["active_us"],
+        sqlite_where=latched,
+        postgresql_where=latched,
+    )
 
 
 def downgrade() -> None:
     """Down."""
+    op.drop_index("ix_alerts_latched", table_name="alerts")
     for name in INDEXES:
         op.drop_index(name, table_name="workflows")
     op.execute("DELETE FROM counters WHERE name = 'position'")

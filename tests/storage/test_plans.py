@@ -1,0 +1,287 @@
+"""No question that is asked again and again reads a large table from one end to the other, on either database.
+
+A search for words does, and so may a filter by a column without an index that hardly any row fulfils: both stop when
+the page is full.
+"""
+
+from __future__ import annotations
+
+from collections.abc import AsyncIterator, Iterable
+from pathlib import Path
+from typing import Any
+
+import pytest
+from sqlalchemy import Connection, Table, insert, text
+
+from pilothouse_server.adapters.sql import bulk, migrate, outbox_store
+from pilothouse_server.adapters.sql.agent_views import SqlAgentViews
+from pilothouse_server.adapters.sql.alert_store import SqlAlerts
+from pilothouse_server.adapters.sql.command_store import SqlCommands, settling
+from pilothouse_server.adapters.sql.control_queries import SqlControlQueries
+from pilothouse_server.adapters.sql.database import Database
+from pilothouse_server.adapters.sql.event_views import SqlEventViews
+from pilothouse_server.adapters.sql.metrics_store import SqlMetricsStore
+from pilothouse_server.adapters.sql.outbox_store import SqlOutbox
+from pilothouse_server.adapters.sql.projection_store import SqlProjectionStore
+from pilothouse_server.adapters.sql.tables_control import (
+    ALERT_CLOCK,
+    ALERT_TRANSITIONS,
+    ALERTS,
+    COMMANDS,
+)
+from pilothouse_server.adapters.sql.tables_metrics import (
+    METRIC_AGENTS,
+    METRIC_BUCKETS,
+    METRIC_MINUTES,
+    METRIC_WORKFLOWS,
+)
+from pilothouse_server.adapters.sql.tables_projection import (
+    AGENTS,
+    COUNTERS,
+    EVENTS,
+    TASKS,
+    WORKFLOWS,
+)
+from pilothouse_server.adapters.sql.workflow_views import SqlWorkflowViews
+from pilothouse_server.domain.commands import Deadlines
+from pilothouse_server.domain.events import EventType
+from pilothouse_server.domain.projection.agent import AgentRecord
+from pilothouse_server.domain.projection.task import TaskRecord
+from pilothouse_server.domain.projection.workflow import WorkflowRecord
+from pilothouse_server.ports import LogEntry
+from pilothouse_server.services.views import PageRequest
+from pilothouse_server.wire.events import decode_stored, encode_events
+from tests.databases import Place, open_database
+from tests.projection.build import NOON, SECOND, event
+from tests.projection.test_store import busy_fleet
+from tests.services.conftest import SetClock
+from tests.storage.explained import ExplainedDatabase
+
+ROWS = 8_000
+DAY = 86_400 * SECOND
+
+
+def workflows() -> Iterable[bulk.Row]:
+    record = WorkflowRecord("x").dump()
+    for n in range(ROWS):
+        state = 1 + n % 7 if n % 40 == 0 else 5
+        start = None if n % 100 == 0 else NOON + n
+        yield (
+            f"w{n:06}", f"type{n % 20}", f"name {n}", f"engine{n % 5}", state, 1, "build", f"a{n % 800}",
+            NOON + n * SECOND, start, NOON + n, NOON + n, n + 1, record,
+        )  # fmt: skip
+
+
+def events() -> Iterable[bulk.Row]:
+    for n in range(3 * ROWS):
+        trace = f"{n // 10:032x}" if n % 2 else ""
+        yield (
+            n + 1, f"event-{n}", f"{n}", 1 + n % 25, 1 + n % 5, NOON + n, NOON + n, "engine", f"w{n // 3:06}", "type",
+            "build", "t", f"a{n % 800}", "worker", trace, f"message {n}", b"payload" * 20,
+        )  # fmt: skip
+
+
+def tasks() -> Iterable[bulk.Row]:
+    for n in range(2 * ROWS):
+        record = TaskRecord(f"w{n // 2:06}", f"t{n % 2}").dump()
+        running = 3 if n % 200 == 0 else 4
+        yield (f"w{n // 2:06}", f"t{n % 2}", NOON + n, running, f"a{n % 800}", NOON + n, record)
+
+
+def agents() -> Iterable[bulk.Row]:
+    record = AgentRecord("x").dump()
+    for n in range(ROWS):
+        seen, overdue = NOON + n * SECOND, n < ROWS - 10
+        yield (f"a{n}", f"type{n % 9}", "engine", seen, False, False, False, overdue, n + 1, record)
+
+
+def commands() -> Iterable[dict[str, Any]]:
+    for n in range(ROWS):
+        ended = None if n >= ROWS - 20 else NOON + n
+        yield {
+            "id": f"c{n}", "sequence": n + 1, "action": 1, "workflow_id": f"w{n:06}", "source": f"engine{n % 5}",
+            "state": 1 if ended is None else 3, "attempt": 1, "boundary": 1, "reason": "", "actor": "me",
+            "request_id": f"r{n}", "request_us": NOON + n, "expire_us": NOON + n, "since_us": NOON, "end_us": ended,
+        }  # fmt: skip
+
+
+def alerts() -> Iterable[dict[str, Any]]:
+    for n in range(ROWS):
+        live = n >= ROWS - 20
+        yield {
+            "id": f"l{n}", "revision": n + 1, "rule_id": f"rule{n % 9}", "rule_name": "r", "name": f"n{n}",
+            "labels": {}, "severity": 1 + n % 5, "state": 2 if live else 4, "summary": "s", "clears_when": "c",
+            "value": 1.0, "threshold": 1.0, "active_us": NOON + n, "fire_us": NOON + n, "down_us": 0,
+            "resolve_us": None if live else NOON + n, "latched": False, "acknowledged_by": "",
+            "acknowledge_comment": "", "resolved_by": "", "update_us": NOON + n, "steps": 2,
+        }  # fmt: skip
+
+
+def fill(connection: Connection) -> None:
+    made: list[tuple[Table, Iterable[bulk.Row]]] = [
+        (WORKFLOWS, workflows()), (EVENTS, events()), (TASKS, tasks()), (AGENTS, agents()),
+        (ALERT_TRANSITIONS, ((f"l{n // 2}", n % 2, NOON, 1, 2, 1.0, "", "") for n in range(2 * ROWS))),
+        (METRIC_WORKFLOWS, ((n % 2, f"w{n}", n, 0, 0, False, "{}") for n in range(ROWS))),
+        (METRIC_AGENTS, ((n % 2, f"a{n}", "{}") for n in range(ROWS))),
+        (METRIC_BUCKETS, ((1, f"s{n % 10}", n // 10, 0, "{}", "") for n in range(2 * ROWS))),
+        (METRIC_MINUTES, ((1, f"s{n % 10}", n // 10, 0, "{}", "") for n in range(2 * ROWS))),
+    ]  # fmt: skip
+    for table, rows in made:
+        bulk.insert(connection, table, list(rows))
+    connection.execute(insert(COMMANDS), list(commands()))
+    connection.execute(insert(ALERTS), list(alerts()))
+    connection.execute(insert(ALERT_CLOCK), {"id": 1, "slot_us": NOON, "removed_revision": 0})
+    outbox_store.add(connection, (event(EventType.COMMAND_REQUESTED) for _ in range(ROWS)))
+    reached = {"revision": ROWS, "position": 3 * ROWS}
+    for name, value in reached.items():
+        connection.execute(COUNTERS.update().where(COUNTERS.c.name == name).values(value=value))
+
+
+@pytest.fixture(scope="module", params=["sqlite", "postgresql"])
+def filled(request: pytest.FixtureRequest, tmp_path_factory: pytest.TempPathFactory) -> Place:
+    """A database that a while was worked with, made once."""
+    place: Place
+    if request.param == "sqlite":
+        place = tmp_path_factory.mktemp("filled") / "state.db"
+    else:
+        place = request.getfixturevalue("module_database_url")
+    migrate.upgrade(place)
+    return place
+
+
+@pytest.fixture
+async def explained(filled: Place) -> AsyncIterator[ExplainedDatabase]:
+    database = open_database(filled)
+    if not await database.read(lambda c: c.execute(text("SELECT 1 FROM outbox LIMIT 1")).scalar()):
+        await database.write(fill)
+        if not isinstance(filled, Path):
+            # PostgreSQL does so by itself; SQLite never does.
+            await database.write(lambda c: c.execute(text("ANALYZE")).close())
+    yield ExplainedDatabase(database)
+    await database.close()
+
+
+CLOCK = SetClock()
+
+WORKFLOW_FILTERS = [
+    "", "id = w000100", "state = RUNNING", "state != COMPLETED", "type = type3", "create_time > -1h",
+    "state = RUNNING AND type = type3",
+]  # fmt: skip
+ORDERS = [
+    "",
+    "create_time",
+    "start_time",
+    "start_time desc",
+    "update_time desc",
+    "name",
+    "state",
+    "state desc",
+]
+EVENT_FILTERS = [
+    "", "workflow_id = w000100", "agent_id = a7", "trace_id = 00000000000000000000000000000100", "type = TASK_STARTED",
+    "workflow_id = w000100 AND severity >= WARNING",
+]  # fmt: skip
+
+
+async def ask_workflows(database: Database) -> None:
+    views = SqlWorkflowViews(database, CLOCK)
+    for filter_text in WORKFLOW_FILTERS:
+        await views.page(PageRequest(50, filter=filter_text))
+    for order in ORDERS:
+        first = await views.page(PageRequest(50, order_by=order))
+        await views.page(PageRequest(50, token=first.next_token, order_by=order))
+    await views.get("w000100")
+    follower = views.follow("state = RUNNING")
+    await follower.start(100)
+    await follower.after(ROWS - 100, 100)
+
+
+async def ask_agents(database: Database) -> None:
+    views = SqlAgentViews(database, CLOCK, 30 * SECOND)
+    first = await views.page(PageRequest(50))
+    await views.page(PageRequest(50, token=first.next_token))
+    await views.page(PageRequest(50, filter="type = type3"))
+    await views.get("a100")
+    await views.follow().after(ROWS - 100, 100)
+
+
+async def ask_events(database: Database) -> None:
+    views = SqlEventViews(database, CLOCK)
+    for ascending in (False, True):
+        for filter_text in EVENT_FILTERS:
+            first = await views.page(PageRequest(1, filter=filter_text), ascending=ascending)
+            token = first.next_token
+            await views.page(PageRequest(1, token, filter_text), ascending=ascending)
+    follower = views.follow("severity >= WARNING")
+    await follower.start(100)
+    await follower.after(3 * ROWS - 500, 100)
+
+
+async def ask_control(database: Database) -> None:
+    queries = SqlControlQueries(database, CLOCK)
+    for filter_text in ("", "state = REQUESTED", "workflow_id = w000100", "source = engine1"):
+        first = await queries.commands(PageRequest(10, filter=filter_text))
+        await queries.commands(PageRequest(10, filter=filter_text, token=first.next_token))
+    for filter_text in ("", "state = FIRING", "rule = rule3", "severity >= CRITICAL"):
+        first_alerts = await queries.alerts(PageRequest(10, filter=filter_text))
+        await queries.alerts(PageRequest(10, filter=filter_text, token=first_alerts.next_token))
+    await queries.alert_with_steps("l100")
+    feed = queries.follow()
+    await feed.start(0)
+    await feed.after(0, 100)
+    await feed.after(ROWS - 100, 100)
+
+
+async def ask_commands(database: Database) -> None:
+    store = SqlCommands(database)
+    await store.read(lambda t: (t.get("c1"), t.requested("r1"), t.standpoint("w000100")))
+    await store.read(lambda t: (t.pending(["w000100"]), t.next_deadline(), t.overdue(NOON, 100)))
+    await store.read(lambda t: t.offered("engine1", ROWS - 100, 100))
+
+
+async def ask_alert_engine(database: Database) -> None:
+    store = SqlAlerts(database)
+    await store.restore(())
+    await store.find("l100")
+
+
+async def ask_metrics(database: Database) -> None:
+    store = SqlMetricsStore(database)
+    await store.head()
+    await store.workflows("w100", 100)
+    await store.buckets(100, 110)
+    await store.buckets_of(1, "s3", 100, 110)
+    await store.minutes(1, "s3", 100, 110)
+    await store.prune(10, 10)
+
+
+async def project(database: Database) -> None:
+    store = SqlProjectionStore(database, decode_stored, [settling(Deadlines())])
+    await store.cursor()
+    known = [
+        event(each.type, workflow_id="w000100", task_id="t1", agent_id="a7")
+        for each in busy_fleet(1, 1)
+    ]
+    await store.apply([LogEntry("1", encode_events([*busy_fleet(5, 2), *known]))])
+    await store.mark_overdue(NOON + ROWS * SECOND, 500)
+    await SqlOutbox(database).oldest(100)
+
+
+QUESTIONS = [
+    ask_workflows, ask_agents, ask_events, ask_control, ask_commands, ask_alert_engine, ask_metrics, project,
+]  # fmt: skip
+
+SMALL = {
+    # What a statement makes itself, of as many rows as it may.
+    "counted",
+    *("counters", "identity", "cursors", "executors"),
+    *("alert_rules", "alert_clock", "command_clock", "metric_counters"),
+}
+
+
+@pytest.mark.parametrize("ask", QUESTIONS)
+async def test_an_answer_is_found_by_an_index(explained: ExplainedDatabase, ask: Any) -> None:
+    await ask(explained)
+    assert explained.statements
+    scans = {(table, statement) for table, statement in explained.scanned if table not in SMALL}
+    assert not scans, "\n\n".join(f"all of {table}:\n{statement}" for table, statement in scans)
