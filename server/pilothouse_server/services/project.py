@@ -16,7 +16,8 @@ from pilothouse_server.domain.errors import Unavailable
 from pilothouse_server.ports import Clock, EventLog, LogEntry
 from pilothouse_server.services.fanout import Changes
 
-ENTRIES_IN_BATCH: Final = 256
+ENTRIES_IN_BATCH: Final = 1024
+"""Entries of one event each that share a transaction: with 256 each event cost half as much again."""
 BYTES_IN_BATCH: Final = 256 << 10
 """Entries are applied together up to this size: some thousand events. A larger entry is applied
 alone."""
