@@ -134,7 +134,7 @@ async def _caught_up(
         seconds_of(times[1]),
         f"{count / times[1]:,.0f}",
         f"{count - ids:,}",
-        ", ".join(f"{name} {seconds:.0f} s" for name, seconds in used.items()),
+        ", ".join(f"{name} {seconds:.1f} s" for name, seconds in used.items()),
         f"{server.rss_mib():.0f} MiB",
     ]
 
