@@ -97,7 +97,7 @@ def names(prefix: str, count: int, at: float = 0) -> list[Signal]:
 
 def stages(snapshot_of: list[list[Signal]], limits: Limits) -> dict[str, int]:
     """Stages that completed in the last hour, by the name under which they are shown."""
-    states = []
+    states: list[MetricsState] = []
     for mine in snapshot_of:
         state = MetricsState(limits)
         state.fold(mine)

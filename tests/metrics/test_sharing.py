@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import asyncio
 from collections.abc import AsyncGenerator, AsyncIterator, Awaitable, Callable
-from contextlib import asynccontextmanager
+from contextlib import asynccontextmanager, suppress
 from pathlib import Path
 
 import pytest
@@ -356,7 +356,13 @@ async def test_a_subscription_lives_through_a_change_of_leader(
     await board.post(SNAPSHOT, snapshot.SerializeToString(), Fence("shard-0", 1))
     aggregator = Aggregator(log, store, decode_signals, CLOCK, epoch="ours", settings=SETTINGS)
     async with running(desk.run, aggregator.run):
-        await wait_until(lambda: desk._heard)
+
+        async def heard() -> bool:
+            with suppress(Unavailable):
+                return bool(await desk.newest())
+            return False
+
+        await wait_until(heard)
         answers = servicer.SubscribeMetrics(request, None)  # type: ignore[arg-type]
 
         async def epoch() -> str:

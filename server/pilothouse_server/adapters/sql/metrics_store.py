@@ -7,10 +7,10 @@ each other. History is read of all shards together.
 from __future__ import annotations
 
 from collections.abc import Sequence
-from operator import attrgetter
-from typing import Any
+from operator import itemgetter
+from typing import Any, cast
 
-from sqlalchemy import Connection, Select, Table, delete, select, tuple_
+from sqlalchemy import ColumnElement, Connection, Select, Table, delete, select, tuple_
 
 from pilothouse_server.adapters.sql import bulk
 from pilothouse_server.adapters.sql.database import Database
@@ -164,28 +164,23 @@ class SqlMetricsStore:
         return len(old)
 
 
-def columns_of(table: Table, row: type[Any]) -> Select[Any]:
+def columns_of(table: Table, row: type[tuple[Any, ...]]) -> Select[Any]:
     """What makes a named tuple of this type, and tells nothing of the shard."""
-    return select(*(table.c[name] for name in row._fields))
+    columns: list[ColumnElement[Any]] = [table.c[name] for name in _fields(row)]
+    return cast("Select[Any]", select(*columns))
 
 
-def ordered(table: Table, shard: int, rows: Sequence[Any]) -> list[bulk.Row]:
+def _fields(row: type[tuple[Any, ...]]) -> tuple[str, ...]:
+    return cast("tuple[str, ...]", getattr(row, "_fields"))  # noqa: B009 - public in spite of its name
+
+
+def ordered(table: Table, shard: int, rows: Sequence[tuple[Any, ...]]) -> list[bulk.Row]:
     """Named tuples in the order of the table's columns, with the shard in its place."""
-    names = [column.name for column in table.columns]
-    place = names.index("shard")
-    before = _getter(names[:place])
-    after = _getter(names[place + 1 :])
-    return [(*before(row), shard, *after(row)) for row in rows]
-
-
-def _getter(names: Sequence[str]) -> Any:
-    """What takes these attributes as a tuple, however many there are."""
-    if not names:
-        return lambda _: ()
-    if len(names) == 1:
-        of = attrgetter(names[0])
-        return lambda row: (of(row),)
-    return attrgetter(*names)
+    if not rows:
+        return []
+    fields = ("shard", *_fields(type(rows[0])))
+    take = itemgetter(*(fields.index(column.name) for column in table.columns))
+    return [take((shard, *row)) for row in rows]
 
 
 def _delete(connection: Connection, table: Table, shard: int, keys: Sequence[str]) -> None:

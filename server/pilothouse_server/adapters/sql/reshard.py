@@ -6,8 +6,8 @@ one transaction divides it anew. Before that, a server with another number of sh
 
 from __future__ import annotations
 
-from collections.abc import Iterator, Sequence
-from typing import Any, Final, NamedTuple, TypeVar
+from collections.abc import Iterator, Mapping, Sequence
+from typing import Final, NamedTuple, TypeVar
 
 from sqlalchemy import Connection, Table, delete, func, or_, select, tuple_
 
@@ -166,8 +166,10 @@ def _counters_of(connection: Connection, shard: int) -> str | None:
 
 
 def _divide_workflows(connection: Connection, events: Sequence[int], after: int) -> int:
-    chosen = select(METRIC_WORKFLOWS.c.shard, *_of(METRIC_WORKFLOWS, WorkflowRow))
-    rows = [(row[0], WorkflowRow(*row[1:])) for row in connection.execute(chosen)]
+    rows: list[tuple[int, WorkflowRow]] = []
+    for shard in range(len(events)):
+        chosen = columns_of(METRIC_WORKFLOWS, WorkflowRow).where(METRIC_WORKFLOWS.c.shard == shard)
+        rows += [(shard, WorkflowRow(*row)) for row in connection.execute(chosen)]
     connection.execute(delete(METRIC_WORKFLOWS))
     for shard, mine in divided_workflows(rows, events, after).items():
         bulk.insert(connection, METRIC_WORKFLOWS, ordered(METRIC_WORKFLOWS, shard, mine))
@@ -196,7 +198,7 @@ def _roll_up(connection: Connection, shard: int, rolled: int, wanted: int) -> No
 
 def _add_up(connection: Connection, table: Table, counters: Counters | None) -> None:
     """Adds everything to shard 0; names that are counted together in some shard are counted together in all."""
-    refused = counters.refused if counters is not None else {}
+    refused: Mapping[int, frozenset[str]] = counters.refused if counters is not None else {}
     moving = [table.c.shard > 0]
     for dimension, names in refused.items():
         moving += [
@@ -235,10 +237,6 @@ def _move_cursors(connection: Connection, before: int, tails: Sequence[str]) -> 
         connection.execute(delete(CURSORS).where(CURSORS.c.consumer.in_(names[after:])))
         new = [(names[shard], tails[shard]) for shard in range(before, after)]
         bulk.upsert(connection, CURSORS, new)
-
-
-def _of(table: Table, row: type[Any]) -> list[Any]:
-    return [table.c[name] for name in row._fields]
 
 
 def _pages(rows: Sequence[T]) -> Iterator[Sequence[T]]:

@@ -271,7 +271,7 @@ class _NameTable:
         having = [
             {name for d, name in part.series if d == dimension and name != OTHER} for part in parts
         ]
-        everyone = set().union(*having)
+        everyone: set[str] = set[str]().union(*having)
         complete = set(everyone)
         for part, mine in zip(parts, having, strict=True):
             names = part.names.get(dimension)

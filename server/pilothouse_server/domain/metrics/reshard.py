@@ -53,11 +53,12 @@ def joined_counters(counters: Sequence[str]) -> Counters:
         recent |= dict.fromkeys(each["recent"])
         for dimension, names in each["refused"].items():
             refused.setdefault(dimension, {}).update(dict.fromkeys(names))
-    shared = {
+    rolled = max(int(each["rolled"]) for each in known)
+    shared: dict[str, Any] = {
         "clock_us": max(each["clock_us"] for each in known),
         "since_us": min((each["since_us"] for each in known if each["since_us"]), default=0),
         "closed": max(each["closed"] for each in known),
-        "rolled": max(each["rolled"] for each in known),
+        "rolled": rolled,
         "refused": {dimension: list(names) for dimension, names in refused.items()},
         "recent": list(recent),
     }
@@ -68,7 +69,7 @@ def joined_counters(counters: Sequence[str]) -> Counters:
         first=json.dumps(shared | sums | {"ends": ends}),
         others=json.dumps(shared | nothing | {"ends": [0] * len(ends)}),
         refused={int(dimension): frozenset(names) for dimension, names in refused.items()},
-        rolled=shared["rolled"],
+        rolled=rolled,
         events=[each["events"] for each in known],
     )
 
