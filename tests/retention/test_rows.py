@@ -15,7 +15,7 @@ from pilothouse_server.adapters.sql.tables_control import (
 from pilothouse_server.adapters.sql.tables_projection import AGENTS, EVENTS, TASKS, WORKFLOWS
 from pilothouse_server.domain.commands import Command, CommandState
 from pilothouse_server.domain.events import EventType
-from pilothouse_server.services.retention import DAY_US, HOUR_US, Kind
+from pilothouse_server.services.retention import DAY_US, HOUR_US, Cut, Kind
 from pilothouse_server.services.views import PageRequest
 from tests.control.build import command
 from tests.projection.build import NOON, SECOND, event
@@ -126,9 +126,13 @@ async def test_many_workflows_with_many_tasks_go_in_several_transactions(house: 
         await house.report(*tasks, event(E.WORKFLOW_COMPLETED, at=1, workflow_id=name))
     await house.sweep(workflows_us=DAY_US)
     house.clock.pass_days(2)
+    cut = Cut(house.clock.us, house.clock.us - DAY_US)
+    first = await house.store.remove(Kind.WORKFLOWS, cut, 100)
+    assert (first.rows, first.more) == (9, True)  # with 41 rows each, four times what was asked for
+    assert (await house.count(WORKFLOWS), await house.count(TASKS)) == (21, 21 * 40)
     retention = await house.sweep(workflows_us=DAY_US)
     assert (await house.count(WORKFLOWS), await house.count(TASKS)) == (0, 0)
-    assert retention.counts.batches > 4
+    assert retention.counts.removed[Kind.WORKFLOWS] == 21
 
 
 def row_of(given: Command) -> dict[str, Any]:

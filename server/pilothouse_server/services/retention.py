@@ -26,11 +26,12 @@ EVERY: Final = 60.0
 FIRST_RETRY, LAST_RETRY = 1.0, 60.0
 """Seconds to wait when the log or the database cannot be reached, doubled each time."""
 BUDGET: Final = 0.02
-"""Seconds that one transaction is to take: fewer rows are removed at once when it takes longer."""
-FEWEST_ROWS, FIRST_ROWS, MOST_ROWS = 16, 128, 1024
+"""Seconds that one transaction is to work: fewer rows are removed at once when it takes longer. Waiting for its turn
+and for the disk is not counted: fewer rows would make neither shorter."""
+FEWEST_ROWS, FIRST_ROWS, MOST_ROWS = 64, 256, 2048
 """Rows that one transaction removes."""
-PAUSE: Final = 0.005
-"""Seconds between two transactions at least, and as long as the one before took: others have half of the time."""
+SHORTEST_PAUSE, LONGEST_PAUSE = 0.005, 0.05
+"""Seconds between two transactions, in between as long as the one before took: others have half of the time."""
 SPARED_US: Final = 15 * MINUTE_US
 """Younger events stay however many there are: they tell repeats from news."""
 TOGETHER_US: Final = HOUR_US
@@ -102,6 +103,8 @@ class Removed(NamedTuple):
     rows: int
     more: bool
     """Whether more are perhaps to go."""
+    seconds: float = 0.0
+    """For which it worked, and others may have had to wait for it."""
 
 
 class RetentionStore(Protocol):
@@ -223,9 +226,8 @@ class Retention:
             self._agents_at_us = now_us
 
     async def _remove(self, kind: Kind, batches: _Batches) -> bool:
-        begun = self._clock.monotonic()
         removed = await self._store.remove(kind, batches.cut, batches.rows)
-        batches.took(self._clock.monotonic() - begun)
+        batches.took(removed.seconds)
         self.counts.removed[kind] += removed.rows
         return removed.more
 
@@ -264,5 +266,5 @@ class Retention:
         took = self._clock.monotonic() - begun
         self.counts.batches += 1
         if done:
-            await self._clock.sleep(max(PAUSE, took))
+            await self._clock.sleep(min(max(SHORTEST_PAUSE, took), LONGEST_PAUSE))
         return done

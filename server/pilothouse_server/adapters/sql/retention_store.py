@@ -5,6 +5,7 @@ On PostgreSQL a row that somebody else has locked is left for another time: nobo
 
 from __future__ import annotations
 
+import time
 from collections.abc import Callable, Iterable, Mapping, Sequence
 from itertools import accumulate, takewhile
 from typing import Any, Final
@@ -79,7 +80,13 @@ class SqlRetention:
     async def remove(self, kind: Kind, cut: Cut, limit: int) -> Removed:
         """One transaction."""
         remover = _REMOVERS[kind]
-        return await self._database.write(lambda c: remover(c, cut, limit), beside=True)
+
+        def timed(connection: Connection) -> Removed:
+            begun = time.perf_counter()
+            removed = remover(connection, cut, limit)
+            return removed._replace(seconds=time.perf_counter() - begun)
+
+        return await self._database.write(timed, beside=True)
 
     async def kept(self) -> Kept:
         """Without counting: positions are dense."""
@@ -214,9 +221,9 @@ def _executors(connection: Connection, cut: Cut, limit: int) -> Removed:
     return _delete(connection, EXECUTORS, old.where(~going_on), limit)
 
 
-def _old(table: Table, time: str, before_us: int) -> Select[Any]:
+def _old(table: Table, column: str, before_us: int) -> Select[Any]:
     (key,) = table.primary_key.columns
-    return select(key).where(table.c[time] < before_us).order_by(table.c[time])
+    return select(key).where(table.c[column] < before_us).order_by(table.c[column])
 
 
 def _delete(connection: Connection, table: Table, old: Select[Any], limit: int) -> Removed:
