@@ -128,6 +128,7 @@ async def opened(settings: Settings, clock: Clock) -> AsyncGenerator[World]:
             redis_board = RedisBoard(settings.redis_url)
             stack.push_async_callback(redis_board.close)
             board = redis_board
+            parts["board"] = redis_board.run
             watched["board"] = redis_board
         log_address = shown(settings.redis_url) or str(settings.data_dir / "log.sqlite3")
         database_address = shown(settings.database_url) or str(database_of(settings))
