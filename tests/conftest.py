@@ -3,6 +3,11 @@
 from __future__ import annotations
 
 import os
+
+# Read by gRPC when it is imported. What tests start are programs of their own, so gRPC need not prepare for a fork; it
+# would break a server that is started while calls are under way.
+os.environ.setdefault("GRPC_ENABLE_FORK_SUPPORT", "0")
+
 import shutil
 from collections.abc import AsyncIterator, Iterator
 

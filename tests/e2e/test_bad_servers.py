@@ -10,10 +10,12 @@ from collections.abc import AsyncGenerator, Iterator, Sequence
 from contextlib import asynccontextmanager
 from dataclasses import dataclass
 from pathlib import Path
+from typing import Any, cast
 
 import httpx
 import psycopg
 import pytest
+import redis
 
 from tests.servers.postgres import Postgres
 from tests.servers.valkey import Valkey
@@ -168,12 +170,9 @@ async def test_a_password_that_redis_does_not_take_is_said(
 
 
 async def test_a_redis_without_streams_is_said(tmp_path: Path, guarded: Valkey) -> None:
-    import redis
-
+    rules = ["on", ">right", "~*", "&*", "+@all", "-@stream"]
     with redis.Redis(port=guarded.port, password="right") as admin:
-        admin.execute_command(
-            "ACL", "SETUSER", "old", "on", ">right", "~*", "&*", "+@all", "-@stream"
-        )
+        cast("Any", admin).execute_command("ACL", "SETUSER", "old", *rules)
     url = f"redis://old:right@127.0.0.1:{guarded.port}/0"
     refused(await ended(tmp_path, REDIS_URL=url), "does not permit", "@stream")
 
