@@ -46,7 +46,13 @@ async def log(tmp_path: Path) -> AsyncIterator[TroubledLog]:
 
 
 def relay_of(plant: Plant, log: SqliteLog) -> Relay:
-    return Relay(SqlOutbox(plant.database), SingleIntake(log), encode_events, plant.clock, plant.signals.outbox)
+    return Relay(
+        SqlOutbox(plant.database),
+        SingleIntake(log),
+        encode_events,
+        plant.clock,
+        plant.signals.outbox,
+    )
 
 
 async def events_in(log: SqliteLog) -> Sequence[Event]:

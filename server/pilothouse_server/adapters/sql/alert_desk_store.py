@@ -15,6 +15,8 @@ from pilothouse_server.domain.alert_requests import AlertRequest
 from pilothouse_server.domain.alerts import AlertState
 from pilothouse_server.services.alert_desk import Asked, Noted
 
+_ALIVE = [int(state) for state in AlertState if state != AlertState.RESOLVED]
+
 
 class SqlAlertDesk:
     """The side of whoever asks."""
@@ -67,7 +69,7 @@ def _noted(connection: Connection) -> Noted:
     rules = connection.execute(select(ALERT_RULES).order_by(ALERT_RULES.c.name)).mappings()
     live = (
         select(ALERTS.c.rule_id, func.count())
-        .where(ALERTS.c.state != int(AlertState.RESOLVED))
+        .where(ALERTS.c.state.in_(_ALIVE))
         .group_by(ALERTS.c.rule_id)
     )
     clock = select(ALERT_CLOCK.c.meters, ALERT_CLOCK.c.meters_us).where(
