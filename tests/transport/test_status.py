@@ -3,13 +3,24 @@
 from __future__ import annotations
 
 import inspect
+import re
+from pathlib import Path
 
 import pytest
 from google.rpc import error_details_pb2, status_pb2
 
+import pilothouse_server
 from pilothouse.v1 import error_reason_pb2
 from pilothouse_server.domain import errors
 from pilothouse_server.transport.status import bad_request, internal, refusal_of, status_of
+
+SERVER = Path(pilothouse_server.__file__).parent
+RAISED = re.compile(r"\b(?:Unavailable|Misconfigured)\(\s*\"(\w+)\"")
+UNAVAILABLE = sorted(
+    {"board", "log"}
+    | {what for file in SERVER.rglob("*.py") for what in RAISED.findall(file.read_text("utf-8"))}
+)
+"""Everything that the server may say is away."""
 
 SAMPLES: list[errors.PilothouseError] = [
     errors.InvalidArgument("reason", "is too long"),
@@ -28,10 +39,7 @@ SAMPLES: list[errors.PilothouseError] = [
     errors.NotCommandOwner("c1", "engine"),
     errors.ExecutorReplaced("engine"),
     errors.LimitExceeded("events in a batch", 1000, 1001),
-    *(
-        errors.Unavailable(what, "gone")
-        for what in ("log", "database", "board", "snapshot", "server")
-    ),
+    *(errors.Unavailable(what, "gone") for what in UNAVAILABLE),
     errors.Misconfigured("log", "wrong password"),
 ]
 

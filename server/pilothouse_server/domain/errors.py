@@ -217,7 +217,7 @@ class LimitExceeded(PilothouseError):
 @dataclass(eq=False)
 class Unavailable(PilothouseError):
     what: str
-    """One of log, database, board, snapshot, server."""
+    """One of log, database, redis, board, snapshot, server, alerts."""
     detail: str
     retry_after_us: int = 1_000_000
 

@@ -54,6 +54,8 @@ _UNAVAILABLE = {
     "board": "NO_SNAPSHOT",
     "snapshot": "NO_SNAPSHOT",
     "server": "DRAINING",
+    "alerts": "NO_LEADER",
+    "redis": "LOG_UNAVAILABLE",
 }
 
 

@@ -93,6 +93,8 @@ class _ErrorReasonEnumTypeWrapper(_enum_type_wrapper._EnumTypeWrapper[_ErrorReas
     """DEADLINE_EXCEEDED: the server did not answer in time; the request may still take effect."""
     ERROR_REASON_EXECUTOR_REPLACED: _ErrorReason.ValueType  # 33
     """ABORTED: a newer stream of the same executor took over; do not connect again from here; metadata: source."""
+    ERROR_REASON_NO_LEADER: _ErrorReason.ValueType  # 34
+    """UNAVAILABLE: no replica does at the moment what only one of them may do, such as to act on alerts; nothing was done."""
 
 class ErrorReason(_ErrorReason, metaclass=_ErrorReasonEnumTypeWrapper):
     """The reasons of ErrorInfo."""
@@ -165,4 +167,6 @@ ERROR_REASON_DEADLINE_EXCEEDED: ErrorReason.ValueType  # 32
 """DEADLINE_EXCEEDED: the server did not answer in time; the request may still take effect."""
 ERROR_REASON_EXECUTOR_REPLACED: ErrorReason.ValueType  # 33
 """ABORTED: a newer stream of the same executor took over; do not connect again from here; metadata: source."""
+ERROR_REASON_NO_LEADER: ErrorReason.ValueType  # 34
+"""UNAVAILABLE: no replica does at the moment what only one of them may do, such as to act on alerts; nothing was done."""
 Global___ErrorReason: _TypeAlias = ErrorReason  # noqa: Y015
