@@ -41,10 +41,11 @@ async def look_back(cluster: Cluster, shown: Mapping[str, Shown]) -> list[str]:
     await wait_until(rolled_up, within=WITHIN, what="the roll-up of the minutes")
     await _put_clocks(cluster, FORGOTTEN)
     found: list[str] = []
+    deadline = time.monotonic() + WITHIN
     for target in cluster.direct:
         async with pilothouse.aio.Client(target) as client:
             for prefix, expected in shown.items():
-                seen = await _until_equal(client, prefix, expected)
+                seen = await _until_equal(client, prefix, expected, deadline)
                 where = f"two hours later, by {target}"
                 found += differences({prefix: expected}, {prefix: seen}, where)
     return found
@@ -66,8 +67,10 @@ async def _publish(client: pilothouse.aio.Client) -> None:
     await client.events.PublishEvents(events_pb2.PublishEventsRequest(events=events))
 
 
-async def _until_equal(client: pilothouse.aio.Client, prefix: str, expected: Shown) -> Shown:
-    """What is stored, once it is what was expected, or what it is after some time."""
+async def _until_equal(
+    client: pilothouse.aio.Client, prefix: str, expected: Shown, deadline: float
+) -> Shown:
+    """What is stored, once it is what was expected, or what it is after the deadline."""
     begun_us = time.time_ns() // 1000 - 3600 * 1_000_000
     seen: Shown = {}
 
@@ -77,5 +80,5 @@ async def _until_equal(client: pilothouse.aio.Client, prefix: str, expected: Sho
         return seen == expected
 
     with suppress(NeverHappened):
-        await wait_until(equal, within=WITHIN)
+        await wait_until(equal, within=deadline - time.monotonic())
     return seen

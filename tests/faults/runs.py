@@ -13,7 +13,7 @@ from dataclasses import dataclass
 from functools import partial
 from pathlib import Path
 from types import TracebackType
-from typing import Self
+from typing import Self, cast
 
 from tests.faults.afterwards import look_back
 from tests.faults.cluster import Cluster
@@ -90,8 +90,8 @@ class Runs:
                 last |= len(self._charted) >= FRESH_EVERY
                 if last and not found:
                     found += await look_back(disturbed, self._charted)
-        except Exception:  # noqa: BLE001 - whatever went wrong is what this seed found
-            found += traceback.format_exc().strip().splitlines()[-12:]
+        except Exception as error:  # noqa: BLE001 - whatever went wrong is what this seed found
+            found += _told(error)
         for server in (*calm.servers, *disturbed.servers):
             found += server.troubles()
         seconds = time.monotonic() - begun
@@ -152,3 +152,15 @@ class Runs:
         await self._end()
         if not self._kept:
             shutil.rmtree(self._folder, ignore_errors=True)
+
+
+def _told(error: BaseException) -> list[str]:
+    """What went wrong, and where in this suite; of several things, each."""
+    if isinstance(error, BaseExceptionGroup):
+        several = cast("BaseExceptionGroup[BaseException]", error)
+        return [line for each in several.exceptions for line in _told(each)]
+    frames = traceback.extract_tb(error.__traceback__)
+    ours = [
+        f"{Path(f.filename).name}:{f.lineno} {f.name}" for f in frames if "faults" in f.filename
+    ]
+    return [f"{type(error).__name__}: {error}", f"  at {' > '.join(ours[-5:])}"]
