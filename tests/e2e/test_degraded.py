@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import asyncio
-from collections.abc import AsyncIterator
+from collections.abc import AsyncGenerator, AsyncIterator
 from contextlib import asynccontextmanager
 from pathlib import Path
 from typing import Any
@@ -42,7 +42,7 @@ async def postgres(servers_directory: Path) -> AsyncIterator[Postgres]:
 
 
 @asynccontextmanager
-async def up(tmp_path: Path, redis: str, database: str) -> AsyncIterator[Pilothouse]:
+async def up(tmp_path: Path, redis: str, database: str) -> AsyncGenerator[Pilothouse]:
     settings = {"PILOTHOUSE_REDIS_URL": redis, "PILOTHOUSE_DATABASE_URL": database}
     async with Pilothouse(tmp_path / "data", **settings) as server:
         yield server
