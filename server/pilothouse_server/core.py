@@ -5,6 +5,7 @@ What lives as long as the process is made here; what belongs to a lease is made 
 
 from __future__ import annotations
 
+import contextlib
 from collections.abc import AsyncGenerator, Callable, Collection, Coroutine
 from contextlib import asynccontextmanager
 from functools import partial
@@ -43,6 +44,7 @@ from pilothouse_server.adapters.sql.others import SqlOthers
 from pilothouse_server.adapters.sql.workflow_views import SqlWorkflowViews
 from pilothouse_server.config import Settings
 from pilothouse_server.domain.commands import Deadlines
+from pilothouse_server.domain.errors import Unavailable
 from pilothouse_server.duties import Common, Duties
 from pilothouse_server.meters import PartsCollector
 from pilothouse_server.services.alert_desk import AlertDesk
@@ -124,7 +126,11 @@ class Core:
         async with surroundings.opened(settings, clock) as world:
             core = cls(settings, world, clock)
             await core.executors.start(alone=not world.shared_database)
-            yield core
+            try:
+                yield core
+            finally:
+                with contextlib.suppress(Unavailable):  # others notice soon that we are gone
+                    await core.executors.stop()
 
     def parts(self) -> dict[str, Coroutine[Any, Any, None]]:
         """What runs until it is cancelled, by name."""
@@ -202,6 +208,9 @@ class Core:
         return standing
 
     async def _alive(self) -> Collection[str]:
+        leases = self._world.watched.get("leases")
+        if leases is not None and leases.waiting_for:
+            raise Unavailable("database", leases.waiting_for)
         return self._world.replicas()
 
     def _services(self) -> list[Service]:

@@ -22,6 +22,7 @@ from zlib import crc32
 import psycopg
 import structlog
 
+from pilothouse_server.adapters.sql.answers import answered
 from pilothouse_server.domain.addresses import scrubbed
 from pilothouse_server.domain.errors import Unavailable
 from pilothouse_server.ports import Clock, Fence
@@ -81,7 +82,7 @@ class PostgresLeases:
         self.waiting_for = ""
         """Why PostgreSQL cannot be asked; "" when it can."""
         self.replicas: Sequence[str] = (replica,)
-        """Those alive when last seen."""
+        """Those alive when last seen; while `waiting_for` says why, that may be long ago."""
         self._url = url
         self._replica = replica
         self._clock = clock
@@ -151,8 +152,7 @@ class PostgresLeases:
             self._connection, self.waiting_for = connection, ""
             while True:
                 self._asked.clear()
-                async with asyncio.timeout(times.answer):
-                    await self._look(connection)
+                await answered(connection, self._look(connection), times.answer)
                 with contextlib.suppress(TimeoutError):
                     async with asyncio.timeout(times.look):
                         await self._asked.wait()
@@ -265,11 +265,11 @@ class PostgresLeases:
         if self._held.get(name) is tenure:
             del self._held[name]
         self._free_since.pop(name, None)
-        if self._connection is None:
-            return
-        with contextlib.suppress(psycopg.Error, OSError, TimeoutError):
-            async with asyncio.timeout(self._times.answer):
-                await self._connection.execute(_UNLOCK, (LOCK_CLASS, _key(name)))
+        connection = self._connection
+        if connection is not None:
+            giving = connection.execute(_UNLOCK, (LOCK_CLASS, _key(name)))
+            with contextlib.suppress(psycopg.Error, OSError):
+                await answered(connection, giving, self._times.answer)
 
 
 _LOOK: Final = """

@@ -7,18 +7,16 @@ time anyway, and once a lost connection is back every topic counts as rung.
 from __future__ import annotations
 
 import asyncio
-import contextlib
-import os
 import random
-import socket
-from collections.abc import Coroutine, Mapping
-from typing import Any, Final
+from collections.abc import Mapping
+from typing import Final
 from uuid import uuid4
 
 import psycopg
 import structlog
 from psycopg import sql
 
+from pilothouse_server.adapters.sql.answers import answered
 from pilothouse_server.services.fanout import Changes
 
 CHANNEL: Final = "pilothouse_bell"
@@ -100,7 +98,7 @@ class Bell:
         try:
             connection.add_notify_handler(lambda notify: self._hear(notify.payload))
             listen = sql.SQL("LISTEN {}").format(sql.Identifier(self._channel))
-            await self._do(connection, connection.execute(listen))
+            await answered(connection, connection.execute(listen), self._answer)
             self.connections += 1
             self.waiting_for = ""
             # Nobody knows what was rung before anybody listened.
@@ -136,28 +134,16 @@ class Bell:
             if due:
                 payload = f"{self._name} {' '.join(sorted(due))}"
                 ring = connection.execute("SELECT pg_notify(%s, %s)", (self._channel, payload))
-                await self._do(connection, ring)
+                await answered(connection, ring, self._answer)
                 self.given += 1
             else:
-                await self._do(connection, connection.execute("SELECT 1"))
+                await answered(connection, connection.execute("SELECT 1"), self._answer)
         except BaseException:
             self._due |= due
             raise
         # What came behind the answer in one packet is no longer seen at the socket.
         while (notify := connection.pgconn.notifies()) is not None:
             self._hear(notify.extra.decode())
-
-    async def _do(self, connection: Connection, statement: Coroutine[Any, Any, object]) -> None:
-        """Runs a statement, or cuts the connection: the library cannot be kept from waiting for a server that stands
-        still, neither by a timeout nor by a cancellation."""
-        doing = asyncio.ensure_future(statement)
-        try:
-            await asyncio.wait({doing}, timeout=self._answer)
-        finally:
-            if not doing.done():
-                _cut(connection)
-                await asyncio.gather(doing, return_exceptions=True)
-        doing.result()
 
     def _hear(self, payload: str) -> None:
         name, _, topics = payload.partition(" ")
@@ -168,11 +154,6 @@ class Bell:
             # A newer replica may know topics that we do not.
             if topic in self._topics:
                 self._topics[topic].wake()
-
-
-def _cut(connection: Connection) -> None:
-    with contextlib.suppress(OSError), socket.socket(fileno=os.dup(connection.fileno())) as same:
-        same.shutdown(socket.SHUT_RDWR)
 
 
 def _said(error: Exception) -> str:
