@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import threading
-from collections.abc import Callable, Iterator
+from collections.abc import Callable, Generator
 from contextlib import contextmanager
 from importlib import import_module
 from pathlib import Path
@@ -48,7 +48,7 @@ def place(request: pytest.FixtureRequest, tmp_path: Path, kind: str) -> Place:
 
 
 @contextmanager
-def connected(place: Place) -> Iterator[Connection]:
+def connected(place: Place) -> Generator[Connection]:
     engine = writing_engine(place) if isinstance(place, Path) else Source(place).pool({}, 1)
     with engine.begin() as connection:
         yield connection

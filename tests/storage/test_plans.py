@@ -259,7 +259,7 @@ async def project(database: Database) -> None:
     store = SqlProjectionStore(database, decode_stored, [settling(Deadlines())])
     await store.cursor()
     known = [
-        event(each.type, workflow_id="w000100", task_id="t1", agent_id="a7")
+        event(EventType(each.type), workflow_id="w000100", task_id="t1", agent_id="a7")
         for each in busy_fleet(1, 1)
     ]
     await store.apply([LogEntry("1", encode_events([*busy_fleet(5, 2), *known]))])

@@ -8,6 +8,7 @@ import signal
 import threading
 from collections.abc import AsyncIterator, Callable, Iterator
 from pathlib import Path
+from urllib.parse import urlsplit
 
 import psycopg
 import pytest
@@ -253,9 +254,9 @@ async def test_closing_does_not_wait_for_a_server_that_is_away(server: Postgres)
 async def test_a_refusal_says_what_to_do(
     database_url: str, change: dict[str, object], said: str
 ) -> None:
-    parts = psycopg.conninfo.conninfo_to_dict(database_url)
-    place = {"user": parts["user"], "host": parts["host"], "port": parts["port"]}
-    place |= {"database": parts["dbname"]} | change
+    parts = urlsplit(database_url)
+    place: dict[str, object] = {"user": parts.username, "host": parts.hostname, "port": parts.port}
+    place |= {"database": parts.path[1:]} | change
     url = "postgresql://{user}:s3cret@{host}:{port}/{database}".format_map(place)
     database = PostgresDatabase(url)
     with pytest.raises(Unavailable, match=said) as refused:

@@ -43,7 +43,11 @@ class Sort(NamedTuple):
 
 
 def rows(
-    connection: Connection, query: Select[Any], order: Sequence[Sort], key: Key | None, limit: int
+    connection: Connection,
+    query: Select[*tuple[Any, ...]],
+    order: Sequence[Sort],
+    key: Key | None,
+    limit: int,
 ) -> list[RowMapping]:
     """Up to `limit` rows in that order, those behind the key when there is one. However far behind, the database begins
     there by an index of the order's columns."""

@@ -67,11 +67,12 @@ def connect(url: str, settings: dict[str, str]) -> psycopg.Connection[Any]:
     """A connection with these settings, in which each statement is committed unless a transaction is begun. Raises
     Unavailable."""
     given = conninfo.conninfo_to_dict(url)
-    parameters = {name: value for name, value in _NETWORK.items() if name not in given}
+    ours = {name: value for name, value in _NETWORK.items() if name not in given}
+    told = conninfo.make_conninfo(
+        url, application_name="pilothouse", client_encoding="utf8", **ours
+    )
     try:
-        connection = psycopg.connect(
-            url, autocommit=True, application_name="pilothouse", client_encoding="utf8", **parameters
-        )  # fmt: skip
+        connection = psycopg.connect(told, autocommit=True)
     except psycopg.Error as error:
         raise refused(error, url) from None
     try:

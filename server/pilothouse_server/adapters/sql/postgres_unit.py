@@ -14,7 +14,7 @@ import threading
 import time
 from collections.abc import Callable
 from dataclasses import dataclass
-from typing import Any, Final, Generic, TypeVar
+from typing import Any, Final, Generic, TypeVar, cast
 
 import psycopg
 from psycopg.pq import TransactionStatus
@@ -197,8 +197,7 @@ class Unit(Generic[T_co]):
         return value
 
     def _use(self, connection: Connection) -> psycopg.Connection[Any]:
-        driver = connection.connection.driver_connection
-        assert isinstance(driver, psycopg.Connection)  # noqa: S101 - for the types; the engine has no other
+        driver = cast("psycopg.Connection[Any]", connection.connection.driver_connection)
         if self._only_sound_text:
             driver.adapters.register_dumper(str, _SoundText)
         with self._lock:

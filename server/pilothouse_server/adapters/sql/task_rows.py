@@ -17,9 +17,10 @@ from pilothouse_server.domain.projection.task import TaskRecord
 def load(connection: Connection, keys: Collection[TaskKey]) -> dict[TaskKey, TaskRecord]:
     """The records of those that are known."""
     found: dict[TaskKey, TaskRecord] = {}
-    columns = [TASKS.c.workflow_id, TASKS.c.task_id]
+    name, of_it = TASKS.c.workflow_id, TASKS.c.task_id
     for some in slices(keys, 250):
-        query = select(*columns, TASKS.c.record).where(bulk.among(connection, columns, some))
+        wanted = bulk.among(connection, [name, of_it], some)
+        query = select(name, of_it, TASKS.c.record).where(wanted)
         for workflow_id, task_id, record in connection.execute(query):
             found[workflow_id, task_id] = TaskRecord.loaded(workflow_id, task_id, record)
     return found
