@@ -28,8 +28,9 @@ FIRST_RETRY, LAST_RETRY = 1.0, 60.0
 BUDGET: Final = 0.02
 """Seconds that one transaction is to work: fewer rows are removed at once when it takes longer. Waiting for its turn
 and for the disk is not counted: fewer rows would make neither shorter."""
-FEWEST_ROWS, FIRST_ROWS, MOST_ROWS = 64, 256, 2048
-"""Rows that one transaction removes."""
+FEWEST_ROWS, FIRST_ROWS, MOST_ROWS = 512, 512, 4096
+"""Rows that one transaction removes. With fewer, most of its time would go into what each costs anyway, and removing
+could fall behind what comes."""
 SHORTEST_PAUSE, LONGEST_PAUSE = 0.005, 0.05
 """Seconds between two transactions, in between as long as the one before took: others have half of the time."""
 SPARED_US: Final = 15 * MINUTE_US
