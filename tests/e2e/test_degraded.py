@@ -113,7 +113,10 @@ async def test_without_redis_publishers_keep_what_they_have_and_numbers_say_that
         assert (await ask(server, "/api/v1/workflows/before")).status_code == 200
 
         async def told_with_the_numbers() -> bool:
-            return any("log: " in each for each in (await health(server)).get("reasons", []))
+            return any(
+                "the event log has not" in each
+                for each in (await health(server)).get("reasons", [])
+            )
 
         await wait_until(told_with_the_numbers, within=PATIENCE, what="the reason of health")
 

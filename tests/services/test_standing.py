@@ -68,7 +68,7 @@ def test_what_it_stands_on_is_named_with_the_time_for_which_it_is_away() -> None
     found.watch("log", waits("log", log, without=ComponentState.DOWN))
     found.watch("relay", waits("relay", Part("log: connection refused")))
 
-    assert found.troubles() == ["log: connection refused, for 0 s"]
+    assert found.troubles() == ["the event log has not answered for 0 s"]
     found.watch(
         "log",
         lambda: Component(
@@ -78,7 +78,7 @@ def test_what_it_stands_on_is_named_with_the_time_for_which_it_is_away() -> None
             since_us=clock.now_us() - 185_000_000,
         ),
     )
-    assert found.troubles() == ["log: away, for 3 min"]
+    assert found.troubles() == ["the event log has not answered for 3 min"]
 
 
 def test_before_the_start_and_after_the_end_a_server_does_not_serve() -> None:

@@ -26,7 +26,6 @@ from pilothouse_server.services.status import (
     ServerStatus,
     Watchman,
     readiness_of,
-    spoken,
 )
 
 T = TypeVar("T")
@@ -35,6 +34,7 @@ ASK_EVERY: Final = 2.0
 """Seconds between two questions whether somebody answers."""
 ANSWER_WITHIN: Final = 2.0
 """Seconds after which no answer is an answer."""
+_NAMES: Final = {"log": "event log"}
 LATE_US: Final = 5_000_000
 """A reader of the log that is further behind is degraded."""
 
@@ -193,10 +193,12 @@ class Standing:
         return replace(NOT_SERVING, reasons=(*NOT_SERVING.reasons, *found.reasons))
 
     def troubles(self) -> Sequence[str]:
-        """What everybody who looks at numbers should know: what this server stands on is away, and for how long."""
+        """What everybody who looks at numbers should know: what this server stands on is away, and for how long. In few
+        words, for a line of a page; `status` has the rest."""
         now_us = self._clock.now_us()
         return [
-            f"{spoken(each)}, for {_span(now_us - (each.since_us or now_us))}"
+            f"the {_NAMES.get(each.name, each.name)} has not answered for"
+            f" {_span(now_us - (each.since_us or now_us))}"
             for each in self._watchman.components()
             if each.state is ComponentState.DOWN
         ]
