@@ -16,7 +16,13 @@ from typing import Any, Final, NamedTuple, cast
 import structlog
 from redis.asyncio import Redis
 
-from pilothouse_server.adapters.redis_client import FAILURES, Backoff, connect, unavailable
+from pilothouse_server.adapters.redis_client import (
+    FAILURES,
+    Backoff,
+    connect,
+    leave_answers,
+    unavailable,
+)
 from pilothouse_server.adapters.redis_ring import Ring
 from pilothouse_server.adapters.redis_scripts import DEAL, IDS, LOOK
 from pilothouse_server.adapters.redis_streams import (
@@ -138,7 +144,7 @@ class Follower:
         self._sort = sort
         self._limits = limits
         self._redis = connect("log", url, timeout=BLOCK + ANSWER, connections=1)
-        self._redis.set_response_callback("XREAD", as_it_is)
+        leave_answers(self._redis, "XREAD")
         self._deal_script = self._redis.register_script(DEAL)
         self.ring = Ring(limits.recent_entries, limits.recent_bytes)
         self.changes = Changes()
@@ -246,7 +252,7 @@ class Follower:
         """The newest ids up to a place."""
         if last == START:
             return []
-        evaluate = cast("Any", self._redis.execute_command)
+        evaluate = cast("Any", self._redis).execute_command
         between = (cursor_of(self.ring.start) or "-", cursor_of(last))
         found = await evaluate("EVAL", IDS, 1, self._names.stream, *between, IDS_AT_ONCE)
         return [place_of_id(entry) for entry in found]
@@ -260,7 +266,7 @@ class Follower:
         count = max(
             1, min(self._limits.entries_in_read, int(self._limits.bytes_in_read / self._average))
         )
-        answer = await cast("Any", self._redis.execute_command)(
+        answer = await cast("Any", self._redis).execute_command(
             "XREAD", "COUNT", count, "BLOCK", round(BLOCK * 1000),
             "STREAMS", self._names.stream, cursor_of(self.newest) or "0-0",
         )  # fmt: skip
@@ -365,7 +371,7 @@ class Follower:
 
 async def look_at(redis: Redis, names: Names, place: Place = START) -> Look:
     """What is known about a stream, and whether it has the entry at `place`."""
-    evaluate = cast("Any", redis.execute_command)
+    evaluate = cast("Any", redis).execute_command
     keys = (names.stream, names.trimmed, names.followed)
     found = cast("list[Any]", await evaluate("EVAL", LOOK, 3, *keys, cursor_of(place)))
     last, first, deleted, trimmed, followed, length, there = found
@@ -408,11 +414,6 @@ def dead_fields(fields: Sequence[bytes], reason: str, stream: str) -> list[bytes
     if truncated:
         kept += [b"truncated", b"1"]
     return [*kept, b"reason", reason.encode(errors="replace"), b"stream", stream.encode()]
-
-
-def as_it_is(answer: Any, **_options: Any) -> Any:
-    """Leaves an answer as it came, whatever the version of the library would make of it."""
-    return answer
 
 
 def _place_written(text: str) -> Place:

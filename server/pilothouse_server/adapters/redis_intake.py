@@ -20,6 +20,7 @@ from pilothouse_server.adapters.redis_client import (
     apart,
     connect,
     ended,
+    leave_answers,
     unavailable,
 )
 from pilothouse_server.adapters.redis_streams import BATCH, SEALED, names_of
@@ -69,8 +70,7 @@ class RedisIntake:
         self._limits = limits or IntakeLimits()
         self._streams = [names_of(shard).stream for shard in range(shards)]
         self._redis = connect("log", url, timeout=ANSWER, connections=1)
-        for command in ("XADD", "MULTI", "EXEC"):
-            self._redis.set_response_callback(command, _as_it_is)
+        leave_answers(self._redis, "XADD", "MULTI", "EXEC")
         self._queue: deque[_Append] = deque()
         self._queued_bytes = 0
         self._woken = asyncio.Event()
@@ -162,7 +162,7 @@ class RedisIntake:
         """One answer for each append: an id, the ids of a transaction, or what was refused."""
         answers: list[Any] = []
         async with self._redis.pipeline(transaction=False) as pipeline:
-            send = cast("Any", pipeline.execute_command)
+            send = cast("Any", pipeline).execute_command
             for append in appends:
                 several = len(append.parts) > 1
                 if several:
@@ -171,7 +171,7 @@ class RedisIntake:
                     send("XADD", self._streams[shard], "*", BATCH, payload, SEALED, b"1")
                 if several:
                     send("EXEC")
-            said = iter(cast("list[Any]", await pipeline.execute(raise_on_error=False)))
+            said = iter(await pipeline.execute(raise_on_error=False))
         for append in appends:
             answer = next(said)
             if len(append.parts) > 1:  # MULTI, each XADD, EXEC: what counts is the last
@@ -214,10 +214,6 @@ class RedisIntake:
                 append.future.set_exception(
                     type(refusal)("log", refusal.detail, refusal.retry_after_us)
                 )
-
-
-def _as_it_is(answer: Any, **_options: Any) -> Any:
-    return answer
 
 
 def _first_error(answer: Any) -> RedisError | None:

@@ -12,7 +12,14 @@ import time
 from collections.abc import Sequence
 from typing import Any, Final, cast
 
-from pilothouse_server.adapters.redis_client import FAILURES, apart, connect, ended, unavailable
+from pilothouse_server.adapters.redis_client import (
+    FAILURES,
+    apart,
+    connect,
+    ended,
+    leave_answers,
+    unavailable,
+)
 from pilothouse_server.adapters.redis_follower import (
     ANSWER,
     SLICE,
@@ -21,7 +28,6 @@ from pilothouse_server.adapters.redis_follower import (
     Sort,
     StreamCounts,
     StreamGap,
-    as_it_is,
     gap_after,
     look_at,
 )
@@ -72,8 +78,7 @@ class RedisLog:
         self._sort = sort or Sorter(shard, shards)
         self.names = names_of(shard)
         self._redis = connect("log", url, timeout=ANSWER, connections=4)
-        for command in ("XRANGE", "XTRIM"):
-            self._redis.set_response_callback(command, as_it_is)
+        leave_answers(self._redis, "XRANGE")
         self._trim_script = self._redis.register_script(TRIM)
         self._follower = Follower(url, shard, self._sort, self._limits)
         self._following: asyncio.Task[None] | None = None
@@ -105,7 +110,7 @@ class RedisLog:
         """Whether this Redis will do. Raises Unavailable when it cannot be reached, and Misconfigured when it is of the
         wrong kind or refuses us."""
         try:
-            info = await apart(cast("Any", self._redis.info)("server"))
+            info = await apart(cast("Any", self._redis).info("server"))
             check_version(info, "log", f"the Redis at {shown(self._url)}")
             await apart(look_at(self._redis, self.names))
             await apart(cast("Any", self._redis.xread)({self.stream: "0-0"}, count=1))
@@ -209,7 +214,7 @@ class RedisLog:
         count = max(1, min(limit, int(self._limits.bytes_in_read / self._average)))
         found = cast(
             "list[RawEntry]",
-            await cast("Any", self._redis.execute_command)(
+            await cast("Any", self._redis).execute_command(
                 "XRANGE", self.stream, cursor_of(place) or "-", "+", "COUNT", count + 1
             ),
         )
@@ -260,7 +265,7 @@ class RedisLog:
         look = await look_at(self._redis, self.names)
         if look.first is None:
             return 0
-        command = cast("Any", self._redis.execute_command)
+        command = cast("Any", self._redis).execute_command
         size = int(await command("MEMORY", "USAGE", self.stream, "SAMPLES", 64) or 0)
         seconds, _ = await command("TIME")
         read = min(slowest, place_of(look.followed))
@@ -285,4 +290,4 @@ class RedisLog:
     async def _run_trim(self, how: str, threshold: str | int, noted: str) -> int:
         arguments = [how, threshold, TRIMMED_AT_ONCE, noted]
         keys = [self.names.stream, self.names.trimmed]
-        return int(cast("Any", await self._trim_script(keys=keys, args=arguments)))
+        return int(await self._trim_script(keys=keys, args=arguments))

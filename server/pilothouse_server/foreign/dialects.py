@@ -1,21 +1,36 @@
-"""How an entry that somebody else wrote says its events; the fields tell which way it is."""
+"""How an entry that somebody else wrote says its events; its fields tell which way it is.
+
+- `event`: one serialized Event, or JSON; `batch`: a serialized EventBatch.
+- `data`, `payload`, `message` (or `event`): JSON, an object or a list of objects, each one event. It may be an event
+  of the contract, what an event bus wraps around one (`{id, type, payload, timestamp}`), or an agent's report of a
+  task.
+- `topic` and `payload`: a message bus, `{"key": ..., "msg": {...}}`; the topic may tell the type.
+"""
 
 from __future__ import annotations
 
-from collections.abc import Mapping, Sequence
-from typing import NamedTuple
+import json
+from collections.abc import Callable, Mapping, Sequence
+from typing import Final, NamedTuple, TypeVar, cast
 
 from google.protobuf.message import DecodeError
 
 from pilothouse.v1 import events_pb2 as pb
 from pilothouse_server.foreign.entries import Refused, Undecodable
 from pilothouse_server.foreign.judging import Origin, judge
+from pilothouse_server.foreign.mapping import event_of
+
+MOST_EVENTS: Final = 1000
+"""Events in one entry."""
+
+_TEXTS: Final = (b"event", b"data", b"payload", b"message")
+_T = TypeVar("_T")
 
 
 class Reading(NamedTuple):
     """What an entry says."""
 
-    events: list[pb.Event]
+    events: Sequence[pb.Event]
     """Judged and stamped."""
     refused: Refused | None = None
 
@@ -24,11 +39,20 @@ def read_entry(stream: str, entry_id: str, fields: Sequence[bytes]) -> Reading:
     """The events of an entry. Raises Undecodable when there is none that can be taken."""
     named = dict(zip(fields[::2], fields[1::2], strict=False))
     origin = Origin(stream, entry_id)
-    if (payload := named.get(b"event")) is not None:
-        return Reading([judge(_event(payload), origin)])
-    if (payload := named.get(b"batch")) is not None:
-        return _batch(payload, origin)
+    event = named.get(b"event")
+    if event is not None and not _looks_like_json(event):
+        return Reading([judge(_event(event), origin)])
+    if (batch := named.get(b"batch")) is not None:
+        return _batch(batch, origin)
+    for name in _TEXTS:
+        if (payload := named.get(name)) is not None:
+            return _json(name, payload, _hint(named), origin)
     raise Undecodable(_nothing_known(named))
+
+
+def _looks_like_json(payload: bytes) -> bool:
+    # A serialized Event never begins like this: `{` and `[` would be groups, which the contract does not have.
+    return payload.lstrip(b" \t\r\n")[:1] in {b"{", b"["}
 
 
 def _event(payload: bytes) -> pb.Event:
@@ -43,24 +67,67 @@ def _batch(payload: bytes, origin: Origin) -> Reading:
         found = pb.EventBatch.FromString(payload).events
     except DecodeError as error:
         raise Undecodable("batch: not a serialized EventBatch") from error
+
+    def again(left: Sequence[pb.Event]) -> list[bytes]:
+        return [b"batch", pb.EventBatch(events=left).SerializeToString()]
+
+    return _each(found, lambda event: event, again, origin)
+
+
+def _json(name: bytes, payload: bytes, hint: str, origin: Origin) -> Reading:
+    field = name.decode()
+    try:
+        found: object = json.loads(payload)
+    except (ValueError, RecursionError) as error:
+        raise Undecodable(f"{field}: not JSON") from error
+    if isinstance(found, dict):
+        return Reading([judge(_mapped(cast("dict[str, object]", found), hint), origin)])
+    if not isinstance(found, list):
+        raise Undecodable(f"{field}: neither an object nor a list of objects")
+
+    def again(left: Sequence[object]) -> list[bytes]:
+        return [name, json.dumps(left).encode(), *([b"topic", hint.encode()] if hint else [])]
+
+    return _each(cast("list[object]", found), lambda each: _mapped(each, hint), again, origin)
+
+
+def _mapped(found: object, hint: str) -> pb.Event:
+    if not isinstance(found, dict):
+        raise Undecodable("not an object")
+    try:
+        return event_of(cast("dict[str, object]", found), hint)
+    except (ValueError, TypeError, ArithmeticError, RecursionError) as error:
+        raise Undecodable(f"cannot be read as an event: {str(error)[:200]}") from error
+
+
+def _each(
+    found: Sequence[_T],
+    event_from: Callable[[_T], pb.Event],
+    again: Callable[[Sequence[_T]], list[bytes]],
+    origin: Origin,
+) -> Reading:
+    """The events of several, and what could not be taken, such that it can be tried again alone."""
     if not found:
-        raise Undecodable("batch: holds no event")
+        raise Undecodable("holds no event")
+    if len(found) > MOST_EVENTS:
+        raise Undecodable(f"holds {len(found):,} events, and at most {MOST_EVENTS:,} are read")
     events: list[pb.Event] = []
-    left: list[pb.Event] = []
+    left: list[_T] = []
     reasons: list[str] = []
-    for index, event in enumerate(found):
+    for number, each in enumerate(found):
         try:
-            events.append(judge(event, origin._replace(index=index)))
+            events.append(judge(event_from(each), origin._replace(number=number)))
         except Undecodable as error:
-            reasons.append(f"event {index}: {error.reason}")
-            left.append(event)
+            reasons.append(f"event {number}: {error.reason}")
+            left.append(each)
+    told = "; ".join(reasons[:5])
     if not events:
-        raise Undecodable("; ".join(reasons[:5]))
-    refused = None
-    if left:
-        again = pb.EventBatch(events=left).SerializeToString()
-        refused = Refused("; ".join(reasons[:5]), [b"batch", again])
-    return Reading(events, refused)
+        raise Undecodable(told)
+    return Reading(events, Refused(told, again(left)) if left else None)
+
+
+def _hint(named: Mapping[bytes, bytes]) -> str:
+    return named.get(b"topic", b"")[:200].decode(errors="replace")
 
 
 def _nothing_known(named: Mapping[bytes, bytes]) -> str:

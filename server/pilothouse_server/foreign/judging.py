@@ -28,14 +28,14 @@ class Origin(NamedTuple):
 
     stream: str
     entry_id: str
-    index: int = -1
+    number: int = -1
     """Its place in an entry of several."""
 
     @property
     def event_id(self) -> str:
         """The id of an event that has none: the same each time it is read."""
         whole = f"{self.stream}/{self.entry_id}"
-        return whole if self.index < 0 else f"{whole}/{self.index}"
+        return whole if self.number < 0 else f"{whole}/{self.number}"
 
 
 def judge(event: pb.Event, origin: Origin) -> pb.Event:
@@ -53,9 +53,11 @@ def judge(event: pb.Event, origin: Origin) -> pb.Event:
     if not event.HasField("occur_time"):
         event.occur_time.CopyFrom(received)
     if not event.severity:
-        event.severity = _ERROR if event.type in FAILURE_TYPES else _INFO
+        kind: int = event.type
+        event.severity = _ERROR if kind in FAILURE_TYPES else _INFO
     if event.cursor:
         event.ClearField("cursor")
+    event.DiscardUnknownFields()
     if not event.id:
         event.id = origin.event_id
     return event
@@ -92,7 +94,6 @@ def _mend(event: pb.Event) -> None:
         event.ClearField("attributes")
         for key in sorted(mended)[:MOST_ATTRIBUTES]:
             event.attributes[key] = mended[key]
-    event.DiscardUnknownFields()
 
 
 def _mended(text: str) -> str:
