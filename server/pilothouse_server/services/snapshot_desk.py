@@ -76,6 +76,8 @@ class SnapshotDesk:
         self._lead: _Lead | None = None
         self._turns = Changes()
         self._heard: bytes | None = None
+        self._own: bytes | None = None
+        """The last that was encoded of our own."""
         self._encoding = asyncio.Lock()
         self._asked_at = float("-inf")
 
@@ -89,9 +91,7 @@ class SnapshotDesk:
 
     def follow(self) -> None:
         """From now on what others put on the board is given; until there is something, the last of our own."""
-        latest = self.latest
-        if latest is not None:
-            self._heard = self._encoder.known(latest) or self._heard
+        self._heard, self._own = self._own or self._heard, None
         self._lead = None
         self._turns.notify()
 
@@ -172,6 +172,7 @@ class SnapshotDesk:
         async with self._encoding:
             snapshot = self.latest or snapshot
             encoded = self._encoder.known(snapshot)
-            if encoded is not None:
-                return encoded
-            return await paced(self._encoder.steps(snapshot), self._clock)
+            if encoded is None:
+                encoded = await paced(self._encoder.steps(snapshot), self._clock)
+            self._own = encoded
+            return encoded
