@@ -105,8 +105,8 @@ async def _bridge(
     settings: Settings, server: str, stop: asyncio.Event, said: str, core: Core | None = None
 ) -> None:
     def started(port: int) -> None:
-        url = f"http://{_address(settings.host, port)}"
-        _announce(settings, f"Pilothouse is ready at {url} ({said})")
+        page = f"http://{_address(settings.host, port)}"
+        _announce(settings, f"Pilothouse is ready at {page} ({said})")
 
     try:
         await serve_bridge(
