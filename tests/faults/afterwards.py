@@ -26,15 +26,15 @@ ROLLED_UP, FORGOTTEN = 40 * 60, 2 * 3600
 WITHIN = 30.0
 
 
-async def look_back(cluster: Cluster, shown: Mapping[str, Shown]) -> list[str]:
-    """Differences between the stored history and what was `shown` of each flow, by prefix."""
-    # A reader looks once a second at the least, so the minute of two seconds ago has something to keep.
-    minute = (time.time() - 2) // 60
+async def look_back(cluster: Cluster, shown: Mapping[str, Shown], newest_us: int) -> list[str]:
+    """Differences between the stored history and what was `shown` of each flow, by prefix; each shard has
+    something of `newest_us` to store."""
+    minute = newest_us // 60_000_000
     await _put_clocks(cluster, ROLLED_UP)
 
     async def rolled_up() -> bool:
         try:
-            return (await asyncio.to_thread(cluster.standing)).rolled >= minute
+            return (await asyncio.to_thread(cluster.standing)).rolled_up(minute)
         except LOOKING:
             return False
 

@@ -31,7 +31,7 @@ SETTINGS = {
 PENDING = "SELECT count(*) FROM commands WHERE state IN (1, 2)"
 CURSORS = "SELECT consumer, cursor FROM cursors"
 OUTBOX = "SELECT count(*) FROM outbox"
-ROLLED = "SELECT coalesce(max(start), 0) FROM metric_minutes"
+ROLLED = "SELECT max(start) FROM metric_minutes GROUP BY shard"
 
 
 LOOKING = (OSError, sqlite3.Error, psycopg.Error, redis.RedisError)
@@ -55,8 +55,8 @@ class Standing(NamedTuple):
     """By consumer."""
     outbox: int
     pending: int
-    rolled: int
-    """The newest minute of which history is stored, counted since the epoch."""
+    rolled: Sequence[int]
+    """Of each shard that has history: the newest minute of it, counted since the epoch."""
     readers: Sequence[str] = ("projector",)
     """Consumers of each shard whose stored cursors tell that all is there."""
 
@@ -70,6 +70,10 @@ class Standing(NamedTuple):
                 if (at := self.cursors.get(name, "")) != tail:
                     return f"{name} is at {at} of {tail}"
         return ""
+
+    def rolled_up(self, minute: int) -> bool:
+        """Whether every shard has history as new as that."""
+        return len(self.rolled) == len(self.tails) and min(self.rolled) >= minute
 
     @property
     def covered(self) -> str:

@@ -82,7 +82,7 @@ class Embedded:
                 dict(state.execute(CURSORS).fetchall()),
                 state.execute(OUTBOX).fetchone()[0],
                 state.execute(PENDING).fetchone()[0],
-                state.execute(ROLLED).fetchone()[0],
+                [newest for (newest,) in state.execute(ROLLED)],
             )
 
 

@@ -25,6 +25,8 @@ BEGAN_US = 30 * SECOND
 """The flow's beginning lies so long before its first delivery."""
 LONG_AGO_US = -300 * SECOND
 """Beyond the lateness that windows allow, and within what totals do."""
+BREAKS_US = 21 * SECOND
+"""When the many end that the second rule is about: they are in every shard."""
 PUBLISHERS = 3
 BACKLOG = 70
 """Tasks that wait in the alarm."""
@@ -168,7 +170,7 @@ class Flow:
                 f"frail-{number:03}",
                 "frail",
                 "alarm",
-                21 * SECOND,
+                BREAKS_US,
             )
             (story.failed if number < BROKEN else story.completed)()
             stories.append(story)

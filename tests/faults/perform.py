@@ -34,7 +34,8 @@ class Performance:
     def __init__(self, cluster: Cluster, flow: Flow) -> None:
         self._cluster = cluster
         self._flow = flow
-        self._began_us = 0
+        self.began_us = 0
+        """When the flow's own time began."""
         self._client = pilothouse.aio.Client(cluster.target, timeout=2.5, retry=NO_RETRY)
 
     async def run(self, faults: Sequence[Fault] = ()) -> list[Shown]:
@@ -42,8 +43,8 @@ class Performance:
         await self._quiet()
         async with pilothouse.aio.Client(self._cluster.direct[0]) as looking:
             before = Before(await looking.get_metrics())
-        self._began_us = time.time_ns() // 1000 - BEGAN_US
-        engine = Engine(self._cluster.target, self._flow.prefix, self._began_us)
+        self.began_us = time.time_ns() // 1000 - BEGAN_US
+        engine = Engine(self._cluster.target, self._flow.prefix, self.began_us)
         operator = Operator(self._client, engine, PATIENCE)
         watcher = Watcher(self._client, self._flow.prefix)
         async with self._client, watcher.watching():
@@ -58,7 +59,7 @@ class Performance:
         shown: list[Shown] = []
         for target in self._cluster.direct:
             async with pilothouse.aio.Client(target) as looking:
-                observer = Observer(looking, self._flow, self._began_us)
+                observer = Observer(looking, self._flow, self.began_us)
                 seen = await observer.everything(before, engine.applied, operator.commands)
                 shown.append({**seen, "watched": dict(watcher.seen)})
         return shown
@@ -79,10 +80,10 @@ class Performance:
             for deliveries in self._flow.main:
                 tasks.create_task(self._publisher(deliveries))
             tasks.create_task(self._foreign(self._flow.foreign_main))
-        await self._publish(at(self._began_us, self._flow.alarm()))
+        await self._publish(at(self.began_us, self._flow.alarm()))
         alerts = [await self._until_alert(rule.id, AlertState.ALERT_STATE_FIRING) for rule in RULES]
         await self._acknowledge(alerts[0])
-        await self._publish(at(self._began_us, self._flow.relief()))
+        await self._publish(at(self.began_us, self._flow.relief()))
         for rule in RULES:
             await self._until_alert(rule.id, AlertState.ALERT_STATE_RESOLVED)
 
@@ -93,7 +94,7 @@ class Performance:
         async with pilothouse.aio.Client(target, timeout=2.5, retry=NO_RETRY) as client:
             for delivery in deliveries:
                 await asyncio.sleep(max(0.0, begun + delivery.at - time.monotonic()))
-                await self._publish(at(self._began_us, delivery.said), client)
+                await self._publish(at(self.began_us, delivery.said), client)
 
     async def _publish(
         self, events: Sequence[Event], client: pilothouse.aio.Client | None = None
@@ -114,7 +115,7 @@ class Performance:
         begun = time.monotonic()
         for delivery in deliveries:
             await asyncio.sleep(max(0.0, begun + delivery.at - time.monotonic()))
-            events = at(self._began_us, delivery.said)
+            events = at(self.began_us, delivery.said)
             if not self._cluster.has_stream:
                 await self._publish(events)
                 continue

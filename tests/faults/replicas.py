@@ -134,6 +134,6 @@ class Replicas:
         with psycopg.connect(self._postgres.url(), connect_timeout=3, autocommit=True) as state:
             (outbox,) = state.execute(OUTBOX).fetchone() or (0,)
             (pending,) = state.execute(PENDING).fetchone() or (0,)
-            (rolled,) = state.execute(ROLLED).fetchone() or (0,)
+            rolled = [int(newest) for (newest,) in state.execute(ROLLED)]
             cursors = {str(name): str(cursor) for name, cursor in state.execute(CURSORS)}
-            return Standing(tails, cursors, int(outbox), int(pending), int(rolled), READERS)
+            return Standing(tails, cursors, int(outbox), int(pending), rolled, READERS)

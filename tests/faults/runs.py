@@ -19,7 +19,7 @@ from tests.faults.afterwards import look_back
 from tests.faults.cluster import Cluster
 from tests.faults.compare import differences, report
 from tests.faults.embedded import Embedded
-from tests.faults.flow import Flow
+from tests.faults.flow import BREAKS_US, Flow
 from tests.faults.observe import Shown
 from tests.faults.perform import Performance
 from tests.faults.plan import Fault, plan
@@ -75,6 +75,8 @@ class Runs:
         self._disturbed: Cluster | None = None
         self._charted: dict[str, Shown] = {}
         """What was charted of each flow that the clusters lived through."""
+        self._newest_us = 0
+        """Of every shard there is something as new as that to be stored."""
         self._clusters = 0
         self._kept = False
 
@@ -89,7 +91,7 @@ class Runs:
                 found += await self._compared(calm, disturbed, seed, faults)
                 last |= len(self._charted) >= FRESH_EVERY
                 if last and not found:
-                    found += await look_back(disturbed, self._charted)
+                    found += await look_back(disturbed, self._charted, self._newest_us)
         except Exception as error:  # noqa: BLE001 - whatever went wrong is what this seed found
             found += _told(error)
         for server in (*calm.servers, *disturbed.servers):
@@ -106,10 +108,11 @@ class Runs:
         self, calm: Cluster, disturbed: Cluster, seed: int, faults: Sequence[Fault]
     ) -> list[str]:
         flow = Flow(seed, f"d{seed}-")
+        performance = Performance(disturbed, flow)
         (expected,), shown = await asyncio.gather(
-            Performance(calm, Flow(seed, f"c{seed}-")).run(),
-            Performance(disturbed, flow).run(faults),
+            Performance(calm, Flow(seed, f"c{seed}-")).run(), performance.run(faults)
         )
+        self._newest_us = performance.began_us + BREAKS_US
         self._charted[flow.prefix] = expected["history"]
         found = [f"undisturbed: {each}" for each in differences(known(flow), expected, whole=False)]
         for target, seen in zip(disturbed.direct, shown, strict=True):
