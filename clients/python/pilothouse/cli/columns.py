@@ -20,7 +20,13 @@ from pilothouse.cli import contract, values
 from pilothouse.cli.params import DURATION, TIMESTAMP
 
 _FOR_PROGRAMS = re.compile(r".*_token|etag|cursor|request_id|epoch|.*span_id|trace_id|.*position")
-_IRREGULAR = {"occur": "occurred", "last_seen": "last seen", "send": "sent", "expire": "expires", "since": "since"}
+_IRREGULAR = {
+    "occur": "occurred",
+    "last_seen": "last seen",
+    "send": "sent",
+    "expire": "expires",
+    "since": "since",
+}
 _STAMPED = re.compile(r"(?P<verb>\w+)_time")
 
 
