@@ -17,6 +17,7 @@ import httpx
 import psutil
 
 from bench.storage import Storage, connected
+from tests.servers.process import end_with_parent
 from tests.support import free_port, wait_until
 
 TOGETHER = 24
@@ -83,6 +84,7 @@ class RunningFlower:
             *("--enable_events=false", "--logging=error"),
             cwd=self._directory.name,
             env={**os.environ, "PYTHONPATH": ""},
+            preexec_fn=end_with_parent,
         )
         await wait_until(self._answers, within=60, what="Flower's answer")
         await wait_until(

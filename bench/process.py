@@ -16,6 +16,7 @@ from pathlib import Path
 import psutil
 
 from bench.storage import Storage
+from tests.servers.process import end_with_parent
 
 READY = re.compile(r"(?:http://(?P<http>[\w.:\[\]]+)\b.*)?gRPC (?:on )?(?P<grpc>[\w.:\[\]]+)")
 READY_BRIDGE = re.compile(r"http://(?P<http>[\w.:\[\]]+)")
@@ -88,6 +89,7 @@ async def _start(
         *(sys.executable, "-m", "pilothouse_server", *arguments, "--log-level", "warning"),
         stdout=asyncio.subprocess.PIPE,
         env=os.environ | environment,
+        preexec_fn=end_with_parent,
     )
     assert child.stdout is not None
     line = ""

@@ -25,6 +25,7 @@ COMMANDS: list[tuple[str, list[str], list[str]]] = [
     ("bench.failover", [], ["--kills", "2"]),
     ("bench.catch_up", [], ["--events", "30000"]),
     ("bench.retention", [], ["--events", "20000", "--seconds", "3"]),
+    ("bench.retention", [], ["--events", "10000", "--seconds", "3"]),
     ("bench.footprint", [], ["--seconds", "5", "--rate", "3000"]),
 ]
 """The module, its arguments, and what makes it quick."""

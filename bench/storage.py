@@ -35,27 +35,10 @@ class Storage:
         self.postgres = postgres
         self.redis_url = valkey.url if valkey else ""
         self.database_url = ""
-
-    @property
-    def embedded(self) -> bool:
-        """Whether log and database are both in the server's own directory."""
-        return not self.valkey and not self.postgres
-
-    @property
-    def several(self) -> bool:
-        """Whether several replicas can share it."""
-        return self.valkey is not None and self.postgres is not None
-
-    @property
-    def names(self) -> list[str]:
+        log = f"Valkey {_valkey_version(valkey)}" if valkey else "embedded log"
+        rows = f"PostgreSQL {_postgres_version(postgres)}" if postgres else "embedded database"
+        self.names = [log, rows]
         """What holds log and database, with versions."""
-        log = f"Valkey {_valkey_version(self.valkey)}" if self.valkey else "embedded log"
-        rows = (
-            f"PostgreSQL {_postgres_version(self.postgres)}"
-            if self.postgres
-            else "embedded database"
-        )
-        return [log, rows]
 
     def renew(self) -> None:
         """Empties it: a new database, and nothing in Redis."""

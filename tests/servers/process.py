@@ -54,7 +54,7 @@ def spawn(
             stdin=subprocess.DEVNULL,
             stdout=output,
             stderr=subprocess.STDOUT,
-            preexec_fn=_end_with_parent,  # noqa: PLW1509 - it runs two system calls and no Python of anybody else
+            preexec_fn=end_with_parent,  # noqa: PLW1509 - it runs two system calls and no Python of anybody else
             user=identity.pw_uid if identity else None,
             group=identity.pw_gid if identity else None,
             extra_groups=[] if identity else None,
@@ -71,6 +71,7 @@ def end(process: subprocess.Popen[bytes], number: signal.Signals, within: float 
     process.wait(within)
 
 
-def _end_with_parent() -> None:
+def end_with_parent() -> None:
+    """Between fork and exec: whatever ends the process that started it, ends it too."""
     if sys.platform == "linux":
         ctypes.CDLL(None).prctl(PR_SET_PDEATHSIG, signal.SIGKILL)
