@@ -55,7 +55,7 @@ class Bell:
         self._name = uuid4().hex
         self._due: set[str] = set()
         self._stir = asyncio.Event()
-        self.waiting_for = "not connected yet"
+        self.waiting_for = ""
         self.given = 0
         """Rings given to others."""
         self.heard = 0
