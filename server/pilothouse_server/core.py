@@ -21,6 +21,7 @@ from pilothouse.v1 import (
     agents_pb2,
     alerts_pb2,
     commands_pb2,
+    dead_events_pb2,
     events_pb2,
     platform_pb2,
     workflows_pb2,
@@ -28,6 +29,9 @@ from pilothouse.v1 import (
 from pilothouse.v1.agents_pb2_grpc import add_AgentServiceServicer_to_server as add_agents
 from pilothouse.v1.alerts_pb2_grpc import add_AlertServiceServicer_to_server as add_alerts
 from pilothouse.v1.commands_pb2_grpc import add_CommandServiceServicer_to_server as add_commands
+from pilothouse.v1.dead_events_pb2_grpc import (
+    add_DeadEventServiceServicer_to_server as add_dead_events,
+)
 from pilothouse.v1.events_pb2_grpc import add_EventServiceServicer_to_server as add_events
 from pilothouse.v1.platform_pb2_grpc import add_PlatformServiceServicer_to_server as add_platform
 from pilothouse.v1.workflows_pb2_grpc import add_WorkflowServiceServicer_to_server as add_workflows
@@ -60,6 +64,7 @@ from pilothouse_server.services.tenure import serve
 from pilothouse_server.transport.agents import AgentServicer
 from pilothouse_server.transport.alerts import AlertServicer
 from pilothouse_server.transport.commands import CommandServicer
+from pilothouse_server.transport.dead_events import DeadEventServicer
 from pilothouse_server.transport.events import EventServicer
 from pilothouse_server.transport.health import HealthKeeper
 from pilothouse_server.transport.interceptor import CallMeters
@@ -224,6 +229,7 @@ class Core:
         commands = CommandServicer(self.control, self.executors, queries, clock)
         alerts = AlertServicer(self.alerts, queries, Watching(told.alerted, clock))
         platform = PlatformServicer(self.standing)
+        dead = DeadEventServicer(self._world.dead)
 
         def served(
             file: FileDescriptor, name: str, add: Callable[[grpc.aio.Server], None]
@@ -237,6 +243,7 @@ class Core:
             served(agents_pb2.DESCRIPTOR, "AgentService", partial(add_agents, agents)),
             served(commands_pb2.DESCRIPTOR, "CommandService", partial(add_commands, commands)),
             served(alerts_pb2.DESCRIPTOR, "AlertService", partial(add_alerts, alerts)),
+            served(dead_events_pb2.DESCRIPTOR, "DeadEventService", partial(add_dead_events, dead)),
             served(platform_pb2.DESCRIPTOR, "PlatformService", partial(add_platform, platform)),
         ]
 

@@ -30,6 +30,7 @@ from pilothouse_server.adapters.intake import SingleIntake
 from pilothouse_server.adapters.leases import OwnLeases
 from pilothouse_server.adapters.postgres_leases import PostgresLeases
 from pilothouse_server.adapters.redis_board import RedisBoard
+from pilothouse_server.adapters.redis_dead import RedisDeadEvents
 from pilothouse_server.adapters.redis_intake import RedisIntake
 from pilothouse_server.adapters.redis_log import RedisLog
 from pilothouse_server.adapters.sql import migrate
@@ -46,6 +47,7 @@ from pilothouse_server.datadir import owned
 from pilothouse_server.domain.addresses import shown
 from pilothouse_server.domain.errors import Misconfigured, Unavailable
 from pilothouse_server.ports import Board, Clock, Fence, Intake, Leases, ShardLog
+from pilothouse_server.services.dead_events import DeadEvents, NoDeadEvents
 from pilothouse_server.services.fanout import Changes
 from pilothouse_server.services.retention import consumers
 from pilothouse_server.services.standing import Waiting
@@ -87,6 +89,7 @@ class World:
     intake: Intake
     database: Database
     board: Board
+    dead: DeadEvents
     leases: Leases
     signals: Signals
     watched: Mapping[str, Waiting]
@@ -124,7 +127,11 @@ async def opened(settings: Settings, clock: Clock) -> AsyncGenerator[World]:
             watched |= {"leases": leases, "bell": bell}
         shards, intake = await _log_of(settings, stack)
         board: Board = MemoryBoard()
+        dead: DeadEvents = NoDeadEvents()
         if settings.redis_url:
+            redis_dead = RedisDeadEvents(settings.redis_url, settings.log_shards)
+            stack.push_async_callback(redis_dead.close)
+            dead = redis_dead
             redis_board = RedisBoard(settings.redis_url)
             stack.push_async_callback(redis_board.close)
             board = redis_board
@@ -139,6 +146,7 @@ async def opened(settings: Settings, clock: Clock) -> AsyncGenerator[World]:
             intake=intake,
             database=database,
             board=board,
+            dead=dead,
             leases=leases,
             signals=signals,
             watched=watched,

@@ -88,6 +88,7 @@ def test_the_commands_of_the_contract() -> None:
         "alerts": ["list", "get", "watch", "acknowledge", "resolve", "list-rules", "get-rule"],
         "commands": ["list", "get", "list-executors", "watch", "accept", "fail"],
         "events": ["publish", "publish-events", "publish-stream", "list", "watch"],
+        "events dead": ["list", "retry", "drop"],
         "metrics": ["get", "watch", "query"],
         "platform": ["get-server-status"],
         "workflows": ["list", "get", "watch", "control", "pause", "resume", "cancel", "retry"],

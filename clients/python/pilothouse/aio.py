@@ -40,6 +40,7 @@ from pilothouse.v1 import (
     alerts_pb2_grpc,
     commands_pb2,
     commands_pb2_grpc,
+    dead_events_pb2_grpc,
     events_pb2,
     events_pb2_grpc,
     metrics_pb2,
@@ -54,6 +55,7 @@ if TYPE_CHECKING:
     from pilothouse.v1.agents_pb2_grpc import AgentServiceAsyncStub
     from pilothouse.v1.alerts_pb2_grpc import AlertServiceAsyncStub
     from pilothouse.v1.commands_pb2_grpc import CommandServiceAsyncStub
+    from pilothouse.v1.dead_events_pb2_grpc import DeadEventServiceAsyncStub
     from pilothouse.v1.events_pb2_grpc import EventServiceAsyncStub
     from pilothouse.v1.metrics_pb2_grpc import MetricsServiceAsyncStub
     from pilothouse.v1.platform_pb2_grpc import PlatformServiceAsyncStub
@@ -110,6 +112,10 @@ class Client:
             self.channel
         )
         """pilothouse.v1.PlatformService."""
+        self.dead_events: DeadEventServiceAsyncStub = dead_events_pb2_grpc.DeadEventServiceStub(
+            self.channel
+        )
+        """pilothouse.v1.DeadEventService."""
 
     async def close(self) -> None:
         """Close the connection; calls under way are cancelled."""

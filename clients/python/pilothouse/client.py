@@ -37,6 +37,7 @@ from pilothouse.v1 import (
     alerts_pb2_grpc,
     commands_pb2,
     commands_pb2_grpc,
+    dead_events_pb2_grpc,
     events_pb2,
     events_pb2_grpc,
     metrics_pb2,
@@ -51,6 +52,7 @@ if TYPE_CHECKING:
     from pilothouse.v1.agents_pb2_grpc import AgentServiceStub
     from pilothouse.v1.alerts_pb2_grpc import AlertServiceStub
     from pilothouse.v1.commands_pb2_grpc import CommandServiceStub
+    from pilothouse.v1.dead_events_pb2_grpc import DeadEventServiceStub
     from pilothouse.v1.events_pb2_grpc import EventServiceStub
     from pilothouse.v1.metrics_pb2_grpc import MetricsServiceStub
     from pilothouse.v1.platform_pb2_grpc import PlatformServiceStub
@@ -103,6 +105,10 @@ class Client:
         """pilothouse.v1.CommandService."""
         self.platform: PlatformServiceStub = platform_pb2_grpc.PlatformServiceStub(self.channel)
         """pilothouse.v1.PlatformService."""
+        self.dead_events: DeadEventServiceStub = dead_events_pb2_grpc.DeadEventServiceStub(
+            self.channel
+        )
+        """pilothouse.v1.DeadEventService."""
 
     def close(self) -> None:
         """Close the connection; calls under way are cancelled."""

@@ -285,6 +285,8 @@ BY_REASON: Mapping[str, type[CallError]] = {
     "COMMAND_NOT_FOUND": NotFound,
     "ALERT_NOT_FOUND": NotFound,
     "RULE_NOT_FOUND": NotFound,
+    "DEAD_EVENT_NOT_FOUND": NotFound,
+    "DEAD_EVENT_TRUNCATED": FailedPrecondition,
     "REQUEST_ID_REUSED": AlreadyExists,
     "ILLEGAL_TRANSITION": IllegalTransition,
     "COMMAND_PENDING": CommandPending,

@@ -71,6 +71,8 @@ return removed
 then ("": below the first that is left)."""
 
 RETRY: Final = """
+local asked = ARGV[2] ~= '' and redis.call('GET', KEYS[3])
+if asked then return {2, asked} end
 local found = redis.call('XRANGE', KEYS[1], ARGV[1], ARGV[1])
 if #found == 0 then return {0, ''} end
 local fields = found[1][2]
@@ -78,6 +80,17 @@ local own = #fields - 4
 if own > 1 and fields[own - 1] == 'truncated' then return {-1, ''} end
 local added = redis.call('XADD', KEYS[2], '*', unpack(fields, 1, own))
 redis.call('XDEL', KEYS[1], ARGV[1])
+if ARGV[2] ~= '' then redis.call('SET', KEYS[3], ARGV[2] .. ' ' .. added, 'EX', ARGV[3]) end
 return {1, added}
 """
-"""KEYS dead, stream. ARGV the id. Puts an entry back as it was: what was added to it comes last."""
+"""KEYS dead, stream, what is known of the request. ARGV the id, what is asked ("" without a request id), how long
+that is remembered in seconds. Puts an entry back as it was: what was added to it comes last."""
+
+DROP: Final = """
+local asked = ARGV[2] ~= '' and redis.call('GET', KEYS[2])
+if asked then return {2, asked} end
+if redis.call('XDEL', KEYS[1], ARGV[1]) == 0 then return {0, ''} end
+if ARGV[2] ~= '' then redis.call('SET', KEYS[2], ARGV[2] .. ' -', 'EX', ARGV[3]) end
+return {1, ''}
+"""
+"""KEYS dead, what is known of the request. ARGV as for RETRY."""

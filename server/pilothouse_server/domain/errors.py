@@ -7,6 +7,7 @@ PilothouseError
 ├── InvalidPageToken, InvalidResumeToken
 ├── NotFound               there is no such thing                (kind, id)
 ├── IllegalTransition, CommandPending, UnsupportedByEngine, NoExecutor, CommandEnded, AlertResolved
+├── DeadEventTruncated
 ├── EtagMismatch           someone else was first
 ├── RequestIdReused        same request id, other content
 ├── NotCommandOwner
@@ -75,12 +76,12 @@ class InvalidResumeToken(PilothouseError):
 @dataclass(eq=False)
 class NotFound(PilothouseError):
     kind: str
-    """One of workflow, agent, command, alert, rule."""
+    """One of workflow, agent, command, alert, rule, dead_event."""
     id: str
 
     @property
     def message(self) -> str:
-        return f"there is no {self.kind} {self.id!r}"
+        return f"there is no {self.kind.replace('_', ' ')} {self.id!r}"
 
     @property
     def metadata(self) -> dict[str, str]:
@@ -155,6 +156,18 @@ class AlertResolved(PilothouseError):
     @property
     def message(self) -> str:
         return f"alert {self.alert_id} is already resolved"
+
+
+@dataclass(eq=False)
+class DeadEventTruncated(PilothouseError):
+    dead_event_id: str
+
+    @property
+    def message(self) -> str:
+        return (
+            f"dead event {self.dead_event_id} was too long to be kept whole, so it cannot be put back; "
+            "have its producer send it again"
+        )
 
 
 @dataclass(eq=False)

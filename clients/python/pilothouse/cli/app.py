@@ -182,11 +182,18 @@ class ServiceGroup(click.Group):
         first = next(iter(commands.values()))
         super().__init__(name, help=contract.comment(first.method.containing_service) or None)
         self._methods = commands
+        self._inner = {
+            group.partition(" ")[2]: methods
+            for group, methods in contract.groups().items()
+            if group.startswith(f"{first.group} ")
+        }
 
     def list_commands(self, ctx: click.Context) -> list[str]:
-        return list(self._methods)
+        return [*self._methods, *self._inner]
 
     def get_command(self, ctx: click.Context, cmd_name: str) -> click.Command | None:
+        if cmd_name in self._inner:
+            return ServiceGroup(cmd_name, self._inner[cmd_name])
         found = self._methods.get(cmd_name)
         return None if found is None else MethodCommand(found)
 
@@ -195,13 +202,13 @@ class Program(click.Group):
     """Every service as a group, and what is about the program itself."""
 
     def list_commands(self, ctx: click.Context) -> list[str]:
-        return [*contract.groups(), *sorted(self.commands)]
+        return [*(group for group in contract.groups() if " " not in group), *sorted(self.commands)]
 
     def get_command(self, ctx: click.Context, cmd_name: str) -> click.Command | None:
         own = self.commands.get(cmd_name)
         if own is not None:
             return own
-        methods = contract.groups().get(cmd_name)
+        methods = contract.groups().get(cmd_name) if " " not in cmd_name else None
         return None if methods is None else ServiceGroup(cmd_name, methods)
 
 

@@ -1,8 +1,9 @@
 """The contract as the command line sees it: groups, commands and what each field is, by rule and from the descriptors.
 
 A service is a group named by its noun in the plural. A method is a command named by its verb, with the noun left out
-where it is the service's own. Where that gives two methods one name, the one about many keeps its noun: `publish` and
-`publish-events`.
+where it is the service's own. A service about a kind of what another one is about is a group in that one's group:
+DeadEventService is `events dead`. Where that gives two methods one name, the one about many keeps its noun: `publish`
+and `publish-events`.
 """
 
 from __future__ import annotations
@@ -71,9 +72,15 @@ def kebab(parts: list[str]) -> str:
 
 @functools.cache
 def groups() -> Mapping[str, Mapping[str, Command]]:
-    """All commands, by group and name."""
+    """All commands, by group and name; a group in another has both names, with a space between."""
     found = {group_name(service): commands(service) for service in _services()}
     return dict(sorted(found.items()))
+
+
+@functools.cache
+def _nouns() -> frozenset[str]:
+    """What the services are about."""
+    return frozenset("".join(noun(service)) for service in _services())
 
 
 def _services() -> Iterator[ServiceDescriptor]:
@@ -89,10 +96,12 @@ def noun(service: ServiceDescriptor) -> list[str]:
 
 
 def group_name(service: ServiceDescriptor) -> str:
-    """`workflows` for WorkflowService; `platform` for a service whose methods do not name what it is about, since
-    then there is only one of it."""
+    """`workflows` for WorkflowService; `events dead` for DeadEventService, beside EventService; `platform` for a
+    service whose methods do not name what it is about, since then there is only one of it."""
     *first, last = noun(service)
     counted = any(_is_about(method, noun(service)) for method in service.methods)
+    if first and counted and last in _nouns():
+        return f"{kebab([plural(last)])} {kebab(first)}"
     return kebab([*first, plural(last) if counted else last])
 
 

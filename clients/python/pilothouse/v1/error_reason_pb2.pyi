@@ -95,6 +95,10 @@ class _ErrorReasonEnumTypeWrapper(_enum_type_wrapper._EnumTypeWrapper[_ErrorReas
     """ABORTED: a newer stream of the same executor took over; do not connect again from here; metadata: source."""
     ERROR_REASON_NO_LEADER: _ErrorReason.ValueType  # 34
     """UNAVAILABLE: no replica does at the moment what only one of them may do, such as to act on alerts; nothing was done."""
+    ERROR_REASON_DEAD_EVENT_NOT_FOUND: _ErrorReason.ValueType  # 35
+    """NOT_FOUND: there is no such dead event, or not any more; metadata: dead_event_id."""
+    ERROR_REASON_DEAD_EVENT_TRUNCATED: _ErrorReason.ValueType  # 36
+    """FAILED_PRECONDITION: the dead event was too long to be kept whole and cannot be retried; metadata: dead_event_id."""
 
 class ErrorReason(_ErrorReason, metaclass=_ErrorReasonEnumTypeWrapper):
     """The reasons of ErrorInfo."""
@@ -169,4 +173,8 @@ ERROR_REASON_EXECUTOR_REPLACED: ErrorReason.ValueType  # 33
 """ABORTED: a newer stream of the same executor took over; do not connect again from here; metadata: source."""
 ERROR_REASON_NO_LEADER: ErrorReason.ValueType  # 34
 """UNAVAILABLE: no replica does at the moment what only one of them may do, such as to act on alerts; nothing was done."""
+ERROR_REASON_DEAD_EVENT_NOT_FOUND: ErrorReason.ValueType  # 35
+"""NOT_FOUND: there is no such dead event, or not any more; metadata: dead_event_id."""
+ERROR_REASON_DEAD_EVENT_TRUNCATED: ErrorReason.ValueType  # 36
+"""FAILED_PRECONDITION: the dead event was too long to be kept whole and cannot be retried; metadata: dead_event_id."""
 Global___ErrorReason: _TypeAlias = ErrorReason  # noqa: Y015
