@@ -35,7 +35,7 @@ def load(
     if lock and bulk.is_postgres(connection):
         _keep_from_adding(connection, agent_ids)
     found: dict[str, AgentRecord] = {}
-    for ids in slices(sorted(agent_ids)):
+    for ids in slices(sorted(agent_ids), bulk.keys_at_once(connection)):
         wanted = bulk.among(connection, [AGENTS.c.id], ids)
         query = select(AGENTS.c.id, AGENTS.c.record).where(wanted)
         if lock:
@@ -55,9 +55,10 @@ def _keep_from_adding(connection: Connection, agent_ids: Collection[str]) -> Non
         connection.execute(select(func.pg_advisory_xact_lock(NAMES_LOCK, names.c.name)))
 
 
-def save(connection: Connection, records: Collection[AgentRecord]) -> None:
-    """Writes the records, each under a new revision."""
-    revisions = reserve_revisions(connection, len(records))
+def save(
+    connection: Connection, records: Collection[AgentRecord], revisions: Iterable[int]
+) -> None:
+    """Writes the records, each under one of these new revisions."""
     rows = [_row(*each) for each in zip(records, revisions, strict=True)]
     bulk.upsert(connection, AGENTS, rows)
 

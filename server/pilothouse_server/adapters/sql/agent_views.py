@@ -9,6 +9,7 @@ from typing import Any, NamedTuple
 from sqlalchemy import ColumnElement, Connection, RowMapping, and_, case, or_, select
 
 from pilothouse_server.adapters.sql import pages, removals
+from pilothouse_server.adapters.sql.bulk import among, keys_at_once
 from pilothouse_server.adapters.sql.database import Database
 from pilothouse_server.adapters.sql.filters import clause_of
 from pilothouse_server.adapters.sql.revisions import database_id, newest_revision
@@ -131,14 +132,16 @@ def _views(connection: Connection, rows: Sequence[RowMapping], moment: _Moment) 
 def _places(connection: Connection, agent_ids: Collection[str]) -> dict[str, tuple[str, str]]:
     """For each agent with a task in hand whose workflow goes on: (workflow, task) of the one that it began last."""
     found: dict[str, tuple[str, str]] = {}
-    for ids in slices(agent_ids):
+    for ids in slices(agent_ids, keys_at_once(connection)):
         query = (
             select(TASKS.c.agent_id, TASKS.c.workflow_id, TASKS.c.task_id)
             .join(
                 WORKFLOWS,
                 and_(WORKFLOWS.c.id == TASKS.c.workflow_id, WORKFLOWS.c.state.not_in(_ENDED)),
             )
-            .where(TASKS.c.agent_id.in_(ids), TASKS.c.state == int(WorkState.RUNNING))
+            .where(
+                among(connection, [TASKS.c.agent_id], ids), TASKS.c.state == int(WorkState.RUNNING)
+            )
             .order_by(TASKS.c.start_us, TASKS.c.task_id)
         )
         for agent_id, workflow_id, task_id in connection.execute(query):

@@ -23,6 +23,7 @@ from sqlalchemy import (
     LargeBinary,
     Table,
     Text,
+    and_,
     any_,
     func,
     literal,
@@ -54,13 +55,22 @@ def among(
     """The rows with one of these keys: plain values of one column, tuples of several. On PostgreSQL any number of keys
     is one statement, always of the same text; on SQLite a few hundred may be."""
     if not is_postgres(connection):
-        return (columns[0] if len(columns) == 1 else tuple_(*columns)).in_(keys)
+        if len(columns) == 1:
+            return columns[0].in_(keys)
+        # SQLite looks up rows of values in no index, so the first of them has to be said alone.
+        firsts = dict.fromkeys(key[0] for key in keys)
+        return and_(columns[0].in_(list(firsts)), tuple_(*columns).in_(keys))
     if len(columns) == 1:
         return columns[0] == any_(_array(columns[0], keys))
     parts = zip(columns, zip(*keys, strict=True) if keys else [()] * len(columns), strict=True)
     arrays = func.unnest(*(_array(column, values) for column, values in parts))
     listed = arrays.table_valued(*(column.name for column in columns)).render_derived()
     return tuple_(*columns).in_(select(*listed.c))
+
+
+def keys_at_once(connection: Connection) -> int:
+    """How many keys `among` is to be given."""
+    return 10_000 if is_postgres(connection) else 250
 
 
 def is_postgres(connection: Connection) -> bool:

@@ -50,7 +50,7 @@ def store(connection: Connection, arrived: Sequence[Arrived]) -> None:
 
 def _known(connection: Connection, ids: Iterable[str]) -> list[str]:
     known: list[str] = []
-    for some in slices(ids):
+    for some in slices(ids, bulk.keys_at_once(connection)):
         query = select(EVENTS.c.id).where(bulk.among(connection, [EVENTS.c.id], some))
         known.extend(connection.execute(query).scalars())
     return known

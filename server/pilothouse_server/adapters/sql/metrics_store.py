@@ -10,7 +10,7 @@ from collections.abc import Sequence
 from operator import itemgetter
 from typing import Any, cast
 
-from sqlalchemy import ColumnElement, Connection, Select, Table, delete, select, tuple_
+from sqlalchemy import ColumnElement, Connection, Select, Table, and_, delete, func, select
 
 from pilothouse_server.adapters.sql import bulk
 from pilothouse_server.adapters.sql.database import Database
@@ -31,7 +31,7 @@ from pilothouse_server.domain.metrics.checkpoint import (
 
 CONSUMER = "aggregator"
 PRUNED_AT_ONCE = 2_000
-"""Rows that one pruning deletes at most, so that no transaction is long for it."""
+"""Rows that one pruning deletes, or few more, so that no transaction is long for it."""
 
 DELETED_AT_ONCE = 500
 """Keys in one statement."""
@@ -149,19 +149,11 @@ class SqlMetricsStore:
         _delete(connection, METRIC_AGENTS, shard, checkpoint.gone_agents)
 
     def _prune(self, connection: Connection, table: Table, before: int) -> int:
-        keys = [column for column in table.primary_key.columns if column.name != "shard"]
-        old = connection.execute(
-            select(*keys)
-            .where(table.c.shard == self._shard, table.c.start < before)
-            .order_by(table.c.start)
-            .limit(PRUNED_AT_ONCE)
-        ).all()
-        for place in range(0, len(old), DELETED_AT_ONCE):
-            chosen = [tuple(row) for row in old[place : place + DELETED_AT_ONCE]]
-            connection.execute(
-                delete(table).where(table.c.shard == self._shard, tuple_(*keys).in_(chosen))
-            )
-        return len(old)
+        """What began first, and all that began with the last of it: rows are found by the index of their beginnings."""
+        ours = and_(table.c.shard == self._shard, table.c.start < before)
+        oldest = select(table.c.start).where(ours).order_by(table.c.start).limit(PRUNED_AT_ONCE)
+        last = select(func.max(oldest.subquery().c.start)).scalar_subquery()
+        return connection.execute(delete(table).where(ours, table.c.start <= last)).rowcount
 
 
 def columns_of(table: Table, row: type[tuple[Any, ...]]) -> Select[Any]:

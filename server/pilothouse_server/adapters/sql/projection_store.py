@@ -7,6 +7,7 @@ events are kept: of one from before that only what it says of a workflow's state
 from __future__ import annotations
 
 from collections.abc import Callable, Mapping, Sequence
+from itertools import islice
 
 from sqlalchemy import Connection, select
 
@@ -20,6 +21,7 @@ from pilothouse_server.adapters.sql import (
 )
 from pilothouse_server.adapters.sql.database import Database
 from pilothouse_server.adapters.sql.event_rows import Arrived
+from pilothouse_server.adapters.sql.revisions import reserve_revisions
 from pilothouse_server.adapters.sql.tables_projection import CURSORS
 from pilothouse_server.domain.events import Event
 from pilothouse_server.domain.projection.fold import Projection, agents_of, touched
@@ -110,7 +112,8 @@ def fold(connection: Connection, events: Sequence[Event]) -> dict[str, WorkflowR
     runners = task_rows.runners(connection, workflows)
     for workflow in workflows.values():
         workflow.agent_id = runners.get(workflow.id, "")
-    workflow_rows.save(connection, workflows)
     changed = [agents[agent_id] for agent_id in sorted(projection.changed_agents)]
-    agent_rows.save(connection, changed)
+    revisions = iter(reserve_revisions(connection, len(workflows) + len(changed)))
+    workflow_rows.save(connection, workflows, islice(revisions, len(workflows)))
+    agent_rows.save(connection, changed, revisions)
     return workflows

@@ -18,7 +18,7 @@ def load(connection: Connection, keys: Collection[TaskKey]) -> dict[TaskKey, Tas
     """The records of those that are known."""
     found: dict[TaskKey, TaskRecord] = {}
     name, of_it = TASKS.c.workflow_id, TASKS.c.task_id
-    for some in slices(keys, 250):
+    for some in slices(keys, bulk.keys_at_once(connection)):
         wanted = bulk.among(connection, [name, of_it], some)
         query = select(name, of_it, TASKS.c.record).where(wanted)
         for workflow_id, task_id, record in connection.execute(query):
@@ -43,7 +43,7 @@ def of_workflow(connection: Connection, workflow_id: str, limit: int) -> list[Ta
 def runners(connection: Connection, workflow_ids: Collection[str]) -> dict[str, str]:
     """For each workflow with a task in an agent's hand: the agent that began last."""
     found: dict[str, str] = {}
-    for ids in slices(workflow_ids):
+    for ids in slices(workflow_ids, bulk.keys_at_once(connection)):
         query = (
             select(TASKS.c.workflow_id, TASKS.c.agent_id)
             .where(

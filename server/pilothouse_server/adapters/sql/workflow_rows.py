@@ -16,15 +16,12 @@ from pilothouse_server.domain.projection.workflow import WorkflowRecord
 
 T = TypeVar("T")
 
-IDS_IN_QUERY = 500
-"""Names in one IN list."""
-
 _REVISE = (
     update(WORKFLOWS).where(WORKFLOWS.c.id == bindparam("at")).values(revision=bindparam("to"))
 )
 
 
-def slices(names: Iterable[T], size: int = IDS_IN_QUERY) -> Iterable[list[T]]:
+def slices(names: Iterable[T], size: int) -> Iterable[list[T]]:
     """The names in lists that a query can hold."""
     remaining = iter(names)
     while some := list(islice(remaining, size)):
@@ -37,7 +34,7 @@ def load(
     """The records of those that are known; locked, those that are there are nobody else's to change until the end of
     the transaction."""
     found: dict[str, WorkflowRecord] = {}
-    for ids in slices(sorted(workflow_ids)):
+    for ids in slices(sorted(workflow_ids), bulk.keys_at_once(connection)):
         wanted = bulk.among(connection, [WORKFLOWS.c.id], ids)
         query = select(WORKFLOWS.c.id, WORKFLOWS.c.record).where(wanted)
         if lock:
@@ -47,9 +44,10 @@ def load(
     return found
 
 
-def save(connection: Connection, records: Mapping[str, WorkflowRecord]) -> None:
-    """Writes the records, each under a new revision."""
-    revisions = reserve_revisions(connection, len(records))
+def save(
+    connection: Connection, records: Mapping[str, WorkflowRecord], revisions: Iterable[int]
+) -> None:
+    """Writes the records, each under one of these new revisions."""
     rows = [_row(*each) for each in zip(records.values(), revisions, strict=True)]
     bulk.upsert(connection, WORKFLOWS, rows)
 
