@@ -5,8 +5,9 @@ What lives as long as the process is made here; what belongs to a lease is made 
 
 from __future__ import annotations
 
+import asyncio
 import contextlib
-from collections.abc import AsyncGenerator, Callable, Collection, Coroutine
+from collections.abc import AsyncGenerator, Callable, Collection, Coroutine, Sequence
 from contextlib import asynccontextmanager
 from functools import partial
 from importlib.metadata import version
@@ -38,6 +39,7 @@ from pilothouse.v1.workflows_pb2_grpc import add_WorkflowServiceServicer_to_serv
 from pilothouse_server import world as surroundings
 from pilothouse_server.adapters.board import MemoryBoard
 from pilothouse_server.adapters.clock import SystemClock
+from pilothouse_server.adapters.redis_log import RedisLog
 from pilothouse_server.adapters.sql.agent_views import SqlAgentViews
 from pilothouse_server.adapters.sql.alert_desk_store import SqlAlertDesk
 from pilothouse_server.adapters.sql.command_store import SqlCommands
@@ -46,6 +48,7 @@ from pilothouse_server.adapters.sql.event_views import SqlEventViews
 from pilothouse_server.adapters.sql.metrics_store import SqlMetricsStore
 from pilothouse_server.adapters.sql.others import SqlOthers
 from pilothouse_server.adapters.sql.workflow_views import SqlWorkflowViews
+from pilothouse_server.adapters.sqlite_log import SqliteLog
 from pilothouse_server.config import Settings
 from pilothouse_server.domain.commands import Deadlines
 from pilothouse_server.domain.errors import Unavailable
@@ -59,7 +62,7 @@ from pilothouse_server.services.ingest import Ingest
 from pilothouse_server.services.metric_history import MetricHistory
 from pilothouse_server.services.snapshot_desk import SnapshotDesk
 from pilothouse_server.services.standing import Alone, Asked, Identity, Others, Standing, waits
-from pilothouse_server.services.status import ComponentState
+from pilothouse_server.services.status import ComponentState, LogShard
 from pilothouse_server.services.tenure import serve
 from pilothouse_server.transport.agents import AgentServicer
 from pilothouse_server.transport.alerts import AlertServicer
@@ -202,6 +205,7 @@ class Core:
             ),
             self._clock,
             others=others,
+            log_shards=self._log_shards,
             leads=lambda: self.duties.lead is not None,
         )
         down = ComponentState.DOWN
@@ -211,6 +215,10 @@ class Core:
             standing.watch(name, waits(name, part))
         standing.watch("snapshots", waits("snapshots", self.snapshots))
         return standing
+
+    async def _log_shards(self) -> Sequence[LogShard]:
+        logs = [log for log in self._world.shards if isinstance(log, RedisLog | SqliteLog)]
+        return await asyncio.gather(*(log.status() for log in logs))
 
     async def _alive(self) -> Collection[str]:
         leases = self._world.watched.get("leases")

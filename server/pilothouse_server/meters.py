@@ -2,14 +2,17 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterator
+from collections.abc import Iterator, Sequence
 from dataclasses import dataclass
 
 from prometheus_client.core import CounterMetricFamily, GaugeMetricFamily, Metric
 from prometheus_client.registry import Collector
 
+from pilothouse_server.adapters.redis_log import RedisLog
+from pilothouse_server.adapters.sqlite_log import SqliteLog
 from pilothouse_server.domain.metrics.snapshot import MetricsSnapshot
 from pilothouse_server.duties import Duties, LeadWork, ShardWork
+from pilothouse_server.ports import ShardLog
 from pilothouse_server.services.ingest import Ingest
 from pilothouse_server.world import World
 
@@ -36,6 +39,7 @@ class PartsCollector(Collector):
         yield _gauge("leading", "Whether this replica leads.", int(lead is not None))
         yield _gauge("replicas", "Replicas that live.", len(self.world.replicas()))
         yield from _shards(self.duties.shards)
+        yield from _logs(self.world.shards)
         if lead is not None:
             yield from _lead(lead)
             yield from _rules(lead)
@@ -65,6 +69,30 @@ def _shards(shards: dict[int, ShardWork]) -> Iterator[Metric]:
         if (lag_us := work.aggregator.reader_lag_us) is not None:
             lag.add_metric([str(shard)], lag_us / 1_000_000)
     yield lag
+
+
+_LOG = (
+    ("entries", "Entries read from the log."),
+    ("foreign", "Those among them that other producers wrote."),
+    ("dead", "Entries that could not be read, wholly or in part."),
+    ("forwarded", "Entries passed on to other shards."),
+    ("reconnects", "Times that the log could not be read."),
+    ("rewound", "Times that the log had lost what was read from it."),
+    ("gaps", "Gaps that a reader met: entries removed unread."),
+    ("missed", "Entries missing in them."),
+    ("unread", "Entries removed unread because the log was over its cap."),
+)
+
+
+def _logs(logs: Sequence[ShardLog]) -> Iterator[Metric]:
+    """Of each shard of the log, what its reader in this process met."""
+    for name, text in _LOG:
+        counter = CounterMetricFamily(f"pilothouse_log_{name}", text, labels=["shard"])
+        for shard, log in enumerate(logs):
+            if isinstance(log, RedisLog | SqliteLog) and hasattr(log.counts, name):
+                counter.add_metric([str(shard)], getattr(log.counts, name))
+        if counter.samples:
+            yield counter
 
 
 def _lead(lead: LeadWork) -> Iterator[Metric]:

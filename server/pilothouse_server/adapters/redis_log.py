@@ -49,6 +49,7 @@ from pilothouse_server.domain.addresses import shown
 from pilothouse_server.domain.errors import Unavailable
 from pilothouse_server.foreign.sorting import Sorter
 from pilothouse_server.ports import LogEntry, LogKeep
+from pilothouse_server.services.status import LogShard
 
 ATTACH: Final = 4.0
 """Seconds that a reader waits for the first answer of the Redis."""
@@ -163,6 +164,23 @@ class RedisLog:
         except FAILURES as error:
             raise unavailable("log", self._url, error) from error
         return cursor_of(look.last)
+
+    async def status(self) -> LogShard:
+        """How it is. What readers met is known where they are."""
+        try:
+            look = await apart(look_at(self._redis, self.names))
+            dead = await apart(cast("Any", self._redis).xlen(self.names.dead))
+        except FAILURES as error:
+            raise unavailable("log", self._url, error) from error
+        read_here = self._following is not None
+        return LogShard(
+            shard=self._shard,
+            stream=self.stream,
+            cursor=cursor_of(look.last),
+            dead_events=int(dead),
+            gaps=self.counts.gaps if read_here else None,
+            rewinds=self.counts.rewound if read_here else None,
+        )
 
     def position(self, cursor: str) -> tuple[int, ...]:
         """The two numbers of the id."""

@@ -26,6 +26,7 @@ from pilothouse_server.adapters.sqlite_log_file import MARK_EVERY, Opened, Trimm
 from pilothouse_server.domain.errors import Unavailable
 from pilothouse_server.ports import LogEntry, LogKeep
 from pilothouse_server.services.fanout import Changes
+from pilothouse_server.services.status import LogShard
 
 GAPS_REMEMBERED: Final = 64
 """Gaps that are told from new ones, however many consumers meet them."""
@@ -184,6 +185,17 @@ class SqliteLog:
     async def tail(self) -> str:
         """The cursor of the newest entry that is on disk."""
         return self._cursor(self._newest)
+
+    async def status(self) -> LogShard:
+        """How it is."""
+        return LogShard(
+            shard=0,
+            stream=str(self.path),
+            cursor=await self.tail(),
+            dead_events=0,
+            gaps=self.counts.gaps,
+            rewinds=0,
+        )
 
     def position(self, cursor: str) -> tuple[int, ...]:
         """One number."""
