@@ -46,7 +46,7 @@ def known(flow: Flow) -> Shown:
     """The part of what is observed that follows from the flow alone."""
     stories = [*flow.stories, *flow.foreign, flow.backlog, *flow.broken]
     scripted = list(_scripted())
-    counts = {kind: _counts(stories, scripted, flow, kind) for kind in _KINDS}
+    counts = charted(flow)
     ends = Counter(kind for story in stories for _, kind in story.ended_us.values())
     ends.update(kind for kinds in scripted for kind in kinds)
     events = {
@@ -86,6 +86,7 @@ def known(flow: Flow) -> Shown:
                     "15 min": {"counts": counted},
                 }
                 for kind, counted in counts.items()
+                if kind in _KINDS
             },
             "totals": {
                 "workflows": len(stories) + len(SCRIPTS),
@@ -97,6 +98,13 @@ def known(flow: Flow) -> Shown:
             "reader": {"beyond_horizon": 0, "future": 0, "skewed": 1, "undecodable": 0},
         },
     }
+
+
+def charted(flow: Flow) -> Shown:
+    """Started, completed, failed and cancelled of each type, of what came in time."""
+    stories = [*flow.stories, *flow.foreign, flow.backlog, *flow.broken]
+    scripted = list(_scripted())
+    return {kind: _counts(stories, scripted, flow, kind) for kind in (*_KINDS, "late")}
 
 
 _KINDS = ("build", "review", "alarm", "frail", "steered", "foreign")

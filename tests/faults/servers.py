@@ -36,6 +36,8 @@ class Supervised:
         self._ended: list[str] = []
         self._read = 0
         self.starts = 0
+        self.clock_was_put = False
+        """Whether its clock and those of others may differ."""
         self._command = command
         self._environment = {
             **environment,
@@ -80,6 +82,7 @@ class Supervised:
 
     def put_clock(self, seconds: float) -> None:
         """Its wall clock is so far ahead from now on."""
+        self.clock_was_put = True
         launch.put(self.clock, round(seconds * 1e9))
 
     def troubles(self) -> list[str]:

@@ -48,8 +48,8 @@ class Ask(NamedTuple):
     """The state of the command in the end, and the code of its error."""
     reports: tuple[EventType.ValueType, ...] = ()
     """What the engine reports; the first of it names the command."""
-    taken: bool = True
-    """Whether the operator waits for the end. If not, only until the engine took it: then comes the next."""
+    awaited: bool = True
+    """Whether the operator waits for the end. If not, only until the engine has it: then comes the next."""
 
 
 PAUSED, RESUMED = E.EVENT_TYPE_WORKFLOW_PAUSED, E.EVENT_TYPE_WORKFLOW_RESUMED
@@ -91,7 +91,7 @@ SCRIPTS = (
         "overtaken",
         (STARTED,),
         (
-            Ask(PAUSE, RUNS, "FAILED SUPERSEDED", taken=False),
+            Ask(PAUSE, RUNS, "FAILED SUPERSEDED", awaited=False),
             Ask(CANCEL, RUNS, "EFFECTIVE", (CANCELLED,)),
         ),
         (),
@@ -182,7 +182,9 @@ class Operator:
             )
             answer = await self._until(name, self._asked(request))
             self.commands[name] = answer
-            await self._until(f"{name}: its end", self._over(answer, taken=not ask.taken))
+            # Taken is what came to the engine: that the server has it accepted may be news that never got through.
+            done = self._over(answer) if ask.awaited else self._has(answer)
+            await self._until(f"{name}: its end", done)
         self._engine.report(script, script.ends)
 
     async def _until(self, what: str, look: Any) -> Any:
@@ -206,10 +208,11 @@ class Operator:
     async def _ask(self, request: ControlWorkflowRequest) -> str:
         return (await self._client.workflows.ControlWorkflow(request, timeout=3)).command.id
 
-    def _over(self, command_id: str, *, taken: bool) -> Any:
+    def _has(self, command_id: str) -> Any:
+        return lambda: self._engine.applied[command_id]
+
+    def _over(self, command_id: str) -> Any:
         pending = {CommandState.COMMAND_STATE_REQUESTED, CommandState.COMMAND_STATE_ACCEPTED}
-        if taken:
-            pending.discard(CommandState.COMMAND_STATE_ACCEPTED)
 
         async def look() -> bool:
             command = await patient(self._client.command(command_id).get())
