@@ -6,6 +6,7 @@ import asyncio
 from collections.abc import Coroutine, Iterable, Sequence
 from pathlib import Path
 from tempfile import TemporaryDirectory
+from typing import Any
 
 import pytest
 from hypothesis import given, settings
@@ -229,3 +230,38 @@ async def test_hostile_text_is_stored_as_it_came(database: Database) -> None:
     await store.apply([entry("c1", event(E.LOG, message=text, workflow_id="' OR 1=1"))])
     (payload,) = await database.read(lambda c: c.execute(select(EVENTS.c.payload)).scalars().all())
     assert text.encode() in payload
+
+
+LONGEST = "😀" * 64
+"""As many bytes as a name may have."""
+HOSTILE: list[dict[str, Any]] = [
+    {
+        "workflow_id": LONGEST,
+        "workflow_type": LONGEST,
+        "workflow_name": LONGEST * 2,
+        "source": "é" * 64,
+    },
+    {"workflow_id": "n\0l", "workflow_type": "\0", "workflow_name": "a\0b", "trace_id": "\0"},
+    {"workflow_id": "%s %(x)s ? :y $1", "workflow_name": "{0} \\ \"' ", "attempt": 2**32 - 1},
+    {"workflow_id": "\u202e\ufeff\x7f\x01", "message": "\x00" * 4096},
+    {"workflow_id": "late", "at": 250_000_000_000},
+    {"workflow_id": "early", "at": -1_700_000_000},
+]
+
+
+@pytest.mark.parametrize("number", range(len(HOSTILE)))
+async def test_no_value_stops_the_projector(database: Database, number: int) -> None:
+    fields: dict[str, Any] = {
+        "task_id": LONGEST,
+        "agent_id": LONGEST,
+        "agent_type": LONGEST,
+        "stage": LONGEST,
+    }
+    fields |= HOSTILE[number]
+    store = SqlProjectionStore(database, decode_stored)
+    for kind in (E.WORKFLOW_STARTED, E.TASK_STARTED, E.TASK_COMPLETED, E.WORKFLOW_COMPLETED):
+        assert (await store.apply([entry("c1", event(kind, **fields))])).events == 1
+    one = event(E.AGENT_HEARTBEAT, id="\0", agent_id="\0")
+    assert (await store.apply([entry("c2", one)])).events == 1
+    names = select(WORKFLOWS.c.type, WORKFLOWS.c.name, WORKFLOWS.c.state)
+    assert len((await database.read(lambda c: c.execute(names))).all()) == 1

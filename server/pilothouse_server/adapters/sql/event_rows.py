@@ -26,25 +26,35 @@ class Arrived(NamedTuple):
     cursor: str
 
 
+def arrived(event: Event, payload: bytes, cursor: str) -> Arrived:
+    """An event of the log, with U+FFFD for each NUL: PostgreSQL holds none, and functions of SQLite end there. Both
+    are to know a workflow by the same name."""
+    if b"\0" in payload:
+        event = Event._make(
+            each.replace("\0", "\ufffd") if isinstance(each, str) else each for each in event
+        )
+    return Arrived(event, payload, cursor)
+
+
 def newest_position(connection: Connection) -> int:
     """The place of the newest event that ever was; 0 when there was none."""
     return newest(connection, POSITION)
 
 
-def fresh(connection: Connection, arrived: Iterable[Arrived]) -> list[Arrived]:
+def fresh(connection: Connection, arrivals: Iterable[Arrived]) -> list[Arrived]:
     """Those that are not stored yet, each event once, in order."""
     first: dict[str, Arrived] = {}
-    for arrival in arrived:
+    for arrival in arrivals:
         first.setdefault(arrival.event.id, arrival)
     for known in _known(connection, first):
         del first[known]
     return list(first.values())
 
 
-def store(connection: Connection, arrived: Sequence[Arrived]) -> None:
+def store(connection: Connection, arrivals: Sequence[Arrived]) -> None:
     """Stores what is not stored yet. Raises IntegrityError when somebody else stored one of them meanwhile."""
-    places = reserve(connection, POSITION, len(arrived))
-    rows = [_row(*each) for each in zip(arrived, places, strict=True)]
+    places = reserve(connection, POSITION, len(arrivals))
+    rows = [_row(*each) for each in zip(arrivals, places, strict=True)]
     bulk.insert(connection, EVENTS, rows)
 
 
@@ -59,10 +69,8 @@ def _known(connection: Connection, ids: Iterable[str]) -> list[str]:
 def _row(arrival: Arrived, position: int) -> bulk.Row:
     """In the order of the table's columns."""
     event = arrival.event
-    # A text with a NUL is cut there by some of the database's functions, and refused by others.
-    message = event.message.replace("\0", "\ufffd") if "\0" in event.message else event.message
     return (
         position, event.id, arrival.cursor, event.type, event.severity, event.occur_us, event.receive_us, event.source,
         event.workflow_id, event.workflow_type, event.stage, event.task_id, event.agent_id, event.agent_type,
-        event.trace_id, message, arrival.payload,
+        event.trace_id, event.message, arrival.payload,
     )  # fmt: skip

@@ -18,7 +18,7 @@ from typing import Any, Final, Generic, TypeVar, cast
 
 import psycopg
 from psycopg.pq import TransactionStatus
-from psycopg.types.string import StrDumper
+from psycopg.types.string import StrBinaryDumper, StrDumper
 from sqlalchemy import Connection, Engine, create_engine
 from sqlalchemy.exc import DBAPIError
 from sqlalchemy.pool import QueuePool
@@ -31,6 +31,9 @@ T_co = TypeVar("T_co", covariant=True)
 _LOST: Final = ("40001", "40P01", "23505")
 """Codes of a transaction that lost against another: it was not in order with it, each waited for the other, or both
 added the same row."""
+
+_UNSOUND: Final = (None, "22021")
+"""Codes of a text with a NUL, which SQLite takes: the driver refuses it without one."""
 
 _BROKEN_TRIES: Final = 2
 """Connections that one transaction may lose before it gives up: one that the server closed while nobody used it, and
@@ -199,6 +202,7 @@ class Unit(Generic[T_co]):
     def _use(self, connection: Connection) -> psycopg.Connection[Any]:
         driver = cast("psycopg.Connection[Any]", connection.connection.driver_connection)
         if self._only_sound_text:
+            driver.adapters.register_dumper(str, _SoundBinaryText)
             driver.adapters.register_dumper(str, _SoundText)
         with self._lock:
             self._driver = driver
@@ -226,8 +230,7 @@ class Unit(Generic[T_co]):
 
     def _may_repeat(self, error: DBAPIError) -> bool:
         cause = error.orig
-        if isinstance(cause, psycopg.DataError) and cause.sqlstate is None:
-            # It is the driver that refuses a text with a NUL, which SQLite takes.
+        if isinstance(cause, psycopg.DataError) and cause.sqlstate in _UNSOUND:
             first, self._only_sound_text = not self._only_sound_text, True
             return first
         return isinstance(cause, psycopg.Error) and cause.sqlstate in _LOST
@@ -245,8 +248,19 @@ class _SoundText(StrDumper):
     """Writes U+FFFD for what PostgreSQL cannot hold in a text. Used only after such a text was refused."""
 
     def dump(self, obj: str) -> bytes:
-        sound = obj.replace("\0", "\ufffd").encode("utf-8", "surrogatepass")
-        return sound.decode("utf-8", "replace").encode()
+        return _sound(obj)
+
+
+class _SoundBinaryText(StrBinaryDumper):
+    """The same in the binary form."""
+
+    def dump(self, obj: str) -> bytes:
+        return _sound(obj)
+
+
+def _sound(text: str) -> bytes:
+    encoded = text.replace("\0", "\ufffd").encode("utf-8", "surrogatepass")
+    return encoded.decode("utf-8", "replace").encode()
 
 
 def _lost(driver: psycopg.Connection[Any]) -> bool:

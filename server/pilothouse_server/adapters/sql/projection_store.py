@@ -85,7 +85,7 @@ class SqlProjectionStore:
             except Exception:  # noqa: BLE001 - whatever the decoder says, the entry is not one of ours
                 undecodable += 1
                 continue
-            arrived.extend(Arrived(event, payload, entry.cursor) for event, payload in decoded)
+            arrived.extend(event_rows.arrived(*each, entry.cursor) for each in decoded)
         unknown = event_rows.fresh(connection, arrived)
         fresh, late = news.told_apart(connection, unknown)
         events = [each.event for each in fresh]
