@@ -9,7 +9,7 @@ from tests.faults.flow import Flow
 from tests.faults.reference import known
 from tests.faults.runs import Runs
 
-SEEDS = {"embedded": (11, 14), "replicas": (5001, 5005), "shards": (6002,)}
+SEEDS = {"embedded": (11, 14), "replicas": (5001,), "shards": (6002,)}
 
 
 @pytest.mark.slow
