@@ -162,6 +162,24 @@ async def test_followers_go_on_after_the_redis_was_away(valkey: Valkey) -> None:
     await board.close()
 
 
+async def test_garbage_on_the_channel_deafens_nobody(redis_url: str) -> None:
+    board = RedisBoard(redis_url, look=60.0)
+    hearing = asyncio.create_task(board.run())
+    connection: redis.Redis = redis.Redis.from_url(redis_url)  # pyright: ignore[reportUnknownMemberType]
+    async with following(board) as values:
+        await board.post(NAME, b"before", FIRST)
+        assert await anext(values) == b"before"
+        coming = asyncio.ensure_future(anext(values))
+        await wait_until(lambda: connection.publish("monitoring:posted", b"\xff\xfe"))
+        await board.post(NAME, b"after", FIRST)
+        async with asyncio.timeout(5):
+            assert await coming == b"after"
+    assert not hearing.done()
+    hearing.cancel()
+    await asyncio.wait([hearing])
+    await board.close()
+
+
 async def test_passwords_are_not_told(valkey: Valkey) -> None:
     board = RedisBoard(valkey.url.replace("redis://", "redis://someone:hunter2@"))
     with pytest.raises(Misconfigured, match="refused the password or user") as refused:

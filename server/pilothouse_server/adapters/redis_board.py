@@ -115,7 +115,7 @@ class RedisBoard:
                 value, version = cast("list[bytes | None]", await apart(pipeline.execute()))
         except FAILURES as error:
             raise unavailable("board", self._url, error) from error
-        return value, None if version is None else version.decode()
+        return value, None if version is None else version.decode(errors="replace")
 
     @contextlib.contextmanager
     def _listening(self, name: str) -> Generator[Changes]:
@@ -159,6 +159,7 @@ class RedisBoard:
                 for changes in self._changes.values():  # what was posted before was not heard
                     changes.notify()
             elif message["type"] == "message":
-                posted = self._changes.get(message["data"].decode())
+                # Anybody may say anything on a channel.
+                posted = self._changes.get(message["data"].decode(errors="replace"))
                 if posted is not None:
                     posted.notify()
