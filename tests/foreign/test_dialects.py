@@ -22,6 +22,7 @@ from pilothouse_server.wire.events import decode_events
 from pilothouse_server.wire.publishing import reason_against
 
 ENTRY = b"1795342530123-4"
+NOW_MS = 1795342531000
 FIXTURES = sorted(Path(__file__).parent.joinpath("fixtures").glob("*.json"))
 
 
@@ -49,13 +50,18 @@ def events_in(found: Sorted) -> list[pb.Event]:
     return list(pb.EventBatch.FromString(found.payload).events)
 
 
+def sorter(shard: int = 0, shards: int = 1) -> Sorter:
+    """One that sorts soon after the entry was written."""
+    return Sorter(shard, shards, now_ms=lambda: NOW_MS)
+
+
 def read(event: object, field: str = "event") -> Sorted:
-    return Sorter()(ENTRY, [field.encode(), json.dumps(event).encode()])
+    return sorter()(ENTRY, [field.encode(), json.dumps(event).encode()])
 
 
 @pytest.mark.parametrize("case", recorded())
 def test_what_was_recorded_is_read_as_it_was_meant(case: dict[str, Any]) -> None:
-    found = Sorter()(ENTRY, flat(case["fields"]))
+    found = sorter()(ENTRY, flat(case["fields"]))
     shown = [MessageToDict(event) for event in events_in(found)]
     expected = case.get("events", [])
     assert [
@@ -73,7 +79,7 @@ def test_what_was_recorded_is_read_as_it_was_meant(case: dict[str, Any]) -> None
 
 @pytest.mark.parametrize("case", recorded())
 def test_reading_again_gives_the_same(case: dict[str, Any]) -> None:
-    assert Sorter()(ENTRY, flat(case["fields"])) == Sorter()(ENTRY, flat(case["fields"]))
+    assert sorter()(ENTRY, flat(case["fields"])) == sorter()(ENTRY, flat(case["fields"]))
 
 
 def test_what_was_refused_can_be_tried_again_alone() -> None:
@@ -82,7 +88,7 @@ def test_what_was_refused_can_be_tried_again_alone() -> None:
     found = read([good, wrong, good])
     assert found.events == 2
     assert found.refused is not None
-    again = Sorter()(b"1795342530999-0", found.refused.fields)
+    again = sorter()(b"1795342530999-0", found.refused.fields)
     assert again.events == 0
     assert again.refused is not None
     assert "task_id: needed" in again.refused.reason
@@ -123,13 +129,13 @@ def test_what_no_database_takes_is_replaced() -> None:
     assert (event.workflow_id, event.message) == ("a\ufffdb\ufffd", "x\ufffdy")
     assert event.workflow_name == "?"
     plain = pb.Event(type=pb.EVENT_TYPE_LOG, message="x\0y")
-    (event,) = events_in(Sorter()(ENTRY, [b"event", plain.SerializeToString()]))
+    (event,) = events_in(sorter()(ENTRY, [b"event", plain.SerializeToString()]))
     assert event.message == "x\ufffdy"
 
 
 def test_events_go_to_the_shards_of_their_workflows() -> None:
     events = [{"type": "workflow.started", "workflow_id": f"wf-{number}"} for number in range(40)]
-    found = Sorter(0, 3)(ENTRY, [b"event", json.dumps(events).encode()])
+    found = sorter(0, 3)(ENTRY, [b"event", json.dumps(events).encode()])
     parts = {0: found.payload, **found.elsewhere}
     assert set(parts) == {0, 1, 2}
     seen = {
@@ -144,7 +150,7 @@ def test_events_go_to_the_shards_of_their_workflows() -> None:
 
 def test_what_comes_into_the_wrong_shard_is_refused() -> None:
     other = next(f"wf-{n}" for n in range(99) if shard_of(f"wf-{n}", "", 3) == 2)
-    found = Sorter(1, 3)(
+    found = sorter(1, 3)(
         ENTRY, [b"event", json.dumps({"type": "workflow.started", "workflow_id": other}).encode()]
     )
     assert found.payload == b""
@@ -180,7 +186,7 @@ fields = st.lists(
 def test_whatever_comes_is_taken_or_refused_with_a_reason(
     entry: list[tuple[bytes, bytes]], shards: int
 ) -> None:
-    found = Sorter(0, shards)(ENTRY, [each for pair in entry for each in pair])
+    found = sorter(0, shards)(ENTRY, [each for pair in entry for each in pair])
     taken = 0
     for payload in (found.payload, *found.elsewhere.values()):
         for event in pb.EventBatch.FromString(payload).events:
@@ -190,6 +196,7 @@ def test_whatever_comes_is_taken_or_refused_with_a_reason(
         decode_events(payload)
     assert taken == found.events
     assert taken or (found.refused is not None and len(found.refused.reason) > 8)
+    assert found.refused is None or "the server fails" not in found.refused.reason
 
 
 @given(values)
@@ -217,7 +224,40 @@ def test_any_json_in_any_field_is_taken_or_refused(value: object) -> None:
     ],
 )
 def test_hostile_json_is_refused(payload: bytes) -> None:
-    found = Sorter()(ENTRY, [b"event", payload])
+    found = sorter()(ENTRY, [b"event", payload])
     assert found.payload == b""
     assert found.refused is not None
     assert len(found.refused.reason) < 2000
+
+
+def test_what_is_too_deep_to_be_set_aside_alone_is_refused_whole() -> None:
+    for depth in range(900, 1100):
+        deep = b"[" * depth + b"]" * depth
+        entry = b'[{"type":"LOG","message":"good"},{"none":' + deep + b"}]"
+        found = sorter()(ENTRY, [b"data", entry])
+        assert found.refused is not None
+        assert "the server fails" not in found.refused.reason
+
+
+def test_an_entry_that_we_fail_to_sort_is_set_aside_and_stops_nobody(
+    caplog: pytest.LogCaptureFixture,
+) -> None:
+    def broken() -> int:
+        raise ArithmeticError
+
+    found = Sorter(now_ms=broken)(ENTRY, [b"event", b"{}"])
+    assert found.payload == b""
+    assert found.refused is not None
+    assert found.refused.fields == [b"event", b"{}"]
+    assert "the server fails to read it (ArithmeticError)" in found.refused.reason
+    assert "cannot be sorted" in caplog.text
+
+
+@pytest.mark.parametrize(
+    "entry_id", [b"1795342599999-0", b"1795342530123456-0", b"1795342530123456789-0"]
+)
+def test_nothing_is_received_in_the_future_whatever_its_id_says(entry_id: bytes) -> None:
+    found = sorter()(entry_id, [b"event", b'{"type":"LOG","message":"early"}'])
+    (event,) = decode_events(found.payload)
+    assert event.receive_us == event.occur_us == NOW_MS * 1000
+    assert event.id == f"workflow:events/{entry_id.decode()}"

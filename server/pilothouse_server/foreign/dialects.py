@@ -35,10 +35,9 @@ class Reading(NamedTuple):
     refused: Refused | None = None
 
 
-def read_entry(stream: str, entry_id: str, fields: Sequence[bytes]) -> Reading:
+def read_entry(origin: Origin, fields: Sequence[bytes]) -> Reading:
     """The events of an entry. Raises Undecodable when there is none that can be taken."""
     named = dict(zip(fields[::2], fields[1::2], strict=False))
-    origin = Origin(stream, entry_id)
     event = named.get(b"event")
     if event is not None and not _looks_like_json(event):
         return Reading([judge(_event(event), origin)])
@@ -123,7 +122,11 @@ def _each(
     told = "; ".join(reasons[:5])
     if not events:
         raise Undecodable(told)
-    return Reading(events, Refused(told, again(left)) if left else None)
+    try:
+        return Reading(events, Refused(told, again(left)) if left else None)
+    except RecursionError as error:
+        # What was just shallow enough to be read may be too deep to be written.
+        raise Undecodable(f"{told}; and it is nested too deeply to be set aside alone") from error
 
 
 def _hint(named: Mapping[bytes, bytes]) -> str:

@@ -17,6 +17,8 @@ from pilothouse_server.wire.publishing import NAMES, is_plainly_valid, needed_re
 MESSAGE_BYTES: Final = 4096
 """Of a message, an error's message and an attribute's value."""
 MOST_ATTRIBUTES: Final = 64
+LAST_MS: Final = 253_402_300_799_999
+"""The end of the year 9999, the last that a Timestamp can say."""
 
 _ERROR, _INFO = enums_pb2.SEVERITY_ERROR, enums_pb2.SEVERITY_INFO
 _REPLACED: Final = dict.fromkeys((*range(32), *range(127, 160)), "�")
@@ -30,6 +32,8 @@ class Origin(NamedTuple):
     entry_id: str
     number: int = -1
     """Its place in an entry of several."""
+    latest_ms: int = LAST_MS
+    """No entry was received later, whatever its id says."""
 
     @property
     def event_id(self) -> str:
@@ -47,7 +51,7 @@ def judge(event: pb.Event, origin: Origin) -> pb.Event:
         reason = reason_against(event)
     if reason:
         raise Undecodable(reason)
-    ms = int(origin.entry_id.partition("-")[0])
+    ms = min(int(origin.entry_id.partition("-")[0]), origin.latest_ms)
     received = event.receive_time
     received.seconds, received.nanos = ms // 1000, ms % 1000 * 1_000_000
     if not event.HasField("occur_time"):
