@@ -17,6 +17,7 @@ from pilothouse_server.adapters.redis_follower import FollowLimits
 from pilothouse_server.adapters.redis_intake import RedisIntake
 from pilothouse_server.adapters.redis_log import RedisLog
 from pilothouse_server.domain.errors import Misconfigured, Unavailable
+from pilothouse_server.foreign.entries import Sorted
 from pilothouse_server.ports import LogKeep
 from tests.servers.valkey import Valkey
 from tests.support import wait_until
@@ -307,3 +308,19 @@ async def test_what_does_not_speak_redis_is_said_so() -> None:
         with pytest.raises(Unavailable):
             await log.read("", limit=1)
         await log.close()
+
+
+async def test_a_follower_that_fails_is_no_silence(redis_url: str) -> None:
+    def broken(_entry_id: bytes, _fields: object) -> Sorted:
+        raise ArithmeticError("a fault")
+
+    log = RedisLog(redis_url, sort=broken)
+    assert await log.read("", limit=10) == ()
+    reading = asyncio.create_task(log.read("", limit=10, wait=30.0))
+    plain(redis_url).xadd(STREAM, {"event": "{}"})
+    with pytest.raises(ArithmeticError):
+        async with asyncio.timeout(5):
+            await reading
+    with pytest.raises(ArithmeticError):
+        await log.read("", limit=10)
+    await log.close()

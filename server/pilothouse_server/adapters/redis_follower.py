@@ -167,7 +167,13 @@ class Follower:
         return self.ring.newest
 
     async def run(self) -> None:
-        """Follows until it is cancelled."""
+        """Follows until it is cancelled. What it raises is a fault, and wakes whoever waits."""
+        try:
+            await self._follow()
+        finally:
+            self.changes.notify()
+
+    async def _follow(self) -> None:
         backoff = Backoff()
         while True:
             try:
