@@ -92,6 +92,33 @@ async def test_a_kill_between_log_and_outbox_repeats_the_same_ids(
     assert first.id == second.id
 
 
+class StuckOutbox(SqlOutbox):
+    """A real outbox from which nothing can be removed for a while, as from a database whose disk is full."""
+
+    stuck = True
+
+    async def remove(self, positions: Sequence[int]) -> None:
+        if self.stuck:
+            raise Unavailable("database", "its disk is full")
+        await super().remove(positions)
+
+
+async def test_what_cannot_be_removed_from_the_outbox_is_published_once(
+    plant: Plant, log: TroubledLog
+) -> None:
+    await plant.ask(Action.PAUSE)
+    outbox = StuckOutbox(plant.database)
+    relay = Relay(outbox, SingleIntake(log), encode_events, plant.clock, plant.signals.outbox)
+    for _ in range(3):
+        with pytest.raises(Unavailable):
+            await relay.publish_some()
+    outbox.stuck = False
+    await relay.publish_some()
+    assert len(await events_in(log)) == 1
+    assert await plant.said() == []
+    assert relay.published == 1
+
+
 async def test_a_log_that_refuses_for_a_while_loses_nothing(plant: Plant, log: TroubledLog) -> None:
     log.refuse = 2
     relay = relay_of(plant, log)

@@ -57,6 +57,8 @@ class Relay:
         self.published = 0
         self.failures = 0
         self.waiting_for = ""
+        self._to_remove: Sequence[int] = ()
+        """In the log, and not known to be out of the outbox."""
 
     async def run(self) -> None:
         """Publishes until it is cancelled."""
@@ -76,7 +78,9 @@ class Relay:
             await self._changes.wait(seen, LOOK)
 
     async def publish_some(self) -> int:
-        """Publishes the oldest events; returns how many there were."""
+        """Publishes the oldest events; returns how many there were. While they cannot be removed nothing is published
+        again: a database that is read-only for hours would fill the log."""
+        await self._remove()
         parcels = await self._outbox.oldest(BATCH)
         if not parcels:
             return 0
@@ -86,6 +90,12 @@ class Relay:
             shard = shard_of(event.workflow_id, event.agent_id, self._intake.shards)
             parts.setdefault(shard, []).append(event)
         await self._intake.append({shard: self._encode(part) for shard, part in parts.items()})
-        await self._outbox.remove([parcel.position for parcel in parcels])
+        self._to_remove = [parcel.position for parcel in parcels]
         self.published += len(parcels)
+        await self._remove()
         return len(parcels)
+
+    async def _remove(self) -> None:
+        if self._to_remove:
+            await self._outbox.remove(self._to_remove)
+            self._to_remove = ()
