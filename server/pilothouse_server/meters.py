@@ -9,6 +9,8 @@ from prometheus_client.core import CounterMetricFamily, GaugeMetricFamily, Metri
 from prometheus_client.registry import Collector
 
 from pilothouse_server.adapters.redis_log import RedisLog
+from pilothouse_server.adapters.sql.database import Database
+from pilothouse_server.adapters.sql.postgres import PostgresDatabase
 from pilothouse_server.adapters.sqlite_log import SqliteLog
 from pilothouse_server.domain.metrics.snapshot import MetricsSnapshot
 from pilothouse_server.duties import Duties, LeadWork, ShardWork
@@ -36,6 +38,7 @@ class PartsCollector(Collector):
             "Transactions that wait for the writer.",
             self.world.database.waiting,
         )
+        yield from _connections(self.world.database)
         yield _gauge("leading", "Whether this replica leads.", int(lead is not None))
         yield _gauge("replicas", "Replicas that live.", len(self.world.replicas()))
         yield from _shards(self.duties.shards)
@@ -43,6 +46,16 @@ class PartsCollector(Collector):
         if lead is not None:
             yield from _lead(lead)
             yield from _rules(lead)
+
+
+def _connections(database: Database) -> Iterator[Metric]:
+    if not isinstance(database, PostgresDatabase):
+        return
+    counts = database.counts
+    yield _counter("database_refused", "Calls when too many were waiting.", counts.refused)
+    yield _counter("database_repeated", "Transactions that lost against others.", counts.repeated)
+    yield _counter("database_broken", "Connections that broke in use.", counts.broken)
+    yield _counter("database_cut", "Connections cut for want of an answer.", counts.cut)
 
 
 _SHARD = (

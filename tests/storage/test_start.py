@@ -6,12 +6,29 @@ from pathlib import Path
 
 import pytest
 
+from pilothouse_server.adapters.sql import migrate
+from pilothouse_server.adapters.sql.projection_store import SqlProjectionStore
+from pilothouse_server.adapters.sql.sqlite import SqliteDatabase
+from pilothouse_server.adapters.sqlite_log import SqliteLog
 from pilothouse_server.config import Settings
 from pilothouse_server.core import Core
 from pilothouse_server.domain.errors import Unavailable
 from pilothouse_server.domain.events import EventType
-from pilothouse_server.wire.events import encode_events
+from pilothouse_server.ports import LogEntry
+from pilothouse_server.wire.events import decode_stored, encode_events
 from tests.projection.build import event
+
+
+async def leave_an_event(folder: Path) -> None:
+    """In the log and, projected, in the database."""
+    payload = encode_events([event(EventType.WORKFLOW_STARTED)])
+    log = SqliteLog(folder / "log.sqlite3")
+    cursor = await log.append(payload)
+    await log.close()
+    migrate.upgrade(folder / "state.sqlite3")
+    database = SqliteDatabase(folder / "state.sqlite3")
+    await SqlProjectionStore(database, decode_stored).apply([LogEntry(cursor, payload)])
+    await database.close()
 
 
 def lose_the_log(folder: Path) -> None:
@@ -21,9 +38,7 @@ def lose_the_log(folder: Path) -> None:
 
 async def test_a_log_that_the_database_was_not_made_from_is_refused_by_name(tmp_path: Path) -> None:
     settings = Settings(data_dir=tmp_path)
-    async with Core.opened(settings) as core:
-        await core.log.append(encode_events([event(EventType.WORKFLOW_STARTED)]))
-        assert await core.projector.step(5) == 1
+    await leave_an_event(tmp_path)
     async with Core.opened(settings):
         pass
     lose_the_log(tmp_path)
