@@ -38,7 +38,10 @@ class Replica:
                 await task
 
     async def listens(self) -> None:
-        await wait_until(lambda: self.bell.connections, what="the bell's connection")
+        await wait_until(
+            lambda: self.bell.connections and not self.bell.waiting_for,
+            what="the bell's connection",
+        )
 
     async def woken(self, changes: Changes, seen: int) -> bool:
         """Whether it is woken well before a heartbeat."""

@@ -72,7 +72,10 @@ class Replica:
 
     async def start(self) -> None:
         self._tasks = [asyncio.create_task(self.bell.run())]
-        await wait_until(lambda: self.bell.connections, what="the bell's connection")
+        await wait_until(
+            lambda: self.bell.connections and not self.bell.waiting_for,
+            what="the bell's connection",
+        )
 
     async def close(self) -> None:
         for task in self._tasks:
