@@ -134,8 +134,8 @@ async def test_a_write_goes_on_when_its_caller_gives_up(database: Database) -> N
     held = Held(put(1))
     task = await holding(database, held)
     task.cancel()
-    await asyncio.gather(task, return_exceptions=True)
     held.release()
+    await asyncio.gather(task, return_exceptions=True)
 
     async def kept() -> bool:
         return await database.read(numbers) == [1]

@@ -294,3 +294,47 @@ async def test_a_wrong_password_is_said_without_showing_it(server: Postgres) -> 
         await database.read(numbers)
     assert "wr0ng" not in refused.value.message
     await database.close()
+
+
+async def test_what_was_given_up_never_overtakes_what_is_written_next(
+    database: PostgresDatabase,
+) -> None:
+    await database.write(put(0))
+    held = Held(lambda c: c.execute(text("SELECT 1")))
+
+    def late(connection: Connection) -> None:
+        held(connection)
+        connection.execute(text("UPDATE numbers SET number = 1"))
+
+    writing = asyncio.create_task(database.write(late, beside=True))
+    await held.begun()
+    writing.cancel()
+    ended = asyncio.create_task(asyncio.wait([writing]))
+    await asyncio.sleep(0)
+    held.release()
+    await ended
+    update = text("UPDATE numbers SET number = 2")
+    await database.write(lambda c: c.execute(update).close(), beside=True)
+    assert database.waiting == 0
+    assert await database.read(numbers) == [2]
+
+
+async def test_a_write_that_was_given_up_and_does_not_end_is_cut(
+    database: PostgresDatabase, database_url: str
+) -> None:
+    with psycopg.connect(database_url) as other:
+        other.execute("LOCK TABLE numbers")
+        writing = asyncio.create_task(database.write(put(1)))
+        waits = "SELECT count(*) FROM pg_stat_activity WHERE wait_event_type = 'Lock' AND datname = current_database()"
+
+        def is_waiting() -> bool:
+            row = other.execute(waits).fetchone()
+            return bool(row and row[0])
+
+        await wait_until(is_waiting)
+        writing.cancel()
+        async with asyncio.timeout(5):
+            await asyncio.wait([writing])
+        assert writing.cancelled()
+    assert await database.write(put(2)) == 2
+    assert await database.read(numbers) == [2]

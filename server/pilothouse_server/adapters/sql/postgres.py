@@ -13,7 +13,7 @@ import contextlib
 import threading
 from collections.abc import Callable, Iterable
 from concurrent.futures import ThreadPoolExecutor
-from typing import Final, TypeVar
+from typing import Any, Final, TypeVar
 
 from sqlalchemy import Connection
 
@@ -28,6 +28,9 @@ WRITE_LOCK: Final = 0x50494C4F54
 
 LOOKS_EVERY: Final = 1.0
 """Seconds between two looks for what the server does not answer, while something is under way."""
+
+LEFT_ALONE: Final = 1.0
+"""Seconds that a write which was cancelled may still take before its connection is cut."""
 
 _EXCLUSIVE: Final = f"BEGIN; SELECT pg_advisory_xact_lock({WRITE_LOCK})"
 _SHARED: Final = f"BEGIN; SELECT pg_advisory_xact_lock_shared({WRITE_LOCK})"
@@ -56,18 +59,21 @@ class PostgresDatabase:
     async def write(self, run: Callable[[Connection], T], *, beside: bool = False) -> T:
         """What `run` returns, once it is committed. What it raises is raised here, and then nothing of it is kept. When
         the connection breaks while committing, nobody knows: that is Unavailable too, and doing it again must be
-        harmless."""
+        harmless. Who is cancelled does not know either, but goes on only when it is over: what is written next is never
+        overtaken by what was given up."""
         if self.waiting >= self._limits.queued_writes:
             self.counts.refused += 1
             raise Unavailable("database", "too many writes are waiting")
-        return await self._run(self._beside if beside else self._plain, run)
+        line = self._beside if beside else self._plain
+        unit = self._unit(line, run)
+        return await line.settle(unit, line.submit(unit))
 
     async def read(self, run: Callable[[Connection], T]) -> T:
         """What `run` returns; all that it reads is of one moment, and it cannot write."""
         if self._reading.pending >= self._limits.queued_reads:
             self.counts.refused += 1
             raise Unavailable("database", "too many reads are waiting")
-        return await self._run(self._reading, run)
+        return await self._reading.submit(self._unit(self._reading, run))
 
     @property
     def waiting(self) -> int:
@@ -90,12 +96,12 @@ class PostgresDatabase:
         if self._watch is not None:
             self._watch.cancel()
 
-    async def _run(self, line: _Line, run: Callable[[Connection], T]) -> T:
+    def _unit(self, line: _Line, run: Callable[[Connection], T]) -> Unit[T]:
         if self._closed:
             raise Unavailable("database", "it is closed")
         if self._watch is None:
             self._look_later()
-        return await line.submit(Unit(line.connections, line.begin, run, self._limits, self.counts))
+        return Unit(line.connections, line.begin, run, self._limits, self.counts)
 
     def _look_later(self) -> None:
         self._watch = asyncio.get_running_loop().call_later(LOOKS_EVERY, self._look)
@@ -137,13 +143,27 @@ class _Line:
         with self._lock:
             return list(self._running)
 
-    async def submit(self, unit: Unit[T]) -> T:
-        """The unit's outcome. Who is cancelled before it begins, leaves it out."""
+    def submit(self, unit: Unit[T]) -> asyncio.Future[T]:
+        """The unit's outcome. When that is cancelled before the unit begins, it is left out."""
         with self._lock:
             self.pending += 1
         running = self._threads.submit(self._run, unit)
         running.add_done_callback(lambda _: self._leave(unit))
-        return await asyncio.wrap_future(running)
+        return asyncio.wrap_future(running)
+
+    async def settle(self, unit: Unit[T], outcome: asyncio.Future[T]) -> T:
+        """The outcome. Who is cancelled waits until there is one: a little for the unit to end by itself, then its
+        connection is cut."""
+        try:
+            return await asyncio.shield(outcome)
+        except asyncio.CancelledError:
+            if unit.give_up():
+                await asyncio.wait({outcome}, timeout=LEFT_ALONE)
+                if not outcome.done() and unit.cut():
+                    await asyncio.wait({outcome})
+            outcome.add_done_callback(_seen)
+            outcome.cancel()
+            raise
 
     def close(self, *, leave: bool) -> None:
         """Ends what is under way and, unless it is left, what waits."""
@@ -160,6 +180,11 @@ class _Line:
         with self._lock:
             self._running.discard(unit)
             self.pending -= 1
+
+
+def _seen(outcome: asyncio.Future[Any]) -> None:
+    if not outcome.cancelled():
+        outcome.exception()
 
 
 def _settings(statement_seconds: float, limits: Limits) -> dict[str, str]:

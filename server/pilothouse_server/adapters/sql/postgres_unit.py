@@ -138,12 +138,19 @@ class Unit(Generic[T_co]):
         self._driver: psycopg.Connection[Any] | None = None
         self._lock = threading.Lock()
         self._committing = False
+        self._unwanted = False
         self._only_sound_text = False
 
     @property
     def overdue(self) -> bool:
         """Whether one try takes longer than any may."""
         return time.monotonic() - self._begun > self._limits.whole_seconds
+
+    def give_up(self) -> bool:
+        """Nobody waits for it any more: it is not tried again. Whether a try is under way, which may be kept."""
+        with self._lock:
+            self._unwanted = True
+            return self._driver is not None
 
     def cut(self) -> bool:
         """Breaks the connection that it is using, from another thread; False when it uses none."""
@@ -165,11 +172,11 @@ class Unit(Generic[T_co]):
             except _BrokenError as error:
                 self._counts.broken += 1
                 broken += 1
-                if broken > _BROKEN_TRIES:
+                if broken > _BROKEN_TRIES or self._unwanted:
                     raise _told(error.cause) from None
             except DBAPIError as error:
                 lost += 1
-                if not self._may_repeat(error) or lost >= self._limits.tries:
+                if not self._may_repeat(error) or lost >= self._limits.tries or self._unwanted:
                     raise _told(error) from error
                 self._counts.repeated += 1
                 time.sleep(random.uniform(0.0, 0.005 * 2**lost))  # noqa: S311 - those that met part again
@@ -205,6 +212,8 @@ class Unit(Generic[T_co]):
             driver.adapters.register_dumper(str, _SoundBinaryText)
             driver.adapters.register_dumper(str, _SoundText)
         with self._lock:
+            if self._unwanted:
+                raise Unavailable("database", "nobody waits for this any more")
             self._driver = driver
         return driver
 
