@@ -9,6 +9,7 @@ import sys
 from collections.abc import Callable
 from contextlib import AsyncExitStack
 from pathlib import Path
+from typing import Any
 
 import psycopg
 import pytest
@@ -162,6 +163,65 @@ async def test_a_lease_that_nobody_takes_is_taken_beyond_the_share(replicas: Sta
     for task in holding:
         task.cancel()
     await asyncio.wait(holding)
+
+
+async def test_a_transaction_that_stands_still_puts_no_other_lease_in_doubt(
+    replicas: Start, lease_url: str
+) -> None:
+    one = replicas("one")
+    holding = asyncio.create_task(_hold_until_lost(one, "shard-1"))
+    other = await _tenure_of(one, "shard-1")
+    with psycopg.connect(lease_url) as frozen:
+        frozen.execute("INSERT INTO leases VALUES ('shard-0', 7, 'frozen', 0)")
+        frozen.commit()
+        frozen.execute("SELECT epoch FROM leases WHERE name = 'shard-0' FOR SHARE")
+        waiting = asyncio.create_task(_hold_until_lost(one, "shard-0"))
+        begun = SystemClock().monotonic()
+        while SystemClock().monotonic() < begun + 2 * QUICK.answer:
+            assert one.waiting_for == other.waiting_for == ""
+            await asyncio.sleep(0.01)
+        assert not waiting.done()
+        frozen.rollback()
+        assert (await _tenure_of(one, "shard-0")).fence.epoch > 7
+    for task in (holding, waiting):
+        task.cancel()
+    await asyncio.wait([holding, waiting])
+
+
+async def test_a_lease_given_back_while_others_are_confirmed_is_free(
+    replicas: Start, lease_url: str
+) -> None:
+    one = Interrupted(lease_url, "one", SystemClock(), QUICK)
+    running = asyncio.create_task(one.run())
+    holding = {
+        name: asyncio.create_task(_hold_until_lost(one, name)) for name in ("shard-0", "shard-1")
+    }
+    await _tenure_of(one, "shard-0")
+    await _tenure_of(one, "shard-1")
+    one.given_back = holding["shard-1"]
+    _cut_off(lease_url, "one")
+    await wait_until(lambda: one.given_back is None)
+
+    async with asyncio.timeout(10), replicas("two").hold("shard-1"):
+        pass
+    for task in (running, *holding.values()):
+        task.cancel()
+    await asyncio.wait([running, *holding.values()])
+
+
+class Interrupted(PostgresLeases):
+    """While it confirms its first lease, another one is given back."""
+
+    given_back: asyncio.Task[None] | None = None
+
+    async def _confirm(
+        self, connection: psycopg.AsyncConnection[Any], name: str, tenure: PostgresTenure
+    ) -> None:
+        if self.given_back is not None and name == "shard-0":
+            self.given_back.cancel()
+            await asyncio.wait([self.given_back])
+            self.given_back = None
+        await super()._confirm(connection, name, tenure)
 
 
 async def _hold_until_lost(leases: PostgresLeases, name: str) -> None:

@@ -140,7 +140,8 @@ class PostgresLeases:
                 connect_timeout=3,
                 options=(
                     f"-c idle_session_timeout={round(times.session * 1000)} "
-                    f"-c statement_timeout={round(times.answer * 1000)}"
+                    f"-c statement_timeout={round(times.answer * 1000)} "
+                    f"-c lock_timeout={round(times.answer * 250)}"
                 ),
             ),
             times.answer + 3,
@@ -170,7 +171,8 @@ class PostgresLeases:
         """One look at who is there, and what is to be done about it."""
         locked = await self._locked(connection)
         for name, tenure in list(self._held.items()):
-            if tenure.waiting_for:
+            # Given back meanwhile, it is not to be locked again: nobody would ever unlock it.
+            if tenure.waiting_for and self._held.get(name) is tenure:
                 await self._confirm(connection, name, tenure)
         now = self._clock.monotonic()
         for name in self._wanted:
@@ -180,7 +182,8 @@ class PostgresLeases:
                 self._free_since.setdefault(name, now)
         share = self._share()
         for name in self._eligible(share, now):
-            await self._acquire(connection, name)
+            if not await self._acquire(connection, name):
+                break
         settled = now - self._counted_at > self._times.settled
         if len(self._held) > share and settled and self.replicas != self._left_over:
             self._yield_one()
@@ -219,24 +222,27 @@ class PostgresLeases:
                 self._left_over = self.replicas
                 yield name
 
-    async def _acquire(self, connection: psycopg.AsyncConnection[Any], name: str) -> None:
+    async def _acquire(self, connection: psycopg.AsyncConnection[Any], name: str) -> bool:
+        """Takes a lease if it can be. False when that took so long that other leases should wait for the next look."""
         if not await _locks(connection, name):
-            return
+            return True
         try:
             row = await (await connection.execute(_BEGIN, (name, self._replica))).fetchone()
-        except psycopg.errors.QueryCanceled:
-            # A transaction of the tenure before is under way and does not end; it is ended by its own timeout.
+        except (psycopg.errors.LockNotAvailable, psycopg.errors.QueryCanceled):
+            # A transaction of the tenure before is under way and does not end; it is ended by its own timeout. Waiting
+            # for that here would put in doubt what we hold.
             await connection.execute(_UNLOCK, (LOCK_CLASS, _key(name)))
-            return
+            return False
         wanted = self._wanted.pop(name, None)
         self._free_since.pop(name, None)
         if row is None or wanted is None or wanted.done():
             await connection.execute(_UNLOCK, (LOCK_CLASS, _key(name)))
-            return
+            return True
         tenure = PostgresTenure(Fence(name, row[0]))
         self._held[name] = tenure
         _log.info("lease begins", lease=name, epoch=tenure.fence.epoch)
         wanted.set_result(tenure)
+        return True
 
     async def _confirm(
         self, connection: psycopg.AsyncConnection[Any], name: str, tenure: PostgresTenure
