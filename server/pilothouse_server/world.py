@@ -37,6 +37,7 @@ from pilothouse_server.adapters.sql import migrate
 from pilothouse_server.adapters.sql.bell import Bell
 from pilothouse_server.adapters.sql.database import Database
 from pilothouse_server.adapters.sql.fencing import FencedDatabase
+from pilothouse_server.adapters.sql.others import next_epoch
 from pilothouse_server.adapters.sql.postgres import PostgresDatabase
 from pilothouse_server.adapters.sql.reshard import check_shards
 from pilothouse_server.adapters.sql.retention_store import SqlRetention
@@ -118,9 +119,11 @@ async def opened(settings: Settings, clock: Clock) -> AsyncGenerator[World]:
         signals = Signals()
         parts: dict[str, Callable[[], Coroutine[Any, Any, None]]] = {}
         database = await _database(settings, stack)
-        leases: OwnLeases | PostgresLeases = OwnLeases(clock.now_us() // 1000, replica)
+        leases: OwnLeases | PostgresLeases
         watched: dict[str, Waiting] = {}
-        if settings.database_url:
+        if not settings.database_url:
+            leases = OwnLeases(await next_epoch(database, replica, clock.now_us()), replica)
+        else:
             leases = PostgresLeases(settings.database_url, replica, clock)
             bell = Bell(settings.database_url, signals.topics())
             parts |= {"leases": leases.run, "bell": bell.run}

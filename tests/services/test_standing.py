@@ -12,7 +12,7 @@ from sqlalchemy import insert
 
 from pilothouse_server.adapters.clock import SystemClock
 from pilothouse_server.adapters.sql import migrate
-from pilothouse_server.adapters.sql.others import SqlOthers
+from pilothouse_server.adapters.sql.others import SqlOthers, next_epoch
 from pilothouse_server.adapters.sql.sqlite import SqliteDatabase
 from pilothouse_server.adapters.sql.tables_leases import LEASES
 from pilothouse_server.domain.errors import Unavailable
@@ -144,3 +144,15 @@ async def test_a_lease_whose_holder_is_gone_is_held_by_nobody(tmp_path: Path) ->
 
     assert found == [("shard-0", "b", 5), ("shard-2", "b", 5), ("shard-10", "", 5)]
     assert replicas == [("a", False), ("b", True)]
+
+
+async def test_epochs_grow_from_start_to_start_also_when_the_clock_was_put_back(
+    tmp_path: Path,
+) -> None:
+    await asyncio.to_thread(migrate.upgrade, tmp_path / "state.sqlite3")
+    database = SqliteDatabase(tmp_path / "state.sqlite3")
+    epochs = [
+        await next_epoch(database, "me", now_us) for now_us in (9_000_000, 5_000_000, 9_500_000)
+    ]
+    await database.close()
+    assert epochs == [9_000, 9_001, 9_500]

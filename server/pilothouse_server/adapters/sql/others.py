@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Callable, Collection, Sequence
 
-from sqlalchemy import select
+from sqlalchemy import Connection, delete, func, insert, select
 
 from pilothouse_server.adapters.sql.database import Database
 from pilothouse_server.adapters.sql.tables_leases import LEASES
@@ -36,3 +36,18 @@ class SqlOthers:
         """Those that live. Raises Unavailable."""
         holders = {lease.holder for lease in await self.leases() if lease.name == LEAD}
         return [Replica(id=each, leads=each in holders) for each in sorted(self._alive())]
+
+
+async def next_epoch(database: Database, holder: str, now_us: int) -> int:
+    """The epoch of all leases of a process that shares its database with nobody: the time in ms, unless the clock was
+    put back since the last start. What is put on a board by a smaller one would be refused. Raises Unavailable."""
+
+    def run(connection: Connection) -> int:
+        last = connection.execute(select(func.max(LEASES.c.epoch))).scalar() or 0
+        epoch = max(last + 1, now_us // 1000)
+        connection.execute(delete(LEASES).where(LEASES.c.name == LEAD))
+        row = {"name": LEAD, "epoch": epoch, "holder": holder, "acquire_us": now_us}
+        connection.execute(insert(LEASES).values(row))
+        return epoch
+
+    return await database.write(run)
