@@ -19,6 +19,7 @@ from redis.asyncio import Redis
 from pilothouse_server.adapters.redis_client import (
     FAILURES,
     Backoff,
+    apart,
     connect,
     leave_answers,
     unavailable,
@@ -169,7 +170,7 @@ class Follower:
     async def run(self) -> None:
         """Follows until it is cancelled. What it raises is a fault, and wakes whoever waits."""
         try:
-            await self._follow()
+            await apart(self._follow())
         finally:
             self.changes.notify()
 
