@@ -22,10 +22,21 @@ from pilothouse_server.domain.events import (
     Usage,
 )
 from pilothouse_server.ports import StoredEvent
-from pilothouse_server.wire.times import duration, duration_us, timestamp, timestamp_us
+from pilothouse_server.wire.times import (
+    LAST_SECOND,
+    duration,
+    duration_us,
+    timestamp,
+    timestamp_us,
+)
 
 AHEAD_US = 60_000_000
 """A time this far ahead of the receipt is believed; a later one is taken as the time of receipt."""
+
+LONGEST_NAME = 256
+"""Characters of an id or a name, of which ingest takes as many bytes."""
+
+LAST_US = (LAST_SECOND + 1) * 1_000_000 - 1
 
 LARGEST_UINT64 = (1 << 64) - 1
 _NOTHING: dict[str, str] = {}
@@ -38,7 +49,7 @@ _make_signal = cast(
 
 
 def decode_events(payload: bytes) -> list[Event]:
-    """All that an entry of the log says."""
+    """All that an entry of the log says. Raises ValueError, as do the next two, when it is none of ours."""
     return [event_of(event) for event in pb.EventBatch.FromString(payload).events]
 
 
@@ -62,21 +73,28 @@ def decode_signals(payload: bytes) -> list[Signal]:
         occur_us = time.seconds * 1_000_000 + time.nanos // 1000
         future = occur_us > receive_us + AHEAD_US
         fields = (
-            event.id,
-            event.type,
+            event_id := event.id,
+            kind := event.type,
             receive_us if future else occur_us,
             receive_us,
-            event.workflow_id,
-            event.workflow_type,
-            event.stage,
-            event.task_id,
-            event.agent_id,
-            event.agent_type,
+            workflow_id := event.workflow_id,
+            workflow_type := event.workflow_type,
+            stage := event.stage,
+            task_id := event.task_id,
+            agent_id := event.agent_id,
+            agent_type := event.agent_type,
             event.attempt,
             duration_us(event.duration) if has("duration") else None,
             event.load.active if has("load") else -1,
             future,
         )
+        if (
+            kind < 1
+            or not 0 <= receive_us <= LAST_US
+            or len(event_id + workflow_id + workflow_type + stage + task_id + agent_id + agent_type)
+            > LONGEST_NAME
+        ):
+            _check(event, receive_us)
         add(make(Signal, fields))
     return signals
 
@@ -95,19 +113,19 @@ def event_of(event: pb.Event) -> Event:
     occur_us = time.seconds * 1_000_000 + time.nanos // 1000
     future = occur_us > receive_us + AHEAD_US
     kind = event.type
-    return Event(
-        event.id,
+    made = Event(
+        event_id := event.id,
         kind,
         receive_us if future else occur_us,
         receive_us,
         event.source,
-        event.workflow_id,
-        event.workflow_type,
+        workflow_id := event.workflow_id,
+        workflow_type := event.workflow_type,
         event.workflow_name,
-        event.stage,
-        event.task_id,
-        event.agent_id,
-        event.agent_type,
+        stage := event.stage,
+        task_id := event.task_id,
+        agent_id := event.agent_id,
+        agent_type := event.agent_type,
         event.trace_id,
         event.span_id,
         event.parent_span_id,
@@ -123,6 +141,24 @@ def event_of(event: pb.Event) -> Event:
         tuple(event.stage_plan) if event.stage_plan else (),
         future,
     )
+    names = event_id + workflow_id + workflow_type + stage + task_id + agent_id + agent_type
+    if kind < 1 or not 0 <= receive_us <= LAST_US or len(names) > LONGEST_NAME:
+        _check(event, receive_us)
+    return made
+
+
+def _check(event: pb.Event, receive_us: int) -> None:
+    """Whether ingest can have stamped it, and a database can hold it. Raises ValueError: who may write to the log of a
+    Redis may write anything there, and it must stop no reader."""
+    if event.type < 1:
+        raise ValueError(f"{event.type} is no type of an event")
+    if not 0 <= receive_us <= LAST_US:
+        raise ValueError(f"{receive_us} is no time of receipt")
+    names = (
+        event.id, event.workflow_id, event.workflow_type, event.stage, event.task_id, event.agent_id, event.agent_type,
+    )  # fmt: skip
+    if max(map(len, names)) > LONGEST_NAME:
+        raise ValueError(f"an id or a name is longer than {LONGEST_NAME}")
 
 
 def default_severity(event_type: int) -> int:
