@@ -301,6 +301,7 @@ BY_REASON: Mapping[str, type[CallError]] = {
     "HOST_NOT_ALLOWED": PermissionDenied,
     "LIMIT_EXCEEDED": LimitExceeded,
     "RATE_LIMITED": RateLimited,
+    "NO_LEADER": Unavailable,
     "LOG_UNAVAILABLE": Unavailable,
     "DATABASE_UNAVAILABLE": Unavailable,
     "DRAINING": Unavailable,
