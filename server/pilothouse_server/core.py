@@ -7,11 +7,11 @@ from __future__ import annotations
 
 import asyncio
 import contextlib
-from collections.abc import AsyncGenerator, Callable, Collection, Coroutine, Sequence
+from collections.abc import AsyncGenerator, Callable, Collection, Sequence
 from contextlib import asynccontextmanager
 from functools import partial
 from importlib.metadata import version
-from typing import Any, Self
+from typing import Self
 
 import grpc
 from google.protobuf.descriptor import FileDescriptor
@@ -63,7 +63,7 @@ from pilothouse_server.services.metric_history import MetricHistory
 from pilothouse_server.services.snapshot_desk import SnapshotDesk
 from pilothouse_server.services.standing import Alone, Asked, Identity, Others, Standing, waits
 from pilothouse_server.services.status import ComponentState, LogShard
-from pilothouse_server.services.tenure import serve
+from pilothouse_server.services.tenure import Part, serve
 from pilothouse_server.transport.agents import AgentServicer
 from pilothouse_server.transport.alerts import AlertServicer
 from pilothouse_server.transport.commands import CommandServicer
@@ -140,10 +140,10 @@ class Core:
                 with contextlib.suppress(Unavailable):  # others notice soon that we are gone
                     await core.executors.stop()
 
-    def parts(self) -> dict[str, Coroutine[Any, Any, None]]:
+    def parts(self) -> dict[str, Part]:
         """What runs until it is cancelled, by name."""
         world = self._world
-        shards = {
+        shards: dict[str, Part] = {
             f"shard-{shard}": serve(
                 world.leases, f"shard-{shard}", partial(self.duties.of_shard, shard), self._clock
             )
@@ -163,7 +163,7 @@ class Core:
         world = self._world
         return f"log in {world.log_address}, state in {world.database_address}"
 
-    def connections(self) -> dict[str, Coroutine[Any, Any, None]]:
+    def connections(self) -> dict[str, Part]:
         """What has to run for as long as the parts do, and until they have ended."""
         return {name: run() for name, run in self._world.parts.items()}
 

@@ -7,10 +7,9 @@ as the process and is told who leads.
 from __future__ import annotations
 
 import contextlib
-from collections.abc import AsyncGenerator, Awaitable, Callable, Collection, Coroutine
+from collections.abc import AsyncGenerator, Awaitable, Callable, Collection
 from contextlib import asynccontextmanager
 from dataclasses import dataclass, field
-from typing import Any
 
 from pilothouse_server.adapters.sql.alert_desk_store import SqlAlertRequests
 from pilothouse_server.adapters.sql.alert_store import SqlAlerts
@@ -38,7 +37,7 @@ from pilothouse_server.services.retention import Policy, Retention
 from pilothouse_server.services.snapshot_desk import SnapshotDesk
 from pilothouse_server.services.standing import Standing, reads, waits
 from pilothouse_server.services.status import Look
-from pilothouse_server.services.tenure import Parts
+from pilothouse_server.services.tenure import Part, Parts
 from pilothouse_server.wire.events import decode_signals, decode_stored, encode_events
 from pilothouse_server.world import World
 
@@ -91,9 +90,9 @@ class ShardWork:
     def _firing(self) -> FiringAlerts:
         return self.firing()
 
-    def parts(self) -> dict[str, Coroutine[Any, Any, None]]:
+    def parts(self) -> dict[str, Part]:
         """What runs."""
-        parts = {
+        parts: dict[str, Part] = {
             f"projector-{self.shard}": self.projector.run(),
             f"aggregator-{self.shard}": self.aggregator.run(),
         }
@@ -164,9 +163,9 @@ class LeadWork:
             first.projection, clock, world.signals.projected, common.offline_after_us
         )
 
-    def parts(self) -> dict[str, Coroutine[Any, Any, None]]:
+    def parts(self) -> dict[str, Part]:
         """What runs."""
-        parts = {
+        parts: dict[str, Part] = {
             "relay": self.relay.run(),
             "alert-journal": self.journal.run(),
             "command-sweeper": self._commands.run(),
@@ -216,9 +215,7 @@ class Duties:
             del self.shards[shard]
 
     @asynccontextmanager
-    async def _leading(
-        self, first: ShardWork
-    ) -> AsyncGenerator[dict[str, Coroutine[Any, Any, None]]]:
+    async def _leading(self, first: ShardWork) -> AsyncGenerator[dict[str, Part]]:
         lead, snapshots = LeadWork(self.common, first), self.common.snapshots
         await lead.alerts.start()
         snapshots.lead(lead.snapshots, first.tenure.fence, first.tenure.surrender)

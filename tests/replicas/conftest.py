@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import asyncio
 from collections.abc import AsyncIterator, Callable
-from contextlib import AsyncExitStack, asynccontextmanager
+from contextlib import AsyncExitStack
 
 import psycopg
 import pytest
@@ -18,17 +18,6 @@ acquire_us bigint NOT NULL)"""
 QUICK = LeaseTimes(session=1.0, look=0.05, answer=1.0, patience=0.6, settled=0.4, grace=0.3)
 
 NewReplica = Callable[..., PostgresLeases]
-
-
-@asynccontextmanager
-async def running(leases: PostgresLeases) -> AsyncIterator[PostgresLeases]:
-    """The leases with their connection kept."""
-    task = asyncio.create_task(leases.run())
-    try:
-        yield leases
-    finally:
-        task.cancel()
-        await asyncio.wait([task])
 
 
 @pytest.fixture

@@ -75,7 +75,7 @@ async def test_the_next_tenure_begins_when_the_transactions_of_the_one_before_ha
     writing = asyncio.create_task(FencedDatabase(database, fence).write(slow, beside=True))
     await begun.wait()
     waiting = asyncio.create_task(_hold(one))
-    await wait_until(lambda: one._connection is not None)
+    await wait_until(lambda: len(one.replicas) == 2)
     assert not waiting.done()
     go_on.set()
     await writing

@@ -72,6 +72,6 @@ def valkey_url(servers_directory: Path) -> Iterator[str]:
 @pytest.fixture
 def redis_url(valkey_url: str) -> str:
     """An empty Redis."""
-    with redis.Redis.from_url(valkey_url) as connection:
-        connection.flushdb()
+    with redis.Redis.from_url(valkey_url) as connection:  # pyright: ignore[reportUnknownMemberType] - untyped there
+        connection.flushdb()  # pyright: ignore[reportUnknownMemberType]
     return valkey_url

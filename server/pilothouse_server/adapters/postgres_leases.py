@@ -72,6 +72,11 @@ class PostgresTenure:
         """Ends it."""
         self._over.set()
 
+    @property
+    def over(self) -> bool:
+        """Whether it is."""
+        return self._over.is_set()
+
 
 class PostgresLeases:
     """`run` keeps the connection; `hold` asks for a lease. Replicas are told apart by their ids."""
@@ -88,10 +93,12 @@ class PostgresLeases:
         self._clock = clock
         self._times = times or LeaseTimes()
         self._wanted: dict[str, asyncio.Future[PostgresTenure]] = {}
-        self._held: dict[str, PostgresTenure] = {}
+        self.held: dict[str, PostgresTenure] = {}
+        """The tenures that are ours, in doubt or not."""
         self._free_since: dict[str, float] = {}
         self._counted_at = clock.monotonic()
-        self._grace_until = clock.monotonic()
+        self.grace_until = clock.monotonic()
+        """Until then, by the monotonic clock, nothing is taken."""
         self._left_over: Sequence[str] = ()
         """The replicas among which nobody but us took what was free: to them nothing is given up again."""
         self._connection: psycopg.AsyncConnection[Any] | None = None
@@ -148,7 +155,7 @@ class PostgresLeases:
         )
         try:
             if self.waiting_for:
-                self._grace_until = self._clock.monotonic() + times.grace
+                self.grace_until = self._clock.monotonic() + times.grace
                 _log.info("leases can be asked for again")
             self._connection, self.waiting_for = connection, ""
             while True:
@@ -164,15 +171,15 @@ class PostgresLeases:
 
     def _doubt(self, reason: str) -> None:
         self.waiting_for = reason
-        for tenure in self._held.values():
+        for tenure in self.held.values():
             tenure.waiting_for = reason
 
     async def _look(self, connection: psycopg.AsyncConnection[Any]) -> None:
         """One look at who is there, and what is to be done about it."""
         locked = await self._locked(connection)
-        for name, tenure in list(self._held.items()):
+        for name, tenure in list(self.held.items()):
             # Given back meanwhile, it is not to be locked again: nobody would ever unlock it.
-            if tenure.waiting_for and self._held.get(name) is tenure:
+            if tenure.waiting_for and self.held.get(name) is tenure:
                 await self._confirm(connection, name, tenure)
         now = self._clock.monotonic()
         for name in self._wanted:
@@ -185,7 +192,7 @@ class PostgresLeases:
             if not await self._acquire(connection, name):
                 break
         settled = now - self._counted_at > self._times.settled
-        if len(self._held) > share and settled and self.replicas != self._left_over:
+        if len(self.held) > share and settled and self.replicas != self._left_over:
             self._yield_one()
 
     async def _locked(self, connection: psycopg.AsyncConnection[Any]) -> set[int]:
@@ -205,18 +212,18 @@ class PostgresLeases:
 
     def _share(self) -> int:
         """How many leases are ours when all are shared out."""
-        leases = len(self._held) + len(self._wanted)
+        leases = len(self.held) + len(self._wanted)
         return -(-leases // max(1, len(self.replicas)))
 
     def _eligible(self, share: int, now: float) -> Iterable[str]:
         """The free leases that we should take now, the first ones first."""
-        if now < self._grace_until:
+        if now < self.grace_until:
             return
         for name in sorted(self._wanted, key=_numbered):
             since = self._free_since.get(name)
-            if since is None or name in self._held:
+            if since is None or name in self.held:
                 continue
-            if len(self._held) < share:
+            if len(self.held) < share:
                 yield name
             elif now - since > self._times.patience:
                 self._left_over = self.replicas
@@ -239,7 +246,7 @@ class PostgresLeases:
             await connection.execute(_UNLOCK, (LOCK_CLASS, _key(name)))
             return True
         tenure = PostgresTenure(Fence(name, row[0]))
-        self._held[name] = tenure
+        self.held[name] = tenure
         _log.info("lease begins", lease=name, epoch=tenure.fence.epoch)
         wanted.set_result(tenure)
         return True
@@ -262,14 +269,14 @@ class PostgresLeases:
 
     def _yield_one(self) -> None:
         """Ends the tenure of the last lease: another replica has fewer."""
-        name = max(self._held, key=_numbered)
+        name = max(self.held, key=_numbered)
         self._counted_at = self._clock.monotonic()
         _log.info("lease given up to another replica", lease=name)
-        self._held[name].surrender()
+        self.held[name].surrender()
 
     async def _give_back(self, name: str, tenure: PostgresTenure) -> None:
-        if self._held.get(name) is tenure:
-            del self._held[name]
+        if self.held.get(name) is tenure:
+            del self.held[name]
         self._free_since.pop(name, None)
         connection = self._connection
         if connection is not None:

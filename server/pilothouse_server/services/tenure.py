@@ -9,7 +9,7 @@ import asyncio
 import logging
 from collections.abc import Callable, Coroutine, Mapping
 from contextlib import AbstractAsyncContextManager
-from typing import Any, Final
+from typing import Any, Final, cast
 
 from pilothouse_server.domain.errors import LeaseLost, Unavailable
 from pilothouse_server.ports import Clock, Leases, Tenure
@@ -17,8 +17,11 @@ from pilothouse_server.ports import Clock, Leases, Tenure
 PAUSE: Final = 0.5
 """Seconds after a tenure that ended before its time until the lease is asked for again."""
 
-Parts = Mapping[str, Coroutine[Any, Any, None]]
-"""What runs until it is cancelled, by name."""
+Part = Coroutine[Any, Any, None]
+"""What runs until it is cancelled."""
+
+Parts = Mapping[str, Part]
+"""By name."""
 
 Begin = Callable[[Tenure], AbstractAsyncContextManager[Parts]]
 """Makes the parts of one tenure; on leaving, what they have left is stored."""
@@ -52,8 +55,9 @@ async def _serve_one(tenure: Tenure, begin: Begin) -> None:
             each.cancel()
 
 
-def _first(group: BaseExceptionGroup[BaseException]) -> str:
-    leaf: BaseException = group
-    while isinstance(leaf, BaseExceptionGroup):
-        leaf = leaf.exceptions[0]
-    return str(leaf)
+def _first(error: BaseException) -> str:
+    match error:
+        case BaseExceptionGroup(exceptions=(first, *_)):
+            return _first(cast("BaseException", first))
+        case _:
+            return str(error)

@@ -41,9 +41,7 @@ _TABLE: dict[type[errors.PilothouseError], Refusal] = {
     ),
     errors.NoExecutor: Refusal(grpc.StatusCode.FAILED_PRECONDITION, "NO_EXECUTOR"),
     errors.CommandEnded: Refusal(grpc.StatusCode.FAILED_PRECONDITION, "COMMAND_ENDED"),
-    errors.DeadEventTruncated: Refusal(
-        grpc.StatusCode.FAILED_PRECONDITION, "DEAD_EVENT_TRUNCATED"
-    ),
+    errors.DeadEventTruncated: Refusal(grpc.StatusCode.FAILED_PRECONDITION, "DEAD_EVENT_TRUNCATED"),
     errors.AlertResolved: Refusal(grpc.StatusCode.FAILED_PRECONDITION, "ALERT_RESOLVED"),
     errors.EtagMismatch: Refusal(grpc.StatusCode.ABORTED, "ETAG_MISMATCH"),
     errors.RequestIdReused: Refusal(grpc.StatusCode.ALREADY_EXISTS, "REQUEST_ID_REUSED"),
