@@ -37,7 +37,7 @@ from pilothouse_server.adapters.sql import migrate
 from pilothouse_server.adapters.sql.bell import Bell
 from pilothouse_server.adapters.sql.database import Database
 from pilothouse_server.adapters.sql.fencing import FencedDatabase
-from pilothouse_server.adapters.sql.others import next_epoch
+from pilothouse_server.adapters.sql.others import log_of, next_epoch
 from pilothouse_server.adapters.sql.postgres import PostgresDatabase
 from pilothouse_server.adapters.sql.reshard import check_shards
 from pilothouse_server.adapters.sql.retention_store import SqlRetention
@@ -143,6 +143,8 @@ async def opened(settings: Settings, clock: Clock) -> AsyncGenerator[World]:
         log_address = shown(settings.redis_url) or str(settings.data_dir / "log.sqlite3")
         database_address = shown(settings.database_url) or str(database_of(settings))
         await _check_cursors(database, shards, log_address, database_address)
+        if settings.database_url and isinstance(shards[0], SqliteLog):
+            await _check_alone(database, shards[0], database_address)
         yield World(
             replica=replica,
             shards=shards,
@@ -205,6 +207,18 @@ async def _check_cursors(
                     "Put that one back; or set the database aside, and a new one is made from the log"
                 )
                 raise Misconfigured("log", told) from error
+
+
+async def _check_alone(database: Database, log: SqliteLog, database_address: str) -> None:
+    """Whether nobody else uses the database with a log of their own. Raises Misconfigured: what is published to one of
+    the two would never be read."""
+    identity, _, _ = log.oldest.partition("-")
+    if await log_of(database, identity) != identity:
+        told = (
+            f"{database_address} belongs to a server with another log, and {log.path} is this one's own: give both"
+            " servers one log by PILOTHOUSE_REDIS_URL, or each a database; or put the other log back"
+        )
+        raise Misconfigured("log", told)
 
 
 async def _log_of(settings: Settings, stack: AsyncExitStack) -> tuple[Sequence[ShardLog], Intake]:

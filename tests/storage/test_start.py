@@ -12,7 +12,7 @@ from pilothouse_server.adapters.sql.sqlite import SqliteDatabase
 from pilothouse_server.adapters.sqlite_log import SqliteLog
 from pilothouse_server.config import Settings
 from pilothouse_server.core import Core
-from pilothouse_server.domain.errors import Unavailable
+from pilothouse_server.domain.errors import Misconfigured, Unavailable
 from pilothouse_server.domain.events import EventType
 from pilothouse_server.ports import LogEntry
 from pilothouse_server.wire.events import decode_stored, encode_events
@@ -45,3 +45,16 @@ async def test_a_log_that_the_database_was_not_made_from_is_refused_by_name(tmp_
     with pytest.raises(Unavailable, match=r"log\.sqlite3 is not the log .* set the database aside"):
         async with Core.opened(settings):
             pass
+
+
+async def test_two_servers_with_logs_of_their_own_do_not_share_a_database(
+    tmp_path: Path, postgres_place: str
+) -> None:
+    one = Settings(data_dir=tmp_path / "one", database_url=postgres_place)
+    other = Settings(data_dir=tmp_path / "other", database_url=postgres_place)
+    async with Core.opened(one):
+        with pytest.raises(Misconfigured, match="one log by PILOTHOUSE_REDIS_URL"):
+            async with Core.opened(other):
+                pass
+    async with Core.opened(one):
+        pass

@@ -8,9 +8,12 @@ from sqlalchemy import Connection, delete, func, insert, select
 
 from pilothouse_server.adapters.sql.database import Database
 from pilothouse_server.adapters.sql.tables_leases import LEASES
+from pilothouse_server.adapters.sql.tables_projection import IDENTITY
 from pilothouse_server.services.status import Lease, Replica
 
 LEAD = "shard-0"
+LOG = "log"
+"""The row of `identity` in which a process with a log of its own writes which one that is."""
 
 
 class SqlOthers:
@@ -49,5 +52,18 @@ async def next_epoch(database: Database, holder: str, now_us: int) -> int:
         row = {"name": LEAD, "epoch": epoch, "holder": holder, "acquire_us": now_us}
         connection.execute(insert(LEASES).values(row))
         return epoch
+
+    return await database.write(run)
+
+
+async def log_of(database: Database, log: str) -> str:
+    """The log that the database is made from: the one given, if no other was given before. Raises Unavailable."""
+
+    def run(connection: Connection) -> str:
+        known = select(IDENTITY.c.value).where(IDENTITY.c.name == LOG)
+        found: str | None = connection.execute(known).scalar()
+        if found is None:
+            connection.execute(insert(IDENTITY).values(name=LOG, value=log))
+        return found or log
 
     return await database.write(run)
