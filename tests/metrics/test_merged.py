@@ -202,7 +202,8 @@ def test_a_shard_that_nobody_reads_is_named() -> None:
 def test_nonsense_is_not_a_part(nonsense: bytes, cut: int) -> None:
     state = folded(*untidy_log(1, workflows=2, minutes=1))
     encoded = run(PartEncoder().steps(part_of(state, 0, state.clock_us)))
-    for bad in (nonsense, encoded[:cut], b"PHP1" + nonsense):
+    deep = b"PHP1" + (100_000).to_bytes(4, "big") + b"[" * 100_000
+    for bad in (nonsense, encoded[:cut], b"PHP1" + nonsense, deep):
         with pytest.raises(NotAPart):
             run(PartDecoder().steps(bad))
 

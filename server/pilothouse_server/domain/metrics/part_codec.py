@@ -107,7 +107,7 @@ class PartDecoder:
         """Yields now and then, and returns the part. Raises NotAPart."""
         try:
             return (yield from self._read(encoded))
-        except (ValueError, TypeError, IndexError, struct.error) as error:
+        except (ValueError, TypeError, IndexError, RecursionError, struct.error) as error:
             raise NotAPart(str(error)) from error
 
     def _read(self, encoded: bytes) -> Generator[None, None, ShardPart]:
