@@ -7,6 +7,7 @@ what may be tried again, and when, is said once, by whoever uses the connection.
 from __future__ import annotations
 
 import asyncio
+import contextlib
 import random
 from collections.abc import Coroutine
 from typing import Any, Final, TypeVar, cast
@@ -69,7 +70,10 @@ async def apart(call: Coroutine[Any, Any, T]) -> T:
     try:
         return await asyncio.shield(task)
     except asyncio.CancelledError:
-        await ended(task)
+        while not task.done():
+            # Whoever cancels us once more is not to leave it behind either.
+            with contextlib.suppress(asyncio.CancelledError):
+                await ended(task)
         raise
 
 

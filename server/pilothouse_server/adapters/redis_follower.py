@@ -46,6 +46,11 @@ BLOCK: Final = 0.5
 """Seconds that the Redis waits for the next entry before it says that there is none."""
 CHECK: Final = 2.0
 """Seconds between two looks at what became of the stream, and between two notes of how far it was dealt with."""
+JOINED_ENTRIES: Final = 64
+JOINED_BYTES: Final = 64 << 10
+"""Entries of others that come one after another are given on together, up to so many: batches cost less."""
+READING: Final = 0.25
+"""Seconds after which who has read nothing more is not taken for a reader."""
 SLICE: Final = 0.003
 """Seconds of sorting after which others get their turn."""
 SAID_EVERY: Final = 1.0
@@ -70,6 +75,8 @@ class FollowLimits:
     entries_in_read: int = 512
     bytes_in_read: int = 8 << 20
     """About so much is read at once, judged by what came before."""
+    bytes_in_answer: int = 32 << 20
+    """About so much is given to a reader at once."""
     recent_entries: int = 8192
     """Entries kept in memory for those who follow."""
     recent_bytes: int = 32 << 20
@@ -133,6 +140,27 @@ class _Deed:
     fields: list[bytes]
 
 
+@dataclass(slots=True)
+class _Taken:
+    """An entry for readers, of one entry of the stream or of several of others."""
+
+    place: Place
+    entry_id: bytes
+    payloads: list[bytes]
+    entries: int
+    size: int
+
+    def join(self, place: Place, entry_id: bytes, payload: bytes) -> bool:
+        """Takes one more in, where there is room: what a serialized batch is followed by belongs to it."""
+        if self.entries >= JOINED_ENTRIES or self.size + len(payload) > JOINED_BYTES:
+            return False
+        self.place, self.entry_id = place, entry_id
+        self.payloads.append(payload)
+        self.entries += 1
+        self.size += len(payload)
+        return True
+
+
 class Follower:
     """Follows the stream of one shard, once `start`ed. `newest` is the last entry that was sorted.
 
@@ -149,6 +177,8 @@ class Follower:
         self._deal_script = self._redis.register_script(DEAL)
         self.ring = Ring(limits.recent_entries, limits.recent_bytes)
         self.changes = Changes()
+        self.read = Changes()
+        """Notified by those who read from the ring."""
         self.waiting_for = "it was not reached yet"
         self.attached = False
         self.caught_up = False
@@ -270,6 +300,7 @@ class Follower:
             self.met(gap)
 
     async def _step(self) -> None:
+        await self._wait_for_readers()
         count = max(
             1, min(self._limits.entries_in_read, int(self._limits.bytes_in_read / self._average))
         )
@@ -291,27 +322,38 @@ class Follower:
         deeds: list[_Deed] = []
         begun = time.monotonic()
         sizes = 0
-        taken: list[tuple[Place, str, bytes]] = []
+        taken: list[_Taken] = []
         for entry_id, fields in entries:
             payload = sealed_payload(fields)
             place = place_of_id(entry_id)
-            if payload is None:
-                payload = self._foreign(entry_id, place, fields, deeds)
-                if time.monotonic() - begun > SLICE:
-                    await asyncio.sleep(0)
-                    begun = time.monotonic()
             sizes += sum(map(len, fields))
-            taken.append((place, entry_id.decode(), payload))
-        newest = taken[-1][0] if taken else self.newest
+            if payload is not None:
+                taken.append(_Taken(place, entry_id, [payload], JOINED_ENTRIES, 0))
+                continue
+            payload = self._foreign(entry_id, place, fields, deeds)
+            if time.monotonic() - begun > SLICE:
+                await asyncio.sleep(0)
+                begun = time.monotonic()
+            if not (taken and taken[-1].join(place, entry_id, payload)):
+                taken.append(_Taken(place, entry_id, [payload], 1, len(payload)))
+        newest = taken[-1].place if taken else self.newest
         await self._deal(deeds, newest)
-        for place, cursor, payload in taken:
-            self.ring.add(place, cursor, payload)
-        self.counts.entries += len(taken)
-        if taken:
-            self._average = max(sizes / len(taken), self._average * 0.9, 64.0)
-        if taken or (idle and not self.caught_up):
-            self.caught_up = idle or self.caught_up
+        for each in taken:
+            self.ring.add(each.place, each.entry_id.decode(), b"".join(each.payloads))
+        self.counts.entries += len(entries)
+        if entries:
+            self._average = max(sizes / len(entries), self._average * 0.9, 64.0)
+        if taken or idle != self.caught_up:
+            self.caught_up = idle
             self.changes.notify()
+
+    async def _wait_for_readers(self) -> None:
+        """Goes no further ahead of the fastest reader than memory reaches, so that it need not read and sort the same
+        entries itself; one that stands still is not waited for."""
+        ring = self.ring
+        while ring.unread > 0.5 and time.monotonic() - ring.read_at < READING:
+            seen = self.read.version
+            await self.read.wait(seen, READING)
 
     def _foreign(
         self, entry_id: bytes, place: Place, fields: Sequence[bytes], deeds: list[_Deed]

@@ -220,9 +220,8 @@ def _first_error(answer: Any) -> RedisError | None:
     if isinstance(answer, RedisError):
         return answer
     if isinstance(answer, list):
-        return next(
-            (each for each in cast("list[Any]", answer) if isinstance(each, RedisError)), None
-        )
+        answers: list[Any] = answer
+        return next((each for each in answers if isinstance(each, RedisError)), None)
     return None
 
 

@@ -128,7 +128,8 @@ class RedisLog:
 
     async def read(self, after: str, *, limit: int, wait: float = 0.0) -> Sequence[LogEntry]:
         """From memory where possible. Raises ValueError for what is no cursor of a Redis log, and Unavailable while the
-        Redis cannot be reached. An entry without events of this shard has an empty payload."""
+        Redis cannot be reached. An entry without events of this shard has an empty payload. Fewer entries than `limit`
+        are all there are, unless they are very large."""
         place = place_of(after)
         follower = self._follow()
         begun = time.monotonic()
@@ -138,8 +139,10 @@ class RedisLog:
                 self._following.result()
             seen = follower.changes.version
             if follower.attached and place in follower.ring:
-                entries = follower.ring.after(place, limit, self._limits.bytes_in_read)
+                entries = follower.ring.after(place, limit)
                 at_end = follower.caught_up
+                if entries:
+                    follower.read.notify()
             elif follower.attached:
                 there, entries = await self._read_stream(place, limit)
                 if there != place:
@@ -148,13 +151,15 @@ class RedisLog:
                 at_end = True
             else:
                 entries, at_end = (), False
-            if entries:
+            if entries and (at_end or len(entries) == limit or follower.waiting_for):
                 return entries
             if follower.waiting_for and (follower.attached or follower.counts.reconnects):
                 raise Unavailable("log", follower.waiting_for)
             # That there is nothing more is only said when it is known.
             left = begun + (wait if at_end else max(wait, ATTACH)) - time.monotonic()
             if left <= 0 or not await follower.changes.wait(seen, left):
+                if entries:
+                    return entries
                 if not at_end and not self._closed:
                     raise Unavailable("log", f"the Redis at {shown(self._url)} does not answer")
                 break
@@ -219,30 +224,39 @@ class RedisLog:
     async def _read_stream(self, place: Place, limit: int) -> tuple[Place, Sequence[LogEntry]]:
         """What the stream has after a place, and the place from which it was read: another one, when the Redis has lost
         what was read before."""
+        found: list[LogEntry] = []
+        size = 0
+        at = place
         try:
-            entries = await apart(self._range(place, limit))
-            if place != START:
-                if entries and place_of_id(entries[0][0]) == place:
-                    del entries[0]
-                elif (there := await apart(self._resolve(place))) != place:
-                    return there, ()
+            while len(found) < limit and size < self._limits.bytes_in_answer:
+                entries, whole = await self._range(at, limit - len(found))
+                if at != START:
+                    if entries and place_of_id(entries[0][0]) == at:
+                        del entries[0]
+                    elif at == place and (there := await apart(self._resolve(place))) != place:
+                        return there, ()
+                found += await self._sorted(entries[: limit - len(found)])
+                size = sum(len(entry.payload) for entry in found)
+                if not whole:
+                    break
+                at = place_of(found[-1].cursor)
         except FAILURES as error:
             raise unavailable("log", self._url, error) from error
-        return place, await self._sorted(entries[:limit])
+        return place, found
 
-    async def _range(self, place: Place, limit: int) -> list[RawEntry]:
-        """Raw entries from a place on, with it."""
-        count = max(1, min(limit, int(self._limits.bytes_in_read / self._average)))
+    async def _range(self, place: Place, limit: int) -> tuple[list[RawEntry], bool]:
+        """Raw entries from a place on, with it, and whether there may be more."""
+        count = 1 + max(1, min(limit, int(self._limits.bytes_in_read / self._average)))
+        command = cast("Any", self._redis).execute_command
+        first = cursor_of(place) or "-"
         found = cast(
             "list[RawEntry]",
-            await cast("Any", self._redis).execute_command(
-                "XRANGE", self.stream, cursor_of(place) or "-", "+", "COUNT", count + 1
-            ),
+            await apart(command("XRANGE", self.stream, first, "+", "COUNT", count)),
         )
         if found:
             size = sum(len(value) for _, fields in found for value in fields)
             self._average = max(size / len(found), self._average * 0.9, 64.0)
-        return found
+        return found, len(found) == count
 
     async def _resolve(self, place: Place) -> Place:
         """Where to read on for somebody whose entry is not in the stream."""
@@ -267,7 +281,6 @@ class RedisLog:
 
     async def _sorted(self, entries: Sequence[RawEntry]) -> list[LogEntry]:
         found: list[LogEntry] = []
-        size = 0
         begun = time.monotonic()
         for entry_id, fields in entries:
             payload = sealed_payload(fields)
@@ -276,9 +289,6 @@ class RedisLog:
                 if time.monotonic() - begun > SLICE:
                     await asyncio.sleep(0)
                     begun = time.monotonic()
-            size += len(payload)
-            if found and size > self._limits.bytes_in_read:
-                break
             found.append(LogEntry(entry_id.decode(), payload))
         return found
 

@@ -85,4 +85,18 @@ class Sorter:
 
 
 def _batch(events: Sequence[pb.Event]) -> bytes:
+    if (
+        len(events) == 1
+    ):  # by hand, because most entries are of this kind: the tag, the length, the event
+        event = events[0].SerializeToString()
+        return b"\x0a" + _varint(len(event)) + event
     return pb.EventBatch(events=events).SerializeToString() if events else b""
+
+
+def _varint(number: int) -> bytes:
+    low = bytearray()
+    while number > 0x7F:
+        low.append(number & 0x7F | 0x80)
+        number >>= 7
+    low.append(number)
+    return bytes(low)
