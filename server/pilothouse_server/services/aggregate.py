@@ -47,8 +47,8 @@ _CATCH_UP_CHECKPOINT_US = 1200 * SECOND_US
 unseen.
 """
 
-_UNSAVED_US = 3000 * SECOND_US
-"""Event time that is kept for a database that is away: a little less than buckets stay in memory."""
+_SILENCE_US = 1800 * SECOND_US
+"""Event time after which it is looked at what an entry would push out of memory: half of what is there."""
 
 _RETRY = 0.2
 """Seconds between two attempts to read a log that cannot be reached."""
@@ -182,10 +182,7 @@ class Aggregator:
             if self.keeper.idle:
                 told = "it was away for so long that history is made again from the last checkpoint"
                 raise Unavailable("database", told)
-        elif not self.keeper.idle and (
-            len(self.state.memory.dirty) > self.settings.unsaved_rows
-            or self.state.clock_us - self._gathered_clock_us > _UNSAVED_US
-        ):
+        elif not self.keeper.idle and len(self.state.memory.dirty) > self.settings.unsaved_rows:
             self.keeper.give_up()
 
     async def _read(self) -> Sequence[LogEntry]:
@@ -217,6 +214,8 @@ class Aggregator:
             except Exception:  # noqa: BLE001 - whatever the decoder says, the entry is not one of ours
                 self.state.undecodable += 1
             else:
+                if signals and signals[0].receive_us - self._gathered_clock_us > _SILENCE_US:
+                    await self._keep_before(min(signals[0].receive_us, self._clock.now_us()))
                 self.state.fold(signals)
             self.cursor = entry.cursor
 
@@ -253,7 +252,9 @@ class Aggregator:
         self._events_ticked = self.state.events
         self._ticked_clock_us = self.state.clock_us
         now_us = self._clock.now_us()
-        moment = self._moment(now_us, fresh=fresh)
+        reached_us = now_us if self._caught_up else min(self.state.clock_us, now_us)
+        await self._keep_before(reached_us)
+        moment = self._moment(now_us, reached_us, fresh=fresh)
         if self._alone:
             await self._show(moment)
         else:
@@ -281,8 +282,7 @@ class Aggregator:
         steps = self._maker.steps(self.state, whole)
         self.latest = self.shown = await paced(steps, self._clock)
 
-    def _moment(self, now_us: int, *, fresh: bool) -> PartMoment:
-        reached_us = now_us if self._caught_up else min(self.state.clock_us, now_us)
+    def _moment(self, now_us: int, reached_us: int, *, fresh: bool) -> PartMoment:
         self._as_of_us = max(self._as_of_us, reached_us // SLOT_US * SLOT_US)
         if self._caught_up and not self.state.since_us:
             self.state.since_us = self._as_of_us
@@ -304,6 +304,12 @@ class Aggregator:
     async def _gather(self) -> None:
         begun = self._clock.monotonic()
         if await self.keeper.gather(self.cursor):
+            self._gathered_at, self._gathered_clock_us = begun, self.state.clock_us
+
+    async def _keep_before(self, to_us: int) -> None:
+        """Between two entries, before the time goes on."""
+        begun = self._clock.monotonic()
+        if await self.keeper.keep_before(to_us, self.cursor):
             self._gathered_at, self._gathered_clock_us = begun, self.state.clock_us
 
 

@@ -9,6 +9,7 @@ restart folds on from there.
 from __future__ import annotations
 
 import asyncio
+import sys
 from collections.abc import Awaitable, Callable, Generator, Sequence
 from typing import Protocol, TypeVar
 
@@ -20,10 +21,13 @@ from pilothouse_server.domain.metrics.checkpoint import (
     Restorer,
     WorkflowRow,
     clear_changes,
+    close_ahead,
     collect,
+    would_forget,
 )
 from pilothouse_server.domain.metrics.fold import MetricsState
 from pilothouse_server.domain.metrics.gauges import GaugeTable
+from pilothouse_server.domain.metrics.history import MINUTE_BUCKETS
 from pilothouse_server.domain.metrics.limits import BUCKET_US, BUCKETS
 from pilothouse_server.domain.metrics.snapshot import MINUTE_US
 from pilothouse_server.ports import Clock
@@ -125,15 +129,19 @@ class MetricsKeeper:
             return ""
         cursor, counters = head
         restorer = Restorer(self._state, self._gauges, counters)
-        self._rolled = restorer.rolled
+        self._have_rolled(restorer.rolled)
         await self._read_workflows(restorer)
         restorer.agents(await self._until_reached(self._store.agents))
-        clock_bucket = self._state.clock_us // BUCKET_US
-        for start in range(clock_bucket - BUCKETS, clock_bucket + PAGE_BUCKETS, PAGE_BUCKETS):
+        at = restorer.at
+        for start in range(at - BUCKETS, at + PAGE_BUCKETS, PAGE_BUCKETS):
             rows = await self._read_buckets(start)
             await paced(_each(restorer.bucket, rows), self._clock)
-        restorer.finish(max(clock_bucket, 0))
+        restorer.finish()
         return cursor
+
+    def _have_rolled(self, minute: int) -> None:
+        self._rolled = minute
+        self._state.series.unrolled = minute * MINUTE_BUCKETS
 
     async def _read_workflows(self, restorer: Restorer) -> None:
         after = ""
@@ -168,14 +176,28 @@ class MetricsKeeper:
             return False
         steps = collect(self._state, self._gauges, cursor, self._rolled)
         checkpoint = await paced(steps, self._clock)
-        self._rolled = checkpoint.rolled
+        self._have_rolled(checkpoint.rolled)
         self._pending = checkpoint
         self._given.set()
         return True
 
+    async def keep_before(self, to_us: int, cursor: str) -> bool:
+        """To be called before the time goes on to `to_us`: by a step of the clock, a sleep of the machine, or a silence
+        of the log. What would be forgotten without having been rolled up is gathered first; if that cannot be
+        stored now, nothing is kept any more. Returns whether it was gathered.
+        """
+        if self.gave_up or not would_forget(self._state, self._rolled, to_us):
+            return False
+        await paced(close_ahead(self._state, to_us), self._clock)
+        kept = await self.gather(cursor)
+        if not kept:
+            self.give_up()
+        return kept
+
     def give_up(self) -> None:
         """Keeps no changes any more but those that were gathered."""
         self.gave_up = True
+        self._state.series.unrolled = sys.maxsize
         self.forget_changes()
 
     def forget_changes(self) -> None:

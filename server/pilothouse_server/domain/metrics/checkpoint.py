@@ -20,7 +20,13 @@ from pilothouse_server.domain.metrics.history import (
     last_seen,
     rolled_up,
 )
-from pilothouse_server.domain.metrics.limits import BUCKETS
+from pilothouse_server.domain.metrics.limits import (
+    AHEAD_US,
+    BUCKET_US,
+    BUCKETS,
+    CLOSING_US,
+    LATENESS_US,
+)
 from pilothouse_server.domain.metrics.memory import Tombstone
 from pilothouse_server.domain.metrics.records import Workflow
 from pilothouse_server.domain.metrics.series import EMPTY, PackedCell
@@ -88,6 +94,27 @@ def unpack(row: BucketRow) -> tuple[PackedCell, Gauges | None]:
         return EMPTY, gauges
     started, completed, failed, cancelled, durations = json.loads(row.cell)
     return (started, completed, failed, cancelled, tuple(durations)), gauges
+
+
+def would_forget(state: MetricsState, rolled: int, to_us: int) -> bool:
+    """Whether buckets that are not rolled up slide out of memory when the time goes on to `to_us` at once."""
+    if not state.since_us:
+        return False
+    oldest = max(rolled * MINUTE_BUCKETS, (state.since_us - LATENESS_US) // BUCKET_US)
+    return to_us // BUCKET_US - oldest >= BUCKETS - MINUTE_BUCKETS
+
+
+def close_ahead(state: MetricsState, to_us: int) -> Generator[None, None, None]:
+    """Before the time goes on to `to_us`: closes what is closed then, while all of it is still in memory, so that
+    `collect` rolls it up. Yields after each series.
+    """
+    at = max(state.series.at, min(state.clock_us, to_us) // BUCKET_US)
+    state.series.at = at
+    closed = state.ledger.closed = max(state.ledger.closed, (to_us - CLOSING_US) // BUCKET_US)
+    for series in state.series:
+        series.settle(at)
+        series.close(closed)
+        yield
 
 
 def collect(
@@ -172,8 +199,10 @@ def _collect_minutes(
 ) -> Generator[None, None, None]:
     if not minutes:
         return
-    oldest = (state.series.at - BUCKETS) // MINUTE_BUCKETS
-    known = range(max(minutes.start, oldest), minutes.stop)
+    at = state.series.at
+    oldest = (at - BUCKETS) // MINUTE_BUCKETS
+    newest = (at + AHEAD_US // BUCKET_US) // MINUTE_BUCKETS
+    known = range(max(minutes.start, oldest), min(minutes.stop, newest + 1))
     for series in list(state.series):
         seen = gauges.of(series.dimension, series.name)
         for minute in known:
@@ -231,6 +260,15 @@ class Restorer:
         """The first minute that is not rolled up yet."""
         return int(self._counters["rolled"])
 
+    @property
+    def at(self) -> int:
+        """The bucket that was running; memory is the hour before it. What was closed tells, too: the clock of the
+        fold stands still while nothing happens.
+        """
+        state = self._state
+        running = state.ledger.closed + CLOSING_US // BUCKET_US if state.ledger.closed > 0 else 0
+        return max(state.clock_us // BUCKET_US, running)
+
     def workflow(self, row: WorkflowRow) -> None:
         """Takes a workflow."""
         if row.buried:
@@ -258,11 +296,11 @@ class Restorer:
         if gauges is not None:
             self._gauges.restore(dimension, row.name, row.start, gauges)
 
-    def finish(self, at: int) -> None:
-        """All rows were given; `at` is the running bucket."""
+    def finish(self) -> None:
+        """All rows were given."""
         state = self._state
         refused = {int(d): names for d, names in self._counters["refused"].items()}
-        state.series.restore(refused, self._buckets, at)
+        state.series.restore(refused, self._buckets, self.at)
         self._open.sort(key=lambda workflow: workflow.seq)
         for workflow in self._open:
             state.adopt(workflow)

@@ -15,10 +15,10 @@ from pilothouse_server.domain.events import EventType, Signal
 from pilothouse_server.domain.metrics.agents import Agents
 from pilothouse_server.domain.metrics.ledger import OUTCOME, Ledger
 from pilothouse_server.domain.metrics.limits import (
+    AHEAD_US,
     BUCKET_US,
     HORIZON_US,
     LATENESS_US,
-    SECOND_US,
     Limits,
 )
 from pilothouse_server.domain.metrics.memory import Memory
@@ -48,7 +48,6 @@ from pilothouse_server.domain.workflows import (
 _ATTEMPTS = 256
 """Attempts remembered of one workflow."""
 
-_AHEAD_US = 60 * SECOND_US
 _ENDED = int(WorkflowState.COMPLETED)
 _INFERRED: Standing = (1, INFERRED, 0, 0)
 _LEGAL = frozenset((int(a), int(b)) for a, following in TRANSITIONS.items() for b in following)
@@ -107,9 +106,9 @@ class MetricsState:
                 self.since_us = receive
             if self.clock_us >= memory.next_due:
                 memory.sweep(self.clock_us)
-            if future or occur - receive > _AHEAD_US:
+            if future or occur - receive > AHEAD_US:
                 self.future += 1
-                occur = min(occur, receive + _AHEAD_US)  # noqa: PLW2901
+                occur = min(occur, receive + AHEAD_US)  # noqa: PLW2901
             elif receive - occur > LATENESS_US:
                 self.late += 1
             if event_type > _TASK_CANCELLED or not workflow_id:

@@ -20,6 +20,9 @@ LATENESS_US = 120 * SECOND_US
 CLOSING_US = LATENESS_US + 30 * SECOND_US
 """A bucket is closed so long after its end: the lateness, and a grace for a reader that is behind."""
 
+AHEAD_US = 60 * SECOND_US
+"""What says that it happened later than this after its receipt is taken to have happened then."""
+
 HORIZON_US = 15 * 60 * SECOND_US
 """What ended is remembered so long, so that its duplicates are recognised."""
 

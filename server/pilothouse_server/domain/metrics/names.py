@@ -6,6 +6,7 @@ there is taken back from there.
 
 from __future__ import annotations
 
+import sys
 from collections.abc import Iterator
 
 from pilothouse_server.domain.metrics.limits import BUCKETS, Limits
@@ -24,6 +25,10 @@ class SeriesTable:
     def __init__(self, limits: Limits) -> None:
         self.at = 0
         """The running bucket, for series that are made now."""
+        self.unrolled = sys.maxsize
+        """The first bucket that is not rolled up yet, when somebody keeps history: a series that has something in
+        it or later is not forgotten.
+        """
         self.other_names = 0
         self.fleet = Series(Dimension.FLEET, "", 0)
         self._limits = limits.names
@@ -75,8 +80,9 @@ class SeriesTable:
 
     def drop_idle(self, at: int) -> None:
         """Forgets the series in which nothing happened in the hour before bucket `at`: their names make room."""
+        since = min(at - BUCKETS + 1, self.unrolled)
         for dimension, named in self._named.items():
-            for name in [name for name, series in named.items() if series.idle(at)]:
+            for name in [name for name, series in named.items() if series.idle(since)]:
                 del named[name]
                 if name == OTHER:
                     self._refused[dimension].clear()

@@ -217,11 +217,10 @@ class Series:
         """Whether there is nothing to show: nothing in flight, and nothing in the longest window."""
         return not any(self.live) and self.windows[-1].blank
 
-    def idle(self, at: int) -> bool:
-        """Whether nothing happened in the hour before bucket `at` and nothing is in flight."""
+    def idle(self, since: int) -> bool:
+        """Whether nothing happened in bucket `since` or later and nothing is in flight."""
         if any(self.live):
             return False
-        oldest = at - BUCKETS
         return not any(
-            index > oldest for group in (self.fresh, self._open, self._closed) for index in group
+            index >= since for group in (self.fresh, self._open, self._closed) for index in group
         )
