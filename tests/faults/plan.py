@@ -14,6 +14,8 @@ from tests.servers.proxy import Mode, Proxy
 
 LEASE = 4.5
 """Seconds after which nobody holds a lease who could not be heard."""
+PROCESS_LOTS = 3
+"""How often each process may be drawn to be killed or frozen, for once that each way is."""
 CLOCK = 25.0
 """Seconds by which a wall clock is put at most: together with all delays less than what events may be late."""
 
@@ -53,17 +55,19 @@ def _meet(one: Fault, two: Fault) -> bool:
 
 
 def _kinds(cluster: Cluster) -> Iterator[tuple[str, str, Callable[[random.Random], float]]]:
-    """Every fault that this cluster can have, and how long it lasts."""
+    """Every fault that this cluster can have, and how long it lasts. There are many ways and few processes, so those have
+    more lots."""
     for server in cluster.servers:
-        yield "kill", server.name, _shortly
-        yield "kill", server.name, _shortly
+        for _ in range(PROCESS_LOTS):
+            yield "kill", server.name, _shortly
+            yield "freeze", server.name, _briefly_or_long
         yield "terminate", server.name, _shortly
-        yield "freeze", server.name, _briefly_or_long
         yield "put clock", server.name, _shortly
         if cluster.disk is not None:
             yield "fill disk of", server.name, _briefly
     for backing in cluster.backings:
-        yield "kill", backing, _shortly
+        for _ in range(PROCESS_LOTS):
+            yield "kill", backing, _shortly
         yield "stop", backing, _shortly
     for way in cluster.ways:
         yield "cut", way, _shortly
