@@ -55,7 +55,7 @@ def _meet(one: Fault, two: Fault) -> bool:
 
 
 def _kinds(cluster: Cluster) -> Iterator[tuple[str, str, Callable[[random.Random], float]]]:
-    """Every fault that this cluster can have, and how long it lasts. Ways are many and processes few, so these have more
+    """Every fault that this cluster can have, and how long it lasts. Ways are many and processes few: these have more
     lots."""
     for server in cluster.servers:
         for _ in range(PROCESS_LOTS):
