@@ -8,6 +8,7 @@ from pathlib import Path
 from tempfile import TemporaryDirectory
 from typing import Any
 
+import psycopg
 import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
@@ -36,6 +37,7 @@ from pilothouse_server.services.fanout import Changes
 from pilothouse_server.services.project import Applied, Projector
 from pilothouse_server.wire.events import decode_stored, encode_events
 from tests.projection.build import event, fold, reorderings, seen
+from tests.support import wait_until
 
 E = EventType
 
@@ -218,6 +220,37 @@ async def test_projectors_of_several_shards_lose_nothing_of_the_agents_they_shar
     ] == [f"{n}-{(len(shards[n]) - 1) // 7 * 7}" for n in (0, 1, 2)]
     for database in databases:
         await database.close()
+
+
+async def test_shards_that_meet_an_agent_while_it_is_removed_both_count(
+    postgres_place: str,
+) -> None:
+    database = PostgresDatabase(postgres_place)
+    stores = [SqlProjectionStore(database, decode_stored, shard=n) for n in (0, 1)]
+    await stores[0].apply([entry("0", event(EventType.AGENT_HEARTBEAT, agent_id="a"))])
+    tasks = [
+        event(EventType.TASK_STARTED, at=n, workflow_id=f"w{n}", task_id="t", agent_id="a")
+        for n in (1, 2)
+    ]
+    waits = (
+        "SELECT count(*) = 2 FROM pg_stat_activity"
+        " WHERE wait_event_type = 'Lock' AND datname = current_database()"
+    )
+    with (
+        psycopg.connect(postgres_place) as removing,
+        psycopg.connect(postgres_place, autocommit=True) as looking,
+    ):
+        removing.execute("SELECT id FROM agents FOR UPDATE")
+        removing.execute("DELETE FROM agents")
+        both = [
+            asyncio.create_task(store.apply([entry("1", each)]))
+            for store, each in zip(stores, tasks, strict=True)
+        ]
+        await wait_until(lambda: (looking.execute(waits).fetchone() or (False,))[0])
+        removing.commit()
+    await asyncio.gather(*both)
+    assert seen(await database.read(stored)) == seen(fold(tasks))
+    await database.close()
 
 
 async def _all(work: Iterable[Coroutine[None, None, None]]) -> None:

@@ -32,8 +32,24 @@ def load(
 ) -> dict[str, AgentRecord]:
     """The records of those that are known. Locked, they are nobody else's to change until the end of the transaction,
     and who is not there is nobody else's to add."""
-    if lock and bulk.is_postgres(connection):
-        _keep_from_adding(connection, agent_ids)
+    if not (lock and bulk.is_postgres(connection)):
+        return _read(connection, agent_ids, lock=lock)
+    # All that are to be locked are looked for first: the locks of names come before those of rows, in everybody's
+    # order.
+    wanted = bulk.among(connection, [AGENTS.c.id], sorted(agent_ids))
+    there = set(connection.execute(select(AGENTS.c.id).where(wanted)).scalars())
+    _keep_from_adding(connection, set(agent_ids) - there)
+    found = _read(connection, agent_ids, lock=True)
+    if gone := there - found.keys():
+        # Removed since that look. Out of order: who waits for us meanwhile in turn is sorted out by the database.
+        _keep_from_adding(connection, gone)
+        found |= _read(connection, gone, lock=True)
+    return found
+
+
+def _read(
+    connection: Connection, agent_ids: Collection[str], *, lock: bool
+) -> dict[str, AgentRecord]:
     found: dict[str, AgentRecord] = {}
     for ids in slices(sorted(agent_ids), bulk.keys_at_once(connection)):
         wanted = bulk.among(connection, [AGENTS.c.id], ids)
@@ -46,12 +62,9 @@ def load(
 
 
 def _keep_from_adding(connection: Connection, agent_ids: Collection[str]) -> None:
-    """An agent that is not there has no row to lock: a lock of its name stands for it. All that are to be locked are
-    looked for first, because these locks come before those of rows, in everybody's order."""
-    wanted = bulk.among(connection, [AGENTS.c.id], sorted(agent_ids))
-    there = set(connection.execute(select(AGENTS.c.id).where(wanted)).scalars())
-    if missing := sorted({crc32(each.encode()) % NAMES for each in set(agent_ids) - there}):
-        names = func.unnest(literal(missing, ARRAY(Integer))).table_valued("name").render_derived()
+    """An agent that is not there has no row to lock: a lock of its name stands for it."""
+    if keys := sorted({crc32(each.encode()) % NAMES for each in agent_ids}):
+        names = func.unnest(literal(keys, ARRAY(Integer))).table_valued("name").render_derived()
         connection.execute(select(func.pg_advisory_xact_lock(NAMES_LOCK, names.c.name)))
 
 
