@@ -322,13 +322,16 @@ async def test_what_was_given_up_never_overtakes_what_is_written_next(
 async def test_a_write_that_was_given_up_and_does_not_end_is_cut(
     database: PostgresDatabase, database_url: str
 ) -> None:
-    with psycopg.connect(database_url) as other:
+    with (
+        psycopg.connect(database_url) as other,
+        psycopg.connect(database_url, autocommit=True) as looking,
+    ):
         other.execute("LOCK TABLE numbers")
         writing = asyncio.create_task(database.write(put(1)))
         waits = "SELECT count(*) FROM pg_stat_activity WHERE wait_event_type = 'Lock' AND datname = current_database()"
 
         def is_waiting() -> bool:
-            row = other.execute(waits).fetchone()
+            row = looking.execute(waits).fetchone()
             return bool(row and row[0])
 
         await wait_until(is_waiting)
