@@ -162,6 +162,16 @@ async def test_followers_go_on_after_the_redis_was_away(valkey: Valkey) -> None:
     await board.close()
 
 
+async def test_what_is_forgotten_is_gone_and_its_fence_is_not(redis_board: RedisBoard) -> None:
+    await redis_board.post(NAME, b"value", SECOND)
+    await redis_board.forget([NAME, "nothing"])
+    async with following(redis_board) as values:
+        coming = asyncio.ensure_future(anext(values))
+        assert not await redis_board.post(NAME, b"frozen", FIRST)
+        assert await redis_board.post(NAME, b"new", SECOND)
+        assert await coming == b"new"
+
+
 async def test_garbage_on_the_channel_deafens_nobody(redis_url: str) -> None:
     board = RedisBoard(redis_url, look=60.0)
     hearing = asyncio.create_task(board.run())

@@ -315,7 +315,7 @@ async def test_a_follower_that_fails_is_no_silence(redis_url: str) -> None:
         raise ArithmeticError("a fault")
 
     log = RedisLog(redis_url, sort=broken)
-    assert await log.read("", limit=10) == ()
+    assert list(await log.read("", limit=10)) == []
     reading = asyncio.create_task(log.read("", limit=10, wait=30.0))
     plain(redis_url).xadd(STREAM, {"event": "{}"})
     with pytest.raises(ArithmeticError):
@@ -323,4 +323,28 @@ async def test_a_follower_that_fails_is_no_silence(redis_url: str) -> None:
             await reading
     with pytest.raises(ArithmeticError):
         await log.read("", limit=10)
+    await log.close()
+
+
+async def test_how_far_it_was_sorted_is_noted_at_the_end(redis_url: str) -> None:
+    log = RedisLog(redis_url)
+    cursors = [await log.append(b"") for _ in range(3)]
+    assert len(await log.read("", limit=5)) == 3
+    await log.close()
+    with plain(redis_url) as connection:
+        assert connection.get(f"{STREAM}:followed").decode() == cursors[-1]
+
+
+async def test_fewer_entries_than_asked_for_are_all_there_are(redis_url: str) -> None:
+    """Whoever reads takes it for the end, and what it sees then for what is the case now."""
+    with plain(redis_url) as connection, connection.pipeline(transaction=False) as pipeline:
+        for number in range(1, 3001):
+            pipeline.xadd(STREAM, {"batch": b"x" * 20_000, "sealed": b"1"}, id=f"{number}-0")
+        pipeline.execute()
+    log = RedisLog(redis_url, limits=FollowLimits(bytes_in_read=1 << 20, recent_entries=700))
+    after, sizes = "", list[int]()
+    while entries := await log.read(after, limit=512):
+        sizes.append(len(entries))
+        after = entries[-1].cursor
+    assert sizes == [512] * 5 + [3000 - 5 * 512]
     await log.close()

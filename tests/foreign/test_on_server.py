@@ -36,10 +36,9 @@ async def test_people_see_to_what_could_not_be_read(tmp_path: Path, redis_url: s
     async with Pilothouse(tmp_path / "data", PILOTHOUSE_REDIS_URL=redis_url) as server:
 
         async def dead() -> list[dict[str, Any]]:
-            listed: list[dict[str, Any]] = json.loads(
-                await cli(server, "events", "dead", "list", "-o", "json")
-            )
-            return listed
+            listed = await cli(server, "events", "dead", "list", "-o", "json")
+            events: list[dict[str, Any]] = json.loads(listed).get("deadEvents", [])
+            return events
 
         found = await wait_until(dead, within=20)
         assert [(event["id"], event["reason"]) for event in found] == [

@@ -19,6 +19,7 @@ from pilothouse.v1 import events_pb2 as pb
 from pilothouse.v1 import events_pb2_grpc
 from pilothouse_server.adapters.intake import SingleIntake
 from pilothouse_server.domain.errors import Unavailable
+from pilothouse_server.domain.shards import shard_of
 from pilothouse_server.services import ingest
 from pilothouse_server.services.ids import uuid7
 from pilothouse_server.transport.interceptor import CallMeters
@@ -251,6 +252,46 @@ async def test_more_than_can_be_taken_at_once_is_refused_before_it_is_judged(
         await second
     assert (await first).ids
     assert (await publish()).ids
+
+
+def refusal_of(event: pb.Event) -> str:
+    batch = PublishedBatch(pb.PublishEventsRequest(events=[event]), uuid7)
+    batch.judge(0, 1, 1_700_000_000_000_000)
+    return "; ".join(rejection.reason for rejection in batch.seal(1).rejected)
+
+
+@pytest.mark.parametrize(
+    ("event", "reason"),
+    [
+        (started(message="a\0b"), "message: the character NUL"),
+        (started(error=pb.EventError(code="\0")), "error.code: the character NUL"),
+        (started(error=pb.EventError(message="\0")), "error.message: the character NUL"),
+        (started(attributes={"k": "\0"}), 'attributes["k"]: the character NUL'),
+        (started(usage=pb.Usage(cost_micros=1 << 53)), "usage.cost_micros: at most"),
+        (started(usage=pb.Usage(input_tokens=(1 << 64) - 1)), "usage.input_tokens: at most"),
+    ],
+)
+def test_what_some_database_cannot_keep_is_refused(event: pb.Event, reason: str) -> None:
+    assert refusal_of(event).startswith(reason)
+
+
+def test_the_greatest_usage_is_taken() -> None:
+    assert refusal_of(started(usage=pb.Usage(output_tokens=(1 << 53) - 1))) == ""
+
+
+def test_a_batch_is_cut_by_the_shards_of_its_workflows() -> None:
+    events = [started(workflow_id=f"workflow-{number}") for number in range(50)]
+    events.append(pb.Event(type=pb.EVENT_TYPE_AGENT_HEARTBEAT, agent_id="agent-1"))
+    events.insert(7, pb.Event(type=pb.EVENT_TYPE_WORKFLOW_STARTED))  # is refused
+    batch = PublishedBatch(pb.PublishEventsRequest(events=events), uuid7)
+    batch.judge(0, len(events), 1_700_000_000_000_000)
+    sealed = batch.seal(4)
+    assert len(sealed.ids) == 51
+    assert [rejection.index for rejection in sealed.rejected] == [7]
+    found = {shard: pb.EventBatch.FromString(part).events for shard, part in sealed.parts.items()}
+    for shard, part in found.items():
+        assert {shard_of(event.workflow_id, event.agent_id, 4) for event in part} == {shard}
+    assert sorted(event.id for part in found.values() for event in part) == sorted(sealed.ids)
 
 
 async def test_a_drain_ends_an_idle_stream_and_an_idle_connection_at_once(station: Station) -> None:

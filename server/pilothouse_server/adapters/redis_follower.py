@@ -8,6 +8,7 @@ also when a frozen owner of the shard wakes up beside its successor.
 from __future__ import annotations
 
 import asyncio
+import contextlib
 import time
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass
@@ -51,6 +52,8 @@ JOINED_BYTES: Final = 64 << 10
 """Entries of others that come one after another are given on together, up to so many: batches cost less."""
 READING: Final = 0.25
 """Seconds after which who has read nothing more is not taken for a reader."""
+LAST_NOTE: Final = 1.0
+"""Seconds that the last note may take."""
 SLICE: Final = 0.003
 """Seconds of sorting after which others get their turn."""
 SAID_EVERY: Final = 1.0
@@ -223,7 +226,12 @@ class Follower:
             await backoff.wait()
 
     async def close(self) -> None:
-        """Ends the connection."""
+        """Notes how far the stream is dealt with, where that can be done at once, and ends the connection."""
+        if self.attached and not self.waiting_for:
+            self._noted_at = 0.0
+            with contextlib.suppress(*FAILURES):
+                async with asyncio.timeout(LAST_NOTE):
+                    await apart(self._deal([], self.newest))
         await self._redis.aclose()
 
     def met(self, gap: StreamGap) -> None:

@@ -134,35 +134,21 @@ class RedisLog:
         follower = self._follow()
         begun = time.monotonic()
         while not self._closed:
-            if self._following is not None and self._following.done():
-                # A fault of ours: whoever reads must not take it for silence.
-                self._following.result()
+            self._raise_fault()
             seen = follower.changes.version
-            if follower.attached and place in follower.ring:
-                entries = follower.ring.after(place, limit)
-                at_end = follower.caught_up
-                if entries:
-                    follower.read.notify()
-            elif follower.attached:
-                there, entries = await self._read_stream(place, limit)
-                if there != place:
-                    place = there
-                    continue
-                at_end = True
-            else:
-                entries, at_end = (), False
-            if entries and (at_end or len(entries) == limit or follower.waiting_for):
+            place, entries, whole = await self._look_for(place, limit)
+            if entries and whole:
                 return entries
             if follower.waiting_for and (follower.attached or follower.counts.reconnects):
-                raise Unavailable("log", follower.waiting_for)
-            # That there is nothing more is only said when it is known.
-            left = begun + (wait if at_end else max(wait, ATTACH)) - time.monotonic()
-            if left <= 0 or not await follower.changes.wait(seen, left):
                 if entries:
                     return entries
-                if not at_end and not self._closed:
+                raise Unavailable("log", follower.waiting_for)
+            # That there is nothing more is only said when it is known.
+            left = begun + (wait if whole else max(wait, ATTACH)) - time.monotonic()
+            if left <= 0 or not await follower.changes.wait(seen, left):
+                if not (entries or whole or self._closed) and place in follower.ring:
                     raise Unavailable("log", f"the Redis at {shown(self._url)} does not answer")
-                break
+                return entries
         return ()
 
     async def tail(self) -> str:
@@ -220,6 +206,28 @@ class RedisLog:
                 self._follower.run(), name=f"log-follow-{self._shard}"
             )
         return self._follower
+
+    def _raise_fault(self) -> None:
+        if self._following is not None and self._following.done():
+            # A fault of ours: whoever reads must not take it for silence.
+            self._following.result()
+
+    async def _look_for(self, place: Place, limit: int) -> tuple[Place, Sequence[LogEntry], bool]:
+        """What is there after a place now, and whether that is as much as was asked for or all there is; and from which
+        place it was read: another one, when the Redis has lost what was read before."""
+        follower = self._follower
+        if not follower.attached:
+            return place, (), False
+        while place not in follower.ring:
+            there, entries = await self._read_stream(place, limit)
+            if there == place:
+                # At the end, but something may still be about to be put into other shards.
+                return place, entries, bool(entries) or follower.caught_up
+            place = there
+        entries = follower.ring.after(place, limit)
+        if entries:
+            follower.read.notify()
+        return place, entries, follower.caught_up or len(entries) == limit
 
     async def _read_stream(self, place: Place, limit: int) -> tuple[Place, Sequence[LogEntry]]:
         """What the stream has after a place, and the place from which it was read: another one, when the Redis has lost
