@@ -3,10 +3,12 @@
 from __future__ import annotations
 
 import asyncio
+import contextlib
 from contextlib import AsyncExitStack
 
 from pilothouse_server import world
 from pilothouse_server.adapters.postgres_leases import living
+from pilothouse_server.adapters.redis_board import RedisBoard
 from pilothouse_server.adapters.redis_log import RedisLog
 from pilothouse_server.adapters.sql import migrate as schema
 from pilothouse_server.adapters.sql.reshard import Resharded, stored_shards
@@ -14,6 +16,7 @@ from pilothouse_server.adapters.sql.reshard import reshard as divide
 from pilothouse_server.config import Settings
 from pilothouse_server.datadir import owned
 from pilothouse_server.domain.errors import Misconfigured, Unavailable
+from pilothouse_server.services.posting import part_name
 
 
 async def migrate(settings: Settings, to: str) -> tuple[str, str]:
@@ -48,4 +51,10 @@ async def reshard(settings: Settings, shards: int) -> Resharded:
                 stack.push_async_callback(log.close)
             logs.append(made)
         alive = await living(settings.database_url) if settings.database_url else ()
-        return await divide(database, *logs, alive=alive)
+        board = RedisBoard(settings.redis_url)
+        stack.push_async_callback(board.close)
+        divided = await divide(database, *logs, alive=alive)
+        # What the shards were before is counted by others now. If the Redis is away it is forgotten by itself soon.
+        with contextlib.suppress(Unavailable):
+            await board.forget([part_name(shard) for shard in range(max(before, shards))])
+        return divided

@@ -11,7 +11,7 @@ import asyncio
 import contextlib
 import os
 from collections import Counter
-from collections.abc import AsyncIterator, Generator
+from collections.abc import AsyncIterator, Generator, Sequence
 from typing import Any, Final, cast
 
 import structlog
@@ -77,6 +77,13 @@ class RedisBoard:
         ]  # fmt: skip
         try:
             return bool(await apart(self._post(keys=[name, f"{name}:fences"], args=arguments)))
+        except FAILURES as error:
+            raise unavailable("board", self._url, error) from error
+
+    async def forget(self, names: Sequence[str]) -> None:
+        """Takes values down; who has posted under these names stays known. Raises Unavailable."""
+        try:
+            await apart(cast("Any", self._redis).delete(*names))
         except FAILURES as error:
             raise unavailable("board", self._url, error) from error
 
