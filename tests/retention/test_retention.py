@@ -26,7 +26,7 @@ from pilothouse_server.ports import Fence, LogKeep
 from pilothouse_server.services.retention import DAY_US, Kind, Policy, Retention, consumers
 from tests.projection.build import NOON
 from tests.projection.build import event as made
-from tests.retention.conftest import NOTHING, House
+from tests.retention.conftest import NOTHING, House, SetClock
 from tests.support import wait_until
 
 E = EventType
@@ -67,6 +67,34 @@ def put_cursor(consumer: str, cursor: str, connection: Connection) -> None:
 def test_each_shard_has_consumers_of_its_own() -> None:
     assert consumers(0) == ("projector", "aggregator")
     assert consumers(3) == ("projector:3", "aggregator:3")
+
+
+async def test_a_leap_of_the_clock_removes_nothing_until_as_much_time_has_passed(
+    house: House,
+) -> None:
+    await house.report(*(made(E.WORKFLOW_COMPLETED, workflow_id=f"w{n}") for n in range(9)))
+    clock = Leaping()
+    await Retention(house.store, {}, clock, Policy()).sweep()
+    clock.us += 40 * DAY_US
+    clock.stepped_us += 40 * DAY_US
+    retention = Retention(house.store, {}, clock, Policy())
+    for days in (0, 39):
+        clock.ran = days * 86_400.0
+        with pytest.raises(Unavailable, match="the wall clock was put forward by days"):
+            await retention.sweep()
+        assert not any(retention.counts.removed.values())
+    clock.ran = 41 * 86_400.0
+    await retention.sweep()
+    assert retention.counts.removed[Kind.WORKFLOWS] == 9
+
+
+class Leaping(SetClock):
+    """One that can be put forward while hardly any time passes."""
+
+    ran = 0.0
+
+    def monotonic(self) -> float:
+        return self.ran
 
 
 async def test_a_lost_lease_ends_it_and_nothing_is_removed(house: House) -> None:

@@ -39,6 +39,11 @@ TOGETHER_US: Final = HOUR_US
 """Agents are removed together, so much apart: who watches them is sent all of them again each time."""
 
 
+LEAP_US: Final = DAY_US
+"""When the wall clock was put forward by so much while the process ran, nothing is removed for as long as that was:
+either the clock is wrong, and what it would remove is young, or nobody was awake to look at it."""
+
+
 class Kind(StrEnum):
     """What is removed from the database."""
 
@@ -180,6 +185,9 @@ class Retention:
         self._clock = clock
         self._policy = policy
         self._agents_at_us = 0
+        self._leapt_us = 0
+        """Up to where what the clock left out was waited for."""
+        self._waits_until = float("-inf")
         self.counts = RetentionCounts()
         self.kept: Kept | None = None
         """As the last look found it."""
@@ -215,7 +223,22 @@ class Retention:
         self.counts.runs += 1
         self.counts.last_run_us = now_us
 
+    def _wait_after_leap(self) -> None:
+        """Raises Unavailable while the clock cannot be trusted with what nobody can bring back."""
+        leapt_us, now = self._clock.stepped_us - self._leapt_us, self._clock.monotonic()
+        if leapt_us >= LEAP_US:
+            self._leapt_us = self._clock.stepped_us
+            self._waits_until = max(self._waits_until, now) + leapt_us / 1_000_000
+        if now < self._waits_until:
+            hours = (self._waits_until - now) / 3600
+            told = (
+                f"the wall clock was put forward by days, so nothing is removed for {hours:.0f} hours; if it is right"
+                " now, start the server again"
+            )
+            raise Unavailable("clock", told)
+
     async def _remove_rows(self, now_us: int) -> None:
+        self._wait_after_leap()
         await self._store.mark(now_us)
         # In turn, so that much of one kind does not keep the others waiting.
         left = self._due(now_us)
