@@ -18,7 +18,10 @@ from pilothouse_server.domain.events import Event, EventType
 from pilothouse_server.domain.metrics.checkpoint import Checkpoint, unpack
 from pilothouse_server.domain.metrics.snapshot import MINUTE_US, Dimension
 from pilothouse_server.services.aggregate import Aggregator, AggregatorSettings
+from pilothouse_server.services.metric_history import MetricHistory
+from pilothouse_server.services.snapshot_desk import SnapshotDesk
 from pilothouse_server.wire.events import decode_signals
+from pilothouse_server.wire.metrics import SnapshotEncoder
 from tests.metrics.test_aggregate import publish, running, snapshot_of
 from tests.support import wait_until
 
@@ -181,6 +184,27 @@ async def test_events_from_the_future_take_nothing_out_of_history(bench: Bench) 
         await snapshot_of(reader, 4)
         bench.clock.ahead = 300.0
         await bench.see_all()
+
+
+@pytest.mark.parametrize("hours", [-3.0, -0.01, 3.0])
+async def test_history_goes_by_the_clock_of_the_reader_not_of_the_replica_that_is_asked(
+    bench: Bench, hours: float
+) -> None:
+    async with running(bench.reader(checkpoint=0.1)) as reader:
+        await bench.start(3)
+        await snapshot_of(reader, 3)
+        saved = reader.keeper.saved
+        await wait_until(lambda: reader.keeper.saved > saved + 1)
+    asked = {
+        "start_us": bench.clock.now_us() - 10 * MINUTE_US,
+        "end_us": bench.clock.now_us() + MINUTE_US,
+        "step_us": MINUTE_US,
+    }
+    bench.clock.ahead = hours * HOUR
+    elsewhere = SnapshotDesk(SnapshotEncoder(), bench.clock)
+    history = MetricHistory(elsewhere, bench.store, bench.clock)
+    answer = await history.query(Dimension.WORKFLOW_TYPE, "build", **asked)
+    assert sum(point.started for point in answer.points) == 3
 
 
 class AwayStore(SqlMetricsStore):

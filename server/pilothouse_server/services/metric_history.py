@@ -12,7 +12,7 @@ from collections.abc import Iterable, Iterator, Sequence
 from typing import NamedTuple, Protocol
 
 from pilothouse_server.domain.errors import InvalidArgument, Unavailable
-from pilothouse_server.domain.metrics.checkpoint import BucketRow, unpack
+from pilothouse_server.domain.metrics.checkpoint import BucketRow, running_bucket, unpack
 from pilothouse_server.domain.metrics.history import (
     MINUTE_BUCKETS,
     MetricPoint,
@@ -100,7 +100,7 @@ class MetricHistory:
         start = max(0, end - HOUR_US) if start_us is None else start_us
         if start >= end:
             raise InvalidArgument("start_time", "must be before end_time")
-        at = self._clock.now_us() // BUCKET_US if reader is None else reader.state.series.at
+        at = await self._running() if reader is None else reader.state.series.at
         wanted = plan(start, end, step_us, (at - BUCKETS) * BUCKET_US)
         if wanted.step_us % MINUTE_US == 0:
             # Minutes are joined with minutes: what is remembered begins with the first whole one.
@@ -110,7 +110,8 @@ class MetricHistory:
             border, first_bucket = 0, at - BUCKETS + 1
         buckets = range(first_bucket, at + 1)
         if reader is None:
-            slices, known = await self._stored(dimension, name, buckets)
+            later = max(at, wanted.end_us // BUCKET_US) + 1
+            slices, known = await self._stored(dimension, name, range(first_bucket, later))
         else:
             # Before anything is awaited: memory slides, and the border would not be its own any more.
             slices, known = _remembered(reader, dimension, name, buckets)
@@ -123,10 +124,15 @@ class MetricHistory:
         points = await asyncio.to_thread(join, slices, wanted) if known else []
         return History(points, wanted)
 
+    async def _running(self) -> int:
+        """The bucket in which the reader was when it stored last: this replica's clock may be hours from its."""
+        head = await self._store.head()
+        if head is None:
+            raise Unavailable("snapshot", "the log has not been read yet; try again in a moment")
+        return running_bucket(head[1])
+
     async def _stored(self, dimension: Dimension, name: str, buckets: range) -> _Recent:
         """From the database. What it holds of the fleet tells when the log was read."""
-        if await self._store.head() is None:
-            raise Unavailable("snapshot", "the log has not been read yet; try again in a moment")
         found = await self._store.buckets_of(dimension, name, buckets.start, buckets.stop)
         fleet = found
         if dimension != Dimension.FLEET:

@@ -43,6 +43,9 @@ PAGE = 2_000
 PAGE_BUCKETS = 60
 """Buckets, of all series, read at once after a restart."""
 
+_EVER = 1 << 40
+"""After all buckets. The running one is followed by few: what was not shown yet, and what clocks that are ahead say."""
+
 FIRST_RETRY, LAST_RETRY = 0.2, 2.0
 """Seconds to wait when the store cannot be reached, doubled each time."""
 
@@ -126,6 +129,7 @@ class MetricsKeeper:
         """
         head = await self._until_reached(self._store.head)
         if head is None:
+            self._have_rolled(0)
             return ""
         cursor, counters = head
         restorer = Restorer(self._state, self._gauges, counters)
@@ -133,9 +137,9 @@ class MetricsKeeper:
         await self._read_workflows(restorer)
         restorer.agents(await self._until_reached(self._store.agents))
         at = restorer.at
-        for start in range(at - BUCKETS, at + PAGE_BUCKETS, PAGE_BUCKETS):
-            rows = await self._read_buckets(start)
-            await paced(_each(restorer.bucket, rows), self._clock)
+        for start in range(at - BUCKETS, at, PAGE_BUCKETS):
+            await self._read_buckets(restorer, start, start + PAGE_BUCKETS)
+        await self._read_buckets(restorer, at, _EVER)
         restorer.finish()
         return cursor
 
@@ -155,8 +159,9 @@ class MetricsKeeper:
     async def _read_page(self, after: str) -> Sequence[WorkflowRow]:
         return await self._until_reached(lambda: self._store.workflows(after, PAGE))
 
-    async def _read_buckets(self, start: int) -> Sequence[BucketRow]:
-        return await self._until_reached(lambda: self._store.buckets(start, start + PAGE_BUCKETS))
+    async def _read_buckets(self, restorer: Restorer, start: int, end: int) -> None:
+        rows = await self._until_reached(lambda: self._store.buckets(start, end))
+        await paced(_each(restorer.bucket, rows), self._clock)
 
     @property
     def idle(self) -> bool:

@@ -235,6 +235,19 @@ def _counters(state: MetricsState) -> dict[str, Any]:
     }
 
 
+def running_bucket(counters: str) -> int:
+    """The bucket that was running, of what a checkpoint says of itself."""
+    return _running(json.loads(counters))
+
+
+def _running(counters: dict[str, Any]) -> int:
+    """What was closed last tells: the clock of the fold stands still while nothing happens, and it may be ahead."""
+    closed = int(counters["closed"])
+    return (
+        closed + CLOSING_US // BUCKET_US if closed > 0 else int(counters["clock_us"]) // BUCKET_US
+    )
+
+
 class Restorer:
     """Builds a state from what checkpoints stored. Give it all rows, in any order and any portions, then
     `finish`.
@@ -262,12 +275,8 @@ class Restorer:
 
     @property
     def at(self) -> int:
-        """The bucket that was running; memory is the hour before it. What was closed tells, too: the clock of the
-        fold stands still while nothing happens.
-        """
-        state = self._state
-        running = state.ledger.closed + CLOSING_US // BUCKET_US if state.ledger.closed > 0 else 0
-        return max(state.clock_us // BUCKET_US, running)
+        """The bucket that was running; memory is the hour before it."""
+        return _running(self._counters)
 
     def workflow(self, row: WorkflowRow) -> None:
         """Takes a workflow."""
