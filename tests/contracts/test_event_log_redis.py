@@ -14,7 +14,7 @@ import pytest
 import redis
 
 from pilothouse_server.adapters.redis_follower import FollowLimits
-from pilothouse_server.adapters.redis_intake import RedisIntake
+from pilothouse_server.adapters.redis_intake import IntakeLimits, RedisIntake
 from pilothouse_server.adapters.redis_log import RedisLog
 from pilothouse_server.domain.errors import Misconfigured, Unavailable
 from pilothouse_server.foreign.entries import Sorted
@@ -254,6 +254,25 @@ async def test_concurrent_appends_share_round_trips(redis_url: str) -> None:
     await intake.close()
     with pytest.raises(Unavailable, match="closed"):
         await intake.append({0: b"late"})
+
+
+async def test_more_than_may_wait_is_refused_with_a_hint(redis_url: str) -> None:
+    intake = RedisIntake(redis_url, limits=IntakeLimits(queued_appends=3, queued_bytes=1000))
+    tried = await asyncio.gather(
+        *(intake.append({0: b"x"}) for _ in range(10)), return_exceptions=True
+    )
+    refused = [each for each in tried if isinstance(each, Unavailable)]
+    assert len(refused) == 7
+    assert "more events are waiting" in refused[0].message
+    assert refused[0].retry_after_us > 0
+    tried = await asyncio.gather(
+        *(intake.append({0: b"x" * 600}) for _ in range(2)), return_exceptions=True
+    )
+    assert [type(each) for each in tried] == [str, Unavailable]
+    assert await intake.append({0: b"x" * 5000})  # alone it is never too large
+    assert intake.counts.appended == 5
+    assert intake.counts.refused == 8
+    await intake.close()
 
 
 async def test_readers_far_behind_and_close_see_the_same(redis_url: str) -> None:

@@ -220,7 +220,7 @@ def _first_error(answer: Any) -> RedisError | None:
     if isinstance(answer, RedisError):
         return answer
     if isinstance(answer, list):
-        answers: list[Any] = answer
+        answers = cast("Sequence[Any]", answer)
         return next((each for each in answers if isinstance(each, RedisError)), None)
     return None
 
