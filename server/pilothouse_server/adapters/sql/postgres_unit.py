@@ -208,13 +208,13 @@ class Unit(Generic[T_co]):
 
     def _use(self, connection: Connection) -> psycopg.Connection[Any]:
         driver = cast("psycopg.Connection[Any]", connection.connection.driver_connection)
-        if self._only_sound_text:
-            driver.adapters.register_dumper(str, _SoundBinaryText)
-            driver.adapters.register_dumper(str, _SoundText)
         with self._lock:
             if self._unwanted:
                 raise Unavailable("database", "nobody waits for this any more")
             self._driver = driver
+        if self._only_sound_text:
+            driver.adapters.register_dumper(str, _SoundBinaryText)
+            driver.adapters.register_dumper(str, _SoundText)
         return driver
 
     def _leave(
