@@ -149,7 +149,10 @@ class _Line:
             self.pending += 1
         running = self._threads.submit(self._run, unit)
         running.add_done_callback(lambda _: self._leave(unit))
-        return asyncio.wrap_future(running)
+        outcome = asyncio.wrap_future(running)
+        # Whoever waited may have been cancelled, even twice.
+        outcome.add_done_callback(_seen)
+        return outcome
 
     async def settle(self, unit: Unit[T], outcome: asyncio.Future[T]) -> T:
         """The outcome. Who is cancelled waits until there is one: a little for the unit to end by itself, then its
@@ -161,7 +164,6 @@ class _Line:
                 await asyncio.wait({outcome}, timeout=LEFT_ALONE)
                 if not outcome.done() and unit.cut():
                     await asyncio.wait({outcome})
-            outcome.add_done_callback(_seen)
             outcome.cancel()
             raise
 
