@@ -6,7 +6,6 @@ import asyncio
 import json
 import time
 from collections.abc import Iterable, Sequence
-from contextlib import suppress
 
 from google.protobuf.json_format import MessageToDict
 
@@ -16,12 +15,12 @@ from pilothouse.v1.alerts_pb2 import Alert, AlertState
 from pilothouse.v1.events_pb2 import Event, PublishEventsRequest
 from tests.faults.cluster import Cluster, restless
 from tests.faults.flow import BEGAN_US, RULES, Delivery, Flow, at, hash_of
-from tests.faults.observe import Before, Observer, Shown, history
+from tests.faults.observe import Before, Observer, Shown
 from tests.faults.plan import Fault, befall
-from tests.faults.reference import charted, known
+from tests.faults.reference import known
 from tests.faults.steering import Engine, Operator, patient
 from tests.faults.watcher import OPTIONS, Watcher
-from tests.support import NeverHappened, wait_until
+from tests.support import wait_until
 
 PATIENCE = 45.0
 """Seconds until what should happen has happened, with all that a seed may bring in between."""
@@ -61,22 +60,9 @@ class Performance:
         for target in self._cluster.direct:
             async with pilothouse.aio.Client(target) as looking:
                 observer = Observer(looking, self._flow, self.began_us)
-                await self._charted(looking)
                 seen = await observer.everything(before, engine.applied, operator.commands)
                 shown.append({**seen, "watched": dict(watcher.seen)})
         return shown
-
-    async def _charted(self, client: pilothouse.aio.Client) -> None:
-        """Waits until all is charted, but not for ever. A replica whose clock was put back charts nothing that by its
-        clock is still to come."""
-        wanted = charted(self._flow)
-
-        async def whole() -> bool:
-            sums = await history(client, self._flow.prefix)
-            return {kind: counts[:4] for kind, counts in sums.items()} == wanted
-
-        with suppress(NeverHappened):
-            await wait_until(whole, within=PATIENCE, what="a whole chart")
 
     async def _quiet(self) -> None:
         async def quiet() -> bool:
