@@ -367,3 +367,21 @@ async def test_fewer_entries_than_asked_for_are_all_there_are(redis_url: str) ->
         after = entries[-1].cursor
     assert sizes == [512] * 5 + [3000 - 5 * 512]
     await log.close()
+
+
+async def test_a_stream_that_nobody_reads_is_followed_no_more_until_somebody_does(
+    redis_url: str,
+) -> None:
+    log = RedisLog(redis_url, limits=FollowLimits(unasked_seconds=0.2))
+    first = await log.append(b"1")
+    assert [entry.payload for entry in await log.read("", limit=10, wait=1.0)] == [b"1"]
+    assert log.following
+    await wait_until(lambda: not log.following)
+    await log.append(b"2")
+    assert log.counts.entries == 1
+    assert [entry.payload for entry in await log.read(first, limit=10, wait=1.0)] == [b"2"]
+    await log.append(b"3")
+    found = await log.read("", limit=10, wait=1.0)
+    assert [entry.payload for entry in found] == [b"1", b"2", b"3"]
+    assert (log.counts.gaps, log.counts.rewound) == (0, 0)
+    await log.close()

@@ -85,6 +85,8 @@ class FollowLimits:
     recent_bytes: int = 32 << 20
     dead_entries: int = 10_000
     """About so many dead entries are kept, the newest."""
+    unasked_seconds: float = 60.0
+    """For which nobody reads, before the stream is followed no more; longer than any read waits."""
 
 
 class StreamGap(NamedTuple):
@@ -185,6 +187,8 @@ class Follower:
         self.waiting_for = "it was not reached yet"
         self.attached = False
         self.caught_up = False
+        self.asked_at = time.monotonic()
+        """When somebody read last; whoever reads sets it."""
         self.counts = StreamCounts()
         self.gap: StreamGap | None = None
         """The last one that a reader met."""
@@ -201,7 +205,8 @@ class Follower:
         return self.ring.newest
 
     async def run(self) -> None:
-        """Follows until it is cancelled. What it raises is a fault, and wakes whoever waits."""
+        """Follows until it is cancelled, or nobody has asked for a while. What it raises is a fault, and wakes whoever
+        waits."""
         try:
             await apart(self._follow())
         finally:
@@ -209,10 +214,10 @@ class Follower:
 
     async def _follow(self) -> None:
         backoff = Backoff()
-        while True:
+        while self._is_asked:
             try:
                 await self._attach()
-                while True:
+                while self._is_asked:
                     await self._step()
                     # Not before: who may look at a stream need not be allowed to read it.
                     backoff.reset()
@@ -224,6 +229,14 @@ class Follower:
                 self.waiting_for, self.caught_up = told, False
                 self.changes.notify()
             await backoff.wait()
+        # Whoever asks next attaches anew: what is in memory may be old by then.
+        self.attached = self.caught_up = False
+        self.waiting_for = ""
+
+    @property
+    def _is_asked(self) -> bool:
+        """Whether somebody reads: a shard that was given up is another replica's to follow."""
+        return time.monotonic() - self.asked_at < self._limits.unasked_seconds
 
     async def close(self) -> None:
         """Notes how far the stream is dealt with, where that can be done at once, and ends the connection."""

@@ -107,6 +107,11 @@ class RedisLog:
         """Why it cannot be read; "" when it can, or nobody has asked yet."""
         return self._follower.waiting_for if self._following is not None else ""
 
+    @property
+    def following(self) -> bool:
+        """Whether it reads its stream now: only while somebody reads from it."""
+        return self._following is not None and not self._following.done()
+
     async def check(self) -> None:
         """Whether this Redis will do. Raises Unavailable when it cannot be reached, and Misconfigured when it is of the
         wrong kind or refuses us."""
@@ -135,6 +140,7 @@ class RedisLog:
         begun = time.monotonic()
         while not self._closed:
             self._raise_fault()
+            follower.asked_at = time.monotonic()
             seen = follower.changes.version
             place, entries, whole = await self._look_for(place, limit)
             if entries and whole:
@@ -201,14 +207,16 @@ class RedisLog:
             raise unavailable("log", self._url, error) from error
 
     def _follow(self) -> Follower:
-        if self._following is None and not self._closed:
+        self._raise_fault()
+        if (self._following is None or self._following.done()) and not self._closed:
+            self._follower.asked_at = time.monotonic()
             self._following = asyncio.create_task(
                 self._follower.run(), name=f"log-follow-{self._shard}"
             )
         return self._follower
 
     def _raise_fault(self) -> None:
-        if self._following is not None and self._following.done():
+        if self._following is not None and self._following.done() and not self._closed:
             # A fault of ours: whoever reads must not take it for silence.
             self._following.result()
 
