@@ -8,6 +8,7 @@ from typing import Any, TypeVar
 
 from hypothesis import strategies as st
 
+from pilothouse_server.adapters.clock import SystemClock
 from pilothouse_server.domain.events import EventType, Signal
 from pilothouse_server.domain.metrics.fold import MetricsState
 from pilothouse_server.domain.metrics.limits import BUCKET_US, SECOND_US
@@ -71,6 +72,17 @@ def settle(state: MetricsState, now_us: int | None = None) -> None:
     state.series.at = at
     for series in state.series:
         series.settle(at)
+
+
+class SetClock(SystemClock):
+    """A clock that is set; what is measured with it goes on."""
+
+    def __init__(self) -> None:
+        super().__init__()
+        self.ahead = 0.0
+
+    def now_us(self) -> int:
+        return super().now_us() + round(self.ahead * 1e6)
 
 
 T = TypeVar("T")

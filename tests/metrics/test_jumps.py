@@ -9,7 +9,6 @@ import asyncio
 
 import pytest
 
-from pilothouse_server.adapters.clock import SystemClock
 from pilothouse_server.adapters.sql.database import Database
 from pilothouse_server.adapters.sql.metrics_store import SqlMetricsStore
 from pilothouse_server.adapters.sqlite_log import SqliteLog
@@ -22,23 +21,13 @@ from pilothouse_server.services.metric_history import MetricHistory
 from pilothouse_server.services.snapshot_desk import SnapshotDesk
 from pilothouse_server.wire.events import decode_signals
 from pilothouse_server.wire.metrics import SnapshotEncoder
+from tests.metrics.support import SetClock
 from tests.metrics.test_aggregate import publish, running, snapshot_of
 from tests.support import wait_until
 
 E = EventType
 HOUR = 3600.0
 NEVER = 24 * HOUR
-
-
-class SetClock(SystemClock):
-    """A clock that is set; what is measured with it goes on."""
-
-    def __init__(self) -> None:
-        super().__init__()
-        self.ahead = 0.0
-
-    def now_us(self) -> int:
-        return super().now_us() + round(self.ahead * 1e6)
 
 
 class Bench:

@@ -62,7 +62,7 @@ async def fold_with_kills(store: SqlMetricsStore, log: list[Signal], chance: ran
     return run
 
 
-@pytest.mark.parametrize("seed", range(8))
+@pytest.mark.parametrize("seed", range(4))
 async def test_a_killed_reader_has_the_counts_of_an_uninterrupted_one(
     store: SqlMetricsStore, seed: int
 ) -> None:

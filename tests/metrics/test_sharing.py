@@ -34,6 +34,7 @@ from pilothouse_server.services.snapshot_desk import SnapshotDesk
 from pilothouse_server.transport.metrics import MetricsServicer
 from pilothouse_server.wire.events import decode_signals
 from pilothouse_server.wire.metrics import SnapshotEncoder
+from tests.metrics.support import SetClock
 from tests.metrics.test_aggregate import event, leading, publish, snapshot_of
 from tests.support import wait_until
 
@@ -61,21 +62,22 @@ class Fleet:
 
     def __init__(self, path: Path, database: Database, shards: int, epoch: int = 1) -> None:
         self.board = MemoryBoard()
+        self.clock = SetClock()
         self.database = database
         self.logs = [SqliteLog(path / f"log{shard}.db") for shard in range(shards)]
         self.readers = [
             Aggregator(
-                log, SqlMetricsStore(database, shard), decode_signals, CLOCK,
+                log, SqlMetricsStore(database, shard), decode_signals, self.clock,
                 epoch="part", settings=SETTINGS, shard=shard, shards=shards,
             )
             for shard, log in enumerate(self.logs)
         ]  # fmt: skip
         self.posters = [
-            part_poster(reader, self.board, Fence(f"shard-{shard}", epoch), CLOCK)
+            part_poster(reader, self.board, Fence(f"shard-{shard}", epoch), self.clock)
             for shard, reader in enumerate(self.readers)
         ]
         self.merged = MergedMetrics(
-            self.readers[0], self.board, CLOCK,
+            self.readers[0], self.board, self.clock,
             shards=shards, epoch="merged", settings=MergingSettings(patience=0.5),
         )  # fmt: skip
 
@@ -136,6 +138,8 @@ async def test_snapshots_are_of_one_bucket_and_in_order(fleet: Fleet) -> None:
     fleet.merged.subscribe_ticks(lambda snapshot, _: seen.append(snapshot))
     shards = [work for shard in range(3) for work in fleet.shard(shard)]
     async with running(*shards, fleet.merged.run):
+        await wait_until(lambda: seen)
+        fleet.clock.ahead = 5.0
         await wait_until(
             lambda: seen and seen[-1].as_of_us // BUCKET_US > seen[0].as_of_us // BUCKET_US
         )
@@ -144,6 +148,7 @@ async def test_snapshots_are_of_one_bucket_and_in_order(fleet: Fleet) -> None:
     assert [snapshot.as_of_us for snapshot in seen] == sorted(s.as_of_us for s in seen)
 
 
+@EMBEDDED
 async def test_a_shard_that_stops_is_named_and_comes_back(fleet: Fleet) -> None:
     await fleet.publish(*some(12))
     first, third = fleet.shard(0), fleet.shard(2)
@@ -156,6 +161,7 @@ async def test_a_shard_that_stops_is_named_and_comes_back(fleet: Fleet) -> None:
             latest = fleet.merged.latest
             return latest is not None and any("shard 1" in why for why in latest.health.reasons)
 
+        fleet.clock.ahead = 5.0
         await wait_until(named, within=20)
         late = fleet.merged.latest
         assert late is not None
@@ -164,10 +170,10 @@ async def test_a_shard_that_stops_is_named_and_comes_back(fleet: Fleet) -> None:
         assert not late.caught_up
         assert late.agents.online == 12
         fleet.readers[1] = again = Aggregator(
-            fleet.logs[1], SqlMetricsStore(fleet.database, 1), decode_signals, CLOCK,
+            fleet.logs[1], SqlMetricsStore(fleet.database, 1), decode_signals, fleet.clock,
             epoch="part", settings=SETTINGS, shard=1, shards=3,
         )  # fmt: skip
-        poster = part_poster(again, fleet.board, Fence("shard-1", 2), CLOCK)
+        poster = part_poster(again, fleet.board, Fence("shard-1", 2), fleet.clock)
         async with running(again.run, poster.run):
             await fleet.publish(*some(3))
             after = await merged_of(fleet, 45)

@@ -235,7 +235,9 @@ class MetricsKeeper:
         if self.gave_up:
             return
         steps = collect(self._state, self._gauges, cursor, self._rolled)
-        await self._store.save(await paced(steps, self._clock))
+        checkpoint = await paced(steps, self._clock)
+        await self._store.save(checkpoint)
+        self._have_rolled(checkpoint.rolled)
 
     async def _prune(self) -> None:
         bucket = self._state.series.at - KEPT_BUCKETS
