@@ -12,10 +12,9 @@ import contextlib
 import time
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass
-from typing import Any, Final, NamedTuple, cast
+from typing import Any, Final, cast
 
 import structlog
-from redis.asyncio import Redis
 
 from pilothouse_server.adapters.redis_client import (
     FAILURES,
@@ -25,14 +24,20 @@ from pilothouse_server.adapters.redis_client import (
     leave_answers,
     unavailable,
 )
+from pilothouse_server.adapters.redis_look import (
+    Look,
+    StreamGap,
+    gap_after,
+    look_at,
+    place_written,
+)
 from pilothouse_server.adapters.redis_ring import Ring
-from pilothouse_server.adapters.redis_scripts import DEAL, IDS, LOOK
+from pilothouse_server.adapters.redis_scripts import DEAL, IDS
 from pilothouse_server.adapters.redis_streams import (
     START,
     Names,
     Place,
     RawEntry,
-    before,
     cursor_of,
     names_of,
     place_of_id,
@@ -89,15 +94,6 @@ class FollowLimits:
     """For which nobody reads, before the stream is followed no more; longer than any read waits."""
 
 
-class StreamGap(NamedTuple):
-    """Entries that were removed before somebody had read them."""
-
-    after: str
-    """The cursor from which it was read."""
-    before: str
-    """The cursor of the entry that is read next; "" when there is none."""
-
-
 @dataclass(slots=True)
 class StreamCounts:
     """For `/metrics`."""
@@ -115,24 +111,6 @@ class StreamCounts:
     rewound: int = 0
     """Times that the Redis had less than was read from it."""
     reconnects: int = 0
-
-
-class Look(NamedTuple):
-    """What is known about a stream at a moment."""
-
-    last: Place
-    """The greatest id that was ever given."""
-    first: Place | None
-    """The oldest entry; None when there is none."""
-    deleted: Place
-    """The greatest id that was deleted on its own, where the server tells (Redis 7)."""
-    trimmed: Place
-    """Entries below this one may have been removed by us."""
-    followed: str
-    """The place up to which it is dealt with, as it is written."""
-    length: int
-    there: bool
-    """Whether it has the entry that was asked for."""
 
 
 @dataclass(slots=True)
@@ -277,7 +255,7 @@ class Follower:
         if self.attached:
             await self._agree(look)
         else:
-            place = _place_written(look.followed)
+            place = place_written(look.followed)
             if place > look.last:
                 self.rewind(look.last, place)
                 place = look.last
@@ -419,10 +397,10 @@ class Follower:
             self._followed = held
             if done:
                 return
-            if _place_written(held) >= newest:  # somebody else is further: it did all this
+            if place_written(held) >= newest:  # somebody else is further: it did all this
                 self._followed = held
                 return
-            deeds = [deed for deed in deeds if deed.place > _place_written(held)]
+            deeds = [deed for deed in deeds if deed.place > place_written(held)]
 
     async def _deal_from(self, held: str, written: str, deeds: Sequence[_Deed]) -> tuple[bool, str]:
         keys = [self._names.followed, *dict.fromkeys(deed.stream for deed in deeds)]
@@ -439,38 +417,6 @@ class Follower:
         return bool(answer[0]), cast("bytes", answer[1]).decode()
 
 
-async def look_at(redis: Redis, names: Names, place: Place = START) -> Look:
-    """What is known about a stream, and whether it has the entry at `place`."""
-    evaluate = cast("Any", redis).execute_command
-    keys = (names.stream, names.trimmed, names.followed)
-    found = cast("list[Any]", await evaluate("EVAL", LOOK, 3, *keys, cursor_of(place)))
-    last, first, deleted, trimmed, followed, length, there = found
-    return Look(
-        place_of_id(last),
-        place_of_id(first) if first else None,
-        place_of_id(deleted),
-        _place_written(trimmed.decode()),
-        followed.decode(),
-        length,
-        bool(there),
-    )
-
-
-def gap_after(place: Place, look: Look) -> StreamGap | None:
-    """The gap that a reader meets which has read up to `place`, and whose entry is not there; None when there is none.
-
-    Who trims on its own leaves no note. So entries are gone too where the reader's own place was removed by nobody that
-    is known of.
-    """
-    if place == START or place >= look.last:
-        return None
-    removed = max(look.deleted, before(look.trimmed))
-    beyond = look.first is None or look.first > place
-    if not beyond or (removed == place and look.first is not None):
-        return None
-    return StreamGap(cursor_of(place), cursor_of(look.first) if look.first else "")
-
-
 def dead_fields(fields: Sequence[bytes], reason: str, stream: str) -> list[bytes]:
     """A dead entry: what it was, shortened when it is long, and why and where."""
     kept: list[bytes] = []
@@ -484,9 +430,3 @@ def dead_fields(fields: Sequence[bytes], reason: str, stream: str) -> list[bytes
     if truncated:
         kept += [b"truncated", b"1"]
     return [*kept, b"reason", reason.encode(errors="replace"), b"stream", stream.encode()]
-
-
-def _place_written(text: str) -> Place:
-    if not text:
-        return START
-    return place_of_id(text.encode())

@@ -27,11 +27,9 @@ from pilothouse_server.adapters.redis_follower import (
     FollowLimits,
     Sort,
     StreamCounts,
-    StreamGap,
-    gap_after,
-    look_at,
 )
 from pilothouse_server.adapters.redis_intake import RedisIntake
+from pilothouse_server.adapters.redis_look import StreamGap, gap_after, look_at
 from pilothouse_server.adapters.redis_scripts import TRIM
 from pilothouse_server.adapters.redis_streams import (
     START,
