@@ -12,6 +12,7 @@ from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from typing import Any, Final, cast
 
+import structlog
 from redis.exceptions import RedisError
 
 from pilothouse_server.adapters.redis_client import (
@@ -28,6 +29,9 @@ from pilothouse_server.domain.errors import Unavailable
 
 ANSWER: Final = 4.0
 """Seconds that an answer of the Redis is waited for."""
+
+
+_log = structlog.get_logger(__name__)
 
 
 @dataclass(frozen=True, slots=True)
@@ -139,13 +143,14 @@ class RedisIntake:
                 self._idle.set()
                 continue
             try:
-                answers = await apart(self._send(appends))
+                self._answer(appends, await apart(self._send(appends)))
             except FAILURES as error:
                 self._failed(appends, unavailable("log", self._url, error))
-                continue
+            except Exception as error:  # whatever it is, nobody must wait for ever
+                _log.exception("the log's writer met what it does not know")
+                self._failed(appends, Unavailable("log", f"{type(error).__name__}: {error}"))
             finally:
                 self._queued_bytes -= sum(append.size for append in appends)
-            self._answer(appends, answers)
 
     def _gather(self) -> list[_Append]:
         limits = self._limits
