@@ -27,7 +27,10 @@ SAMPLES: list[errors.PilothouseError] = [
     errors.InvalidFilter(4, "a field"),
     errors.InvalidPageToken(),
     errors.InvalidResumeToken(),
-    *(errors.NotFound(kind, "x") for kind in ("workflow", "agent", "command", "alert", "rule", "dead_event")),
+    *(
+        errors.NotFound(kind, "x")
+        for kind in ("workflow", "agent", "command", "alert", "rule", "dead_event")
+    ),
     errors.IllegalTransition("pause", "COMPLETED", ""),
     errors.CommandPending("c1", "pause"),
     errors.UnsupportedByEngine("pause", "engine"),

@@ -146,7 +146,7 @@ class RedisIntake:
                 self._answer(appends, await apart(self._send(appends)))
             except FAILURES as error:
                 self._failed(appends, unavailable("log", self._url, error))
-            except Exception as error:  # whatever it is, nobody must wait for ever
+            except Exception as error:  # noqa: BLE001 - whatever it is, nobody must wait for ever
                 _log.exception("the log's writer met what it does not know")
                 self._failed(appends, Unavailable("log", f"{type(error).__name__}: {error}"))
             finally:

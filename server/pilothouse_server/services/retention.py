@@ -235,7 +235,7 @@ class Retention:
                 f"the wall clock was put forward by days, so nothing is removed for {hours:.0f} hours; if it is right"
                 " now, start the server again"
             )
-            raise Unavailable("clock", told)
+            raise Unavailable("server", told)
 
     async def _remove_rows(self, now_us: int) -> None:
         self._wait_after_leap()

@@ -149,7 +149,9 @@ _GOOD, _BUSY, _BAD, _WARN, _DIM = "green", "cyan", "red", "yellow", "bright_blac
 LOOKS = {
     **dict.fromkeys(("COMPLETED", "EFFECTIVE", "RESOLVED", "HEALTHY", "OK"), Look("✔", _GOOD)),
     **dict.fromkeys(("RUNNING", "ONLINE", "BUSY", "ACCEPTED", "ASSIGNED"), Look("●", _BUSY)),
-    **dict.fromkeys(("FAILED", "CRITICAL", "UNHEALTHY", "ERROR", "OFFLINE", "DOWN"), Look("✖", _BAD)),
+    **dict.fromkeys(
+        ("FAILED", "CRITICAL", "UNHEALTHY", "ERROR", "OFFLINE", "DOWN"), Look("✖", _BAD)
+    ),
     **dict.fromkeys(("FIRING",), Look("▲", _BAD)),
     **dict.fromkeys(("WARNING", "DEGRADED", "RECOVERING"), Look("▲", _WARN)),
     **dict.fromkeys(("PAUSED",), Look("‖", _WARN)),
