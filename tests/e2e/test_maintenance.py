@@ -55,7 +55,7 @@ def installation(tmp_path: Path, redis_url: str, database_url: str) -> Installat
     return Installation(tmp_path, redis_url, database_url)
 
 
-async def publish(server: Pilothouse, kind: EventType, workflows: range) -> None:
+async def publish(server: Pilothouse, kind: EventType.ValueType, workflows: range) -> None:
     events = [
         Event(type=kind, workflow_id=f"wf-{number}", workflow_type="nightly", source="engine")
         for number in workflows
