@@ -144,6 +144,27 @@ async def test_what_cannot_be_decoded_is_counted_and_passed(
     assert snapshot.reader.undecodable == 1
 
 
+async def test_a_reader_of_large_entries_is_at_the_end_only_when_it_is(
+    log: SqliteLog, store: SqlMetricsStore
+) -> None:
+    entry = encode_events(
+        [event(E.LOG, workflow=f"w{number}", message="x" * 60_000) for number in range(10)]
+    )
+    for _ in range(40):
+        await log.append(entry)
+    claimed: list[str] = []
+
+    def note(snapshot: MetricsSnapshot, _: int) -> None:
+        if snapshot.caught_up:
+            claimed.append(snapshot.cursor)
+
+    aggregator = made(log, store, tick=0.001)
+    aggregator.subscribe_ticks(note)
+    async with running(aggregator):
+        await wait_until(lambda: claimed)
+    assert claimed[0] == await log.tail()
+
+
 async def test_a_restart_goes_on_where_the_reader_stopped(
     log: SqliteLog, store: SqlMetricsStore
 ) -> None:

@@ -50,6 +50,9 @@ unseen.
 _SILENCE_US = 1800 * SECOND_US
 """Event time after which it is looked at what an entry would push out of memory: half of what is there."""
 
+_LARGE_READ = 4 << 20
+"""Bytes in one read beyond which there may be more: half of what a log gives at once at least."""
+
 _RETRY = 0.2
 """Seconds between two attempts to read a log that cannot be reached."""
 
@@ -165,7 +168,7 @@ class Aggregator:
         while True:
             entries = await self._read()
             await self._fold(entries)
-            if not self.waiting_for and len(entries) < self.settings.read_limit:
+            if not self.waiting_for and self._are_the_last(entries):
                 self._caught_up = True
                 self._caught_up_us = self._clock.now_us()
             if self._tick_is_due():
@@ -197,9 +200,14 @@ class Aggregator:
             await self._clock.sleep(_RETRY)
             return ()
         self.waiting_for = ""
-        if len(entries) == limit:
+        if not self._are_the_last(entries):
             self._caught_up = False
         return entries
+
+    def _are_the_last(self, entries: Sequence[LogEntry]) -> bool:
+        """Whether there was no more to read. A log also gives fewer than it is asked for when those are large."""
+        size = sum(len(entry.payload) for entry in entries)
+        return len(entries) < self.settings.read_limit and size < _LARGE_READ
 
     async def _fold(self, entries: Sequence[LogEntry]) -> None:
         """Folds entries whole, letting others run after each slice of time."""
