@@ -51,3 +51,10 @@ def configure(level: str, form: str) -> None:
     # What these say at every start tells nobody anything.
     for name in ("alembic", "uvicorn"):
         logging.getLogger(name).setLevel(logging.WARNING)
+    logging.getLogger("grpc._cython.cygrpc").addFilter(_is_no_goodbye)
+
+
+def _is_no_goodbye(record: logging.LogRecord) -> bool:
+    """gRPC takes it for a fault of ours, with a traceback, when a caller is gone in the middle of an answer."""
+    error = record.exc_info[1] if record.exc_info else None
+    return type(error).__name__ != "ExecuteBatchError"
