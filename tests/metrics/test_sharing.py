@@ -5,6 +5,7 @@ from __future__ import annotations
 import asyncio
 from collections.abc import AsyncGenerator, AsyncIterator, Awaitable, Callable
 from contextlib import asynccontextmanager, suppress
+from dataclasses import replace
 from pathlib import Path
 
 import pytest
@@ -18,6 +19,8 @@ from pilothouse_server.adapters.sqlite_log import SqliteLog
 from pilothouse_server.domain.errors import LeaseLost, Unavailable
 from pilothouse_server.domain.events import Event, EventType
 from pilothouse_server.domain.metrics.limits import BUCKET_US
+from pilothouse_server.domain.metrics.part import ShardPart
+from pilothouse_server.domain.metrics.part_codec import PartEncoder
 from pilothouse_server.domain.metrics.snapshot import (
     MINUTE_US,
     Dimension,
@@ -29,7 +32,7 @@ from pilothouse_server.ports import Fence
 from pilothouse_server.services.aggregate import Aggregator, AggregatorSettings
 from pilothouse_server.services.merging import MergedMetrics, MergingSettings
 from pilothouse_server.services.metric_history import MetricHistory
-from pilothouse_server.services.posting import EVERY, SNAPSHOT, part_poster
+from pilothouse_server.services.posting import EVERY, SNAPSHOT, part_name, part_poster
 from pilothouse_server.services.snapshot_desk import SnapshotDesk
 from pilothouse_server.transport.metrics import MetricsServicer
 from pilothouse_server.wire.events import decode_signals
@@ -60,7 +63,9 @@ async def running(*works: Callable[[], Awaitable[None]]) -> AsyncGenerator[None]
 class Fleet:
     """A log of several shards with a reader each, and what merges them."""
 
-    def __init__(self, path: Path, database: Database, shards: int, epoch: int = 1) -> None:
+    def __init__(
+        self, path: Path, database: Database, shards: int, epoch: int = 1, hold: float = 15.0
+    ) -> None:
         self.board = MemoryBoard()
         self.clock = SetClock()
         self.database = database
@@ -78,7 +83,7 @@ class Fleet:
         ]
         self.merged = MergedMetrics(
             self.readers[0], self.board, self.clock,
-            shards=shards, epoch="merged", settings=MergingSettings(patience=0.5),
+            shards=shards, epoch="merged", settings=MergingSettings(patience=0.5, hold=hold),
         )  # fmt: skip
 
     async def publish(self, *events: Event) -> None:
@@ -144,7 +149,7 @@ async def test_snapshots_are_of_one_bucket_and_in_order(fleet: Fleet) -> None:
             lambda: seen and seen[-1].as_of_us // BUCKET_US > seen[0].as_of_us // BUCKET_US
         )
     assert all(snapshot.health.reasons == ("no event has been read yet",) for snapshot in seen)
-    assert [snapshot.sequence for snapshot in seen] == list(range(1, len(seen) + 1))
+    assert [snapshot.sequence for snapshot in seen] == sorted({s.sequence for s in seen})
     assert [snapshot.as_of_us for snapshot in seen] == sorted(s.as_of_us for s in seen)
 
 
@@ -178,6 +183,58 @@ async def test_a_shard_that_stops_is_named_and_comes_back(fleet: Fleet) -> None:
             await fleet.publish(*some(3))
             after = await merged_of(fleet, 45)
     assert after.health.reasons == ()
+
+
+@EMBEDDED
+@pytest.mark.parametrize("hold", [15.0, 0.5])
+async def test_what_a_new_owner_has_not_read_again_yet_is_neither_shown_nor_judged_for_a_while(
+    tmp_path: Path, database: Database, hold: float
+) -> None:
+    fleet = Fleet(tmp_path, database, 2, hold=hold)
+    judged: list[MetricsSnapshot] = []
+    fleet.merged.subscribe_ticks(lambda snapshot, _: judged.append(snapshot))
+    await fleet.publish(*some(8))
+    async with running(*fleet.shard(0), fleet.merged.run):
+        async with running(*fleet.shard(1)):
+            await merged_of(fleet, 24)
+            part = fleet.readers[1].part
+        assert part is not None
+        behind = replace(
+            part,
+            start_us=part.start_us + 1,
+            moment=replace(part.moment, caught_up=False),
+            totals=part.totals._replace(events=part.totals.events - 3),
+        )
+        encoded = _bytes_of(behind)
+        await fleet.publish(event(E.WORKFLOW_STARTED, 0, _of_shard(0, 2)))
+
+        async def shown(events: int) -> bool:
+            await fleet.board.post(part_name(1), encoded, Fence("shard-1", 2))
+            latest = fleet.merged.latest
+            return latest is not None and latest.totals.events == events
+
+        if hold > 1:
+            await wait_until(lambda: shown(25))
+            assert all(snapshot.totals.events >= 24 for snapshot in judged)
+        else:
+            await wait_until(lambda: shown(22))
+            await wait_until(lambda: judged[-1].totals.events == 22)
+    for log in fleet.logs:
+        await log.close()
+
+
+def _bytes_of(part: ShardPart) -> bytes:
+    steps = PartEncoder().steps(part)
+    while True:
+        try:
+            next(steps)
+        except StopIteration as stop:
+            encoded: bytes = stop.value
+            return encoded
+
+
+def _of_shard(shard: int, shards: int) -> str:
+    return next(f"x{n}" for n in range(100) if shard_of(f"x{n}", "", shards) == shard)
 
 
 async def test_history_from_the_database_is_that_of_memory(

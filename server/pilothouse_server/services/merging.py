@@ -34,6 +34,9 @@ class MergingSettings:
 
     patience: float = 2.0
     """Seconds for which a shard is waited for: two of its slowest ticks."""
+    hold: float = 15.0
+    """Seconds for which nothing is judged by parts that do not belong together. While another replica takes a shard
+    over, what it has read is of an earlier moment than the parts of others, and together they are what never was."""
 
 
 class MergedMetrics:
@@ -75,9 +78,12 @@ class MergedMetrics:
         self._merged_version = -1
         self._left_behind: frozenset[int] = frozenset()
         self._waits_since: float | None = None
+        self._older_since: dict[int, float] = {}
+        self._whole_at = clock.monotonic()
 
     def subscribe_ticks(self, callback: OnTick) -> None:
-        """`callback` is called on the loop with each snapshot; it must be quick and not raise."""
+        """`callback` is called on the loop with each snapshot of parts that belong together, and after the hold with
+        any; it must be quick and not raise."""
         self._callbacks.append(callback)
 
     async def run(self) -> None:
@@ -109,9 +115,19 @@ class MergedMetrics:
             self._take(part)
 
     def _take(self, part: ShardPart) -> None:
-        if self._parts.get(part.shard) is not part:
-            self._parts[part.shard] = part
-            self._arrived.notify()
+        before = self._parts.get(part.shard)
+        if before is part or self._is_older(part, before):
+            return
+        self._older_since.pop(part.shard, None)
+        self._parts[part.shard] = part
+        self._arrived.notify()
+
+    def _is_older(self, part: ShardPart, before: ShardPart | None) -> bool:
+        """Whether the part's maker has not read yet what an earlier one had; for as long as the hold at most."""
+        if before is None or part.totals.events >= before.totals.events:
+            return False
+        now = self._clock.monotonic()
+        return now - self._older_since.setdefault(part.shard, now) < self._settings.hold
 
     async def _merge_on(self) -> None:
         while True:
@@ -160,6 +176,9 @@ class MergedMetrics:
         snapshot = await paced(self._merger.steps(self._gathering()), self._clock)
         self.latest = self._first.shown = snapshot
         self.changes.notify()
-        for callback in self._callbacks:
-            callback(snapshot, snapshot.as_of_us)
+        if snapshot.caught_up:
+            self._whole_at = begun
+        if snapshot.caught_up or begun - self._whole_at > self._settings.hold:
+            for callback in self._callbacks:
+                callback(snapshot, snapshot.as_of_us)
         self._pace.ticked(begun, self._clock.monotonic())
