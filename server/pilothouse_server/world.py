@@ -55,6 +55,8 @@ from pilothouse_server.services.standing import Waiting
 
 T = TypeVar("T")
 
+STATE: Final = "state.sqlite3"
+"""The embedded database, in the data directory."""
 FIRST_RETRY: Final = 0.25
 LAST_RETRY: Final = 5.0
 """Seconds between two attempts to reach a server at the start, doubled each time."""
@@ -140,8 +142,9 @@ async def opened(settings: Settings, clock: Clock) -> AsyncGenerator[World]:
             board = redis_board
             parts["board"] = redis_board.run
             watched["board"] = redis_board
-        log_address = shown(settings.redis_url) or str(settings.data_dir / "log.sqlite3")
-        database_address = shown(settings.database_url) or str(database_of(settings))
+        data_dir = settings.data_dir.resolve()
+        log_address = shown(settings.redis_url) or str(data_dir / "log.sqlite3")
+        database_address = shown(settings.database_url) or str(data_dir / STATE)
         await _check_cursors(database, shards, log_address, database_address)
         if settings.database_url and isinstance(shards[0], SqliteLog):
             await _check_alone(database, shards[0], database_address)
@@ -179,7 +182,7 @@ async def _database(settings: Settings, stack: AsyncExitStack) -> Database:
 
 def database_of(settings: Settings) -> Path | str:
     """Where the database is: a file or a URL."""
-    return settings.database_url or settings.data_dir / "state.sqlite3"
+    return settings.database_url or settings.data_dir / STATE
 
 
 def new_database(settings: Settings) -> Database:

@@ -7,7 +7,7 @@ from __future__ import annotations
 
 import asyncio
 import sqlite3
-from collections.abc import Mapping, Sequence
+from collections.abc import Awaitable, Callable, Mapping, Sequence
 from pathlib import Path
 from typing import NamedTuple, Protocol
 
@@ -84,6 +84,10 @@ class Standing(NamedTuple):
         return ",".join(f"{shard}:{tail}" for shard, tail in enumerate(tails))
 
 
+AddForeign = Callable[[str | bytes], Awaitable[None]]
+"""Puts an event into the stream, past the server. Raises OSError while it cannot."""
+
+
 class Cluster(Protocol):
     """One topology, running."""
 
@@ -118,16 +122,12 @@ class Cluster(Protocol):
         ...
 
     @property
-    def has_stream(self) -> bool:
-        """Whether others can put events into the log themselves."""
+    def add_foreign(self) -> AddForeign | None:
+        """How others put events into the log themselves; None where they cannot."""
         ...
 
     async def start(self) -> None: ...
     async def finish(self) -> None: ...
-
-    async def add_foreign(self, event: str | bytes) -> None:
-        """Puts an event into the stream, past the server. Raises OSError while it cannot."""
-        ...
 
     def standing(self) -> Standing:
         """How far everybody is. Blocks; raises what the servers' own clients raise."""

@@ -30,7 +30,7 @@ from tests.support import free_port
 class Embedded:
     """See the module."""
 
-    has_stream = False
+    add_foreign = None
 
     def __init__(self, directory: Path) -> None:
         self.directory = directory
@@ -68,9 +68,6 @@ class Embedded:
     async def finish(self) -> None:
         await self.servers[0].finish()
         await self.ways["clients"].stop()
-
-    async def add_foreign(self, event: str | bytes) -> None:
-        raise NotImplementedError("the embedded log has no foreign producers")
 
     def standing(self) -> Standing:
         with closing(_reading(self.disk / "log.sqlite3")) as log:

@@ -13,7 +13,7 @@ import pilothouse.aio
 from pilothouse.retry import NO_RETRY
 from pilothouse.v1.alerts_pb2 import Alert, AlertState
 from pilothouse.v1.events_pb2 import Event, PublishEventsRequest
-from tests.faults.cluster import Cluster, restless
+from tests.faults.cluster import AddForeign, Cluster, restless
 from tests.faults.flow import BEGAN_US, RULES, Delivery, Flow, at, hash_of
 from tests.faults.observe import Before, Observer, Shown
 from tests.faults.plan import Fault, befall
@@ -116,16 +116,17 @@ class Performance:
         for delivery in deliveries:
             await asyncio.sleep(max(0.0, begun + delivery.at - time.monotonic()))
             events = at(self.began_us, delivery.said)
-            if not self._cluster.has_stream:
+            add = self._cluster.add_foreign
+            if add is None:
                 await self._publish(events)
                 continue
             for event in events:
-                await self._add(as_foreign(event))
+                await self._add(add, as_foreign(event))
 
-    async def _add(self, event: str | bytes) -> None:
+    async def _add(self, add: AddForeign, event: str | bytes) -> None:
         async def added() -> bool:
             try:
-                await self._cluster.add_foreign(event)
+                await add(event)
             except OSError:
                 return False
             return True

@@ -45,7 +45,6 @@ READERS = ("projector", "aggregator")
 class Replicas:
     """See the module."""
 
-    has_stream = True
     disk: Path | None = None
 
     def __init__(self, directory: Path, *, shards: int) -> None:
@@ -118,6 +117,7 @@ class Replicas:
             await asyncio.to_thread(backing.stop)
 
     async def add_foreign(self, event: str | bytes) -> None:
+        """See `AddForeign`."""
         try:
             await self._producer.xadd("workflow:events", {"event": event})
         except redis.RedisError as error:

@@ -47,7 +47,8 @@ def _say(found: Readiness, before: Readiness) -> None:
         if _who(reason) not in map(_who, before.reasons):
             _log.warning("degraded", what=reason, serving=found.ready)
     for reason in before.reasons:
-        if _who(reason) not in map(_who, found.reasons) and before is not NOT_SERVING:
+        # That the server has started says itself.
+        if reason not in NOT_SERVING.reasons and _who(reason) not in map(_who, found.reasons):
             _log.info("well again", what=_who(reason))
 
 
