@@ -10,23 +10,26 @@ from importlinter import Contract, ContractCheck, fields, output
 
 
 class StandardLibraryOnly(Contract):
-    """Every import leaving `package` must be of the standard library, and not of a module in `not_even`."""
+    """Every import leaving `package` must be of the standard library and not of a module in `not_even`, or be in `but`."""
 
     type_name = "standard_library_only"
 
     package = fields.StringField()
     not_even = fields.SetField(subfield=fields.StringField(), required=False)
+    but = fields.SetField(subfield=fields.StringField(), required=False)
 
     def check(self, graph: ImportGraph, verbose: bool) -> ContractCheck:
         """Collect the imports that break the rule."""
         package = str(self.package)
         refused = cast("set[str] | None", self.not_even) or set()
+        allowed = cast("set[str] | None", self.but) or set()
         broken: list[tuple[str, str]] = []
         for module in sorted({package, *graph.find_descendants(package)}):
             for imported in sorted(graph.find_modules_directly_imported_by(module)):
                 top = imported.partition(".")[0]
                 inside = imported == package or imported.startswith(f"{package}.")
-                if not inside and (top not in sys.stdlib_module_names or top in refused):
+                known = top in sys.stdlib_module_names or top in allowed
+                if not inside and (not known or top in refused):
                     broken.append((module, imported))
         output.verbose_print(verbose, f"{len(broken)} imports of {package} are not allowed")
         return ContractCheck(kept=not broken, metadata={"broken": broken})

@@ -25,6 +25,7 @@ from pilothouse.v1 import (
     dead_events_pb2,
     events_pb2,
     platform_pb2,
+    rules_pb2,
     workflows_pb2,
 )
 from pilothouse.v1.agents_pb2_grpc import add_AgentServiceServicer_to_server as add_agents
@@ -35,6 +36,7 @@ from pilothouse.v1.dead_events_pb2_grpc import (
 )
 from pilothouse.v1.events_pb2_grpc import add_EventServiceServicer_to_server as add_events
 from pilothouse.v1.platform_pb2_grpc import add_PlatformServiceServicer_to_server as add_platform
+from pilothouse.v1.rules_pb2_grpc import add_RuleServiceServicer_to_server as add_rules
 from pilothouse.v1.workflows_pb2_grpc import add_WorkflowServiceServicer_to_server as add_workflows
 from pilothouse_server import world as surroundings
 from pilothouse_server.adapters.board import MemoryBoard
@@ -54,7 +56,7 @@ from pilothouse_server.domain.commands import Deadlines
 from pilothouse_server.domain.errors import Unavailable
 from pilothouse_server.duties import Common, Duties
 from pilothouse_server.meters import PartsCollector
-from pilothouse_server.services.alert_desk import AlertDesk
+from pilothouse_server.services.alerts.desk import AlertDesk
 from pilothouse_server.services.control import Control, ControlSignals
 from pilothouse_server.services.executors import Executors
 from pilothouse_server.services.ids import uuid7
@@ -74,6 +76,7 @@ from pilothouse_server.transport.interceptor import CallMeters
 from pilothouse_server.transport.metrics import SERVICE as METRICS_SERVICE
 from pilothouse_server.transport.metrics import MetricsServicer
 from pilothouse_server.transport.platform import PlatformServicer
+from pilothouse_server.transport.rules import RuleServicer
 from pilothouse_server.transport.server import RpcServer, Service
 from pilothouse_server.transport.watching import Watching
 from pilothouse_server.transport.workflows import WorkflowServicer
@@ -236,6 +239,7 @@ class Core:
         agents = AgentServicer(SqlAgentViews(database, clock, self._offline_after_us), projected)
         commands = CommandServicer(self.control, self.executors, queries, clock)
         alerts = AlertServicer(self.alerts, queries, Watching(told.alerted, clock))
+        rules = RuleServicer(self.alerts)
         platform = PlatformServicer(self.standing)
         dead = DeadEventServicer(self._world.dead)
 
@@ -251,6 +255,7 @@ class Core:
             served(agents_pb2.DESCRIPTOR, "AgentService", partial(add_agents, agents)),
             served(commands_pb2.DESCRIPTOR, "CommandService", partial(add_commands, commands)),
             served(alerts_pb2.DESCRIPTOR, "AlertService", partial(add_alerts, alerts)),
+            served(rules_pb2.DESCRIPTOR, "RuleService", partial(add_rules, rules)),
             served(dead_events_pb2.DESCRIPTOR, "DeadEventService", partial(add_dead_events, dead)),
             served(platform_pb2.DESCRIPTOR, "PlatformService", partial(add_platform, platform)),
         ]

@@ -23,9 +23,9 @@ from pilothouse_server.domain.errors import LeaseLost, Unavailable
 from pilothouse_server.domain.metrics.snapshot import FiringAlerts
 from pilothouse_server.ports import Clock, Tenure
 from pilothouse_server.services.aggregate import Aggregator, AggregatorSettings
-from pilothouse_server.services.alert_desk import AlertDesk, AlertRequests
-from pilothouse_server.services.alert_journal import AlertJournal
-from pilothouse_server.services.alerting import AlertEngine
+from pilothouse_server.services.alerts.desk import AlertDesk, AlertRequests
+from pilothouse_server.services.alerts.engine import AlertEngine
+from pilothouse_server.services.alerts.journal import AlertJournal
 from pilothouse_server.services.control import Control, ControlSignals
 from pilothouse_server.services.executors import Absence
 from pilothouse_server.services.ids import uuid7

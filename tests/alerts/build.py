@@ -4,7 +4,8 @@ from __future__ import annotations
 
 from typing import Any
 
-from pilothouse_server.domain.alerts import AlertMetric, Comparison, Rule
+from pilothouse_server.domain.alerts.conditions import AlertMetric, Comparison, Threshold
+from pilothouse_server.domain.alerts.rules import Rule
 from pilothouse_server.domain.metrics.snapshot import (
     MINUTE_US,
     WINDOWS_US,

@@ -11,8 +11,8 @@ from sqlalchemy import update
 
 from pilothouse_server.adapters.sql.tables_control import ALERT_RULES
 from pilothouse_server.domain import alert_rules
-from pilothouse_server.domain.alert_rules import SHIPPED, Listening, Seen
-from pilothouse_server.domain.alerts import AlertMetric, AlertState, Comparison, Rule
+from pilothouse_server.domain.alerts.observing import SHIPPED, Listening, Seen
+from pilothouse_server.domain.alerts.states import AlertMetric, AlertState, Comparison, Rule
 from pilothouse_server.domain.errors import AlertResolved, EtagMismatch, NotFound, Unavailable
 from pilothouse_server.domain.events import Severity
 from pilothouse_server.domain.metrics.snapshot import (
@@ -21,7 +21,7 @@ from pilothouse_server.domain.metrics.snapshot import (
     MetricsSnapshot,
     SeriesMetrics,
 )
-from pilothouse_server.services.alerting import AlertLimits
+from pilothouse_server.services.alerts.engine import AlertLimits
 from tests.alerts.build import SECOND, agent, depth, rule, series, snapshot, window
 from tests.alerts.conftest import Watchtower
 from tests.support import wait_until
@@ -247,7 +247,7 @@ async def test_a_rule_that_fails_keeps_its_state_and_stops_no_other(
             raise ZeroDivisionError("0 / 0")
         yield from broken(tested, shown, ts_us, listening)
 
-    monkeypatch.setattr("pilothouse_server.services.alerting.observe", observe)
+    monkeypatch.setattr("pilothouse_server.services.alerts.engine.observe", observe)
     await tower.tick(9)
     states = {alert.rule_id: alert.instance.state for alert in await tower.alerts()}
     assert states == {"r": AlertState.FIRING, "q": AlertState.RESOLVED}

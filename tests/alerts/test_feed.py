@@ -9,8 +9,8 @@ from typing import cast
 
 import pytest
 
-from pilothouse_server.domain.alert_records import Alert
-from pilothouse_server.domain.alerts import AlertState
+from pilothouse_server.domain.alerts.records import Alert
+from pilothouse_server.domain.alerts.states import AlertState
 from pilothouse_server.domain.errors import InvalidFilter, InvalidPageToken, NotFound
 from pilothouse_server.domain.events import Severity
 from pilothouse_server.services.views import PageRequest

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import pytest
 
-from pilothouse_server.domain.alert_rules import (
+from pilothouse_server.domain.alerts.observing import (
     SHIPPED,
     Listening,
     clears_when,
@@ -13,7 +13,7 @@ from pilothouse_server.domain.alert_rules import (
     summary_of,
     unseen,
 )
-from pilothouse_server.domain.alerts import (
+from pilothouse_server.domain.alerts.states import (
     AlertMetric,
     AlertState,
     Comparison,

@@ -12,7 +12,7 @@ from prometheus_client import CollectorRegistry
 from pilothouse.v1 import alerts_pb2 as pb
 from pilothouse.v1 import alerts_pb2_grpc, enums_pb2
 from pilothouse_server.adapters.sql.alert_desk_store import SqlAlertDesk
-from pilothouse_server.services.alert_desk import AlertDesk
+from pilothouse_server.services.alerts.desk import AlertDesk
 from pilothouse_server.services.fanout import Changes
 from pilothouse_server.services.ids import uuid7
 from pilothouse_server.transport.alerts import AlertServicer

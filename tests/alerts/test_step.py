@@ -8,7 +8,7 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from pilothouse_server.domain.alerts import (
+from pilothouse_server.domain.alerts.states import (
     RETENTION_US,
     AlertState,
     Comparison,

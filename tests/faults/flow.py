@@ -15,7 +15,8 @@ from collections.abc import Iterator, Sequence
 from dataclasses import dataclass
 
 from pilothouse.v1.events_pb2 import AgentLoad, Event, EventError, EventType
-from pilothouse_server.domain.alerts import AlertMetric, Comparison, Rule
+from pilothouse_server.domain.alerts.conditions import AlertMetric, Comparison, Threshold
+from pilothouse_server.domain.alerts.rules import Rule
 from pilothouse_server.domain.metrics.snapshot import MINUTE_US, Dimension
 from tests.faults.story import MILLISECOND, SECOND, Cast, Said, Story, agent_type, ordinary
 

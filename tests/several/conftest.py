@@ -22,7 +22,7 @@ from pilothouse_server.adapters.sql.tables_leases import LEASES
 from pilothouse_server.domain.commands import Deadlines
 from pilothouse_server.domain.events import Event, EventType
 from pilothouse_server.ports import Fence, LogEntry
-from pilothouse_server.services.alert_desk import AlertDesk
+from pilothouse_server.services.alerts.desk import AlertDesk
 from pilothouse_server.services.control import Control, ControlSignals
 from pilothouse_server.services.executors import Executors
 from pilothouse_server.services.fanout import Changes

@@ -15,9 +15,10 @@ from pilothouse_server.adapters.sql.alert_store import SqlAlerts
 from pilothouse_server.adapters.sql.control_queries import SqlControlQueries
 from pilothouse_server.adapters.sql.database import Database
 from pilothouse_server.adapters.sql.fencing import FencedDatabase
-from pilothouse_server.domain.alert_records import Alert
-from pilothouse_server.domain.alert_requests import AlertRequest, RequestState, Verb
-from pilothouse_server.domain.alerts import AlertState, Rule
+from pilothouse_server.domain.alerts.records import Alert
+from pilothouse_server.domain.alerts.requests import AlertRequest, RequestState, Verb
+from pilothouse_server.domain.alerts.states import AlertState
+from pilothouse_server.domain.alerts.rules import Rule
 from pilothouse_server.domain.errors import (
     AlertResolved,
     EtagMismatch,
@@ -26,9 +27,9 @@ from pilothouse_server.domain.errors import (
     PilothouseError,
     Unavailable,
 )
-from pilothouse_server.services.alert_desk import AlertRequests
-from pilothouse_server.services.alert_journal import AlertBatch, AlertJournal, Restored
-from pilothouse_server.services.alerting import AlertEngine
+from pilothouse_server.services.alerts.desk import AlertRequests
+from pilothouse_server.services.alerts.journal import AlertBatch, AlertJournal, Restored
+from pilothouse_server.services.alerts.engine import AlertEngine
 from pilothouse_server.services.ids import uuid7
 from pilothouse_server.services.views import PageRequest
 from tests.alerts.build import SECOND, depth, rule

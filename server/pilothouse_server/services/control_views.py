@@ -6,7 +6,7 @@ from collections.abc import Sequence
 from dataclasses import dataclass
 from typing import Generic, Protocol, TypeVar
 
-from pilothouse_server.domain.alert_records import Alert, AlertStep
+from pilothouse_server.domain.alerts.records import Alert, AlertStep
 from pilothouse_server.domain.commands import Command
 from pilothouse_server.services.views import PageRequest
 from pilothouse_server.services.watch import WatchSource

@@ -9,15 +9,14 @@ import grpc
 
 from pilothouse.v1 import alerts_pb2 as pb
 from pilothouse.v1 import alerts_pb2_grpc
-from pilothouse_server.domain.alert_records import Alert
-from pilothouse_server.services.alert_desk import AlertDesk
-from pilothouse_server.services.alerting import RuleView
+from pilothouse_server.domain.alerts.records import Alert
+from pilothouse_server.services.alerts.desk import AlertDesk
 from pilothouse_server.services.control_views import AlertViews
 from pilothouse_server.services.views import PageRequest
 from pilothouse_server.services.watch import Items, watch
 from pilothouse_server.transport.caller import actor
 from pilothouse_server.transport.watching import Signs, Watching, responses
-from pilothouse_server.wire.alerts import alert_to_proto, rule_to_proto, step_to_proto
+from pilothouse_server.wire.alerts import alert_to_proto, step_to_proto
 
 Context = grpc.aio.ServicerContext[Any, Any]
 
@@ -78,20 +77,6 @@ class AlertServicer(alerts_pb2_grpc.AlertServiceServicer):
             within=context.time_remaining(),
         )
         return pb.ResolveAlertResponse(alert=alert_to_proto(alert))
-
-    async def ListAlertRules(
-        self, request: pb.ListAlertRulesRequest, context: Context
-    ) -> pb.ListAlertRulesResponse:
-        return pb.ListAlertRulesResponse(rules=[_rule(view) for view in await self._desk.rules()])
-
-    async def GetAlertRule(
-        self, request: pb.GetAlertRuleRequest, context: Context
-    ) -> pb.GetAlertRuleResponse:
-        return pb.GetAlertRuleResponse(rule=_rule(await self._desk.rule(request.rule_id)))
-
-
-def _rule(view: RuleView) -> pb.AlertRule:
-    return rule_to_proto(view.rule, view.live, view.error)
 
 
 def _items(items: Items[Alert]) -> list[pb.WatchAlertsResponse]:

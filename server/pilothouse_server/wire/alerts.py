@@ -1,12 +1,11 @@
-"""Alerts and their rules ⇄ the contract."""
+"""Alerts → the contract."""
 
 from __future__ import annotations
 
 from pilothouse.v1 import alerts_pb2 as pb
-from pilothouse.v1 import enums_pb2, metrics_pb2
-from pilothouse_server.domain.alert_records import Alert, AlertStep
-from pilothouse_server.domain.alerts import Rule
-from pilothouse_server.wire.times import duration, optional_timestamp, timestamp
+from pilothouse.v1 import enums_pb2
+from pilothouse_server.domain.alerts.records import Alert, AlertStep
+from pilothouse_server.wire.times import optional_timestamp, timestamp
 
 
 def alert_to_proto(alert: Alert) -> pb.Alert:
@@ -32,6 +31,17 @@ def alert_to_proto(alert: Alert) -> pb.Alert:
         resolved_by=alert.resolved_by,
         update_time=timestamp(alert.update_us),
         etag=alert.etag,
+        annotations=alert.annotations,
+        kind=pb.AlertKind.ValueType(alert.kind),
+        acknowledge_expire_time=optional_timestamp(alert.acknowledge_expire_us),
+        assignee=alert.assignee,
+        suppression=pb.Suppression(
+            silenced_by=alert.suppression.silenced_by,
+            inhibited_by=alert.suppression.inhibited_by,
+            flapping=alert.suppression.flapping,
+        ),
+        rule_version=alert.rule_version,
+        evidence=[pb.Evidence(**each._asdict()) for each in alert.evidence],
     )
 
 
@@ -44,29 +54,5 @@ def step_to_proto(step: AlertStep) -> pb.AlertTransition:
         value=step.value,
         actor=step.actor,
         comment=step.comment,
-    )
-
-
-def rule_to_proto(rule: Rule, instance_count: int, evaluation_error: str) -> pb.AlertRule:
-    """The contract's message of a rule."""
-    return pb.AlertRule(
-        id=rule.id,
-        name=rule.name,
-        description=rule.description,
-        enabled=rule.enabled,
-        metric=pb.AlertMetric.ValueType(rule.metric),
-        dimension=metrics_pb2.MetricDimension.ValueType(rule.dimension),
-        window=duration(rule.window_us) if rule.window_us else None,
-        comparison=pb.Comparison.ValueType(rule.comparison),
-        threshold=rule.threshold,
-        for_duration=duration(rule.for_us),
-        keep_firing_for=duration(rule.keep_firing_us),
-        min_samples=rule.min_samples,
-        no_data_policy=pb.NoDataPolicy.ValueType(rule.no_data_policy),
-        severity=enums_pb2.Severity.ValueType(rule.severity),
-        labels=rule.labels,
-        create_time=timestamp(rule.create_us),
-        update_time=timestamp(rule.update_us),
-        instance_count=instance_count,
-        evaluation_error=evaluation_error,
+        act=pb.AlertAct.ValueType(step.act),
     )

@@ -60,15 +60,20 @@ class AlertServiceStub:
                 request_serializer=pilothouse_dot_v1_dot_alerts__pb2.ResolveAlertRequest.SerializeToString,
                 response_deserializer=pilothouse_dot_v1_dot_alerts__pb2.ResolveAlertResponse.FromString,
                 _registered_method=True)
-        self.ListAlertRules = channel.unary_unary(
-                '/pilothouse.v1.AlertService/ListAlertRules',
-                request_serializer=pilothouse_dot_v1_dot_alerts__pb2.ListAlertRulesRequest.SerializeToString,
-                response_deserializer=pilothouse_dot_v1_dot_alerts__pb2.ListAlertRulesResponse.FromString,
+        self.UnacknowledgeAlert = channel.unary_unary(
+                '/pilothouse.v1.AlertService/UnacknowledgeAlert',
+                request_serializer=pilothouse_dot_v1_dot_alerts__pb2.UnacknowledgeAlertRequest.SerializeToString,
+                response_deserializer=pilothouse_dot_v1_dot_alerts__pb2.UnacknowledgeAlertResponse.FromString,
                 _registered_method=True)
-        self.GetAlertRule = channel.unary_unary(
-                '/pilothouse.v1.AlertService/GetAlertRule',
-                request_serializer=pilothouse_dot_v1_dot_alerts__pb2.GetAlertRuleRequest.SerializeToString,
-                response_deserializer=pilothouse_dot_v1_dot_alerts__pb2.GetAlertRuleResponse.FromString,
+        self.AssignAlert = channel.unary_unary(
+                '/pilothouse.v1.AlertService/AssignAlert',
+                request_serializer=pilothouse_dot_v1_dot_alerts__pb2.AssignAlertRequest.SerializeToString,
+                response_deserializer=pilothouse_dot_v1_dot_alerts__pb2.AssignAlertResponse.FromString,
+                _registered_method=True)
+        self.CommentAlert = channel.unary_unary(
+                '/pilothouse.v1.AlertService/CommentAlert',
+                request_serializer=pilothouse_dot_v1_dot_alerts__pb2.CommentAlertRequest.SerializeToString,
+                response_deserializer=pilothouse_dot_v1_dot_alerts__pb2.CommentAlertResponse.FromString,
                 _registered_method=True)
 
 
@@ -111,15 +116,22 @@ class AlertServiceServicer:
         context.set_details('Method not implemented!')
         raise NotImplementedError('Method not implemented!')
 
-    def ListAlertRules(self, request, context):
-        """Lists the rules.
+    def UnacknowledgeAlert(self, request, context):
+        """Takes back that somebody takes care of an alert.
         """
         context.set_code(grpc.StatusCode.UNIMPLEMENTED)
         context.set_details('Method not implemented!')
         raise NotImplementedError('Method not implemented!')
 
-    def GetAlertRule(self, request, context):
-        """One rule.
+    def AssignAlert(self, request, context):
+        """Says who has an alert.
+        """
+        context.set_code(grpc.StatusCode.UNIMPLEMENTED)
+        context.set_details('Method not implemented!')
+        raise NotImplementedError('Method not implemented!')
+
+    def CommentAlert(self, request, context):
+        """Says something about an alert, in its timeline.
         """
         context.set_code(grpc.StatusCode.UNIMPLEMENTED)
         context.set_details('Method not implemented!')
@@ -153,15 +165,20 @@ def add_AlertServiceServicer_to_server(servicer, server):
                     request_deserializer=pilothouse_dot_v1_dot_alerts__pb2.ResolveAlertRequest.FromString,
                     response_serializer=pilothouse_dot_v1_dot_alerts__pb2.ResolveAlertResponse.SerializeToString,
             ),
-            'ListAlertRules': grpc.unary_unary_rpc_method_handler(
-                    servicer.ListAlertRules,
-                    request_deserializer=pilothouse_dot_v1_dot_alerts__pb2.ListAlertRulesRequest.FromString,
-                    response_serializer=pilothouse_dot_v1_dot_alerts__pb2.ListAlertRulesResponse.SerializeToString,
+            'UnacknowledgeAlert': grpc.unary_unary_rpc_method_handler(
+                    servicer.UnacknowledgeAlert,
+                    request_deserializer=pilothouse_dot_v1_dot_alerts__pb2.UnacknowledgeAlertRequest.FromString,
+                    response_serializer=pilothouse_dot_v1_dot_alerts__pb2.UnacknowledgeAlertResponse.SerializeToString,
             ),
-            'GetAlertRule': grpc.unary_unary_rpc_method_handler(
-                    servicer.GetAlertRule,
-                    request_deserializer=pilothouse_dot_v1_dot_alerts__pb2.GetAlertRuleRequest.FromString,
-                    response_serializer=pilothouse_dot_v1_dot_alerts__pb2.GetAlertRuleResponse.SerializeToString,
+            'AssignAlert': grpc.unary_unary_rpc_method_handler(
+                    servicer.AssignAlert,
+                    request_deserializer=pilothouse_dot_v1_dot_alerts__pb2.AssignAlertRequest.FromString,
+                    response_serializer=pilothouse_dot_v1_dot_alerts__pb2.AssignAlertResponse.SerializeToString,
+            ),
+            'CommentAlert': grpc.unary_unary_rpc_method_handler(
+                    servicer.CommentAlert,
+                    request_deserializer=pilothouse_dot_v1_dot_alerts__pb2.CommentAlertRequest.FromString,
+                    response_serializer=pilothouse_dot_v1_dot_alerts__pb2.CommentAlertResponse.SerializeToString,
             ),
     }
     generic_handler = grpc.method_handlers_generic_handler(
@@ -311,7 +328,7 @@ class AlertService:
             _registered_method=True)
 
     @staticmethod
-    def ListAlertRules(request,
+    def UnacknowledgeAlert(request,
             target,
             options=(),
             channel_credentials=None,
@@ -324,9 +341,9 @@ class AlertService:
         return grpc.experimental.unary_unary(
             request,
             target,
-            '/pilothouse.v1.AlertService/ListAlertRules',
-            pilothouse_dot_v1_dot_alerts__pb2.ListAlertRulesRequest.SerializeToString,
-            pilothouse_dot_v1_dot_alerts__pb2.ListAlertRulesResponse.FromString,
+            '/pilothouse.v1.AlertService/UnacknowledgeAlert',
+            pilothouse_dot_v1_dot_alerts__pb2.UnacknowledgeAlertRequest.SerializeToString,
+            pilothouse_dot_v1_dot_alerts__pb2.UnacknowledgeAlertResponse.FromString,
             options,
             channel_credentials,
             insecure,
@@ -338,7 +355,7 @@ class AlertService:
             _registered_method=True)
 
     @staticmethod
-    def GetAlertRule(request,
+    def AssignAlert(request,
             target,
             options=(),
             channel_credentials=None,
@@ -351,9 +368,36 @@ class AlertService:
         return grpc.experimental.unary_unary(
             request,
             target,
-            '/pilothouse.v1.AlertService/GetAlertRule',
-            pilothouse_dot_v1_dot_alerts__pb2.GetAlertRuleRequest.SerializeToString,
-            pilothouse_dot_v1_dot_alerts__pb2.GetAlertRuleResponse.FromString,
+            '/pilothouse.v1.AlertService/AssignAlert',
+            pilothouse_dot_v1_dot_alerts__pb2.AssignAlertRequest.SerializeToString,
+            pilothouse_dot_v1_dot_alerts__pb2.AssignAlertResponse.FromString,
+            options,
+            channel_credentials,
+            insecure,
+            call_credentials,
+            compression,
+            wait_for_ready,
+            timeout,
+            metadata,
+            _registered_method=True)
+
+    @staticmethod
+    def CommentAlert(request,
+            target,
+            options=(),
+            channel_credentials=None,
+            call_credentials=None,
+            insecure=False,
+            compression=None,
+            wait_for_ready=None,
+            timeout=None,
+            metadata=None):
+        return grpc.experimental.unary_unary(
+            request,
+            target,
+            '/pilothouse.v1.AlertService/CommentAlert',
+            pilothouse_dot_v1_dot_alerts__pb2.CommentAlertRequest.SerializeToString,
+            pilothouse_dot_v1_dot_alerts__pb2.CommentAlertResponse.FromString,
             options,
             channel_credentials,
             insecure,

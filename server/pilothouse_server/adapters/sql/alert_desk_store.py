@@ -7,13 +7,13 @@ from typing import Any
 
 from sqlalchemy import Connection, func, select, update
 
-from pilothouse_server.adapters.sql import alert_requests, alert_store
+from pilothouse_server.adapters.sql import alert_requests, alert_store, rule_store
 from pilothouse_server.adapters.sql.database import Database
-from pilothouse_server.adapters.sql.tables_control import ALERT_CLOCK, ALERT_RULES, ALERTS
-from pilothouse_server.domain.alert_records import Alert
-from pilothouse_server.domain.alert_requests import AlertRequest
-from pilothouse_server.domain.alerts import AlertState
-from pilothouse_server.services.alert_desk import Asked, Noted
+from pilothouse_server.adapters.sql.tables_control import ALERT_CLOCK, ALERTS
+from pilothouse_server.domain.alerts.records import Alert
+from pilothouse_server.domain.alerts.requests import AlertRequest
+from pilothouse_server.domain.alerts.states import AlertState
+from pilothouse_server.services.alerts.desk import Asked, Noted
 
 _ALIVE = [int(state) for state in AlertState if state != AlertState.RESOLVED]
 
@@ -66,7 +66,6 @@ class SqlAlertRequests:
 
 
 def _noted(connection: Connection) -> Noted:
-    rules = connection.execute(select(ALERT_RULES).order_by(ALERT_RULES.c.name)).mappings()
     live = (
         select(ALERTS.c.rule_id, func.count())
         .where(ALERTS.c.state.in_(_ALIVE))
@@ -77,7 +76,7 @@ def _noted(connection: Connection) -> Noted:
     )
     noted = connection.execute(clock).first()
     return Noted(
-        [alert_store.rule_of(row) for row in rules],
+        rule_store.every(connection),
         {rule_id: count for rule_id, count in connection.execute(live)},  # noqa: C416 - rows are no pairs to mypy
         None if noted is None else noted.meters,
         0 if noted is None else noted.meters_us,

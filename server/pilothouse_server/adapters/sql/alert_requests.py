@@ -8,7 +8,7 @@ from typing import NamedTuple
 from sqlalchemy import ColumnElement, Connection, delete, insert, select, update
 
 from pilothouse_server.adapters.sql.tables_control import ALERT_REQUESTS
-from pilothouse_server.domain.alert_requests import (
+from pilothouse_server.domain.alerts.requests import (
     OPEN,
     AlertRequest,
     Answer,

@@ -10,28 +10,20 @@ from typing import Any
 
 from sqlalchemy import Connection, RowMapping, bindparam, delete, insert, or_, select, update
 
-from pilothouse_server.adapters.sql import alert_requests, outbox_store
+from pilothouse_server.adapters.sql import alert_requests, outbox_store, rule_store
 from pilothouse_server.adapters.sql.database import Database
 from pilothouse_server.adapters.sql.revisions import reserve_revisions
 from pilothouse_server.adapters.sql.tables_control import (
     ALERT_CLOCK,
-    ALERT_RULES,
     ALERT_TRANSITIONS,
     ALERTS,
 )
-from pilothouse_server.domain.alert_records import Alert, AlertStep
-from pilothouse_server.domain.alerts import (
-    RETENTION_US,
-    AlertMetric,
-    AlertState,
-    Comparison,
-    Instance,
-    NoDataPolicy,
-    Rule,
-)
+from pilothouse_server.domain.alerts.records import Act, Alert, AlertKind, AlertStep, Evidence
+from pilothouse_server.domain.alerts.rules import Rule
+from pilothouse_server.domain.alerts.states import RETENTION_US, AlertState, Instance
+from pilothouse_server.domain.alerts.suppression import Suppression
 from pilothouse_server.domain.events import Severity
-from pilothouse_server.domain.metrics.snapshot import Dimension
-from pilothouse_server.services.alert_journal import AlertBatch, Restored
+from pilothouse_server.services.alerts.journal import AlertBatch, Restored
 
 STEPS_SHOWN = 1000
 """Steps of one alert in an answer."""
@@ -72,8 +64,13 @@ def alert_of(fields: RowMapping) -> Alert:
     instance = Instance(AlertState(fields["state"]), **{name: fields[name] for name in _INSTANCE})
     return Alert(
         **{name: fields[name] for name in _ALERT},
+        kind=AlertKind(fields["kind"]),
         severity=Severity(fields["severity"]),
         instance=instance,
+        evidence=tuple(Evidence(**each) for each in fields["evidence"]),
+        suppression=Suppression(
+            tuple(fields["silenced_by"]), tuple(fields["inhibited_by"]), fields["flapping"]
+        ),
         revision=fields["revision"],
     )
 
@@ -84,12 +81,12 @@ def _restore(connection: Connection, shipped: Sequence[Rule]) -> Restored:
     ).scalar()
     if slot_us is None:
         connection.execute(insert(ALERT_CLOCK).values(id=CLOCK, slot_us=0, removed_revision=0))
-        connection.execute(insert(ALERT_RULES), [_rule_row(rule) for rule in shipped])
-    rules = connection.execute(select(ALERT_RULES).order_by(ALERT_RULES.c.name)).mappings()
+        for rule in shipped:
+            rule_store.put(connection, rule)
     alive = or_(ALERTS.c.state.in_(_ALIVE), ALERTS.c.latched)
     alerts = connection.execute(select(ALERTS).where(alive).order_by(ALERTS.c.active_us)).mappings()
     return Restored(
-        [rule_of(row) for row in rules], [alert_of(row) for row in alerts], slot_us or None
+        rule_store.every(connection), [alert_of(row) for row in alerts], slot_us or None
     )
 
 
@@ -170,7 +167,10 @@ def steps_of(connection: Connection, alert_id: str) -> list[AlertStep]:
         .order_by(table.c.position.desc())
         .limit(STEPS_SHOWN)
     )
-    return [AlertStep(*row) for row in reversed(connection.execute(query).all())]
+    return [
+        AlertStep(**{**row, "act": Act(row["act"])})
+        for row in reversed(connection.execute(query).mappings().all())
+    ]
 
 
 _INSTANCE = (
@@ -178,11 +178,8 @@ _INSTANCE = (
 )  # fmt: skip
 _ALERT = (
     "id", "rule_id", "rule_name", "name", "labels", "threshold", "summary", "clears_when", "update_us", "steps",
-    "acknowledge_us", "acknowledged_by", "acknowledge_comment", "resolved_by",
-)  # fmt: skip
-_RULE = (
-    "id", "name", "description", "enabled", "window_us", "threshold", "for_us", "keep_firing_us", "min_samples",
-    "labels", "create_us", "update_us",
+    "acknowledge_us", "acknowledged_by", "acknowledge_comment", "resolved_by", "fingerprint", "rule_version",
+    "annotations", "acknowledge_expire_us", "assignee",
 )  # fmt: skip
 
 
@@ -190,6 +187,12 @@ def _row(alert: Alert, revision: int) -> dict[str, Any]:
     row: dict[str, Any] = {name: getattr(alert, name) for name in _ALERT}
     row |= {name: getattr(alert.instance, name) for name in _INSTANCE}
     row["labels"] = dict(alert.labels)
+    row["annotations"] = dict(alert.annotations)
+    row["evidence"] = [each._asdict() for each in alert.evidence]
+    row["kind"] = int(alert.kind)
+    row["silenced_by"] = list(alert.suppression.silenced_by)
+    row["inhibited_by"] = list(alert.suppression.inhibited_by)
+    row["flapping"] = alert.suppression.flapping
     row["severity"] = int(alert.severity)
     row["state"] = int(alert.instance.state)
     row["revision"] = revision
@@ -202,23 +205,3 @@ _UPDATE = (
     .where(ALERTS.c.id == bindparam("at"))
     .values({name: bindparam(f"to_{name}") for name in _COLUMNS})
 )
-
-
-def _rule_row(rule: Rule) -> dict[str, Any]:
-    row: dict[str, Any] = {name: getattr(rule, name) for name in _RULE}
-    row["labels"] = dict(rule.labels)
-    for name in ("metric", "dimension", "comparison", "no_data_policy", "severity"):
-        row[name] = int(getattr(rule, name))
-    return row
-
-
-def rule_of(fields: RowMapping) -> Rule:
-    """The rule in a row of its table."""
-    return Rule(
-        **{name: fields[name] for name in _RULE},
-        metric=AlertMetric(fields["metric"]),
-        dimension=Dimension(fields["dimension"]),
-        comparison=Comparison(fields["comparison"]),
-        no_data_policy=NoDataPolicy(fields["no_data_policy"]),
-        severity=Severity(fields["severity"]),
-    )

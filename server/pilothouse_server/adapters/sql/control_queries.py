@@ -16,8 +16,8 @@ from pilothouse_server.adapters.sql.filters import clause_of
 from pilothouse_server.adapters.sql.pages import Sort
 from pilothouse_server.adapters.sql.revisions import database_id, newest_revision
 from pilothouse_server.adapters.sql.tables_control import ALERT_CLOCK, ALERTS, COMMANDS
-from pilothouse_server.domain.alert_records import Alert, AlertStep
-from pilothouse_server.domain.alerts import AlertState
+from pilothouse_server.domain.alerts.records import Alert, AlertStep
+from pilothouse_server.domain.alerts.states import AlertState
 from pilothouse_server.domain.commands import Command, CommandState
 from pilothouse_server.domain.errors import NotFound
 from pilothouse_server.domain.events import Severity

@@ -14,6 +14,7 @@ from sqlalchemy import (
     Index,
     Integer,
     Table,
+    false,
     text,
 )
 
@@ -96,23 +97,35 @@ ALERT_RULES = Table(
     metadata,
     Column("id", TEXT, primary_key=True),
     Column("name", TEXT, nullable=False),
-    Column("description", TEXT, nullable=False),
-    Column("enabled", Boolean, nullable=False),
-    Column("metric", Integer, nullable=False),
-    Column("dimension", Integer, nullable=False),
-    Column("window_us", BigInteger, nullable=False),
-    Column("comparison", Integer, nullable=False),
-    Column("threshold", Float, nullable=False),
-    Column("for_us", BigInteger, nullable=False),
-    Column("keep_firing_us", BigInteger, nullable=False),
-    Column("min_samples", BigInteger, nullable=False),
-    Column("no_data_policy", Integer, nullable=False),
-    Column("severity", Integer, nullable=False),
-    Column("labels", JSON, nullable=False),
+    Column("document", JSON, nullable=False),
+    Column("version", BigInteger, nullable=False),
     Column("create_us", BigInteger, nullable=False),
     Column("update_us", BigInteger, nullable=False),
+    Column("updated_by", TEXT, nullable=False),
     Index("uq_alert_rules_name", "name", unique=True),
 )
+"""The rules that there are; `document` is what `domain.alerts.documents` makes of one."""
+
+ALERT_RULE_VERSIONS = Table(
+    "alert_rule_versions",
+    metadata,
+    Column("rule_id", TEXT, primary_key=True),
+    Column("version", BigInteger, primary_key=True, autoincrement=False),
+    Column("document", JSON, nullable=False),
+    Column("deleted", Boolean, nullable=False),
+    Column("create_us", BigInteger, nullable=False),
+    Column("actor", TEXT, nullable=False),
+    Column("reason", TEXT, nullable=False),
+    Column("request_id", TEXT, nullable=False),
+    Index(
+        "uq_alert_rule_versions_request_id",
+        "request_id",
+        unique=True,
+        sqlite_where=text("request_id <> ''"),
+        postgresql_where=text("request_id <> ''"),
+    ),
+)
+"""Every version of every rule, of deleted ones too."""
 
 ALERTS = Table(
     "alerts",
@@ -141,6 +154,16 @@ ALERTS = Table(
     Column("resolved_by", TEXT, nullable=False),
     Column("update_us", BigInteger, nullable=False),
     Column("steps", Integer, nullable=False),
+    Column("kind", Integer, nullable=False, server_default="1"),
+    Column("fingerprint", TEXT, nullable=False, server_default=""),
+    Column("rule_version", BigInteger, nullable=False, server_default="1"),
+    Column("annotations", JSON, nullable=False, server_default="{}"),
+    Column("evidence", JSON, nullable=False, server_default="[]"),
+    Column("acknowledge_expire_us", BigInteger),
+    Column("assignee", TEXT, nullable=False, server_default=""),
+    Column("silenced_by", JSON, nullable=False, server_default="[]"),
+    Column("inhibited_by", JSON, nullable=False, server_default="[]"),
+    Column("flapping", Boolean, nullable=False, server_default=false()),
     Index("uq_alerts_revision", "revision", unique=True),
     Index("ix_alerts_state_fire_us", "state", "fire_us"),
     Index("ix_alerts_rule_id_active_us", "rule_id", "active_us"),
@@ -154,6 +177,7 @@ ALERTS = Table(
     Index(
         "uq_alerts_live",
         "rule_id",
+        "kind",
         "name",
         unique=True,
         sqlite_where=text("state <> 4"),
@@ -172,6 +196,7 @@ ALERT_TRANSITIONS = Table(
     Column("value", Float),
     Column("actor", TEXT, nullable=False),
     Column("comment", TEXT, nullable=False),
+    Column("act", Integer, nullable=False, server_default="0"),
 )
 
 ALERT_CLOCK = Table(

@@ -2,7 +2,7 @@
 // @generated from file pilothouse/v1/alerts.proto (package pilothouse.v1, syntax proto3)
 /* eslint-disable */
 
-// Rules over the metrics, and the alerts they raise.
+// The alerts that rules raise.
 
 import type { GenEnum, GenFile, GenMessage, GenService } from "@bufbuild/protobuf/codegenv2";
 import { enumDesc, fileDesc, messageDesc, serviceDesc } from "@bufbuild/protobuf/codegenv2";
@@ -12,162 +12,13 @@ import type { Severity } from "./enums_pb";
 import { file_pilothouse_v1_enums } from "./enums_pb";
 import type { CaughtUp, Heartbeat, Reset } from "./events_pb";
 import { file_pilothouse_v1_events } from "./events_pb";
-import type { MetricDimension } from "./metrics_pb";
-import { file_pilothouse_v1_metrics } from "./metrics_pb";
 import type { Message } from "@bufbuild/protobuf";
 
 /**
  * Describes the file pilothouse/v1/alerts.proto.
  */
 export const file_pilothouse_v1_alerts: GenFile = /*@__PURE__*/
-  fileDesc("ChpwaWxvdGhvdXNlL3YxL2FsZXJ0cy5wcm90bxINcGlsb3Rob3VzZS52MSLqBQoJQWxlcnRSdWxlEgoKAmlkGAEgASgJEgwKBG5hbWUYAiABKAkSEwoLZGVzY3JpcHRpb24YAyABKAkSDwoHZW5hYmxlZBgEIAEoCBIqCgZtZXRyaWMYBSABKA4yGi5waWxvdGhvdXNlLnYxLkFsZXJ0TWV0cmljEjEKCWRpbWVuc2lvbhgGIAEoDjIeLnBpbG90aG91c2UudjEuTWV0cmljRGltZW5zaW9uEikKBndpbmRvdxgHIAEoCzIZLmdvb2dsZS5wcm90b2J1Zi5EdXJhdGlvbhItCgpjb21wYXJpc29uGAggASgOMhkucGlsb3Rob3VzZS52MS5Db21wYXJpc29uEhEKCXRocmVzaG9sZBgJIAEoARIvCgxmb3JfZHVyYXRpb24YCiABKAsyGS5nb29nbGUucHJvdG9idWYuRHVyYXRpb24SMgoPa2VlcF9maXJpbmdfZm9yGAsgASgLMhkuZ29vZ2xlLnByb3RvYnVmLkR1cmF0aW9uEhMKC21pbl9zYW1wbGVzGAwgASgEEjMKDm5vX2RhdGFfcG9saWN5GA0gASgOMhsucGlsb3Rob3VzZS52MS5Ob0RhdGFQb2xpY3kSKQoIc2V2ZXJpdHkYDiABKA4yFy5waWxvdGhvdXNlLnYxLlNldmVyaXR5EjQKBmxhYmVscxgPIAMoCzIkLnBpbG90aG91c2UudjEuQWxlcnRSdWxlLkxhYmVsc0VudHJ5Ei8KC2NyZWF0ZV90aW1lGBAgASgLMhouZ29vZ2xlLnByb3RvYnVmLlRpbWVzdGFtcBIvCgt1cGRhdGVfdGltZRgRIAEoCzIaLmdvb2dsZS5wcm90b2J1Zi5UaW1lc3RhbXASFgoOaW5zdGFuY2VfY291bnQYEiABKA0SGAoQZXZhbHVhdGlvbl9lcnJvchgTIAEoCRotCgtMYWJlbHNFbnRyeRILCgNrZXkYASABKAkSDQoFdmFsdWUYAiABKAk6AjgBIpYFCgVBbGVydBIKCgJpZBgBIAEoCRIPCgdydWxlX2lkGAIgASgJEhEKCXJ1bGVfbmFtZRgDIAEoCRIwCgZsYWJlbHMYBCADKAsyIC5waWxvdGhvdXNlLnYxLkFsZXJ0LkxhYmVsc0VudHJ5EigKBXN0YXRlGAUgASgOMhkucGlsb3Rob3VzZS52MS5BbGVydFN0YXRlEikKCHNldmVyaXR5GAYgASgOMhcucGlsb3Rob3VzZS52MS5TZXZlcml0eRIPCgdzdW1tYXJ5GAcgASgJEhMKC2NsZWFyc193aGVuGAggASgJEhIKBXZhbHVlGAkgASgBSACIAQESEQoJdGhyZXNob2xkGAogASgBEi8KC2FjdGl2ZV90aW1lGAsgASgLMhouZ29vZ2xlLnByb3RvYnVmLlRpbWVzdGFtcBItCglmaXJlX3RpbWUYDCABKAsyGi5nb29nbGUucHJvdG9idWYuVGltZXN0YW1wEjAKDHJlc29sdmVfdGltZRgNIAEoCzIaLmdvb2dsZS5wcm90b2J1Zi5UaW1lc3RhbXASNAoQYWNrbm93bGVkZ2VfdGltZRgOIAEoCzIaLmdvb2dsZS5wcm90b2J1Zi5UaW1lc3RhbXASFwoPYWNrbm93bGVkZ2VkX2J5GA8gASgJEhsKE2Fja25vd2xlZGdlX2NvbW1lbnQYECABKAkSEwoLcmVzb2x2ZWRfYnkYESABKAkSLwoLdXBkYXRlX3RpbWUYEiABKAsyGi5nb29nbGUucHJvdG9idWYuVGltZXN0YW1wEgwKBGV0YWcYEyABKAkaLQoLTGFiZWxzRW50cnkSCwoDa2V5GAEgASgJEg0KBXZhbHVlGAIgASgJOgI4AUIICgZfdmFsdWUiUAoRTGlzdEFsZXJ0c1JlcXVlc3QSEAoGZmlsdGVyGAEgASgJQgASEwoJcGFnZV9zaXplGAIgASgNQgASFAoKcGFnZV90b2tlbhgDIAEoCUIAIlMKEkxpc3RBbGVydHNSZXNwb25zZRIkCgZhbGVydHMYASADKAsyFC5waWxvdGhvdXNlLnYxLkFsZXJ0EhcKD25leHRfcGFnZV90b2tlbhgCIAEoCSIlCg9HZXRBbGVydFJlcXVlc3QSEgoIYWxlcnRfaWQYASABKAlCACJsChBHZXRBbGVydFJlc3BvbnNlEiMKBWFsZXJ0GAEgASgLMhQucGlsb3Rob3VzZS52MS5BbGVydBIzCgt0cmFuc2l0aW9ucxgCIAMoCzIeLnBpbG90aG91c2UudjEuQWxlcnRUcmFuc2l0aW9uItsBCg9BbGVydFRyYW5zaXRpb24SLgoKb2NjdXJfdGltZRgBIAEoCzIaLmdvb2dsZS5wcm90b2J1Zi5UaW1lc3RhbXASLQoKZnJvbV9zdGF0ZRgCIAEoDjIZLnBpbG90aG91c2UudjEuQWxlcnRTdGF0ZRIrCgh0b19zdGF0ZRgDIAEoDjIZLnBpbG90aG91c2UudjEuQWxlcnRTdGF0ZRISCgV2YWx1ZRgEIAEoAUgAiAEBEg0KBWFjdG9yGAUgASgJEg8KB2NvbW1lbnQYBiABKAlCCAoGX3ZhbHVlImYKF0Fja25vd2xlZGdlQWxlcnRSZXF1ZXN0EhIKCGFsZXJ0X2lkGAEgASgJQgASEQoHY29tbWVudBgCIAEoCUIAEhQKCnJlcXVlc3RfaWQYAyABKAlCABIOCgRldGFnGAQgASgJQgAiPwoYQWNrbm93bGVkZ2VBbGVydFJlc3BvbnNlEiMKBWFsZXJ0GAEgASgLMhQucGlsb3Rob3VzZS52MS5BbGVydCJhChNSZXNvbHZlQWxlcnRSZXF1ZXN0EhIKCGFsZXJ0X2lkGAEgASgJQgASEAoGcmVhc29uGAIgASgJQgASFAoKcmVxdWVzdF9pZBgDIAEoCUIAEg4KBGV0YWcYBCABKAlCACI7ChRSZXNvbHZlQWxlcnRSZXNwb25zZRIjCgVhbGVydBgBIAEoCzIULnBpbG90aG91c2UudjEuQWxlcnQiLAoSV2F0Y2hBbGVydHNSZXF1ZXN0EhYKDHJlc3VtZV90b2tlbhgBIAEoCUIAIuABChNXYXRjaEFsZXJ0c1Jlc3BvbnNlEhQKDHJlc3VtZV90b2tlbhgBIAEoCRIlCgVhbGVydBgCIAEoCzIULnBpbG90aG91c2UudjEuQWxlcnRIABIsCgljYXVnaHRfdXAYAyABKAsyFy5waWxvdGhvdXNlLnYxLkNhdWdodFVwSAASLQoJaGVhcnRiZWF0GAQgASgLMhgucGlsb3Rob3VzZS52MS5IZWFydGJlYXRIABIlCgVyZXNldBgFIAEoCzIULnBpbG90aG91c2UudjEuUmVzZXRIAEIICgZ1cGRhdGUiFwoVTGlzdEFsZXJ0UnVsZXNSZXF1ZXN0IkEKFkxpc3RBbGVydFJ1bGVzUmVzcG9uc2USJwoFcnVsZXMYASADKAsyGC5waWxvdGhvdXNlLnYxLkFsZXJ0UnVsZSIoChNHZXRBbGVydFJ1bGVSZXF1ZXN0EhEKB3J1bGVfaWQYASABKAlCACI+ChRHZXRBbGVydFJ1bGVSZXNwb25zZRImCgRydWxlGAEgASgLMhgucGlsb3Rob3VzZS52MS5BbGVydFJ1bGUqnAIKC0FsZXJ0TWV0cmljEhwKGEFMRVJUX01FVFJJQ19VTlNQRUNJRklFRBAAEhwKGEFMRVJUX01FVFJJQ19MQVRFTkNZX1A1MBABEhwKGEFMRVJUX01FVFJJQ19MQVRFTkNZX1A5NRACEhwKGEFMRVJUX01FVFJJQ19MQVRFTkNZX1A5ORADEhsKF0FMRVJUX01FVFJJQ19FUlJPUl9SQVRFEAQSHQoZQUxFUlRfTUVUUklDX1NVQ0NFU1NfUkFURRAFEhsKF0FMRVJUX01FVFJJQ19USFJPVUdIUFVUEAYSHAoYQUxFUlRfTUVUUklDX1FVRVVFX0RFUFRIEAcSHgoaQUxFUlRfTUVUUklDX0FHRU5UX1NJTEVOQ0UQCCqeAQoKQ29tcGFyaXNvbhIaChZDT01QQVJJU09OX1VOU1BFQ0lGSUVEEAASGwoXQ09NUEFSSVNPTl9HUkVBVEVSX1RIQU4QARIfChtDT01QQVJJU09OX0dSRUFURVJfT1JfRVFVQUwQAhIYChRDT01QQVJJU09OX0xFU1NfVEhBThADEhwKGENPTVBBUklTT05fTEVTU19PUl9FUVVBTBAEKkcKDE5vRGF0YVBvbGljeRIeChpOT19EQVRBX1BPTElDWV9VTlNQRUNJRklFRBAAEhcKE05PX0RBVEFfUE9MSUNZX0tFRVAQASqQAQoKQWxlcnRTdGF0ZRIbChdBTEVSVF9TVEFURV9VTlNQRUNJRklFRBAAEhcKE0FMRVJUX1NUQVRFX1BFTkRJTkcQARIWChJBTEVSVF9TVEFURV9GSVJJTkcQAhIaChZBTEVSVF9TVEFURV9SRUNPVkVSSU5HEAMSGAoUQUxFUlRfU1RBVEVfUkVTT0xWRUQQBDKKBQoMQWxlcnRTZXJ2aWNlElMKCkxpc3RBbGVydHMSIC5waWxvdGhvdXNlLnYxLkxpc3RBbGVydHNSZXF1ZXN0GiEucGlsb3Rob3VzZS52MS5MaXN0QWxlcnRzUmVzcG9uc2UiABJNCghHZXRBbGVydBIeLnBpbG90aG91c2UudjEuR2V0QWxlcnRSZXF1ZXN0Gh8ucGlsb3Rob3VzZS52MS5HZXRBbGVydFJlc3BvbnNlIgASWAoLV2F0Y2hBbGVydHMSIS5waWxvdGhvdXNlLnYxLldhdGNoQWxlcnRzUmVxdWVzdBoiLnBpbG90aG91c2UudjEuV2F0Y2hBbGVydHNSZXNwb25zZSIAMAESZQoQQWNrbm93bGVkZ2VBbGVydBImLnBpbG90aG91c2UudjEuQWNrbm93bGVkZ2VBbGVydFJlcXVlc3QaJy5waWxvdGhvdXNlLnYxLkFja25vd2xlZGdlQWxlcnRSZXNwb25zZSIAElkKDFJlc29sdmVBbGVydBIiLnBpbG90aG91c2UudjEuUmVzb2x2ZUFsZXJ0UmVxdWVzdBojLnBpbG90aG91c2UudjEuUmVzb2x2ZUFsZXJ0UmVzcG9uc2UiABJfCg5MaXN0QWxlcnRSdWxlcxIkLnBpbG90aG91c2UudjEuTGlzdEFsZXJ0UnVsZXNSZXF1ZXN0GiUucGlsb3Rob3VzZS52MS5MaXN0QWxlcnRSdWxlc1Jlc3BvbnNlIgASWQoMR2V0QWxlcnRSdWxlEiIucGlsb3Rob3VzZS52MS5HZXRBbGVydFJ1bGVSZXF1ZXN0GiMucGlsb3Rob3VzZS52MS5HZXRBbGVydFJ1bGVSZXNwb25zZSIAYgZwcm90bzM", [file_google_protobuf_duration, file_google_protobuf_timestamp, file_pilothouse_v1_enums, file_pilothouse_v1_events, file_pilothouse_v1_metrics]);
-
-/**
- * A condition on one metric that raises alerts.
- *
- * @generated from message pilothouse.v1.AlertRule
- */
-export type AlertRule = Message<"pilothouse.v1.AlertRule"> & {
-  /**
-   * Its id.
-   *
-   * @generated from field: string id = 1;
-   */
-  id: string;
-
-  /**
-   * What people call it.
-   *
-   * @generated from field: string name = 2;
-   */
-  name: string;
-
-  /**
-   * What it is for.
-   *
-   * @generated from field: string description = 3;
-   */
-  description: string;
-
-  /**
-   * Whether it is evaluated.
-   *
-   * @generated from field: bool enabled = 4;
-   */
-  enabled: boolean;
-
-  /**
-   * What it looks at.
-   *
-   * @generated from field: pilothouse.v1.AlertMetric metric = 5;
-   */
-  metric: AlertMetric;
-
-  /**
-   * Of which series; one instance for each name of the dimension, one for the fleet.
-   *
-   * @generated from field: pilothouse.v1.MetricDimension dimension = 6;
-   */
-  dimension: MetricDimension;
-
-  /**
-   * Over which window: 1, 5, 15 or 60 minutes; of no meaning for QUEUE_DEPTH and AGENT_SILENCE.
-   *
-   * @generated from field: google.protobuf.Duration window = 7;
-   */
-  window?: Duration | undefined;
-
-  /**
-   * How.
-   *
-   * @generated from field: pilothouse.v1.Comparison comparison = 8;
-   */
-  comparison: Comparison;
-
-  /**
-   * With what; in the unit of the metric.
-   *
-   * @generated from field: double threshold = 9;
-   */
-  threshold: number;
-
-  /**
-   * How long the condition must hold before the alert fires.
-   *
-   * @generated from field: google.protobuf.Duration for_duration = 10;
-   */
-  forDuration?: Duration | undefined;
-
-  /**
-   * How long the condition must not hold before the alert is resolved.
-   *
-   * @generated from field: google.protobuf.Duration keep_firing_for = 11;
-   */
-  keepFiringFor?: Duration | undefined;
-
-  /**
-   * The least number of ended workflows in the window for a rate or latency to count.
-   *
-   * @generated from field: uint64 min_samples = 12;
-   */
-  minSamples: bigint;
-
-  /**
-   * What it means that there is no value.
-   *
-   * @generated from field: pilothouse.v1.NoDataPolicy no_data_policy = 13;
-   */
-  noDataPolicy: NoDataPolicy;
-
-  /**
-   * How much its alerts matter: WARNING or CRITICAL.
-   *
-   * @generated from field: pilothouse.v1.Severity severity = 14;
-   */
-  severity: Severity;
-
-  /**
-   * Given to its alerts.
-   *
-   * @generated from field: map<string, string> labels = 15;
-   */
-  labels: { [key: string]: string };
-
-  /**
-   * When it was made.
-   *
-   * @generated from field: google.protobuf.Timestamp create_time = 16;
-   */
-  createTime?: Timestamp | undefined;
-
-  /**
-   * When it was changed last.
-   *
-   * @generated from field: google.protobuf.Timestamp update_time = 17;
-   */
-  updateTime?: Timestamp | undefined;
-
-  /**
-   * Instances that there are now.
-   *
-   * @generated from field: uint32 instance_count = 18;
-   */
-  instanceCount: number;
-
-  /**
-   * Why the newest evaluation failed; empty when it did not.
-   *
-   * @generated from field: string evaluation_error = 19;
-   */
-  evaluationError: string;
-};
-
-/**
- * Describes the message pilothouse.v1.AlertRule.
- * Use `create(AlertRuleSchema)` to create a new message.
- */
-export const AlertRuleSchema: GenMessage<AlertRule> = /*@__PURE__*/
-  messageDesc(file_pilothouse_v1_alerts, 0);
+  fileDesc("ChpwaWxvdGhvdXNlL3YxL2FsZXJ0cy5wcm90bxINcGlsb3Rob3VzZS52MSLvBwoFQWxlcnQSCgoCaWQYASABKAkSDwoHcnVsZV9pZBgCIAEoCRIRCglydWxlX25hbWUYAyABKAkSMAoGbGFiZWxzGAQgAygLMiAucGlsb3Rob3VzZS52MS5BbGVydC5MYWJlbHNFbnRyeRIoCgVzdGF0ZRgFIAEoDjIZLnBpbG90aG91c2UudjEuQWxlcnRTdGF0ZRIpCghzZXZlcml0eRgGIAEoDjIXLnBpbG90aG91c2UudjEuU2V2ZXJpdHkSDwoHc3VtbWFyeRgHIAEoCRITCgtjbGVhcnNfd2hlbhgIIAEoCRISCgV2YWx1ZRgJIAEoAUgAiAEBEhEKCXRocmVzaG9sZBgKIAEoARIvCgthY3RpdmVfdGltZRgLIAEoCzIaLmdvb2dsZS5wcm90b2J1Zi5UaW1lc3RhbXASLQoJZmlyZV90aW1lGAwgASgLMhouZ29vZ2xlLnByb3RvYnVmLlRpbWVzdGFtcBIwCgxyZXNvbHZlX3RpbWUYDSABKAsyGi5nb29nbGUucHJvdG9idWYuVGltZXN0YW1wEjQKEGFja25vd2xlZGdlX3RpbWUYDiABKAsyGi5nb29nbGUucHJvdG9idWYuVGltZXN0YW1wEhcKD2Fja25vd2xlZGdlZF9ieRgPIAEoCRIbChNhY2tub3dsZWRnZV9jb21tZW50GBAgASgJEhMKC3Jlc29sdmVkX2J5GBEgASgJEi8KC3VwZGF0ZV90aW1lGBIgASgLMhouZ29vZ2xlLnByb3RvYnVmLlRpbWVzdGFtcBIMCgRldGFnGBMgASgJEjoKC2Fubm90YXRpb25zGBQgAygLMiUucGlsb3Rob3VzZS52MS5BbGVydC5Bbm5vdGF0aW9uc0VudHJ5EiYKBGtpbmQYFSABKA4yGC5waWxvdGhvdXNlLnYxLkFsZXJ0S2luZBI7ChdhY2tub3dsZWRnZV9leHBpcmVfdGltZRgWIAEoCzIaLmdvb2dsZS5wcm90b2J1Zi5UaW1lc3RhbXASEAoIYXNzaWduZWUYFyABKAkSLwoLc3VwcHJlc3Npb24YGCABKAsyGi5waWxvdGhvdXNlLnYxLlN1cHByZXNzaW9uEhQKDHJ1bGVfdmVyc2lvbhgZIAEoBBIpCghldmlkZW5jZRgaIAMoCzIXLnBpbG90aG91c2UudjEuRXZpZGVuY2UaLQoLTGFiZWxzRW50cnkSCwoDa2V5GAEgASgJEg0KBXZhbHVlGAIgASgJOgI4ARoyChBBbm5vdGF0aW9uc0VudHJ5EgsKA2tleRgBIAEoCRINCgV2YWx1ZRgCIAEoCToCOAFCCAoGX3ZhbHVlIkoKC1N1cHByZXNzaW9uEhMKC3NpbGVuY2VkX2J5GAEgAygJEhQKDGluaGliaXRlZF9ieRgCIAMoCRIQCghmbGFwcGluZxgDIAEoCCKjAQoIRXZpZGVuY2USDwoHc3ViamVjdBgBIAEoCRISCgV2YWx1ZRgCIAEoAUgAiAEBEhIKCnZhbHVlX3RleHQYAyABKAkSFwoPY29tcGFyaXNvbl90ZXh0GAQgASgJEhEKCXRocmVzaG9sZBgFIAEoARIPCgdzYW1wbGVzGAYgASgEEhcKD3RocmVzaG9sZF9pbmRleBgHIAEoDUIICgZfdmFsdWUiUAoRTGlzdEFsZXJ0c1JlcXVlc3QSEAoGZmlsdGVyGAEgASgJQgASEwoJcGFnZV9zaXplGAIgASgNQgASFAoKcGFnZV90b2tlbhgDIAEoCUIAIlMKEkxpc3RBbGVydHNSZXNwb25zZRIkCgZhbGVydHMYASADKAsyFC5waWxvdGhvdXNlLnYxLkFsZXJ0EhcKD25leHRfcGFnZV90b2tlbhgCIAEoCSIlCg9HZXRBbGVydFJlcXVlc3QSEgoIYWxlcnRfaWQYASABKAlCACJsChBHZXRBbGVydFJlc3BvbnNlEiMKBWFsZXJ0GAEgASgLMhQucGlsb3Rob3VzZS52MS5BbGVydBIzCgt0cmFuc2l0aW9ucxgCIAMoCzIeLnBpbG90aG91c2UudjEuQWxlcnRUcmFuc2l0aW9uIoECCg9BbGVydFRyYW5zaXRpb24SLgoKb2NjdXJfdGltZRgBIAEoCzIaLmdvb2dsZS5wcm90b2J1Zi5UaW1lc3RhbXASLQoKZnJvbV9zdGF0ZRgCIAEoDjIZLnBpbG90aG91c2UudjEuQWxlcnRTdGF0ZRIrCgh0b19zdGF0ZRgDIAEoDjIZLnBpbG90aG91c2UudjEuQWxlcnRTdGF0ZRISCgV2YWx1ZRgEIAEoAUgAiAEBEg0KBWFjdG9yGAUgASgJEg8KB2NvbW1lbnQYBiABKAkSJAoDYWN0GAcgASgOMhcucGlsb3Rob3VzZS52MS5BbGVydEFjdEIICgZfdmFsdWUimQEKF0Fja25vd2xlZGdlQWxlcnRSZXF1ZXN0EhIKCGFsZXJ0X2lkGAEgASgJQgASEQoHY29tbWVudBgCIAEoCUIAEhQKCnJlcXVlc3RfaWQYAyABKAlCABIOCgRldGFnGAQgASgJQgASMQoMZXhwaXJlX2FmdGVyGAUgASgLMhkuZ29vZ2xlLnByb3RvYnVmLkR1cmF0aW9uQgAiPwoYQWNrbm93bGVkZ2VBbGVydFJlc3BvbnNlEiMKBWFsZXJ0GAEgASgLMhQucGlsb3Rob3VzZS52MS5BbGVydCJhChNSZXNvbHZlQWxlcnRSZXF1ZXN0EhIKCGFsZXJ0X2lkGAEgASgJQgASEAoGcmVhc29uGAIgASgJQgASFAoKcmVxdWVzdF9pZBgDIAEoCUIAEg4KBGV0YWcYBCABKAlCACI7ChRSZXNvbHZlQWxlcnRSZXNwb25zZRIjCgVhbGVydBgBIAEoCzIULnBpbG90aG91c2UudjEuQWxlcnQiaAoZVW5hY2tub3dsZWRnZUFsZXJ0UmVxdWVzdBISCghhbGVydF9pZBgBIAEoCUIAEhEKB2NvbW1lbnQYAiABKAlCABIUCgpyZXF1ZXN0X2lkGAMgASgJQgASDgoEZXRhZxgEIAEoCUIAIkEKGlVuYWNrbm93bGVkZ2VBbGVydFJlc3BvbnNlEiMKBWFsZXJ0GAEgASgLMhQucGlsb3Rob3VzZS52MS5BbGVydCJ1ChJBc3NpZ25BbGVydFJlcXVlc3QSEgoIYWxlcnRfaWQYASABKAlCABISCghhc3NpZ25lZRgCIAEoCUIAEhQKCnJlcXVlc3RfaWQYAyABKAlCABIOCgRldGFnGAQgASgJQgASEQoHY29tbWVudBgFIAEoCUIAIjoKE0Fzc2lnbkFsZXJ0UmVzcG9uc2USIwoFYWxlcnQYASABKAsyFC5waWxvdGhvdXNlLnYxLkFsZXJ0ImIKE0NvbW1lbnRBbGVydFJlcXVlc3QSEgoIYWxlcnRfaWQYASABKAlCABIRCgdjb21tZW50GAIgASgJQgASFAoKcmVxdWVzdF9pZBgDIAEoCUIAEg4KBGV0YWcYBCABKAlCACI7ChRDb21tZW50QWxlcnRSZXNwb25zZRIjCgVhbGVydBgBIAEoCzIULnBpbG90aG91c2UudjEuQWxlcnQiLAoSV2F0Y2hBbGVydHNSZXF1ZXN0EhYKDHJlc3VtZV90b2tlbhgBIAEoCUIAIuABChNXYXRjaEFsZXJ0c1Jlc3BvbnNlEhQKDHJlc3VtZV90b2tlbhgBIAEoCRIlCgVhbGVydBgCIAEoCzIULnBpbG90aG91c2UudjEuQWxlcnRIABIsCgljYXVnaHRfdXAYAyABKAsyFy5waWxvdGhvdXNlLnYxLkNhdWdodFVwSAASLQoJaGVhcnRiZWF0GAQgASgLMhgucGlsb3Rob3VzZS52MS5IZWFydGJlYXRIABIlCgVyZXNldBgFIAEoCzIULnBpbG90aG91c2UudjEuUmVzZXRIAEIICgZ1cGRhdGUqkAEKCkFsZXJ0U3RhdGUSGwoXQUxFUlRfU1RBVEVfVU5TUEVDSUZJRUQQABIXChNBTEVSVF9TVEFURV9QRU5ESU5HEAESFgoSQUxFUlRfU1RBVEVfRklSSU5HEAISGgoWQUxFUlRfU1RBVEVfUkVDT1ZFUklORxADEhgKFEFMRVJUX1NUQVRFX1JFU09MVkVEEAQqWQoJQWxlcnRLaW5kEhoKFkFMRVJUX0tJTkRfVU5TUEVDSUZJRUQQABIYChRBTEVSVF9LSU5EX0NPTkRJVElPThABEhYKEkFMRVJUX0tJTkRfTk9fREFUQRACKtcBCghBbGVydEFjdBIZChVBTEVSVF9BQ1RfVU5TUEVDSUZJRUQQABIZChVBTEVSVF9BQ1RfQUNLTk9XTEVER0UQARIbChdBTEVSVF9BQ1RfVU5BQ0tOT1dMRURHRRACEhUKEUFMRVJUX0FDVF9SRVNPTFZFEAMSFAoQQUxFUlRfQUNUX0FTU0lHThAEEhUKEUFMRVJUX0FDVF9DT01NRU5UEAUSGQoVQUxFUlRfQUNUX1JVTEVfQ0hBTkdFEAYSGQoVQUxFUlRfQUNUX1NVUFBSRVNTSU9OEAcy7gUKDEFsZXJ0U2VydmljZRJTCgpMaXN0QWxlcnRzEiAucGlsb3Rob3VzZS52MS5MaXN0QWxlcnRzUmVxdWVzdBohLnBpbG90aG91c2UudjEuTGlzdEFsZXJ0c1Jlc3BvbnNlIgASTQoIR2V0QWxlcnQSHi5waWxvdGhvdXNlLnYxLkdldEFsZXJ0UmVxdWVzdBofLnBpbG90aG91c2UudjEuR2V0QWxlcnRSZXNwb25zZSIAElgKC1dhdGNoQWxlcnRzEiEucGlsb3Rob3VzZS52MS5XYXRjaEFsZXJ0c1JlcXVlc3QaIi5waWxvdGhvdXNlLnYxLldhdGNoQWxlcnRzUmVzcG9uc2UiADABEmUKEEFja25vd2xlZGdlQWxlcnQSJi5waWxvdGhvdXNlLnYxLkFja25vd2xlZGdlQWxlcnRSZXF1ZXN0GicucGlsb3Rob3VzZS52MS5BY2tub3dsZWRnZUFsZXJ0UmVzcG9uc2UiABJZCgxSZXNvbHZlQWxlcnQSIi5waWxvdGhvdXNlLnYxLlJlc29sdmVBbGVydFJlcXVlc3QaIy5waWxvdGhvdXNlLnYxLlJlc29sdmVBbGVydFJlc3BvbnNlIgASawoSVW5hY2tub3dsZWRnZUFsZXJ0EigucGlsb3Rob3VzZS52MS5VbmFja25vd2xlZGdlQWxlcnRSZXF1ZXN0GikucGlsb3Rob3VzZS52MS5VbmFja25vd2xlZGdlQWxlcnRSZXNwb25zZSIAElYKC0Fzc2lnbkFsZXJ0EiEucGlsb3Rob3VzZS52MS5Bc3NpZ25BbGVydFJlcXVlc3QaIi5waWxvdGhvdXNlLnYxLkFzc2lnbkFsZXJ0UmVzcG9uc2UiABJZCgxDb21tZW50QWxlcnQSIi5waWxvdGhvdXNlLnYxLkNvbW1lbnRBbGVydFJlcXVlc3QaIy5waWxvdGhvdXNlLnYxLkNvbW1lbnRBbGVydFJlc3BvbnNlIgBiBnByb3RvMw", [file_google_protobuf_duration, file_google_protobuf_timestamp, file_pilothouse_v1_enums, file_pilothouse_v1_events]);
 
 /**
  * One alert: one rule, one set of labels, from its first breach to its end.
@@ -307,6 +158,55 @@ export type Alert = Message<"pilothouse.v1.Alert"> & {
    * @generated from field: string etag = 19;
    */
   etag: string;
+
+  /**
+   * What the rule says of it, with its values filled in.
+   *
+   * @generated from field: map<string, string> annotations = 20;
+   */
+  annotations: { [key: string]: string };
+
+  /**
+   * What it is about.
+   *
+   * @generated from field: pilothouse.v1.AlertKind kind = 21;
+   */
+  kind: AlertKind;
+
+  /**
+   * Until when it is acknowledged; absent when for good.
+   *
+   * @generated from field: google.protobuf.Timestamp acknowledge_expire_time = 22;
+   */
+  acknowledgeExpireTime?: Timestamp | undefined;
+
+  /**
+   * Who has it; empty when nobody has.
+   *
+   * @generated from field: string assignee = 23;
+   */
+  assignee: string;
+
+  /**
+   * Why nobody is notified of it, though it may fire.
+   *
+   * @generated from field: pilothouse.v1.Suppression suppression = 24;
+   */
+  suppression?: Suppression | undefined;
+
+  /**
+   * Which version of the rule it began with.
+   *
+   * @generated from field: uint64 rule_version = 25;
+   */
+  ruleVersion: bigint;
+
+  /**
+   * The values that decided when it fired, each with what it was compared with.
+   *
+   * @generated from field: repeated pilothouse.v1.Evidence evidence = 26;
+   */
+  evidence: Evidence[];
 };
 
 /**
@@ -314,7 +214,105 @@ export type Alert = Message<"pilothouse.v1.Alert"> & {
  * Use `create(AlertSchema)` to create a new message.
  */
 export const AlertSchema: GenMessage<Alert> = /*@__PURE__*/
+  messageDesc(file_pilothouse_v1_alerts, 0);
+
+/**
+ * Why nobody is notified of an alert. Apart from its state, which goes on.
+ *
+ * @generated from message pilothouse.v1.Suppression
+ */
+export type Suppression = Message<"pilothouse.v1.Suppression"> & {
+  /**
+   * Ids of the silences that match it now.
+   *
+   * @generated from field: repeated string silenced_by = 1;
+   */
+  silencedBy: string[];
+
+  /**
+   * Ids of the firing alerts that inhibit it now.
+   *
+   * @generated from field: repeated string inhibited_by = 2;
+   */
+  inhibitedBy: string[];
+
+  /**
+   * Whether it begins and ends so often that only the beginning and the end of that are told.
+   *
+   * @generated from field: bool flapping = 3;
+   */
+  flapping: boolean;
+};
+
+/**
+ * Describes the message pilothouse.v1.Suppression.
+ * Use `create(SuppressionSchema)` to create a new message.
+ */
+export const SuppressionSchema: GenMessage<Suppression> = /*@__PURE__*/
   messageDesc(file_pilothouse_v1_alerts, 1);
+
+/**
+ * One comparison that decided.
+ *
+ * @generated from message pilothouse.v1.Evidence
+ */
+export type Evidence = Message<"pilothouse.v1.Evidence"> & {
+  /**
+   * In words, as "Error rate over 5 min, fleet".
+   *
+   * @generated from field: string subject = 1;
+   */
+  subject: string;
+
+  /**
+   * The value; absent when there was none.
+   *
+   * @generated from field: optional double value = 2;
+   */
+  value?: number | undefined;
+
+  /**
+   * The value in words, with its unit.
+   *
+   * @generated from field: string value_text = 3;
+   */
+  valueText: string;
+
+  /**
+   * How it was compared, in words, as "> 5 %".
+   *
+   * @generated from field: string comparison_text = 4;
+   */
+  comparisonText: string;
+
+  /**
+   * What it was compared with.
+   *
+   * @generated from field: double threshold = 5;
+   */
+  threshold: number;
+
+  /**
+   * How many ended workflows, or waiting things, the value is of.
+   *
+   * @generated from field: uint64 samples = 6;
+   */
+  samples: bigint;
+
+  /**
+   * Which threshold of the rule's condition, from 0, in the order of the tree.
+   *
+   * @generated from field: uint32 threshold_index = 7;
+   */
+  thresholdIndex: number;
+};
+
+/**
+ * Describes the message pilothouse.v1.Evidence.
+ * Use `create(EvidenceSchema)` to create a new message.
+ */
+export const EvidenceSchema: GenMessage<Evidence> = /*@__PURE__*/
+  messageDesc(file_pilothouse_v1_alerts, 2);
 
 /**
  * Which alerts to list.
@@ -323,7 +321,8 @@ export const AlertSchema: GenMessage<Alert> = /*@__PURE__*/
  */
 export type ListAlertsRequest = Message<"pilothouse.v1.ListAlertsRequest"> & {
   /**
-   * Only these. Fields: id, state, severity, rule, acknowledged, fire_time, resolve_time; a bare word is searched in summary.
+   * Only these. Fields: id, state, severity, rule, kind, acknowledged, assignee, silenced, inhibited, flapping, active_time, fire_time,
+   * resolve_time, and labels, as labels.agent_id=a7; a bare word is searched in summary, rule name and labels.
    *
    * @generated from field: string filter = 1;
    */
@@ -349,7 +348,7 @@ export type ListAlertsRequest = Message<"pilothouse.v1.ListAlertsRequest"> & {
  * Use `create(ListAlertsRequestSchema)` to create a new message.
  */
 export const ListAlertsRequestSchema: GenMessage<ListAlertsRequest> = /*@__PURE__*/
-  messageDesc(file_pilothouse_v1_alerts, 2);
+  messageDesc(file_pilothouse_v1_alerts, 3);
 
 /**
  * One page of alerts, newest first.
@@ -377,7 +376,7 @@ export type ListAlertsResponse = Message<"pilothouse.v1.ListAlertsResponse"> & {
  * Use `create(ListAlertsResponseSchema)` to create a new message.
  */
 export const ListAlertsResponseSchema: GenMessage<ListAlertsResponse> = /*@__PURE__*/
-  messageDesc(file_pilothouse_v1_alerts, 3);
+  messageDesc(file_pilothouse_v1_alerts, 4);
 
 /**
  * Which alert.
@@ -398,7 +397,7 @@ export type GetAlertRequest = Message<"pilothouse.v1.GetAlertRequest"> & {
  * Use `create(GetAlertRequestSchema)` to create a new message.
  */
 export const GetAlertRequestSchema: GenMessage<GetAlertRequest> = /*@__PURE__*/
-  messageDesc(file_pilothouse_v1_alerts, 4);
+  messageDesc(file_pilothouse_v1_alerts, 5);
 
 /**
  * One alert.
@@ -426,7 +425,7 @@ export type GetAlertResponse = Message<"pilothouse.v1.GetAlertResponse"> & {
  * Use `create(GetAlertResponseSchema)` to create a new message.
  */
 export const GetAlertResponseSchema: GenMessage<GetAlertResponse> = /*@__PURE__*/
-  messageDesc(file_pilothouse_v1_alerts, 5);
+  messageDesc(file_pilothouse_v1_alerts, 6);
 
 /**
  * One step in the life of an alert.
@@ -475,6 +474,13 @@ export type AlertTransition = Message<"pilothouse.v1.AlertTransition"> & {
    * @generated from field: string comment = 6;
    */
   comment: string;
+
+  /**
+   * What it was.
+   *
+   * @generated from field: pilothouse.v1.AlertAct act = 7;
+   */
+  act: AlertAct;
 };
 
 /**
@@ -482,7 +488,7 @@ export type AlertTransition = Message<"pilothouse.v1.AlertTransition"> & {
  * Use `create(AlertTransitionSchema)` to create a new message.
  */
 export const AlertTransitionSchema: GenMessage<AlertTransition> = /*@__PURE__*/
-  messageDesc(file_pilothouse_v1_alerts, 6);
+  messageDesc(file_pilothouse_v1_alerts, 7);
 
 /**
  * Someone takes care of an alert.
@@ -517,6 +523,13 @@ export type AcknowledgeAlertRequest = Message<"pilothouse.v1.AcknowledgeAlertReq
    * @generated from field: string etag = 4;
    */
   etag: string;
+
+  /**
+   * For how long; absent is until it is resolved.
+   *
+   * @generated from field: google.protobuf.Duration expire_after = 5;
+   */
+  expireAfter?: Duration | undefined;
 };
 
 /**
@@ -524,7 +537,7 @@ export type AcknowledgeAlertRequest = Message<"pilothouse.v1.AcknowledgeAlertReq
  * Use `create(AcknowledgeAlertRequestSchema)` to create a new message.
  */
 export const AcknowledgeAlertRequestSchema: GenMessage<AcknowledgeAlertRequest> = /*@__PURE__*/
-  messageDesc(file_pilothouse_v1_alerts, 7);
+  messageDesc(file_pilothouse_v1_alerts, 8);
 
 /**
  * The alert as it is now.
@@ -545,7 +558,7 @@ export type AcknowledgeAlertResponse = Message<"pilothouse.v1.AcknowledgeAlertRe
  * Use `create(AcknowledgeAlertResponseSchema)` to create a new message.
  */
 export const AcknowledgeAlertResponseSchema: GenMessage<AcknowledgeAlertResponse> = /*@__PURE__*/
-  messageDesc(file_pilothouse_v1_alerts, 8);
+  messageDesc(file_pilothouse_v1_alerts, 9);
 
 /**
  * Someone ends an alert by hand. If its condition still holds, a new alert begins at the next breach after the condition was false.
@@ -587,7 +600,7 @@ export type ResolveAlertRequest = Message<"pilothouse.v1.ResolveAlertRequest"> &
  * Use `create(ResolveAlertRequestSchema)` to create a new message.
  */
 export const ResolveAlertRequestSchema: GenMessage<ResolveAlertRequest> = /*@__PURE__*/
-  messageDesc(file_pilothouse_v1_alerts, 9);
+  messageDesc(file_pilothouse_v1_alerts, 10);
 
 /**
  * The alert as it is now.
@@ -608,7 +621,203 @@ export type ResolveAlertResponse = Message<"pilothouse.v1.ResolveAlertResponse">
  * Use `create(ResolveAlertResponseSchema)` to create a new message.
  */
 export const ResolveAlertResponseSchema: GenMessage<ResolveAlertResponse> = /*@__PURE__*/
-  messageDesc(file_pilothouse_v1_alerts, 10);
+  messageDesc(file_pilothouse_v1_alerts, 11);
+
+/**
+ * Nobody takes care of an alert any more.
+ *
+ * @generated from message pilothouse.v1.UnacknowledgeAlertRequest
+ */
+export type UnacknowledgeAlertRequest = Message<"pilothouse.v1.UnacknowledgeAlertRequest"> & {
+  /**
+   * Which alert.
+   *
+   * @generated from field: string alert_id = 1;
+   */
+  alertId: string;
+
+  /**
+   * Why.
+   *
+   * @generated from field: string comment = 2;
+   */
+  comment: string;
+
+  /**
+   * A UUID of the caller's choosing. A repeat with the same one changes nothing.
+   *
+   * @generated from field: string request_id = 3;
+   */
+  requestId: string;
+
+  /**
+   * The alert's etag as the caller saw it. Empty: not checked.
+   *
+   * @generated from field: string etag = 4;
+   */
+  etag: string;
+};
+
+/**
+ * Describes the message pilothouse.v1.UnacknowledgeAlertRequest.
+ * Use `create(UnacknowledgeAlertRequestSchema)` to create a new message.
+ */
+export const UnacknowledgeAlertRequestSchema: GenMessage<UnacknowledgeAlertRequest> = /*@__PURE__*/
+  messageDesc(file_pilothouse_v1_alerts, 12);
+
+/**
+ * The alert as it is now.
+ *
+ * @generated from message pilothouse.v1.UnacknowledgeAlertResponse
+ */
+export type UnacknowledgeAlertResponse = Message<"pilothouse.v1.UnacknowledgeAlertResponse"> & {
+  /**
+   * The alert.
+   *
+   * @generated from field: pilothouse.v1.Alert alert = 1;
+   */
+  alert?: Alert | undefined;
+};
+
+/**
+ * Describes the message pilothouse.v1.UnacknowledgeAlertResponse.
+ * Use `create(UnacknowledgeAlertResponseSchema)` to create a new message.
+ */
+export const UnacknowledgeAlertResponseSchema: GenMessage<UnacknowledgeAlertResponse> = /*@__PURE__*/
+  messageDesc(file_pilothouse_v1_alerts, 13);
+
+/**
+ * Say who has an alert.
+ *
+ * @generated from message pilothouse.v1.AssignAlertRequest
+ */
+export type AssignAlertRequest = Message<"pilothouse.v1.AssignAlertRequest"> & {
+  /**
+   * Which alert.
+   *
+   * @generated from field: string alert_id = 1;
+   */
+  alertId: string;
+
+  /**
+   * Who has it; empty for nobody.
+   *
+   * @generated from field: string assignee = 2;
+   */
+  assignee: string;
+
+  /**
+   * A UUID of the caller's choosing. A repeat with the same one changes nothing.
+   *
+   * @generated from field: string request_id = 3;
+   */
+  requestId: string;
+
+  /**
+   * The alert's etag as the caller saw it. Empty: not checked.
+   *
+   * @generated from field: string etag = 4;
+   */
+  etag: string;
+
+  /**
+   * What is said with it.
+   *
+   * @generated from field: string comment = 5;
+   */
+  comment: string;
+};
+
+/**
+ * Describes the message pilothouse.v1.AssignAlertRequest.
+ * Use `create(AssignAlertRequestSchema)` to create a new message.
+ */
+export const AssignAlertRequestSchema: GenMessage<AssignAlertRequest> = /*@__PURE__*/
+  messageDesc(file_pilothouse_v1_alerts, 14);
+
+/**
+ * The alert as it is now.
+ *
+ * @generated from message pilothouse.v1.AssignAlertResponse
+ */
+export type AssignAlertResponse = Message<"pilothouse.v1.AssignAlertResponse"> & {
+  /**
+   * The alert.
+   *
+   * @generated from field: pilothouse.v1.Alert alert = 1;
+   */
+  alert?: Alert | undefined;
+};
+
+/**
+ * Describes the message pilothouse.v1.AssignAlertResponse.
+ * Use `create(AssignAlertResponseSchema)` to create a new message.
+ */
+export const AssignAlertResponseSchema: GenMessage<AssignAlertResponse> = /*@__PURE__*/
+  messageDesc(file_pilothouse_v1_alerts, 15);
+
+/**
+ * Say something about an alert.
+ *
+ * @generated from message pilothouse.v1.CommentAlertRequest
+ */
+export type CommentAlertRequest = Message<"pilothouse.v1.CommentAlertRequest"> & {
+  /**
+   * Which alert.
+   *
+   * @generated from field: string alert_id = 1;
+   */
+  alertId: string;
+
+  /**
+   * What is said.
+   *
+   * @generated from field: string comment = 2;
+   */
+  comment: string;
+
+  /**
+   * A UUID of the caller's choosing. A repeat with the same one changes nothing.
+   *
+   * @generated from field: string request_id = 3;
+   */
+  requestId: string;
+
+  /**
+   * The alert's etag as the caller saw it. Empty: not checked.
+   *
+   * @generated from field: string etag = 4;
+   */
+  etag: string;
+};
+
+/**
+ * Describes the message pilothouse.v1.CommentAlertRequest.
+ * Use `create(CommentAlertRequestSchema)` to create a new message.
+ */
+export const CommentAlertRequestSchema: GenMessage<CommentAlertRequest> = /*@__PURE__*/
+  messageDesc(file_pilothouse_v1_alerts, 16);
+
+/**
+ * The alert as it is now.
+ *
+ * @generated from message pilothouse.v1.CommentAlertResponse
+ */
+export type CommentAlertResponse = Message<"pilothouse.v1.CommentAlertResponse"> & {
+  /**
+   * The alert.
+   *
+   * @generated from field: pilothouse.v1.Alert alert = 1;
+   */
+  alert?: Alert | undefined;
+};
+
+/**
+ * Describes the message pilothouse.v1.CommentAlertResponse.
+ * Use `create(CommentAlertResponseSchema)` to create a new message.
+ */
+export const CommentAlertResponseSchema: GenMessage<CommentAlertResponse> = /*@__PURE__*/
+  messageDesc(file_pilothouse_v1_alerts, 17);
 
 /**
  * Which alerts to follow.
@@ -629,7 +838,7 @@ export type WatchAlertsRequest = Message<"pilothouse.v1.WatchAlertsRequest"> & {
  * Use `create(WatchAlertsRequestSchema)` to create a new message.
  */
 export const WatchAlertsRequestSchema: GenMessage<WatchAlertsRequest> = /*@__PURE__*/
-  messageDesc(file_pilothouse_v1_alerts, 11);
+  messageDesc(file_pilothouse_v1_alerts, 18);
 
 /**
  * A change of one alert.
@@ -689,236 +898,7 @@ export type WatchAlertsResponse = Message<"pilothouse.v1.WatchAlertsResponse"> &
  * Use `create(WatchAlertsResponseSchema)` to create a new message.
  */
 export const WatchAlertsResponseSchema: GenMessage<WatchAlertsResponse> = /*@__PURE__*/
-  messageDesc(file_pilothouse_v1_alerts, 12);
-
-/**
- * Asks for the rules.
- *
- * @generated from message pilothouse.v1.ListAlertRulesRequest
- */
-export type ListAlertRulesRequest = Message<"pilothouse.v1.ListAlertRulesRequest"> & {
-};
-
-/**
- * Describes the message pilothouse.v1.ListAlertRulesRequest.
- * Use `create(ListAlertRulesRequestSchema)` to create a new message.
- */
-export const ListAlertRulesRequestSchema: GenMessage<ListAlertRulesRequest> = /*@__PURE__*/
-  messageDesc(file_pilothouse_v1_alerts, 13);
-
-/**
- * The rules, by name; at most 1,000.
- *
- * @generated from message pilothouse.v1.ListAlertRulesResponse
- */
-export type ListAlertRulesResponse = Message<"pilothouse.v1.ListAlertRulesResponse"> & {
-  /**
-   * The rules.
-   *
-   * @generated from field: repeated pilothouse.v1.AlertRule rules = 1;
-   */
-  rules: AlertRule[];
-};
-
-/**
- * Describes the message pilothouse.v1.ListAlertRulesResponse.
- * Use `create(ListAlertRulesResponseSchema)` to create a new message.
- */
-export const ListAlertRulesResponseSchema: GenMessage<ListAlertRulesResponse> = /*@__PURE__*/
-  messageDesc(file_pilothouse_v1_alerts, 14);
-
-/**
- * Which rule.
- *
- * @generated from message pilothouse.v1.GetAlertRuleRequest
- */
-export type GetAlertRuleRequest = Message<"pilothouse.v1.GetAlertRuleRequest"> & {
-  /**
-   * Its id.
-   *
-   * @generated from field: string rule_id = 1;
-   */
-  ruleId: string;
-};
-
-/**
- * Describes the message pilothouse.v1.GetAlertRuleRequest.
- * Use `create(GetAlertRuleRequestSchema)` to create a new message.
- */
-export const GetAlertRuleRequestSchema: GenMessage<GetAlertRuleRequest> = /*@__PURE__*/
-  messageDesc(file_pilothouse_v1_alerts, 15);
-
-/**
- * One rule.
- *
- * @generated from message pilothouse.v1.GetAlertRuleResponse
- */
-export type GetAlertRuleResponse = Message<"pilothouse.v1.GetAlertRuleResponse"> & {
-  /**
-   * The rule.
-   *
-   * @generated from field: pilothouse.v1.AlertRule rule = 1;
-   */
-  rule?: AlertRule | undefined;
-};
-
-/**
- * Describes the message pilothouse.v1.GetAlertRuleResponse.
- * Use `create(GetAlertRuleResponseSchema)` to create a new message.
- */
-export const GetAlertRuleResponseSchema: GenMessage<GetAlertRuleResponse> = /*@__PURE__*/
-  messageDesc(file_pilothouse_v1_alerts, 16);
-
-/**
- * What a rule looks at.
- *
- * @generated from enum pilothouse.v1.AlertMetric
- */
-export enum AlertMetric {
-  /**
-   * Not stated: refused.
-   *
-   * @generated from enum value: ALERT_METRIC_UNSPECIFIED = 0;
-   */
-  UNSPECIFIED = 0,
-
-  /**
-   * Seconds that half of the durations in the window do not exceed.
-   *
-   * @generated from enum value: ALERT_METRIC_LATENCY_P50 = 1;
-   */
-  LATENCY_P50 = 1,
-
-  /**
-   * Seconds that 95 % of the durations in the window do not exceed.
-   *
-   * @generated from enum value: ALERT_METRIC_LATENCY_P95 = 2;
-   */
-  LATENCY_P95 = 2,
-
-  /**
-   * Seconds that 99 % of the durations in the window do not exceed.
-   *
-   * @generated from enum value: ALERT_METRIC_LATENCY_P99 = 3;
-   */
-  LATENCY_P99 = 3,
-
-  /**
-   * failed / (completed + failed) in the window, 0 to 1.
-   *
-   * @generated from enum value: ALERT_METRIC_ERROR_RATE = 4;
-   */
-  ERROR_RATE = 4,
-
-  /**
-   * completed / (completed + failed) in the window, 0 to 1.
-   *
-   * @generated from enum value: ALERT_METRIC_SUCCESS_RATE = 5;
-   */
-  SUCCESS_RATE = 5,
-
-  /**
-   * Completed per second in the window.
-   *
-   * @generated from enum value: ALERT_METRIC_THROUGHPUT = 6;
-   */
-  THROUGHPUT = 6,
-
-  /**
-   * Workflows and tasks that wait, now.
-   *
-   * @generated from enum value: ALERT_METRIC_QUEUE_DEPTH = 7;
-   */
-  QUEUE_DEPTH = 7,
-
-  /**
-   * Seconds since an agent was last heard of; one instance for each agent; 0 while it is ONLINE.
-   *
-   * @generated from enum value: ALERT_METRIC_AGENT_SILENCE = 8;
-   */
-  AGENT_SILENCE = 8,
-}
-
-/**
- * Describes the enum pilothouse.v1.AlertMetric.
- */
-export const AlertMetricSchema: GenEnum<AlertMetric> = /*@__PURE__*/
-  enumDesc(file_pilothouse_v1_alerts, 0);
-
-/**
- * How a value is compared with a threshold.
- *
- * @generated from enum pilothouse.v1.Comparison
- */
-export enum Comparison {
-  /**
-   * Not stated: refused.
-   *
-   * @generated from enum value: COMPARISON_UNSPECIFIED = 0;
-   */
-  UNSPECIFIED = 0,
-
-  /**
-   * value > threshold
-   *
-   * @generated from enum value: COMPARISON_GREATER_THAN = 1;
-   */
-  GREATER_THAN = 1,
-
-  /**
-   * value >= threshold
-   *
-   * @generated from enum value: COMPARISON_GREATER_OR_EQUAL = 2;
-   */
-  GREATER_OR_EQUAL = 2,
-
-  /**
-   * value < threshold
-   *
-   * @generated from enum value: COMPARISON_LESS_THAN = 3;
-   */
-  LESS_THAN = 3,
-
-  /**
-   * value <= threshold
-   *
-   * @generated from enum value: COMPARISON_LESS_OR_EQUAL = 4;
-   */
-  LESS_OR_EQUAL = 4,
-}
-
-/**
- * Describes the enum pilothouse.v1.Comparison.
- */
-export const ComparisonSchema: GenEnum<Comparison> = /*@__PURE__*/
-  enumDesc(file_pilothouse_v1_alerts, 1);
-
-/**
- * What it means that a rule's metric has no value.
- *
- * @generated from enum pilothouse.v1.NoDataPolicy
- */
-export enum NoDataPolicy {
-  /**
-   * Not stated: KEEP.
-   *
-   * @generated from enum value: NO_DATA_POLICY_UNSPECIFIED = 0;
-   */
-  UNSPECIFIED = 0,
-
-  /**
-   * The instance stays as it is.
-   *
-   * @generated from enum value: NO_DATA_POLICY_KEEP = 1;
-   */
-  KEEP = 1,
-}
-
-/**
- * Describes the enum pilothouse.v1.NoDataPolicy.
- */
-export const NoDataPolicySchema: GenEnum<NoDataPolicy> = /*@__PURE__*/
-  enumDesc(file_pilothouse_v1_alerts, 2);
+  messageDesc(file_pilothouse_v1_alerts, 19);
 
 /**
  * Where an alert stands: its condition, and nothing else.
@@ -966,7 +946,110 @@ export enum AlertState {
  * Describes the enum pilothouse.v1.AlertState.
  */
 export const AlertStateSchema: GenEnum<AlertState> = /*@__PURE__*/
-  enumDesc(file_pilothouse_v1_alerts, 3);
+  enumDesc(file_pilothouse_v1_alerts, 0);
+
+/**
+ * What an alert is about.
+ *
+ * @generated from enum pilothouse.v1.AlertKind
+ */
+export enum AlertKind {
+  /**
+   * Never sent.
+   *
+   * @generated from enum value: ALERT_KIND_UNSPECIFIED = 0;
+   */
+  UNSPECIFIED = 0,
+
+  /**
+   * The rule's condition holds.
+   *
+   * @generated from enum value: ALERT_KIND_CONDITION = 1;
+   */
+  CONDITION = 1,
+
+  /**
+   * There is no value to judge by.
+   *
+   * @generated from enum value: ALERT_KIND_NO_DATA = 2;
+   */
+  NO_DATA = 2,
+}
+
+/**
+ * Describes the enum pilothouse.v1.AlertKind.
+ */
+export const AlertKindSchema: GenEnum<AlertKind> = /*@__PURE__*/
+  enumDesc(file_pilothouse_v1_alerts, 1);
+
+/**
+ * What a step in the life of an alert was.
+ *
+ * @generated from enum pilothouse.v1.AlertAct
+ */
+export enum AlertAct {
+  /**
+   * Its condition.
+   *
+   * @generated from enum value: ALERT_ACT_UNSPECIFIED = 0;
+   */
+  UNSPECIFIED = 0,
+
+  /**
+   * Somebody acknowledged it.
+   *
+   * @generated from enum value: ALERT_ACT_ACKNOWLEDGE = 1;
+   */
+  ACKNOWLEDGE = 1,
+
+  /**
+   * Somebody took that back, or its time was over.
+   *
+   * @generated from enum value: ALERT_ACT_UNACKNOWLEDGE = 2;
+   */
+  UNACKNOWLEDGE = 2,
+
+  /**
+   * Somebody resolved it.
+   *
+   * @generated from enum value: ALERT_ACT_RESOLVE = 3;
+   */
+  RESOLVE = 3,
+
+  /**
+   * Somebody said who has it.
+   *
+   * @generated from enum value: ALERT_ACT_ASSIGN = 4;
+   */
+  ASSIGN = 4,
+
+  /**
+   * Somebody said something.
+   *
+   * @generated from enum value: ALERT_ACT_COMMENT = 5;
+   */
+  COMMENT = 5,
+
+  /**
+   * Its rule was changed, disabled or deleted, which ended it.
+   *
+   * @generated from enum value: ALERT_ACT_RULE_CHANGE = 6;
+   */
+  RULE_CHANGE = 6,
+
+  /**
+   * It began or ended to be kept quiet; the comment says by what.
+   *
+   * @generated from enum value: ALERT_ACT_SUPPRESSION = 7;
+   */
+  SUPPRESSION = 7,
+}
+
+/**
+ * Describes the enum pilothouse.v1.AlertAct.
+ */
+export const AlertActSchema: GenEnum<AlertAct> = /*@__PURE__*/
+  enumDesc(file_pilothouse_v1_alerts, 2);
 
 /**
  * Alerts: see them, follow them, take care of them.
@@ -1025,24 +1108,34 @@ export const AlertService: GenService<{
     output: typeof ResolveAlertResponseSchema;
   },
   /**
-   * Lists the rules.
+   * Takes back that somebody takes care of an alert.
    *
-   * @generated from rpc pilothouse.v1.AlertService.ListAlertRules
+   * @generated from rpc pilothouse.v1.AlertService.UnacknowledgeAlert
    */
-  listAlertRules: {
+  unacknowledgeAlert: {
     methodKind: "unary";
-    input: typeof ListAlertRulesRequestSchema;
-    output: typeof ListAlertRulesResponseSchema;
+    input: typeof UnacknowledgeAlertRequestSchema;
+    output: typeof UnacknowledgeAlertResponseSchema;
   },
   /**
-   * One rule.
+   * Says who has an alert.
    *
-   * @generated from rpc pilothouse.v1.AlertService.GetAlertRule
+   * @generated from rpc pilothouse.v1.AlertService.AssignAlert
    */
-  getAlertRule: {
+  assignAlert: {
     methodKind: "unary";
-    input: typeof GetAlertRuleRequestSchema;
-    output: typeof GetAlertRuleResponseSchema;
+    input: typeof AssignAlertRequestSchema;
+    output: typeof AssignAlertResponseSchema;
+  },
+  /**
+   * Says something about an alert, in its timeline.
+   *
+   * @generated from rpc pilothouse.v1.AlertService.CommentAlert
+   */
+  commentAlert: {
+    methodKind: "unary";
+    input: typeof CommentAlertRequestSchema;
+    output: typeof CommentAlertResponseSchema;
   },
 }> = /*@__PURE__*/
   serviceDesc(file_pilothouse_v1_alerts, 0);

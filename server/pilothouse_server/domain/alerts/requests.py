@@ -12,7 +12,7 @@ from dataclasses import dataclass
 from enum import IntEnum
 from typing import Final, NamedTuple, assert_never
 
-from pilothouse_server.domain.alert_records import Alert, Change, acknowledge, resolve
+from pilothouse_server.domain.alerts.records import Alert, Change, acknowledge, resolve
 from pilothouse_server.domain.errors import (
     AlertResolved,
     EtagMismatch,

@@ -13,13 +13,12 @@ neither hold.
 
 from __future__ import annotations
 
-from collections.abc import Mapping
-from dataclasses import dataclass, field, replace
+from collections.abc import Sequence
+from dataclasses import dataclass, replace
 from enum import IntEnum
-from typing import NamedTuple
 
-from pilothouse_server.domain.events import Severity
-from pilothouse_server.domain.metrics.snapshot import Dimension
+from pilothouse_server.domain.alerts.conditions import Observation, Verdict, judge
+from pilothouse_server.domain.alerts.rules import Rule
 
 RETENTION_US = 15 * 60 * 1_000_000
 """What was resolved is remembered so long; after that it is history."""
@@ -32,76 +31,6 @@ class AlertState(IntEnum):
     FIRING = 2
     RECOVERING = 3
     RESOLVED = 4
-
-
-class AlertMetric(IntEnum):
-    """What a rule looks at. The numbers are those of the contract; times are in seconds, rates from 0 to 1."""
-
-    LATENCY_P50 = 1
-    LATENCY_P95 = 2
-    LATENCY_P99 = 3
-    ERROR_RATE = 4
-    SUCCESS_RATE = 5
-    THROUGHPUT = 6
-    QUEUE_DEPTH = 7
-    AGENT_SILENCE = 8
-
-
-class Comparison(IntEnum):
-    """How a value is compared with a threshold. The numbers are those of the contract."""
-
-    GREATER_THAN = 1
-    GREATER_OR_EQUAL = 2
-    LESS_THAN = 3
-    LESS_OR_EQUAL = 4
-
-    def holds(self, value: float, threshold: float) -> bool:
-        """Whether `value` stands so to `threshold`; nothing holds of what is not a number."""
-        match self:
-            case Comparison.GREATER_THAN:
-                return value > threshold
-            case Comparison.GREATER_OR_EQUAL:
-                return value >= threshold
-            case Comparison.LESS_THAN:
-                return value < threshold
-            case Comparison.LESS_OR_EQUAL:
-                return value <= threshold
-
-
-class NoDataPolicy(IntEnum):
-    """What it means that there is no value. The numbers are those of the contract."""
-
-    KEEP = 1
-
-
-@dataclass(frozen=True, slots=True)
-class Rule:
-    """A condition on one metric that raises alerts: typed data, never code."""
-
-    id: str
-    name: str
-    metric: AlertMetric
-    comparison: Comparison
-    threshold: float
-    description: str = ""
-    enabled: bool = True
-    dimension: Dimension = Dimension.FLEET
-    window_us: int = 0
-    for_us: int = 0
-    keep_firing_us: int = 0
-    min_samples: int = 0
-    no_data_policy: NoDataPolicy = NoDataPolicy.KEEP
-    severity: Severity = Severity.WARNING
-    labels: Mapping[str, str] = field(default_factory=dict[str, str])
-    create_us: int = 0
-    update_us: int = 0
-
-
-class Observation(NamedTuple):
-    """What a rule sees of one instance in one slot; no value when there are not enough samples."""
-
-    value: float | None
-    samples: int = 0
 
 
 @dataclass(frozen=True, slots=True)
@@ -127,22 +56,15 @@ class Instance:
         return self.state != AlertState.RESOLVED
 
 
-def breached(observation: Observation, rule: Rule) -> bool | None:
-    """Whether the condition holds; None when there is no value."""
-    value = observation.value
-    if value is None or observation.samples < rule.min_samples:
-        return None
-    return rule.comparison.holds(value, rule.threshold)
-
-
 def step(
-    instance: Instance | None, observation: Observation, ts_us: int, rule: Rule
+    instance: Instance | None, observed: Sequence[Observation], ts_us: int, rule: Rule
 ) -> Instance | None:
     """The instance after the slot `ts_us`; None when there is none. The same object when nothing but the value
     changed and the value did not."""
-    condition = breached(observation, rule)
-    if condition is None:
+    verdict, observation = judge(rule.condition, observed), observed[0]
+    if verdict in (Verdict.NO_DATA, Verdict.BETWEEN):
         return _aged(instance, ts_us)
+    condition = verdict == Verdict.TRUE
     if instance is None:
         return _begun(observation, ts_us, rule) if condition else None
     instance = _valued(instance, observation)

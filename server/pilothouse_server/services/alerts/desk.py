@@ -14,8 +14,8 @@ from contextlib import contextmanager
 from dataclasses import asdict
 from typing import Any, Final, NamedTuple, Protocol
 
-from pilothouse_server.domain.alert_records import Alert
-from pilothouse_server.domain.alert_requests import (
+from pilothouse_server.domain.alerts.records import Alert
+from pilothouse_server.domain.alerts.requests import (
     REFUSALS,
     AlertRequest,
     Answer,
@@ -25,10 +25,10 @@ from pilothouse_server.domain.alert_requests import (
     error_of,
     refusal_of,
 )
-from pilothouse_server.domain.alerts import Rule
+from pilothouse_server.domain.alerts.rules import Rule
 from pilothouse_server.domain.errors import NotFound, Unavailable
 from pilothouse_server.ports import Clock
-from pilothouse_server.services.alerting import AlertEngine, RuleView
+from pilothouse_server.services.alerts.engine import AlertEngine, RuleView
 from pilothouse_server.services.fanout import Changes
 
 PATIENCE: Final = 5.0

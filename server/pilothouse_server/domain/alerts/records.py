@@ -8,13 +8,48 @@ from __future__ import annotations
 
 import hashlib
 from collections.abc import Mapping
-from dataclasses import dataclass, replace
+from dataclasses import dataclass, field, replace
+from enum import IntEnum
 from typing import NamedTuple
 
-from pilothouse_server.domain.alert_rules import clears_when, labels_of, summary_of
-from pilothouse_server.domain.alerts import AlertState, Instance, Rule, resolve_by_hand
+from pilothouse_server.domain.alerts.rules import Rule, fingerprint
+from pilothouse_server.domain.alerts.states import AlertState, Instance, resolve_by_hand
+from pilothouse_server.domain.alerts.suppression import LOUD, Suppression
+from pilothouse_server.domain.alerts.words import clears_when, labels_of, summary_of
 from pilothouse_server.domain.events import Event, EventType, Severity
 from pilothouse_server.domain.settling import SERVER_SOURCE
+
+
+class AlertKind(IntEnum):
+    """What an alert is about. The numbers are those of the contract."""
+
+    CONDITION = 1
+    NO_DATA = 2
+
+
+class Act(IntEnum):
+    """What a step in the life of an alert was. The numbers are those of the contract."""
+
+    CONDITION = 0
+    ACKNOWLEDGE = 1
+    UNACKNOWLEDGE = 2
+    RESOLVE = 3
+    ASSIGN = 4
+    COMMENT = 5
+    RULE_CHANGE = 6
+    SUPPRESSION = 7
+
+
+class Evidence(NamedTuple):
+    """One comparison that decided, in numbers and in words."""
+
+    subject: str
+    value: float | None
+    value_text: str
+    comparison_text: str
+    threshold: float
+    samples: int
+    threshold_index: int
 
 
 @dataclass(frozen=True, slots=True)
@@ -39,6 +74,15 @@ class Alert:
     acknowledged_by: str = ""
     acknowledge_comment: str = ""
     resolved_by: str = ""
+    kind: AlertKind = AlertKind.CONDITION
+    fingerprint: str = ""
+    """Of the rule as it was when the alert began: of another one its condition says nothing any more."""
+    rule_version: int = 1
+    annotations: Mapping[str, str] = field(default_factory=dict[str, str])
+    evidence: tuple[Evidence, ...] = ()
+    acknowledge_expire_us: int | None = None
+    assignee: str = ""
+    suppression: Suppression = LOUD
     revision: int = 0
 
     @property
@@ -59,6 +103,7 @@ class AlertStep(NamedTuple):
     value: float | None = None
     actor: str = ""
     comment: str = ""
+    act: Act = Act.CONDITION
 
 
 class Change(NamedTuple):
@@ -78,7 +123,9 @@ def begin(alert_id: str, rule: Rule, name: str, instance: Instance) -> Change:
         name=name,
         labels=labels_of(rule, name),
         severity=rule.severity,
-        threshold=rule.threshold,
+        threshold=rule.first.threshold,
+        fingerprint=fingerprint(rule),
+        rule_version=rule.version,
         instance=instance,
         summary=summary_of(rule, name, instance),
         clears_when=clears_when(rule),
@@ -116,6 +163,16 @@ def resolve(alert: Alert, actor: str, reason: str, now_us: int) -> Change:
     instance = resolve_by_hand(alert.instance, now_us)
     after = replace(alert, instance=instance, resolved_by=actor, update_us=now_us)
     return _stepped(after, alert.instance.state, now_us, actor, reason)
+
+
+def matched_labels(alert: Alert) -> dict[str, str]:
+    """What matchers of silences, inhibitions and channels, and groups, look at."""
+    return {
+        **alert.labels,
+        "alertname": alert.rule_name,
+        "rule_id": alert.rule_id,
+        "severity": alert.severity.name.lower(),
+    }
 
 
 def fired(alert: Alert) -> bool:

@@ -12,9 +12,9 @@ from collections.abc import Sequence
 from dataclasses import dataclass, field
 from typing import NamedTuple, Protocol
 
-from pilothouse_server.domain.alert_records import Alert, AlertStep, Change, fired
-from pilothouse_server.domain.alert_requests import Answer
-from pilothouse_server.domain.alerts import Rule
+from pilothouse_server.domain.alerts.records import Alert, AlertStep, Change, fired
+from pilothouse_server.domain.alerts.requests import Answer
+from pilothouse_server.domain.alerts.rules import Rule
 from pilothouse_server.domain.errors import LeaseLost, Unavailable
 from pilothouse_server.domain.events import Event
 from pilothouse_server.ports import Clock

@@ -10,32 +10,19 @@ import time
 from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
 from dataclasses import dataclass, field, replace
 
-from pilothouse_server.domain import alert_records as records
-from pilothouse_server.domain.alert_records import Alert
-from pilothouse_server.domain.alert_requests import AlertRequest, Answer, Verb, decide
-from pilothouse_server.domain.alert_rules import (
-    OVER_LIMIT,
-    SHIPPED,
-    Listening,
-    Seen,
-    observe,
-    unseen,
-)
-from pilothouse_server.domain.alerts import (
-    AlertState,
-    Instance,
-    Observation,
-    Rule,
-    breached,
-    down,
-    shifted,
-    step,
-)
+from pilothouse_server.domain.alerts import records
+from pilothouse_server.domain.alerts.conditions import Observation, Verdict, judge
+from pilothouse_server.domain.alerts.observing import Listening, Seen, observe, unseen
+from pilothouse_server.domain.alerts.records import Alert
+from pilothouse_server.domain.alerts.requests import AlertRequest, Answer, Verb, decide
+from pilothouse_server.domain.alerts.rules import Rule
+from pilothouse_server.domain.alerts.shipped import OVER_LIMIT, SHIPPED
+from pilothouse_server.domain.alerts.states import AlertState, Instance, down, shifted, step
 from pilothouse_server.domain.errors import NotFound
 from pilothouse_server.domain.events import Severity
 from pilothouse_server.domain.metrics.snapshot import FiringAlerts, MetricsSnapshot
 from pilothouse_server.ports import Clock
-from pilothouse_server.services.alert_journal import AlertJournal, AlertStore
+from pilothouse_server.services.alerts.journal import AlertJournal, AlertStore
 
 SECOND_US = 1_000_000
 
@@ -268,25 +255,25 @@ class AlertEngine:
     def _judge(self, ruled: _Ruled, seen: Iterable[Seen], ts_us: int) -> None:
         rule, alerts = ruled.rule, ruled.alerts
         left = set(alerts)
-        for name, observation in seen:
+        for name, observed in seen:
             alert = alerts.get(name)
             if alert is not None:
                 left.discard(name)
-                self._advance(ruled, alert, observation, ts_us)
-            elif breached(observation, rule):
-                self._begin(ruled, name, observation, ts_us)
+                self._advance(ruled, alert, observed, ts_us)
+            elif judge(rule.condition, observed) == Verdict.TRUE:
+                self._begin(ruled, name, observed, ts_us)
         for name in left:
             if name in alerts:
                 self._advance(ruled, alerts[name], unseen(rule), ts_us)
 
-    def _begin(self, ruled: _Ruled, name: str, observation: Observation, ts_us: int) -> None:
+    def _begin(self, ruled: _Ruled, name: str, observed: Sequence[Observation], ts_us: int) -> None:
         if not self._room(ruled):
             ruled.meters.refused += 1
             ruled.refused_now += 1
             return
         if ruled.begun_now >= self._limits.begun_at_once:
             return
-        instance = step(None, observation, ts_us, ruled.rule)
+        instance = step(None, observed, ts_us, ruled.rule)
         if instance is not None:
             ruled.begun_now += 1
             change = records.begin(self._new_id(), ruled.rule, name, instance)
@@ -301,21 +288,23 @@ class AlertEngine:
                     self._forget(ruled, alert)
         return len(ruled.alerts) < self._limits.instances
 
-    def _advance(self, ruled: _Ruled, alert: Alert, observation: Observation, ts_us: int) -> None:
+    def _advance(
+        self, ruled: _Ruled, alert: Alert, observed: Sequence[Observation], ts_us: int
+    ) -> None:
         before = alert.instance
         value_is_new = ts_us - alert.update_us >= self._limits.value_every_us
         waits = before.state == AlertState.FIRING and not (value_is_new and self._values_left)
-        if waits and breached(observation, ruled.rule):
+        if waits and judge(ruled.rule.condition, observed) == Verdict.TRUE:
             # Most slots find what fires still firing; only its value is another.
             return
-        after = step(before, observation, ts_us, ruled.rule)
+        after = step(before, observed, ts_us, ruled.rule)
         if after is before:
             return
         if not before.live and (after is None or after.live):
             # What was over is forgotten; what holds anew is another alert.
             self._forget(ruled, alert)
             if after is not None:
-                self._begin(ruled, alert.name, observation, ts_us)
+                self._begin(ruled, alert.name, observed, ts_us)
             return
         if after is not None and (after.state, after.latched) == (before.state, before.latched):
             # No step looks at the value before: until it is stored it need not be kept.
@@ -332,7 +321,7 @@ class AlertEngine:
     def _refusals(self) -> Iterator[Seen]:
         for rule_id, ruled in self._ruled.items():
             if ruled.rule is not OVER_LIMIT:
-                yield Seen(rule_id, Observation(float(ruled.refused_now), 1))
+                yield Seen(rule_id, (Observation(float(ruled.refused_now), 1),))
 
     def _keep(self, ruled: _Ruled, alert: Alert) -> None:
         before = ruled.alerts.get(alert.name)

@@ -1,0 +1,1 @@
+"""The ways out: webhooks, CloudEvents, and what Apprise knows."""

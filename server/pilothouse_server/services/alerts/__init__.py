@@ -1,0 +1,1 @@
+"""The alert engine, its journal, and the desk that people turn to."""

@@ -1,0 +1,1 @@
+"""Notifications on their way: gathered, sent, tried again, given up."""
