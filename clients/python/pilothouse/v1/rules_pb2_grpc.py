@@ -177,7 +177,8 @@ class RuleServiceServicer:
         raise NotImplementedError('Method not implemented!')
 
     def BacktestRule(self, request, context):
-        """Says what a draft would have done over the stored history.
+        """Says what a draft would have done over the stored history. Over HTTP the answer is one JSON object on each line; where it breaks off,
+        the last line is `{"error": …}`.
         """
         context.set_code(grpc.StatusCode.UNIMPLEMENTED)
         context.set_details('Method not implemented!')

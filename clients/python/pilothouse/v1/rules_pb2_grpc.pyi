@@ -54,7 +54,9 @@ class RuleServiceStub:
     RestoreRule: _grpc.UnaryUnaryMultiCallable[_rules_pb2.RestoreRuleRequest, _rules_pb2.RestoreRuleResponse]
     """Makes a rule what it was in an earlier version."""
     BacktestRule: _grpc.UnaryStreamMultiCallable[_rules_pb2.BacktestRuleRequest, _rules_pb2.BacktestRuleResponse]
-    """Says what a draft would have done over the stored history."""
+    """Says what a draft would have done over the stored history. Over HTTP the answer is one JSON object on each line; where it breaks off,
+    the last line is `{"error": …}`.
+    """
     ImportRules: _grpc.UnaryUnaryMultiCallable[_rules_pb2.ImportRulesRequest, _rules_pb2.ImportRulesResponse]
     """Takes rules from a document."""
     ExportRules: _grpc.UnaryUnaryMultiCallable[_rules_pb2.ExportRulesRequest, _rules_pb2.ExportRulesResponse]
@@ -86,7 +88,9 @@ class RuleServiceAsyncStub(RuleServiceStub):
     RestoreRule: _aio.UnaryUnaryMultiCallable[_rules_pb2.RestoreRuleRequest, _rules_pb2.RestoreRuleResponse]  # type: ignore[assignment]
     """Makes a rule what it was in an earlier version."""
     BacktestRule: _aio.UnaryStreamMultiCallable[_rules_pb2.BacktestRuleRequest, _rules_pb2.BacktestRuleResponse]  # type: ignore[assignment]
-    """Says what a draft would have done over the stored history."""
+    """Says what a draft would have done over the stored history. Over HTTP the answer is one JSON object on each line; where it breaks off,
+    the last line is `{"error": …}`.
+    """
     ImportRules: _aio.UnaryUnaryMultiCallable[_rules_pb2.ImportRulesRequest, _rules_pb2.ImportRulesResponse]  # type: ignore[assignment]
     """Takes rules from a document."""
     ExportRules: _aio.UnaryUnaryMultiCallable[_rules_pb2.ExportRulesRequest, _rules_pb2.ExportRulesResponse]  # type: ignore[assignment]
@@ -181,7 +185,9 @@ class RuleServiceServicer(metaclass=_abc_1.ABCMeta):
         request: _rules_pb2.BacktestRuleRequest,
         context: _ServicerContext,
     ) -> _typing.Union[_abc.Iterator[_rules_pb2.BacktestRuleResponse], _abc.AsyncIterator[_rules_pb2.BacktestRuleResponse]]:
-        """Says what a draft would have done over the stored history."""
+        """Says what a draft would have done over the stored history. Over HTTP the answer is one JSON object on each line; where it breaks off,
+        the last line is `{"error": …}`.
+        """
 
     @_abc_1.abstractmethod
     def ImportRules(

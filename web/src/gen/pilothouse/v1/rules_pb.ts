@@ -1831,7 +1831,8 @@ export const RuleService: GenService<{
     output: typeof RestoreRuleResponseSchema;
   },
   /**
-   * Says what a draft would have done over the stored history.
+   * Says what a draft would have done over the stored history. Over HTTP the answer is one JSON object on each line; where it breaks off,
+   * the last line is `{"error": …}`.
    *
    * @generated from rpc pilothouse.v1.RuleService.BacktestRule
    */
