@@ -17,6 +17,7 @@ from pilothouse_server.domain.alerts.states import AlertState, Instance, resolve
 from pilothouse_server.domain.alerts.suppression import LOUD, Suppression
 from pilothouse_server.domain.alerts.words import clears_when, labels_of, summary_of
 from pilothouse_server.domain.events import Event, EventType, Severity
+from pilothouse_server.domain.notifications.intents import Intent, IntentKind
 from pilothouse_server.domain.settling import SERVER_SOURCE
 
 
@@ -112,6 +113,8 @@ class Change(NamedTuple):
     alert: Alert
     step: AlertStep | None = None
     event: Event | None = None
+    intents: tuple[Intent, ...] = ()
+    """What somebody may want to be notified of."""
 
 
 def begin(alert_id: str, rule: Rule, name: str, instance: Instance) -> Change:
@@ -146,23 +149,63 @@ def advance(alert: Alert, rule: Rule, instance: Instance | None, ts_us: int) -> 
     return _stepped(after, before.state, ts_us)
 
 
-def acknowledge(alert: Alert, actor: str, comment: str, now_us: int) -> Change:
-    """Somebody takes care of it."""
+def acknowledge(
+    alert: Alert, actor: str, comment: str, now_us: int, expire_us: int | None = None
+) -> Change:
+    """Somebody takes care of it, until `expire_us` when there is one."""
     after = replace(
         alert,
         acknowledge_us=now_us,
         acknowledged_by=actor,
         acknowledge_comment=comment,
+        acknowledge_expire_us=expire_us,
         update_us=now_us,
     )
-    return _stepped(after, alert.instance.state, now_us, actor, comment)
+    return _acted(after, alert, Act.ACKNOWLEDGE, now_us, actor, comment)
+
+
+def unacknowledge(alert: Alert, actor: str, comment: str, now_us: int) -> Change:
+    """Nobody takes care of it any more; without an actor its time was over."""
+    after = replace(
+        alert,
+        acknowledge_us=None,
+        acknowledged_by="",
+        acknowledge_comment="",
+        acknowledge_expire_us=None,
+        update_us=now_us,
+    )
+    return _acted(after, alert, Act.UNACKNOWLEDGE, now_us, actor, comment)
+
+
+def assign(alert: Alert, assignee: str, actor: str, comment: str, now_us: int) -> Change:
+    """Somebody has it; nobody when `assignee` is empty."""
+    after = replace(alert, assignee=assignee, update_us=now_us)
+    return _acted(after, alert, Act.ASSIGN, now_us, actor, comment)
+
+
+def comment(alert: Alert, actor: str, said: str, now_us: int) -> Change:
+    """Somebody says something."""
+    return _acted(replace(alert, update_us=now_us), alert, Act.COMMENT, now_us, actor, said)
+
+
+def suppress(alert: Alert, suppression: Suppression, why: str, ts_us: int) -> Change:
+    """It begins or ends to be kept quiet."""
+    after = replace(alert, suppression=suppression, update_us=ts_us)
+    return _acted(after, alert, Act.SUPPRESSION, ts_us, "", why)
 
 
 def resolve(alert: Alert, actor: str, reason: str, now_us: int) -> Change:
     """Somebody ends it by hand."""
     instance = resolve_by_hand(alert.instance, now_us)
     after = replace(alert, instance=instance, resolved_by=actor, update_us=now_us)
-    return _stepped(after, alert.instance.state, now_us, actor, reason)
+    return _acted(after, alert, Act.RESOLVE, now_us, actor, reason)
+
+
+def end_by_rule(alert: Alert, actor: str, why: str, ts_us: int) -> Change:
+    """Its rule is another one now, or none: what was said of it holds no more. Nothing is latched."""
+    instance = replace(resolve_by_hand(alert.instance, ts_us), latched=False)
+    after = replace(alert, instance=instance, update_us=ts_us)
+    return _acted(after, alert, Act.RULE_CHANGE, ts_us, actor, why)
 
 
 def matched_labels(alert: Alert) -> dict[str, str]:
@@ -180,22 +223,39 @@ def fired(alert: Alert) -> bool:
     return alert.instance.fire_us is not None
 
 
-def _stepped(
-    alert: Alert, from_state: int, occur_us: int, actor: str = "", comment: str = ""
-) -> Change:
-    instance = alert.instance
+def _stepped(alert: Alert, from_state: int, occur_us: int) -> Change:
+    """A step that the condition took."""
     step = AlertStep(
-        alert.id,
-        alert.steps,
-        occur_us,
-        from_state,
-        instance.state,
-        None if actor else instance.value,
-        actor,
-        comment,
+        alert.id, alert.steps, occur_us, from_state, alert.instance.state, alert.instance.value
     )
-    alert = replace(alert, steps=alert.steps + 1)
-    return Change(alert, step, _event_of(alert, from_state, occur_us))
+    return _told(replace(alert, steps=alert.steps + 1), step)
+
+
+def _acted(
+    after: Alert, before: Alert, act: Act, occur_us: int, actor: str, comment: str
+) -> Change:
+    """A step that is no step of the condition."""
+    states = (before.instance.state, after.instance.state)
+    step = AlertStep(after.id, after.steps, occur_us, *states, None, actor, comment, act)
+    return _told(replace(after, steps=after.steps + 1), step)
+
+
+_TOLD = {
+    Act.ACKNOWLEDGE: IntentKind.ACKNOWLEDGED,
+    Act.UNACKNOWLEDGE: IntentKind.UNACKNOWLEDGED,
+    Act.SUPPRESSION: IntentKind.SUPPRESSION,
+}
+
+
+def _told(alert: Alert, step: AlertStep) -> Change:
+    event = _event_of(alert, step.from_state, step.occur_us)
+    if event is not None:
+        firing = event.type == EventType.ALERT_FIRING
+        kind: IntentKind | None = IntentKind.FIRING if firing else IntentKind.RESOLVED
+    else:
+        kind = _TOLD.get(step.act)
+    intents = () if kind is None else (Intent(alert.id, kind, step.occur_us),)
+    return Change(alert, step, event, intents)
 
 
 def _event_of(alert: Alert, from_state: int, occur_us: int) -> Event | None:

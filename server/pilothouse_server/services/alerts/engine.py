@@ -9,15 +9,17 @@ from __future__ import annotations
 import time
 from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
 from dataclasses import dataclass, field, replace
+from typing import Protocol
 
 from pilothouse_server.domain.alerts import records
 from pilothouse_server.domain.alerts.conditions import Observation, Verdict, judge
 from pilothouse_server.domain.alerts.observing import Listening, Seen, observe, unseen
 from pilothouse_server.domain.alerts.records import Alert
 from pilothouse_server.domain.alerts.requests import AlertRequest, Answer, Verb, decide
-from pilothouse_server.domain.alerts.rules import Rule
+from pilothouse_server.domain.alerts.rules import Rule, fingerprint
 from pilothouse_server.domain.alerts.shipped import OVER_LIMIT, SHIPPED
 from pilothouse_server.domain.alerts.states import AlertState, Instance, down, shifted, step
+from pilothouse_server.domain.alerts.suppression import Suppression
 from pilothouse_server.domain.errors import NotFound
 from pilothouse_server.domain.events import Severity
 from pilothouse_server.domain.metrics.snapshot import FiringAlerts, MetricsSnapshot
@@ -42,6 +44,25 @@ class AlertLimits:
     slot_every_us: int = SECOND_US
     """How often the newest slot is stored while an alert waits for its time: what a restart may forget of it at
     most."""
+
+
+class Suppressor(Protocol):
+    """What keeps alerts quiet: silences and inhibition. It never changes their state."""
+
+    @property
+    def version(self) -> int:
+        """Changes when the silences or the rules do."""
+        ...
+
+    @property
+    def next_change_us(self) -> int | None:
+        """When a silence begins or ends next; None when none will."""
+        ...
+
+    def judge(self, alerts: Iterable[Alert], ts_us: int) -> Mapping[str, Suppression]:
+        """What keeps each of these quiet, by alert id; those that nothing does may be left out. They are all that are
+        FIRING or RECOVERING."""
+        ...
 
 
 @dataclass(frozen=True, slots=True)
@@ -94,7 +115,9 @@ class AlertEngine:
         *,
         offline_after_us: int,
         limits: AlertLimits = AlertLimits(),
+        suppressor: Suppressor | None = None,
     ) -> None:
+        self._suppressor = suppressor
         self.journal = journal
         self._store = store
         self._clock = clock
@@ -122,6 +145,27 @@ class AlertEngine:
             if ruled is not None:
                 self.journal.know(alert.id)
                 self._keep(ruled, alert)
+        self.apply(restored.rules, restored.slot_us or now_us)
+
+    def apply(self, rules: Sequence[Rule], ts_us: int) -> None:
+        """From now on these are the rules. What was begun by another version of one that decides otherwise, or by one
+        that is not there or not enabled any more, ends; everything else goes on untouched."""
+        by_id = {rule.id: rule for rule in (*rules, OVER_LIMIT)}
+        for rule_id, ruled in self._ruled.items():
+            rule = by_id.get(rule_id)
+            for alert in list(ruled.alerts.values()):
+                why = _ended(alert, rule)
+                if why:
+                    self._forget(ruled, alert)
+                    if alert.instance.live:
+                        self.journal.note(
+                            records.end_by_rule(alert, rule.updated_by if rule else "", why, ts_us)
+                        )
+        ruled_before = self._ruled
+        self._ruled = {rule_id: _Ruled(rule) for rule_id, rule in by_id.items()}
+        for rule_id, ruled in self._ruled.items():
+            if before := ruled_before.get(rule_id):
+                ruled.alerts, ruled.meters = before.alerts, before.meters
         self._count()
 
     @property
@@ -354,3 +398,14 @@ class AlertEngine:
         if any(alert.instance.state in waits for alert in alerts):
             self._slot_saved_us = ts_us
             self.journal.wake()
+
+
+def _ended(alert: Alert, rule: Rule | None) -> str:
+    """Why the alert ends with its rule as it is now; empty when it does not."""
+    if rule is None:
+        return "the rule was deleted"
+    if not rule.enabled:
+        return "the rule was disabled"
+    if alert.fingerprint and alert.fingerprint != fingerprint(rule):
+        return f"the rule was changed by {rule.updated_by or 'the server'}"
+    return ""

@@ -17,6 +17,7 @@ from pilothouse_server.domain.alerts.requests import Answer
 from pilothouse_server.domain.alerts.rules import Rule
 from pilothouse_server.domain.errors import LeaseLost, Unavailable
 from pilothouse_server.domain.events import Event
+from pilothouse_server.domain.notifications.intents import Intent
 from pilothouse_server.ports import Clock
 from pilothouse_server.services.fanout import Changes
 from pilothouse_server.services.ids import uuid7
@@ -38,12 +39,14 @@ class AlertBatch:
     alerts: dict[str, Alert] = field(default_factory=dict[str, Alert])
     steps: list[AlertStep] = field(default_factory=list[AlertStep])
     events: list[Event] = field(default_factory=list[Event])
+    intents: list[Intent] = field(default_factory=list[Intent])
     answers: list[Answer] = field(default_factory=list[Answer])
 
     @property
     def empty(self) -> bool:
         """Whether there is nothing to store."""
-        return not (self.slot_us or self.alerts or self.steps or self.events or self.answers)
+        noted = self.alerts or self.steps or self.events or self.intents or self.answers
+        return not (self.slot_us or noted)
 
 
 @dataclass(slots=True)
@@ -89,12 +92,14 @@ class AlertJournal:
         alerts: Changes,
         outbox: Changes,
         answered: Changes | None = None,
+        notifications: Changes | None = None,
     ) -> None:
         self._store = store
         self._clock = clock
         self._alerts = alerts
         self._outbox = outbox
         self._answered = answered or Changes()
+        self._notifications = notifications or Changes()
         self._batch = AlertBatch()
         self._storing: _Storing | None = None
         self._writing = asyncio.Lock()
@@ -128,6 +133,7 @@ class AlertJournal:
             self._batch.steps.append(change.step)
         if change.event is not None:
             self._batch.events.append(change.event)
+        self._batch.intents += change.intents
         self._noted.notify()
 
     def answer(self, answer: Answer) -> None:
@@ -189,6 +195,7 @@ class AlertJournal:
         unseen, self._unseen = self._unseen, set()
         batch.id = uuid7()
         batch.steps = [step for step in batch.steps if step.alert_id not in unseen]
+        batch.intents = [each for each in batch.intents if each.alert_id not in unseen]
         # What is being written counts as stored: should it vanish meanwhile, that has to be written too.
         self._stored.update(batch.alerts)
         waiting, self._waiting = self._waiting, []
@@ -217,6 +224,8 @@ class AlertJournal:
             self._alerts.notify()
         if batch.events:
             self._outbox.notify()
+        if batch.intents:
+            self._notifications.notify()
         if batch.answers:
             self._answered.notify()
 
