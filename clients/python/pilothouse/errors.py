@@ -116,7 +116,7 @@ class NotFound(CallError):
 
 
 class AlreadyExists(CallError):
-    """The request_id was used for a request with other content."""
+    """The request_id was used for a request with other content, or another one has this id or name."""
 
 
 class FailedPrecondition(CallError):
@@ -287,6 +287,12 @@ BY_REASON: Mapping[str, type[CallError]] = {
     "RULE_NOT_FOUND": NotFound,
     "DEAD_EVENT_NOT_FOUND": NotFound,
     "DEAD_EVENT_TRUNCATED": FailedPrecondition,
+    "CHANNEL_NOT_FOUND": NotFound,
+    "ESCALATION_NOT_FOUND": NotFound,
+    "HEARTBEAT_NOT_FOUND": NotFound,
+    "ALREADY_THERE": AlreadyExists,
+    "STILL_NAMED": FailedPrecondition,
+    "NO_SECRET_KEY": FailedPrecondition,
     "REQUEST_ID_REUSED": AlreadyExists,
     "ILLEGAL_TRANSITION": IllegalTransition,
     "COMMAND_PENDING": CommandPending,

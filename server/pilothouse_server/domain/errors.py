@@ -8,6 +8,9 @@ PilothouseError
 ├── NotFound               there is no such thing                (kind, id)
 ├── IllegalTransition, CommandPending, UnsupportedByEngine, NoExecutor, CommandEnded, AlertResolved
 ├── DeadEventTruncated
+├── AlreadyThere           another one has this id or name       (kind, field, value)
+├── StillNamed             others name it, so it cannot go       (kind, id, named_by)
+├── NoSecretKey            nothing to encrypt secrets with       (setting)
 ├── EtagMismatch           someone else was first
 ├── RequestIdReused        same request id, other content
 ├── NotCommandOwner
@@ -76,7 +79,7 @@ class InvalidResumeToken(PilothouseError):
 @dataclass(eq=False)
 class NotFound(PilothouseError):
     kind: str
-    """One of workflow, agent, command, alert, rule, dead_event."""
+    """One of workflow, agent, command, alert, rule, dead_event, channel, escalation, heartbeat."""
     id: str
 
     @property
@@ -167,6 +170,47 @@ class DeadEventTruncated(PilothouseError):
         return (
             f"dead event {self.dead_event_id} was too long to be kept whole, so it cannot be put back; "
             "have its producer send it again"
+        )
+
+
+@dataclass(eq=False)
+class AlreadyThere(PilothouseError):
+    kind: str
+    """One of rule, channel, escalation, silence."""
+    field: str
+    """id or name."""
+    value: str
+
+    @property
+    def message(self) -> str:
+        return (
+            f"there is another {self.kind} with the {self.field} {self.value!r}; choose another one"
+        )
+
+
+@dataclass(eq=False)
+class StillNamed(PilothouseError):
+    kind: str
+    id: str
+    named_by: str
+    """Who, in words: `rule error-rate, escalation on-call`."""
+
+    @property
+    def message(self) -> str:
+        return (
+            f"the {self.kind} {self.id!r} is named by {self.named_by}; take it out of there first"
+        )
+
+
+@dataclass(eq=False)
+class NoSecretKey(PilothouseError):
+    setting: str
+
+    @property
+    def message(self) -> str:
+        return (
+            f"there is no key to encrypt secrets with: make one by `pilothouse-server new-secret-key`"
+            f" and give it to every replica as {self.setting}"
         )
 
 

@@ -99,6 +99,18 @@ class _ErrorReasonEnumTypeWrapper(_enum_type_wrapper._EnumTypeWrapper[_ErrorReas
     """NOT_FOUND: there is no such dead event, or not any more; metadata: dead_event_id."""
     ERROR_REASON_DEAD_EVENT_TRUNCATED: _ErrorReason.ValueType  # 36
     """FAILED_PRECONDITION: the dead event was too long to be kept whole and cannot be retried; metadata: dead_event_id."""
+    ERROR_REASON_CHANNEL_NOT_FOUND: _ErrorReason.ValueType  # 37
+    """NOT_FOUND: metadata: channel_id."""
+    ERROR_REASON_ESCALATION_NOT_FOUND: _ErrorReason.ValueType  # 38
+    """NOT_FOUND: metadata: escalation_id."""
+    ERROR_REASON_HEARTBEAT_NOT_FOUND: _ErrorReason.ValueType  # 39
+    """NOT_FOUND: metadata: heartbeat_id."""
+    ERROR_REASON_ALREADY_THERE: _ErrorReason.ValueType  # 40
+    """ALREADY_EXISTS: another one has this id or name; metadata: kind, field, value."""
+    ERROR_REASON_STILL_NAMED: _ErrorReason.ValueType  # 41
+    """FAILED_PRECONDITION: others name it, so it cannot go; metadata: kind, id, named_by."""
+    ERROR_REASON_NO_SECRET_KEY: _ErrorReason.ValueType  # 42
+    """FAILED_PRECONDITION: there are secrets to be stored and no key to encrypt them with; metadata: setting."""
 
 class ErrorReason(_ErrorReason, metaclass=_ErrorReasonEnumTypeWrapper):
     """The reasons of ErrorInfo."""
@@ -177,4 +189,16 @@ ERROR_REASON_DEAD_EVENT_NOT_FOUND: ErrorReason.ValueType  # 35
 """NOT_FOUND: there is no such dead event, or not any more; metadata: dead_event_id."""
 ERROR_REASON_DEAD_EVENT_TRUNCATED: ErrorReason.ValueType  # 36
 """FAILED_PRECONDITION: the dead event was too long to be kept whole and cannot be retried; metadata: dead_event_id."""
+ERROR_REASON_CHANNEL_NOT_FOUND: ErrorReason.ValueType  # 37
+"""NOT_FOUND: metadata: channel_id."""
+ERROR_REASON_ESCALATION_NOT_FOUND: ErrorReason.ValueType  # 38
+"""NOT_FOUND: metadata: escalation_id."""
+ERROR_REASON_HEARTBEAT_NOT_FOUND: ErrorReason.ValueType  # 39
+"""NOT_FOUND: metadata: heartbeat_id."""
+ERROR_REASON_ALREADY_THERE: ErrorReason.ValueType  # 40
+"""ALREADY_EXISTS: another one has this id or name; metadata: kind, field, value."""
+ERROR_REASON_STILL_NAMED: ErrorReason.ValueType  # 41
+"""FAILED_PRECONDITION: others name it, so it cannot go; metadata: kind, id, named_by."""
+ERROR_REASON_NO_SECRET_KEY: ErrorReason.ValueType  # 42
+"""FAILED_PRECONDITION: there are secrets to be stored and no key to encrypt them with; metadata: setting."""
 Global___ErrorReason: _TypeAlias = ErrorReason  # noqa: Y015

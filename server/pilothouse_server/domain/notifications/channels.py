@@ -134,10 +134,6 @@ class Heartbeat:
     """Ids; empty are those that are the default."""
     create_us: int = 0
     last_us: int | None = None
+    due_us: int = 0
+    """When it is late, if it is not heard before. Later than one would count where the server could not hear it."""
     count: int = 0
-
-    @property
-    def due_us(self) -> int:
-        """When it is late, if it is not heard before."""
-        heard_us = self.create_us if self.last_us is None else self.last_us
-        return heard_us + self.interval_us + self.grace_us
