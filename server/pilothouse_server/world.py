@@ -72,6 +72,7 @@ class Signals:
     alerted: Changes = field(default_factory=Changes)
     commands: Changes = field(default_factory=Changes)
     alert_requests: Changes = field(default_factory=Changes)
+    rules: Changes = field(default_factory=Changes)
 
     def topics(self) -> Mapping[str, Changes]:
         """By the name under which they are rung."""
@@ -80,6 +81,7 @@ class Signals:
             "alerted": self.alerted,
             "commands": self.commands,
             "alert-requests": self.alert_requests,
+            "rules": self.rules,
         }
 
 

@@ -4,7 +4,7 @@
     ├── CallError                    a call was refused or did not get through
     │   ├── InvalidArgument          a field breaks a rule; `violations` names it
     │   ├── NotFound
-    │   ├── AlreadyExists            the request_id was used for something else
+    │   ├── AlreadyExists            there is one of that id or name, or the request_id was used for something else
     │   ├── FailedPrecondition
     │   │   ├── IllegalTransition    the action is not legal in the workflow's state
     │   │   ├── CommandPending       another command on the workflow has not ended
@@ -285,6 +285,7 @@ BY_REASON: Mapping[str, type[CallError]] = {
     "COMMAND_NOT_FOUND": NotFound,
     "ALERT_NOT_FOUND": NotFound,
     "RULE_NOT_FOUND": NotFound,
+    "RULE_VERSION_NOT_FOUND": NotFound,
     "DEAD_EVENT_NOT_FOUND": NotFound,
     "DEAD_EVENT_TRUNCATED": FailedPrecondition,
     "CHANNEL_NOT_FOUND": NotFound,

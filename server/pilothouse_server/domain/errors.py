@@ -79,7 +79,7 @@ class InvalidResumeToken(PilothouseError):
 @dataclass(eq=False)
 class NotFound(PilothouseError):
     kind: str
-    """One of workflow, agent, command, alert, rule, dead_event, channel, escalation, heartbeat."""
+    """One of workflow, agent, command, alert, rule, rule_version, dead_event, channel, escalation, heartbeat."""
     id: str
 
     @property

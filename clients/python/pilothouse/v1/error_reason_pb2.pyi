@@ -111,6 +111,8 @@ class _ErrorReasonEnumTypeWrapper(_enum_type_wrapper._EnumTypeWrapper[_ErrorReas
     """FAILED_PRECONDITION: others name it, so it cannot go; metadata: kind, id, named_by."""
     ERROR_REASON_NO_SECRET_KEY: _ErrorReason.ValueType  # 42
     """FAILED_PRECONDITION: there are secrets to be stored and no key to encrypt them with; metadata: setting."""
+    ERROR_REASON_RULE_VERSION_NOT_FOUND: _ErrorReason.ValueType  # 43
+    """NOT_FOUND: there is no such version of the rule, or not any more; metadata: rule_version_id, as `error-rate/7`."""
 
 class ErrorReason(_ErrorReason, metaclass=_ErrorReasonEnumTypeWrapper):
     """The reasons of ErrorInfo."""
@@ -201,4 +203,6 @@ ERROR_REASON_STILL_NAMED: ErrorReason.ValueType  # 41
 """FAILED_PRECONDITION: others name it, so it cannot go; metadata: kind, id, named_by."""
 ERROR_REASON_NO_SECRET_KEY: ErrorReason.ValueType  # 42
 """FAILED_PRECONDITION: there are secrets to be stored and no key to encrypt them with; metadata: setting."""
+ERROR_REASON_RULE_VERSION_NOT_FOUND: ErrorReason.ValueType  # 43
+"""NOT_FOUND: there is no such version of the rule, or not any more; metadata: rule_version_id, as `error-rate/7`."""
 Global___ErrorReason: _TypeAlias = ErrorReason  # noqa: Y015

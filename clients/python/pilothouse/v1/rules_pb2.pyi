@@ -385,11 +385,11 @@ class AlertRule(_message.Message):
     description: _builtins.str
     """What it is for."""
     enabled: _builtins.bool
-    """Whether it is evaluated."""
+    """Whether it is evaluated. Absent: a new rule is, a changed one stays as it was."""
     no_data_policy: Global___NoDataPolicy.ValueType
     """What it means that there is no value."""
     severity: _enums_pb2.Severity.ValueType
-    """How much its alerts matter: WARNING or CRITICAL."""
+    """How much its alerts matter: WARNING or CRITICAL. Not stated: WARNING."""
     escalation: _builtins.str
     """Id of the escalation that goes on until somebody acknowledges; empty for none."""
     instance_limit: _builtins.int
@@ -450,7 +450,7 @@ class AlertRule(_message.Message):
         id: _builtins.str = ...,
         name: _builtins.str = ...,
         description: _builtins.str = ...,
-        enabled: _builtins.bool = ...,
+        enabled: _builtins.bool | None = ...,
         condition: Global___Condition | None = ...,
         for_duration: _duration_pb2.Duration | None = ...,
         keep_firing_for: _duration_pb2.Duration | None = ...,
@@ -471,11 +471,13 @@ class AlertRule(_message.Message):
         evaluation_error: _builtins.str = ...,
         meters: Global___RuleMeters | None = ...,
     ) -> None: ...
-    _HasFieldArgType: _TypeAlias = _typing.Literal["condition", b"condition", "create_time", b"create_time", "for_duration", b"for_duration", "keep_firing_for", b"keep_firing_for", "meters", b"meters", "update_time", b"update_time"]  # noqa: Y015
+    _HasFieldArgType: _TypeAlias = _typing.Literal["_enabled", b"_enabled", "condition", b"condition", "create_time", b"create_time", "enabled", b"enabled", "for_duration", b"for_duration", "keep_firing_for", b"keep_firing_for", "meters", b"meters", "update_time", b"update_time"]  # noqa: Y015
     def HasField(self, field_name: _HasFieldArgType) -> _builtins.bool: ...
-    _ClearFieldArgType: _TypeAlias = _typing.Literal["annotations", b"annotations", "channels", b"channels", "condition", b"condition", "create_time", b"create_time", "description", b"description", "enabled", b"enabled", "escalation", b"escalation", "etag", b"etag", "evaluation_error", b"evaluation_error", "for_duration", b"for_duration", "id", b"id", "inhibited_by", b"inhibited_by", "instance_count", b"instance_count", "instance_limit", b"instance_limit", "keep_firing_for", b"keep_firing_for", "labels", b"labels", "meters", b"meters", "name", b"name", "no_data_policy", b"no_data_policy", "severity", b"severity", "update_time", b"update_time", "updated_by", b"updated_by", "version", b"version"]  # noqa: Y015
+    _ClearFieldArgType: _TypeAlias = _typing.Literal["_enabled", b"_enabled", "annotations", b"annotations", "channels", b"channels", "condition", b"condition", "create_time", b"create_time", "description", b"description", "enabled", b"enabled", "escalation", b"escalation", "etag", b"etag", "evaluation_error", b"evaluation_error", "for_duration", b"for_duration", "id", b"id", "inhibited_by", b"inhibited_by", "instance_count", b"instance_count", "instance_limit", b"instance_limit", "keep_firing_for", b"keep_firing_for", "labels", b"labels", "meters", b"meters", "name", b"name", "no_data_policy", b"no_data_policy", "severity", b"severity", "update_time", b"update_time", "updated_by", b"updated_by", "version", b"version"]  # noqa: Y015
     def ClearField(self, field_name: _ClearFieldArgType) -> None: ...
-    def WhichOneof(self, oneof_group: _Never) -> None: ...
+    _WhichOneofReturnType__enabled: _TypeAlias = _typing.Literal["enabled"]  # noqa: Y015
+    _WhichOneofArgType__enabled: _TypeAlias = _typing.Literal["_enabled", b"_enabled"]  # noqa: Y015
+    def WhichOneof(self, oneof_group: _WhichOneofArgType__enabled) -> _WhichOneofReturnType__enabled | None: ...
 
 Global___AlertRule: _TypeAlias = AlertRule  # noqa: Y015
 
@@ -693,7 +695,7 @@ class UpdateRuleRequest(_message.Message):
 
     @_builtins.property
     def update_mask(self) -> _field_mask_pb2.FieldMask:
-        """What to change, as `condition` or `labels`. Empty: everything that can be changed."""
+        """What to change, as `condition`, `condition.threshold.threshold` or `labels`. Empty: everything that can be changed."""
 
     def __init__(
         self,
@@ -1007,7 +1009,7 @@ class FieldDifference(_message.Message):
     BEFORE_FIELD_NUMBER: _builtins.int
     AFTER_FIELD_NUMBER: _builtins.int
     path: _builtins.str
-    """Which, as `condition.threshold.threshold` or `labels["team"]`."""
+    """Which, as our YAML has it: `condition.all[1].window` or `labels["team"]`."""
     before: _builtins.str
     """Its value before, as JSON; empty where it was not there."""
     after: _builtins.str
