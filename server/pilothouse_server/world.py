@@ -72,6 +72,9 @@ class Signals:
     alerted: Changes = field(default_factory=Changes)
     commands: Changes = field(default_factory=Changes)
     alert_requests: Changes = field(default_factory=Changes)
+    notifications: Changes = field(default_factory=Changes)
+    """Something happened that somebody may want to be told of."""
+    deliveries: Changes = field(default_factory=Changes)
     rules: Changes = field(default_factory=Changes)
 
     def topics(self) -> Mapping[str, Changes]:
@@ -81,6 +84,8 @@ class Signals:
             "alerted": self.alerted,
             "commands": self.commands,
             "alert-requests": self.alert_requests,
+            "notifications": self.notifications,
+            "deliveries": self.deliveries,
             "rules": self.rules,
         }
 
