@@ -27,6 +27,7 @@ from pilothouse.v1 import (
     events_pb2,
     metrics_pb2,
     platform_pb2,
+    rules_pb2,
     workflows_pb2,
 )
 from pilothouse_server.bridge.serve import serve_bridge
@@ -86,7 +87,7 @@ WATCHES = {
 }
 FILES = (
     *(agents_pb2, alerts_pb2, commands_pb2, events_pb2, metrics_pb2, platform_pb2),
-    workflows_pb2,
+    *(rules_pb2, workflows_pb2),
 )
 METHODS = {
     f"/{service.full_name}/{method.name}": method
@@ -107,6 +108,7 @@ class TestServer(grpc.GenericRpcHandler):
         self.requests: list[Any] = []
         self.status = platform_pb2.ServerStatus(ready=True)
         self.refusal: tuple[grpc.StatusCode, status_pb2.Status | None] | None = None
+        self.backtest: Callable[[Any, Context], AsyncIterator[Any]] | None = None
         self.may_answer = asyncio.Event()
         self.may_answer.set()
         self.port = 0
@@ -140,7 +142,14 @@ class TestServer(grpc.GenericRpcHandler):
         answer = functools.partial(self._answer, method.name, response)
         return grpc.unary_unary_rpc_method_handler(answer, request, _bytes)
 
-    async def _watch(self, name: str, respond: Any, request: Any, _: Context) -> AsyncIterator[Any]:
+    async def _watch(
+        self, name: str, respond: Any, request: Any, context: Context
+    ) -> AsyncIterator[Any]:
+        if name == "BacktestRule":
+            assert self.backtest is not None
+            async for response in self.backtest(request, context):
+                yield response
+            return
         if name == "SubscribeMetrics":
             async for response in self.snapshots.stream("", dict, "snapshot", backlog=1):
                 if "snapshot" in response:

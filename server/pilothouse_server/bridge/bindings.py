@@ -65,8 +65,9 @@ def load_calls() -> dict[str, Call]:
 
 
 def load_bindings(calls: Mapping[str, Call]) -> list[Binding]:
-    """All REST paths, the most literal first."""
-    bindings = [binding for call in calls.values() if not call.streaming for binding in _of(call)]
+    """All REST paths, the most literal first. A stream of requests has none."""
+    unary = (call for call in calls.values() if not call.method.client_streaming)
+    bindings = [binding for call in unary for binding in _of(call)]
     return sorted(
         bindings, key=lambda b: (-b.template.literals, len(b.template.variables), b.template.text)
     )

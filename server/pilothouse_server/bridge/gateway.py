@@ -3,7 +3,8 @@
 `/api/v1/…` speaks JSON with the field names of the contract (`workflow_id`) and with zeros written out, so
 that what is absent is what is not known. `POST /pilothouse.v1.Service/Method` speaks canonical proto JSON
 (`workflowId`), or protobuf for `content-type: application/proto`, as generated clients expect. Both accept
-either spelling. 64-bit numbers are text and durations like "1.5s", as proto JSON has them.
+either spelling. 64-bit numbers are text and durations like "1.5s", as proto JSON has them. A method that answers with a
+stream and has a path under `/api/v1/` answers there with one JSON object on each line.
 """
 
 import asyncio
@@ -23,6 +24,7 @@ from pilothouse_server.bridge import fields
 from pilothouse_server.bridge.bindings import Binding, Call, load_bindings, load_calls
 from pilothouse_server.bridge.errors import BridgeError, from_rpc, malformed, over_limit, word
 from pilothouse_server.bridge.frames import dumps
+from pilothouse_server.bridge.lines import LinesResponse, Stream
 from pilothouse_server.bridge.plain_json import plain_json
 from pilothouse_server.bridge.rate import TokenBucket
 from pilothouse_server.bridge.settings import BridgeSettings
@@ -44,6 +46,7 @@ class Gateway:
         self._clock = clock
         self._bucket = TokenBucket(settings.calls_per_second, settings.call_burst, clock())
         self._in_flight = 0
+        self._streams = 0
         self._replicas = len(addresses(settings.server))
         self.calls = load_calls()
         self.bindings = load_bindings(self.calls)
@@ -72,6 +75,8 @@ class Gateway:
         texts = binding.call.request_type()
         fields.fill_texts(texts, [*variables.items(), *query])
         message.MergeFrom(texts)
+        if binding.call.streaming:
+            return await self._stream(binding.call, message)
         answer = await self.call(binding.call, message)
         if binding.response_body:
             answer = getattr(answer, binding.response_body)
@@ -153,6 +158,30 @@ class Gateway:
             raise from_rpc(error, self._settings.server) from None
         finally:
             self._in_flight -= 1
+
+    async def _stream(self, call: Call, message: Message) -> LinesResponse:
+        """The answers of a stream as lines; a refusal before the first is an ordinary error."""
+        if self._streams >= self._settings.max_streams or not self._bucket.take(self._clock()):
+            text = "too many streams at once: try again shortly"
+            raise BridgeError("RESOURCE_EXHAUSTED", "RATE_LIMITED", text)
+        method: Any = self._channel.unary_stream(
+            call.path,
+            request_serializer=call.request_type.SerializeToString,
+            response_deserializer=call.response_type.FromString,
+        )
+        self._streams += 1
+        stream = Stream(method(message, timeout=self._settings.stream_timeout), self._settings)
+
+        def closed() -> None:
+            stream.close()
+            self._streams -= 1
+
+        try:
+            first = await stream.next()
+        except BaseException:
+            closed()
+            raise
+        return LinesResponse(stream, first, self._settings.stall_limit, closed)
 
     async def _asked(self, method: Any, path: str, message: Message) -> Message:
         """The answer; of the next replica where there is one, when the first cannot serve and a repeat does no harm."""

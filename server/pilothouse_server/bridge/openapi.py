@@ -9,8 +9,10 @@ from typing import Any
 from google.protobuf.descriptor import Descriptor, EnumDescriptor, FieldDescriptor
 
 from pilothouse_server.bridge.bindings import Binding
+from pilothouse_server.bridge.lines import NDJSON
 
 VERSION = "1"
+JSON = "application/json"
 SCALARS: dict[int, dict[str, Any]] = {
     FieldDescriptor.TYPE_DOUBLE: {"type": "number", "format": "double"},
     FieldDescriptor.TYPE_FLOAT: {"type": "number", "format": "float"},
@@ -104,7 +106,9 @@ def _operation(binding: Binding, schemas: "_Schemas") -> dict[str, Any]:
         "operationId": f"{method.containing_service.name}_{method.name}",
         "summary": schemas.comments.get(method.full_name, method.name),
         "tags": [method.containing_service.name],
-        "responses": _answers(schemas.reference(method.output_type)),
+        "responses": _answers(
+            schemas.reference(method.output_type), NDJSON if binding.call.streaming else JSON
+        ),
     }
     parameters = [
         {
@@ -132,18 +136,19 @@ def _operation(binding: Binding, schemas: "_Schemas") -> dict[str, Any]:
             body = schemas.of_field(request.fields_by_name[binding.body])
         operation["requestBody"] = {
             "required": True,
-            "content": {"application/json": {"schema": body}},
+            "content": {JSON: {"schema": body}},
         }
     return operation
 
 
-def _answers(schema: dict[str, Any]) -> dict[str, Any]:
+def _answers(schema: dict[str, Any], kind: str = JSON) -> dict[str, Any]:
+    """What is answered; of a stream the schema is that of each line."""
     error = {"$ref": "#/components/schemas/Error"}
     return {
-        "200": {"description": "Done.", "content": {"application/json": {"schema": schema}}},
+        "200": {"description": "Done.", "content": {kind: {"schema": schema}}},
         "default": {
             "description": "Refused; `reason` says why.",
-            "content": {"application/json": {"schema": error}},
+            "content": {JSON: {"schema": error}},
         },
     }
 

@@ -79,7 +79,7 @@ class BridgeSettings:
     write_buffer: int = 64 * 1024
     """Bytes waiting for one WebSocket beyond which nothing more is given to it until they are gone."""
     stall_limit: float = 10.0
-    """A WebSocket whose bytes wait for this long is closed with 4408."""
+    """A WebSocket whose bytes wait for this long is closed with 4408; a stream of lines is cut off."""
     linger: float = 2.0
     """How long a closed WebSocket may take to read what is waiting for it before it is cut off."""
     ping_interval: float = 20.0
@@ -99,6 +99,10 @@ class BridgeSettings:
     """How long the server may take to answer; more is 504."""
     max_calls: int = 256
     """Calls to the server at the same time; more are refused with 429."""
+    max_streams: int = 32
+    """Streams of lines at the same time; more are refused with 429."""
+    stream_timeout: float = 600.0
+    """How long a stream of lines may take."""
     calls_per_second: float = 2_000.0
     """Calls to the server, of all clients together; more are refused with 429."""
     call_burst: int = 4_000
