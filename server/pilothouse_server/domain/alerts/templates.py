@@ -42,17 +42,24 @@ def expand(text: str, labels: Mapping[str, str], value: float | None) -> str:
     return _cut(said)
 
 
-def check(text: str, field: str, *, has_value: bool = True) -> None:
-    """Raises InvalidArgument for what is not in the subset, and for `$value` where there is none: in a label it would
-    make a new alert of every new value."""
-    try:
-        nodes = [part for part in _compiled(text) if not isinstance(part, str)]
-    except NotATemplate as error:
-        raise InvalidArgument(field, str(error)) from error
-    if not has_value and any(needs_value(node) for node in nodes):
+def check(text: str, field: str) -> None:
+    """Raises InvalidArgument for what is not in the subset."""
+    _checked(text, field)
+
+
+def check_label(text: str, field: str) -> None:
+    """Raises InvalidArgument for `$value` too, which an identity cannot have: each value would be a new alert."""
+    if any(needs_value(part) for part in _checked(text, field) if not isinstance(part, str)):
         raise InvalidArgument(
             field, "$value cannot be used in a label: each value would be an alert of its own"
         )
+
+
+def _checked(text: str, field: str) -> tuple[str | Node, ...]:
+    try:
+        return _compiled(text)
+    except NotATemplate as error:
+        raise InvalidArgument(field, str(error)) from error
 
 
 def _filled(parts: Sequence[str | Node], labels: Mapping[str, str], value: float | None) -> str:
