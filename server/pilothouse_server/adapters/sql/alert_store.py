@@ -15,11 +15,13 @@ from pilothouse_server.adapters.sql.database import Database
 from pilothouse_server.adapters.sql.revisions import reserve_revisions
 from pilothouse_server.adapters.sql.tables_control import (
     ALERT_CLOCK,
+    ALERT_OUTBOX,
     ALERT_TRANSITIONS,
     ALERTS,
 )
 from pilothouse_server.domain.alerts.records import Act, Alert, AlertKind, AlertStep, Evidence
 from pilothouse_server.domain.alerts.rules import Rule
+from pilothouse_server.domain.alerts.search import terms_of
 from pilothouse_server.domain.alerts.states import RETENTION_US, AlertState, Instance
 from pilothouse_server.domain.alerts.suppression import Suppression
 from pilothouse_server.domain.events import Severity
@@ -37,26 +39,40 @@ _ALIVE = [int(state) for state in AlertState if state != AlertState.RESOLVED]
 
 
 class SqlAlerts:
-    """The engine's side: what was, and what becomes."""
+    """The engine's side: what was, and what becomes. With `published` each step is put in the outbox of the Redis too."""
 
-    def __init__(self, database: Database) -> None:
+    def __init__(self, database: Database, *, published: bool = False) -> None:
         self._database = database
+        self._published = published
 
     async def restore(self, shipped: Sequence[Rule]) -> Restored:
         return await self._database.write(lambda connection: _restore(connection, shipped))
 
     async def save(self, batch: AlertBatch) -> None:
         # Beside others: only the replica that leads writes alerts, one batch after another.
-        await self._database.write(lambda connection: _save(connection, batch), beside=True)
+        published = self._published
+        await self._database.write(
+            lambda connection: _save(connection, batch, published=published), beside=True
+        )
 
     async def find(self, alert_id: str) -> Alert | None:
         return await self._database.read(lambda connection: find(connection, alert_id))
+
+    async def requested(self, request_id: str) -> AlertStep | None:
+        return await self._database.read(lambda connection: _requested(connection, request_id))
 
 
 def find(connection: Connection, alert_id: str) -> Alert | None:
     """One alert."""
     row = connection.execute(select(ALERTS).where(ALERTS.c.id == alert_id)).mappings().first()
     return None if row is None else alert_of(row)
+
+
+def _requested(connection: Connection, request_id: str) -> AlertStep | None:
+    table = ALERT_TRANSITIONS
+    query = select(*_STEP).where(table.c.request_id == request_id, table.c.request_id != "")
+    row = connection.execute(query).mappings().first()
+    return None if row is None else step_of(row)
 
 
 def alert_of(fields: RowMapping) -> Alert:
@@ -81,8 +97,7 @@ def _restore(connection: Connection, shipped: Sequence[Rule]) -> Restored:
     ).scalar()
     if slot_us is None:
         connection.execute(insert(ALERT_CLOCK).values(id=CLOCK, slot_us=0, removed_revision=0))
-        for rule in shipped:
-            rule_store.put(connection, rule)
+        rule_store.ship(connection, shipped)
     alive = or_(ALERTS.c.state.in_(_ALIVE), ALERTS.c.latched)
     alerts = connection.execute(select(ALERTS).where(alive).order_by(ALERTS.c.active_us)).mappings()
     return Restored(
@@ -90,7 +105,7 @@ def _restore(connection: Connection, shipped: Sequence[Rule]) -> Restored:
     )
 
 
-def _save(connection: Connection, batch: AlertBatch) -> None:
+def _save(connection: Connection, batch: AlertBatch, *, published: bool) -> None:
     clock = ALERT_CLOCK.c.id == CLOCK
     newest = connection.execute(select(ALERT_CLOCK.c.batch).where(clock).with_for_update())
     if newest.scalar() == batch.id:
@@ -100,6 +115,9 @@ def _save(connection: Connection, batch: AlertBatch) -> None:
     _save_alerts(connection, list(batch.alerts.values()))
     if batch.steps:
         connection.execute(insert(ALERT_TRANSITIONS), [step._asdict() for step in batch.steps])
+        if published:
+            told = [{"alert_id": step.alert_id, "step": step.position} for step in batch.steps]
+            connection.execute(insert(ALERT_OUTBOX), told)
     outbox_store.add(connection, batch.events)
     if batch.slot_us:
         connection.execute(update(ALERT_CLOCK).where(clock).values(slot_us=batch.slot_us))
@@ -121,7 +139,7 @@ def _save_alerts(connection: Connection, alerts: Sequence[Alert]) -> None:
         if alert.id in known:
             changed.append({"at": alert.id, **{f"to_{name}": row[name] for name in _COLUMNS}})
         else:
-            new.append(row)
+            new.append(row | {"sequence": revision})
     if changed:
         connection.execute(_UPDATE, changed)
     if new:
@@ -162,17 +180,20 @@ def steps_of(connection: Connection, alert_id: str) -> list[AlertStep]:
     """What happened to an alert, oldest first."""
     table = ALERT_TRANSITIONS
     query = (
-        select(*(table.c[name] for name in AlertStep._fields))
+        select(*_STEP)
         .where(table.c.alert_id == alert_id)
         .order_by(table.c.position.desc())
         .limit(STEPS_SHOWN)
     )
-    return [
-        AlertStep(**{**row, "act": Act(row["act"])})
-        for row in reversed(connection.execute(query).mappings().all())
-    ]
+    return [step_of(row) for row in reversed(connection.execute(query).mappings().all())]
 
 
+def step_of(fields: RowMapping) -> AlertStep:
+    """The step in a row of its table."""
+    return AlertStep(**{**fields, "act": Act(fields["act"])})
+
+
+_STEP = [ALERT_TRANSITIONS.c[name] for name in AlertStep._fields]
 _INSTANCE = (
     "active_us", "fire_us", "false_us", "resolve_us", "down_us", "value", "latched",
 )  # fmt: skip
@@ -196,10 +217,15 @@ def _row(alert: Alert, revision: int) -> dict[str, Any]:
     row["severity"] = int(alert.severity)
     row["state"] = int(alert.instance.state)
     row["revision"] = revision
+    row["terms"] = terms_of(alert.rule_name, alert.summary, alert.labels)
     return row
 
 
-_COLUMNS = [column.name for column in ALERTS.columns if column.name != "id"]
+_KEPT = {
+    "id", "sequence", "rule_id", "rule_name", "name", "labels", "kind", "fingerprint", "rule_version",
+}  # fmt: skip
+"""What an alert keeps for life: an index over it need not be written again."""
+_COLUMNS = [column.name for column in ALERTS.columns if column.name not in _KEPT]
 _UPDATE = (
     update(ALERTS)
     .where(ALERTS.c.id == bindparam("at"))

@@ -124,13 +124,30 @@ ALERT_RULE_VERSIONS = Table(
         sqlite_where=text("request_id <> ''"),
         postgresql_where=text("request_id <> ''"),
     ),
+    Index(
+        "ix_alert_rule_versions_deleted",
+        "rule_id",
+        sqlite_where=text("deleted"),
+        postgresql_where=text("deleted"),
+    ),
 )
 """Every version of every rule, of deleted ones too."""
+
+RARE_ALERTS = {
+    "acknowledged": ("acknowledge_us", "acknowledge_us IS NOT NULL"),
+    "assigned": ("assignee", "assignee <> ''"),
+    "no_data": ("active_us", "kind = 2"),
+    "silenced": ("active_us", "CAST(silenced_by AS TEXT) <> '[]'"),
+    "inhibited": ("active_us", "CAST(inhibited_by AS TEXT) <> '[]'"),
+    "flapping": ("active_us", "flapping"),
+}
+"""What hardly any alert is, and lists are often asked for: the column of the index, and which rows it has."""
 
 ALERTS = Table(
     "alerts",
     metadata,
     Column("id", TEXT, primary_key=True),
+    Column("sequence", BigInteger, nullable=False, server_default="0"),
     Column("revision", BigInteger, nullable=False),
     Column("rule_id", TEXT, nullable=False),
     Column("rule_name", TEXT, nullable=False),
@@ -164,7 +181,15 @@ ALERTS = Table(
     Column("silenced_by", JSON, nullable=False, server_default="[]"),
     Column("inhibited_by", JSON, nullable=False, server_default="[]"),
     Column("flapping", Boolean, nullable=False, server_default=false()),
+    Column("terms", TEXT, nullable=False, server_default=""),
     Index("uq_alerts_revision", "revision", unique=True),
+    Index("uq_alerts_sequence", "sequence", unique=True),
+    Index("ix_alerts_severity", "severity"),
+    Index("ix_alerts_fire_us", "fire_us"),
+    *(
+        Index(f"ix_alerts_{name}", column, sqlite_where=text(where), postgresql_where=text(where))
+        for name, (column, where) in RARE_ALERTS.items()
+    ),
     Index("ix_alerts_state_fire_us", "state", "fire_us"),
     Index("ix_alerts_rule_id_active_us", "rule_id", "active_us"),
     Index("ix_alerts_active_us_id", "active_us", "id"),
@@ -184,6 +209,8 @@ ALERTS = Table(
         postgresql_where=text("state <> 4"),
     ),
 )
+"""`sequence`: its first revision, which stays: the number of its row in the index of words, `alert_search`, which SQLite has
+and triggers keep; PostgreSQL has an index over the words themselves. `terms`: see `domain.alerts.search`."""
 
 ALERT_TRANSITIONS = Table(
     "alert_transitions",
@@ -197,7 +224,30 @@ ALERT_TRANSITIONS = Table(
     Column("actor", TEXT, nullable=False),
     Column("comment", TEXT, nullable=False),
     Column("act", Integer, nullable=False, server_default="0"),
+    Column("request_id", TEXT, nullable=False, server_default=""),
+    Index(
+        "uq_alert_transitions_request_id",
+        "request_id",
+        unique=True,
+        sqlite_where=text("request_id <> ''"),
+        postgresql_where=text("request_id <> ''"),
+    ),
 )
+
+ALERT_OUTBOX = Table(
+    "alert_outbox",
+    metadata,
+    Column(
+        "position",
+        BigInteger().with_variant(Integer, "sqlite"),
+        primary_key=True,
+        autoincrement=True,
+    ),
+    Column("alert_id", TEXT, nullable=False),
+    Column("step", Integer, nullable=False),
+    sqlite_autoincrement=True,
+)
+"""Steps in the lives of alerts that are not in the Redis yet, in order; none without one."""
 
 ALERT_CLOCK = Table(
     "alert_clock",
@@ -226,6 +276,9 @@ ALERT_REQUESTS = Table(
     Column("etag", TEXT, nullable=False),
     Column("request_us", BigInteger, nullable=False),
     Column("refusal", JSON(none_as_null=True)),
+    Column("request_id", TEXT, nullable=False, server_default=""),
+    Column("assignee", TEXT, nullable=False, server_default=""),
+    Column("expire_after_us", BigInteger),
     Index("ix_alert_requests_request_us", "request_us"),
     Index(
         "ix_alert_requests_open",

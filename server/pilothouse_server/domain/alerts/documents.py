@@ -144,7 +144,9 @@ def rule_from_document(document: object, at: str = "rule") -> Rule:
         description=fields.text("description", ""),
         enabled=fields.get("enabled", True, bool, "true or false"),
         condition=_condition(
-            fields.get("condition", None, dict, "a condition"), fields.path("condition"), 1
+            fields.get("condition", None, cast("type[Document]", dict), "a condition"),
+            fields.path("condition"),
+            1,
         ),
         for_us=fields.duration("for"),
         keep_firing_us=fields.duration("keep_firing_for"),
@@ -165,11 +167,11 @@ def rule_from_document(document: object, at: str = "rule") -> Rule:
 
 
 def _condition(document: object, at: str, depth: int) -> Condition:
-    if depth > MOST_DEEP:
-        raise InvalidArgument(at, f"all and any may be {MOST_DEEP} deep at most")
     fields = _Fields(document, at)
     for key, made in (("all", AllOf), ("any", AnyOf)):
         if key in fields:
+            if depth > MOST_DEEP:
+                raise InvalidArgument(at, f"all and any may be {MOST_DEEP} deep at most")
             each = fields.many(key)
             fields.end()
             place = fields.path(key)

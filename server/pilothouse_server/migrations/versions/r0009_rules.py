@@ -42,6 +42,7 @@ def upgrade() -> None:
     ):
         op.add_column("alerts", column)
     _live("rule_id", "kind", "name")
+    op.execute("INSERT INTO counters (name, value) VALUES ('rules', 0)")
     op.add_column(
         "alert_transitions", sa.Column("act", sa.Integer(), nullable=False, server_default="0")
     )
@@ -50,6 +51,7 @@ def upgrade() -> None:
 def downgrade() -> None:
     """Down."""
     op.drop_column("alert_transitions", "act")
+    op.execute("DELETE FROM counters WHERE name = 'rules'")
     op.execute("DELETE FROM alerts WHERE kind <> 1")
     op.drop_index("uq_alerts_live", table_name="alerts")
     for name in (
@@ -105,6 +107,14 @@ def _rules_up() -> None:
         unique=True,
         sqlite_where=asked,
         postgresql_where=asked,
+    )
+    gone = sa.text("deleted")
+    op.create_index(
+        "ix_alert_rule_versions_deleted",
+        "alert_rule_versions",
+        ["rule_id"],
+        sqlite_where=gone,
+        postgresql_where=gone,
     )
     for row in rows:
         document = _document(row)
