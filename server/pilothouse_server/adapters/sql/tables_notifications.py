@@ -1,12 +1,13 @@
 """What is to be told, to whom, and what became of it.
 
 Only the replica that leads writes these, but for deliveries that people put back or drop. A group and its members are
-rows, so that a change of one member of thousands writes one row.
+rows, so that a change of one member of thousands writes one row. Labels and the like are texts of JSON: nobody asks for
+a part of one, and texts are written in bulk.
 """
 
 from __future__ import annotations
 
-from sqlalchemy import JSON, BigInteger, Boolean, Column, Index, Integer, Table, text
+from sqlalchemy import BigInteger, Boolean, Column, Index, Integer, Table, text
 
 from pilothouse_server.adapters.sql.metadata import TEXT, metadata
 
@@ -29,13 +30,13 @@ NOTIFICATION_GROUPS = Table(
     metadata,
     Column("channel_id", TEXT, primary_key=True),
     Column("key", TEXT, primary_key=True),
-    Column("labels", JSON, nullable=False),
+    Column("labels", TEXT, nullable=False),
     Column("due_us", BigInteger),
     Column("flush_us", BigInteger),
     Column("tell_us", BigInteger),
     Column("told", BigInteger, nullable=False),
     Column("overflow", BigInteger, nullable=False),
-    Column("flaps", JSON, nullable=False),
+    Column("flaps", TEXT, nullable=False),
 )
 """`key` is a hash of the labels' names and values, which may be long. `told`: how many notifications there were."""
 
@@ -45,7 +46,7 @@ NOTIFICATION_MEMBERS = Table(
     Column("channel_id", TEXT, primary_key=True),
     Column("key", TEXT, primary_key=True),
     Column("alert_id", TEXT, primary_key=True),
-    Column("labels", JSON, nullable=False),
+    Column("labels", TEXT, nullable=False),
     Column("starts_us", BigInteger, nullable=False),
     Column("ends_us", BigInteger),
     Column("acknowledged", Boolean, nullable=False),
@@ -63,14 +64,15 @@ ESCALATION_RUNS = Table(
     metadata,
     Column("alert_id", TEXT, primary_key=True),
     Column("escalation_id", TEXT, nullable=False),
-    Column("labels", JSON, nullable=False),
+    Column("labels", TEXT, nullable=False),
     Column("fire_us", BigInteger, nullable=False),
     Column("step", Integer, nullable=False),
     Column("last_us", BigInteger),
     Column("shift_us", BigInteger, nullable=False),
-    Column("pause_us", BigInteger),
+    Column("hold_us", BigInteger),
+    Column("held", Integer, nullable=False),
 )
-"""Alerts that nobody takes care of yet. `shift_us`: for how long it was paused in all."""
+"""Alerts that nobody takes care of yet. `shift_us`: for how long it was held in all."""
 
 DELIVERIES = Table(
     "deliveries",
@@ -81,8 +83,8 @@ DELIVERIES = Table(
     Column("group_key", TEXT, nullable=False),
     Column("kind", Integer, nullable=False),
     Column("state", Integer, nullable=False),
-    Column("group_labels", JSON, nullable=False),
-    Column("alert_ids", JSON, nullable=False),
+    Column("group_labels", TEXT, nullable=False),
+    Column("alert_ids", TEXT, nullable=False),
     Column("firing_count", Integer, nullable=False),
     Column("resolved_count", Integer, nullable=False),
     Column("create_us", BigInteger, nullable=False),
@@ -92,7 +94,7 @@ DELIVERIES = Table(
     Column("attempts", Integer, nullable=False),
     Column("error", TEXT, nullable=False),
     Column("status_code", Integer, nullable=False),
-    Column("notification", JSON(none_as_null=True)),
+    Column("notification", TEXT),
     Index("ix_deliveries_create_us_id", "create_us", "id"),
     Index("ix_deliveries_end_us", "end_us"),
     Index(

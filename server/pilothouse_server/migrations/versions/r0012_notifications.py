@@ -38,12 +38,13 @@ def upgrade() -> None:
         "escalation_runs",
         _key("alert_id"),
         _text("escalation_id"),
-        _json("labels"),
+        _text("labels"),
         _big("fire_us"),
         _small("step"),
         _big("last_us", nullable=True),
         _big("shift_us"),
-        _big("pause_us", nullable=True),
+        _big("hold_us", nullable=True),
+        _small("held"),
     )
     _deliveries_up()
     op.create_table(
@@ -68,10 +69,10 @@ def _groups_up() -> None:
         "notification_groups",
         _key("channel_id"),
         _key("key"),
-        _json("labels"),
+        _text("labels"),
         *(_big(name, nullable=True) for name in ("due_us", "flush_us", "tell_us")),
         *(_big(name) for name in ("told", "overflow")),
-        _json("flaps"),
+        _text("flaps"),
     )
     flags = ("acknowledged", "silenced", "flapping", "told", "shown", "escalated", "escalating")
     op.create_table(
@@ -79,7 +80,7 @@ def _groups_up() -> None:
         _key("channel_id"),
         _key("key"),
         _key("alert_id"),
-        _json("labels"),
+        _text("labels"),
         _big("starts_us"),
         _big("ends_us", nullable=True),
         *(sa.Column(name, sa.Boolean(), nullable=False) for name in flags),
@@ -92,7 +93,7 @@ def _deliveries_up() -> None:
         _key("id"),
         *(_text(name) for name in ("channel_id", "channel_name", "group_key")),
         *(_small(name) for name in ("kind", "state")),
-        *(_json(name) for name in ("group_labels", "alert_ids")),
+        *(_text(name) for name in ("group_labels", "alert_ids")),
         *(_small(name) for name in ("firing_count", "resolved_count")),
         _big("create_us"),
         *(_big(name, nullable=True) for name in ("end_us", "retry_us")),
@@ -100,7 +101,7 @@ def _deliveries_up() -> None:
         _small("attempts"),
         _text("error"),
         _small("status_code"),
-        sa.Column("notification", sa.JSON(), nullable=True),
+        sa.Column("notification", TEXT, nullable=True),
     )
     op.create_index("ix_deliveries_create_us_id", "deliveries", ["create_us", "id"])
     op.create_index("ix_deliveries_end_us", "deliveries", ["end_us"])
@@ -120,10 +121,6 @@ def _key(name: str) -> sa.Column[str]:
 
 def _text(name: str) -> sa.Column[str]:
     return sa.Column(name, TEXT, nullable=False)
-
-
-def _json(name: str) -> sa.Column[object]:
-    return sa.Column(name, sa.JSON(), nullable=False)
 
 
 def _small(name: str) -> sa.Column[int]:

@@ -1,0 +1,320 @@
+"""Every group of every channel, and every escalation: intents in, notifications to be composed out.
+
+Time is that of what happened: before an alert ends, what was due until then is told. So what is told does not depend
+on how much was waiting, and nothing is left out because nobody looked for a while.
+"""
+
+from __future__ import annotations
+
+import heapq
+from collections.abc import Iterable, Iterator, Mapping, Sequence
+from typing import NamedTuple
+
+from pilothouse_server.domain.alerts.matchers import all_match
+from pilothouse_server.domain.alerts.records import Alert, matched_labels
+from pilothouse_server.domain.notifications.channels import Channel, Escalation, Webhook
+from pilothouse_server.domain.notifications.composing import Told, fingerprint_of, told
+from pilothouse_server.domain.notifications.escalating import (
+    EscalationRun,
+    Held,
+    channels_of,
+    due_us,
+    hold,
+    taken,
+)
+from pilothouse_server.domain.notifications.grouping import (
+    MOST_GROUPS,
+    Gathering,
+    Group,
+    Member,
+    key_of,
+)
+from pilothouse_server.domain.notifications.intents import Intent, IntentKind
+
+MOST_ALERTS = 100
+"""Alerts listed in one notification where the channel does not say."""
+
+Place = tuple[str, str]
+"""A group: its channel and its key."""
+
+
+class Wanted(NamedTuple):
+    """Whom a rule wants told."""
+
+    channels: tuple[str, ...] = ()
+    """Ids; none are those that are the default."""
+    escalation: str = ""
+
+
+class Sources(NamedTuple):
+    """What people said about who is told."""
+
+    channels: Mapping[str, Channel]
+    escalations: Mapping[str, Escalation]
+    rules: Mapping[str, Wanted]
+    """Of the alerts at hand; one that is not there wants what is the default."""
+
+
+class Gatherer:
+    """What is to be told. `apply` what happened, `flush` what is due, then store what `changes` are there."""
+
+    def __init__(self, groups: Iterable[Group] = (), runs: Iterable[EscalationRun] = ()) -> None:
+        self.groups: dict[Place, Group] = {}
+        self.runs: dict[str, EscalationRun] = {run.alert_id: run for run in runs}
+        self.changed: set[Place] = set()
+        self.changed_runs: set[str] = set()
+        self._of_channel: dict[str, int] = {}
+        self._of_alert: dict[str, set[Place]] = {}
+        self._heap: list[tuple[int, Place]] = []
+        self._run_heap: list[tuple[int, str]] = []
+        for group in groups:
+            self._add(group)
+            for alert_id in group.members:
+                self._of_alert.setdefault(alert_id, set()).add((group.channel_id, group.key))
+
+    def begin(self, sources: Sources, now_us: int) -> None:
+        """Plans everything anew, as after a restart or when escalations are others."""
+        self._heap.clear()
+        self._run_heap.clear()
+        for place in self.groups:
+            self._plan(place, now_us)
+        for run in self.runs.values():
+            self._plan_run(run, sources)
+
+    def apply(self, intent: Intent, alert: Alert | None, sources: Sources, now_us: int) -> None:
+        """One thing that happened. Without an alert it is over and forgotten."""
+        match intent.kind:
+            case IntentKind.FIRING:
+                if alert is not None:
+                    self._fire(intent, alert, sources, now_us)
+            case IntentKind.RESOLVED:
+                self._resolve(intent, alert, sources, now_us)
+            case IntentKind.ACKNOWLEDGED | IntentKind.UNACKNOWLEDGED:
+                done = intent.kind == IntentKind.ACKNOWLEDGED
+                for group, how in self._with(intent.alert_id, sources):
+                    group.acknowledge(intent.alert_id, now_us, how, done=done)
+                    self._note(group, now_us)
+                self._hold(intent.alert_id, Held.ACKNOWLEDGED, sources, now_us, on=done)
+            case IntentKind.SUPPRESSION:
+                if alert is not None:
+                    self._suppress(alert, sources, now_us)
+            case IntentKind.FLAPPING | IntentKind.FLAPPED:
+                if alert is not None:
+                    self._suppress(alert, sources, now_us)
+                    began = intent.kind == IntentKind.FLAPPING
+                    self._flap(alert, sources, now_us, began=began)
+
+    def flush(self, sources: Sources, now_us: int, *, before: bool = False) -> Iterator[Told]:
+        """What is due by now, or earlier. Escalations come first: they are told through groups."""
+        limit_us = now_us - 1 if before else now_us
+        while self._run_heap and self._run_heap[0][0] <= limit_us:
+            due, alert_id = heapq.heappop(self._run_heap)
+            run = self.runs.get(alert_id)
+            if run is not None:
+                self._step(run, due, sources, now_us)
+        while self._heap and self._heap[0][0] <= limit_us:
+            due, place = heapq.heappop(self._heap)
+            group = self.groups.get(place)
+            if group is not None and group.look_us(due) == due:
+                yield from self._flush(group, sources, due if before else now_us)
+
+    def next_us(self) -> int | None:
+        """When something is due next."""
+        heads = [heap[0][0] for heap in (self._heap, self._run_heap) if heap]
+        return min(heads, default=None)
+
+    def ended(self, place: Place, delivery_id: str, now_us: int) -> None:
+        """A notification arrived, or was given up."""
+        group = self.groups.get(place)
+        if group is not None and delivery_id in group.open:
+            group.ended(delivery_id)
+            self._plan(place, now_us)
+
+    def forget_channels(self, known: Mapping[str, Channel]) -> Sequence[Place]:
+        """Groups of channels that are there no more."""
+        lost = [place for place in self.groups if place[0] not in known]
+        for place in lost:
+            for alert_id in self.groups[place].members:
+                self._part(alert_id, place)
+            self._remove(place)
+        return lost
+
+    def vanish(self, now_us: int) -> list[Place]:
+        """Changed groups that nobody needs any more."""
+        over = [place for place in self.changed if self.groups[place].over(now_us)]
+        for place in over:
+            self._remove(place)
+        return over
+
+    def _fire(self, intent: Intent, alert: Alert, sources: Sources, now_us: int) -> None:
+        labels = matched_labels(alert)
+        for channel in self._routed(alert, labels, sources):
+            group = self._group(channel, labels)
+            place = (group.channel_id, group.key)
+            if group.join(_member(alert, labels, intent.occur_us), now_us, how_of(channel)):
+                self._of_alert.setdefault(alert.id, set()).add(place)
+            self._note(group, now_us)
+        wanted = sources.rules.get(alert.rule_id, Wanted()).escalation
+        if wanted in sources.escalations and alert.id not in self.runs:
+            run = EscalationRun(alert.id, wanted, labels, intent.occur_us)
+            self._put(hold(run, Held.QUIET, now_us, on=alert.suppression.quiet), sources)
+
+    def _resolve(self, intent: Intent, alert: Alert | None, sources: Sources, now_us: int) -> None:
+        ends_us = intent.occur_us
+        if alert is not None and alert.instance.resolve_us is not None:
+            ends_us = alert.instance.resolve_us
+        for group, how in self._with(intent.alert_id, sources):
+            group.end(intent.alert_id, ends_us, now_us, how)
+            self._note(group, now_us)
+        if self.runs.pop(intent.alert_id, None) is not None:
+            self.changed_runs.add(intent.alert_id)
+
+    def _suppress(self, alert: Alert, sources: Sources, now_us: int) -> None:
+        kept = alert.suppression
+        silenced = bool(kept.silenced_by or kept.inhibited_by)
+        for group, how in self._with(alert.id, sources):
+            group.suppress(alert.id, now_us, how, silenced=silenced, flapping=kept.flapping)
+            self._note(group, now_us)
+        self._hold(alert.id, Held.QUIET, sources, now_us, on=kept.quiet)
+
+    def _flap(self, alert: Alert, sources: Sources, now_us: int, *, began: bool) -> None:
+        labels = matched_labels(alert)
+        instance = fingerprint_of(labels)
+        for channel in self._routed(alert, labels, sources):
+            group = self._group(channel, labels)
+            place = (group.channel_id, group.key)
+            member = _member(alert, labels, alert.instance.fire_us or alert.instance.active_us)
+            member.ends_us = alert.instance.resolve_us
+            group.flap(instance, member, began=began)
+            if alert.id in group.members:
+                self._of_alert.setdefault(alert.id, set()).add(place)
+            self._note(group, now_us)
+
+    def _step(self, run: EscalationRun, due: int, sources: Sources, now_us: int) -> None:
+        escalation = sources.escalations.get(run.escalation_id)
+        if escalation is None or due_us(run, escalation) != due:
+            return
+        for channel_id in channels_of(run, escalation):
+            channel = sources.channels.get(channel_id)
+            if channel is None or not channel.enabled:
+                continue
+            group = self._group(channel, run.labels)
+            if group.escalate(Member(run.alert_id, run.labels, run.fire_us)):
+                place = (group.channel_id, group.key)
+                self._of_alert.setdefault(run.alert_id, set()).add(place)
+            self._note(group, now_us)
+        self._put(taken(run, now_us), sources)
+
+    def _hold(self, alert_id: str, why: Held, sources: Sources, now_us: int, *, on: bool) -> None:
+        run = self.runs.get(alert_id)
+        if run is not None:
+            self._put(hold(run, why, now_us, on=on), sources)
+
+    def _put(self, run: EscalationRun, sources: Sources) -> None:
+        self.runs[run.alert_id] = run
+        self.changed_runs.add(run.alert_id)
+        self._plan_run(run, sources)
+
+    def _plan_run(self, run: EscalationRun, sources: Sources) -> None:
+        escalation = sources.escalations.get(run.escalation_id)
+        due = None if escalation is None else due_us(run, escalation)
+        if due is not None:
+            heapq.heappush(self._run_heap, (due, run.alert_id))
+
+    def _flush(self, group: Group, sources: Sources, now_us: int) -> Iterator[Told]:
+        before = set(group.members)
+        channel = sources.channels.get(group.channel_id)
+        place = (group.channel_id, group.key)
+        if channel is None:
+            return
+        for telling in group.flush(now_us, how_of(channel)):
+            found = told(group, telling)
+            group.open.add(found.id)
+            yield found
+        for alert_id in before - group.members.keys():
+            self._part(alert_id, place)
+        self._note(group, now_us)
+
+    def _routed(
+        self, alert: Alert, labels: Mapping[str, str], sources: Sources
+    ) -> Iterator[Channel]:
+        named = sources.rules.get(alert.rule_id, Wanted()).channels
+        for channel in sources.channels.values():
+            wanted = channel.id in named if named else channel.is_default
+            severe = channel.min_severity is None or alert.severity >= channel.min_severity
+            if wanted and channel.enabled and severe and all_match(channel.matchers, labels):
+                yield channel
+
+    def _group(self, channel: Channel, labels: Mapping[str, str]) -> Group:
+        chosen = {name: labels[name] for name in channel.group_by if name in labels}
+        key = key_of(chosen)
+        if (channel.id, key) not in self.groups and self._of_channel.get(
+            channel.id, 0
+        ) >= MOST_GROUPS:
+            chosen = {}
+            key = key_of(chosen)
+        found = self.groups.get((channel.id, key))
+        if found is None:
+            found = Group(channel.id, chosen, key)
+            self._add(found)
+        return found
+
+    def _with(self, alert_id: str, sources: Sources) -> list[tuple[Group, Gathering]]:
+        """The groups that an alert is in."""
+        return [
+            (self.groups[place], how_of(channel))
+            for place in sorted(self._of_alert.get(alert_id, ()))
+            if (channel := sources.channels.get(place[0])) is not None
+        ]
+
+    def _add(self, group: Group) -> None:
+        self.groups[group.channel_id, group.key] = group
+        self._of_channel[group.channel_id] = self._of_channel.get(group.channel_id, 0) + 1
+
+    def _remove(self, place: Place) -> None:
+        del self.groups[place]
+        self.changed.discard(place)
+        self._of_channel[place[0]] -= 1
+
+    def _note(self, group: Group, now_us: int) -> None:
+        place = (group.channel_id, group.key)
+        self.changed.add(place)
+        for alert_id in group.gone:
+            self._part(alert_id, place)
+        self._plan(place, now_us)
+
+    def _plan(self, place: Place, now_us: int) -> None:
+        look_us = self.groups[place].look_us(now_us)
+        if look_us is not None:
+            heapq.heappush(self._heap, (look_us, place))
+
+    def _part(self, alert_id: str, place: Place) -> None:
+        places = self._of_alert.get(alert_id)
+        if places is not None:
+            places.discard(place)
+            if not places:
+                del self._of_alert[alert_id]
+
+
+def how_of(channel: Channel) -> Gathering:
+    """How a channel wants its groups told."""
+    target = channel.target
+    return Gathering(
+        wait_us=channel.group_wait_us,
+        interval_us=channel.group_interval_us,
+        repeat_us=channel.repeat_interval_us,
+        skip_resolved=channel.skip_resolved,
+        limit=target.max_alerts if isinstance(target, Webhook) else MOST_ALERTS,
+        muted=not channel.enabled,
+    )
+
+
+def _member(alert: Alert, labels: Mapping[str, str], starts_us: int) -> Member:
+    kept = alert.suppression
+    return Member(
+        alert.id,
+        labels,
+        starts_us,
+        silenced=bool(kept.silenced_by or kept.inhibited_by),
+        flapping=kept.flapping,
+    )
