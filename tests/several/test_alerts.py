@@ -114,6 +114,28 @@ async def working(lead: Lead) -> AsyncGenerator[None]:
                 await task
 
 
+async def acknowledge(
+    replica: Replica, alert_id: str, *, actor: str, comment: str, etag: str, request_id: str = ""
+) -> Alert:
+    asked = AlertRequest(
+        Verb.ACKNOWLEDGE, alert_id, actor, comment, etag, request_id=request_id
+    )  # fmt: skip
+    return await replica.desk.act(asked)
+
+
+async def resolve(
+    replica: Replica,
+    alert_id: str,
+    *,
+    actor: str,
+    reason: str,
+    etag: str,
+    within: float | None = None,
+) -> Alert:
+    asked = AlertRequest(Verb.RESOLVE, alert_id, actor, reason, etag)
+    return await replica.desk.act(asked, within=within)
+
+
 async def alerts_on(replica: Replica) -> list[Alert]:
     page = await SqlControlQueries(replica.database, replica.clock).alerts(PageRequest(100))
     return list(page.items)
@@ -205,13 +227,13 @@ async def test_any_replica_takes_care_of_an_alert(pair: Pair) -> None:
     await lead.tick(BUSY, 1)
     (alert,) = await alerts_on(other)
     async with working(lead):
-        acknowledged = await other.desk.acknowledge(
-            alert.id, actor="ada", comment="on it", etag=alert.etag
+        acknowledged = await acknowledge(
+            other, alert.id, actor="ada", comment="on it", etag=alert.etag
         )
         assert (acknowledged.acknowledged_by, acknowledged.acknowledge_comment) == ("ada", "on it")
-        again = await other.desk.acknowledge(alert.id, actor="bob", comment="", etag="")
+        again = await acknowledge(other, alert.id, actor="bob", comment="", etag="")
         assert again == acknowledged, "a repeat changes nothing"
-        resolved = await other.desk.resolve(alert.id, actor="ada", reason="known", etag="")
+        resolved = await resolve(other, alert.id, actor="ada", reason="known", etag="")
         assert resolved.instance.state == AlertState.RESOLVED
     assert lead.requests.answered == 3
     assert await steps_on(other, alert) == ["FIRING", "FIRING", "RESOLVED"]
@@ -228,7 +250,7 @@ async def test_every_replica_refuses_alike(pair: Pair) -> None:
             answers = [await _refused(replica, alert.id, etag="stale")]
             answers.append(await _refused(replica, "nothing", etag=""))
             refused.append(answers)
-        await one.desk.resolve(alert.id, actor="ada", reason="", etag="")
+        await resolve(one, alert.id, actor="ada", reason="", etag="")
         for answers, replica in zip(refused, pair, strict=True):
             answers.append(await _refused(replica, alert.id, etag=""))
     for here, there in zip(*refused, strict=True):
@@ -240,7 +262,7 @@ async def test_every_replica_refuses_alike(pair: Pair) -> None:
 
 async def _refused(replica: Replica, alert_id: str, *, etag: str) -> PilothouseError:
     with pytest.raises(PilothouseError) as caught:
-        await replica.desk.acknowledge(alert_id, actor="ada", comment="", etag=etag)
+        await acknowledge(replica, alert_id, actor="ada", comment="", etag=etag)
     return caught.value
 
 
@@ -250,7 +272,7 @@ async def test_while_nobody_leads_a_request_is_withdrawn_and_never_done(pair: Pa
     await lead.tick(BUSY, 1)
     (alert,) = await alerts_on(one)
     with pytest.raises(Unavailable, match="nothing was done"):
-        await other.desk.resolve(alert.id, actor="ada", reason="", etag="", within=0.5)
+        await resolve(other, alert.id, actor="ada", reason="", etag="", within=0.5)
     heir = await leading(one)
     assert await heir.requests.answer_some() == 0
     assert [a.instance.state for a in await alerts_on(other)] == [AlertState.FIRING]
@@ -262,7 +284,7 @@ async def test_a_request_of_a_lead_that_died_is_answered_by_the_next_one(pair: P
     await died.tick(BUSY, 1)
     (alert,) = await alerts_on(one)
     asking = asyncio.create_task(
-        other.desk.acknowledge(alert.id, actor="ada", comment="", etag=alert.etag)
+        acknowledge(other, alert.id, actor="ada", comment="", etag=alert.etag)
     )
 
     async def taken() -> bool:
@@ -305,7 +327,7 @@ async def test_who_waits_when_the_tenure_ends_is_told_to_try_again(pair: Pair) -
     await leading(other)
     running = asyncio.create_task(lead.journal.run())
     with one.desk.leading(lead.engine), pytest.raises(Unavailable, match="another replica"):
-        await one.desk.acknowledge(alert.id, actor="ada", comment="", etag="")
+        await acknowledge(one, alert.id, actor="ada", comment="", etag="")
     with pytest.raises(LeaseLost):
         await running
     with pytest.raises(Unavailable, match="another replica"):

@@ -72,10 +72,16 @@ def schema(place: Place) -> list[tuple[object, ...]]:
         return [tuple(row) for row in connection.execute(text(query))]
 
 
+def known_to_the_code(name: str | None, kind: str, _parents: object) -> bool:
+    """The index of words is each database's own: tables in SQLite, an index over an expression in PostgreSQL."""
+    return not (name or "").startswith(("alert_search", "ix_alerts_terms"))
+
+
 def test_the_migrations_lead_to_the_tables_of_the_code(place: Place) -> None:
     migrate.upgrade(place)
     with connected(place) as connection:
-        assert compare_metadata(MigrationContext.configure(connection), metadata) == []
+        context = MigrationContext.configure(connection, opts={"include_name": known_to_the_code})
+        assert compare_metadata(context, metadata) == []
 
 
 def test_every_text_is_compared_by_its_bytes(database_url: str) -> None:

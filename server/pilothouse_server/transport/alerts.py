@@ -10,6 +10,7 @@ import grpc
 from pilothouse.v1 import alerts_pb2 as pb
 from pilothouse.v1 import alerts_pb2_grpc
 from pilothouse_server.domain.alerts.records import Alert
+from pilothouse_server.domain.alerts.requests import AlertRequest, Verb
 from pilothouse_server.services.alerts.desk import AlertDesk
 from pilothouse_server.services.control_views import AlertViews
 from pilothouse_server.services.views import PageRequest
@@ -17,6 +18,7 @@ from pilothouse_server.services.watch import Items, watch
 from pilothouse_server.transport.caller import actor
 from pilothouse_server.transport.watching import Signs, Watching, responses
 from pilothouse_server.wire.alerts import alert_to_proto, step_to_proto
+from pilothouse_server.wire.times import duration_us
 
 Context = grpc.aio.ServicerContext[Any, Any]
 
@@ -57,26 +59,75 @@ class AlertServicer(alerts_pb2_grpc.AlertServiceServicer):
     async def AcknowledgeAlert(
         self, request: pb.AcknowledgeAlertRequest, context: Context
     ) -> pb.AcknowledgeAlertResponse:
-        alert = await self._desk.acknowledge(
+        asked = AlertRequest(
+            Verb.ACKNOWLEDGE,
             request.alert_id,
-            actor=actor(context),
-            comment=request.comment,
-            etag=request.etag,
-            within=context.time_remaining(),
+            actor(context),
+            request.comment,
+            request.etag,
+            request_id=request.request_id.lower(),
+            expire_after_us=(
+                duration_us(request.expire_after) if request.HasField("expire_after") else None
+            ),
         )
-        return pb.AcknowledgeAlertResponse(alert=alert_to_proto(alert))
+        return pb.AcknowledgeAlertResponse(alert=await self._act(asked, context))
+
+    async def UnacknowledgeAlert(
+        self, request: pb.UnacknowledgeAlertRequest, context: Context
+    ) -> pb.UnacknowledgeAlertResponse:
+        asked = AlertRequest(
+            Verb.UNACKNOWLEDGE,
+            request.alert_id,
+            actor(context),
+            request.comment,
+            request.etag,
+            request_id=request.request_id.lower(),
+        )
+        return pb.UnacknowledgeAlertResponse(alert=await self._act(asked, context))
+
+    async def AssignAlert(
+        self, request: pb.AssignAlertRequest, context: Context
+    ) -> pb.AssignAlertResponse:
+        asked = AlertRequest(
+            Verb.ASSIGN,
+            request.alert_id,
+            actor(context),
+            request.comment,
+            request.etag,
+            request_id=request.request_id.lower(),
+            assignee=request.assignee,
+        )
+        return pb.AssignAlertResponse(alert=await self._act(asked, context))
+
+    async def CommentAlert(
+        self, request: pb.CommentAlertRequest, context: Context
+    ) -> pb.CommentAlertResponse:
+        asked = AlertRequest(
+            Verb.COMMENT,
+            request.alert_id,
+            actor(context),
+            request.comment,
+            request.etag,
+            request_id=request.request_id.lower(),
+        )
+        return pb.CommentAlertResponse(alert=await self._act(asked, context))
 
     async def ResolveAlert(
         self, request: pb.ResolveAlertRequest, context: Context
     ) -> pb.ResolveAlertResponse:
-        alert = await self._desk.resolve(
+        asked = AlertRequest(
+            Verb.RESOLVE,
             request.alert_id,
-            actor=actor(context),
-            reason=request.reason,
-            etag=request.etag,
-            within=context.time_remaining(),
+            actor(context),
+            request.reason,
+            request.etag,
+            request_id=request.request_id.lower(),
         )
-        return pb.ResolveAlertResponse(alert=alert_to_proto(alert))
+        return pb.ResolveAlertResponse(alert=await self._act(asked, context))
+
+    async def _act(self, asked: AlertRequest, context: Context) -> pb.Alert:
+        alert = await self._desk.act(asked, within=context.time_remaining())
+        return alert_to_proto(alert)
 
 
 def _items(items: Items[Alert]) -> list[pb.WatchAlertsResponse]:

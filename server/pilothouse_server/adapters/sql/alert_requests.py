@@ -10,6 +10,7 @@ from sqlalchemy import ColumnElement, Connection, delete, insert, select, update
 from pilothouse_server.adapters.sql.tables_control import ALERT_REQUESTS
 from pilothouse_server.domain.alerts.requests import (
     OPEN,
+    TOO_NEW,
     AlertRequest,
     Answer,
     Refusal,
@@ -56,7 +57,7 @@ def any_open(connection: Connection) -> bool:
 
 def claim(connection: Connection, stale_us: int, limit: int) -> list[AlertRequest]:
     """Takes the oldest that are not answered, those that another took and did not answer too. Those from before
-    `stale_us`, for which nobody waits any more, are withdrawn."""
+    `stale_us`, for which nobody waits any more, are withdrawn; those that this version does not know are refused."""
     _set(connection, RequestState.WITHDRAWN, _OPEN, _C.request_us < stale_us)
     query = (
         select(ALERT_REQUESTS)
@@ -66,9 +67,14 @@ def claim(connection: Connection, stale_us: int, limit: int) -> list[AlertReques
         .with_for_update()
     )
     rows = connection.execute(query).mappings().all()
-    _set(connection, RequestState.TAKEN, _C.id.in_([row["id"] for row in rows]))
+    # A newer replica may ask for what this one does not know, while versions are mixed.
+    unknown = [row["id"] for row in rows if row["verb"] not in _VERBS]
+    answer(connection, [Answer(request_id, TOO_NEW) for request_id in unknown])
+    known = [row for row in rows if row["verb"] in _VERBS]
+    _set(connection, RequestState.TAKEN, _C.id.in_([row["id"] for row in known]))
     return [
-        AlertRequest(verb=Verb(row["verb"]), **{name: row[name] for name in _PLAIN}) for row in rows
+        AlertRequest(verb=Verb(row["verb"]), **{name: row[name] for name in _PLAIN})
+        for row in known
     ]
 
 
@@ -94,4 +100,7 @@ def _set(connection: Connection, state: RequestState, *where: ColumnElement[bool
     return changed.rowcount
 
 
-_PLAIN = ("id", "alert_id", "actor", "comment", "etag", "request_us")
+_PLAIN = (
+    "id", "alert_id", "actor", "comment", "etag", "request_us", "request_id", "assignee", "expire_after_us",
+)  # fmt: skip
+_VERBS = frozenset(int(verb) for verb in Verb)

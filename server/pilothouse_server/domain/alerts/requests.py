@@ -12,12 +12,23 @@ from dataclasses import dataclass
 from enum import IntEnum
 from typing import Final, NamedTuple, assert_never
 
-from pilothouse_server.domain.alerts.records import Alert, Change, acknowledge, resolve
+from pilothouse_server.domain.alerts.records import (
+    Act,
+    Alert,
+    AlertStep,
+    Change,
+    acknowledge,
+    assign,
+    comment,
+    resolve,
+    unacknowledge,
+)
 from pilothouse_server.domain.errors import (
     AlertResolved,
     EtagMismatch,
     NotFound,
     PilothouseError,
+    RequestIdReused,
     Unavailable,
 )
 
@@ -27,6 +38,19 @@ class Verb(IntEnum):
 
     ACKNOWLEDGE = 1
     RESOLVE = 2
+    UNACKNOWLEDGE = 3
+    ASSIGN = 4
+    COMMENT = 5
+
+
+ACTS: Final = {
+    Verb.ACKNOWLEDGE: Act.ACKNOWLEDGE,
+    Verb.RESOLVE: Act.RESOLVE,
+    Verb.UNACKNOWLEDGE: Act.UNACKNOWLEDGE,
+    Verb.ASSIGN: Act.ASSIGN,
+    Verb.COMMENT: Act.COMMENT,
+}
+"""The step that each of them is in the life of an alert."""
 
 
 class RequestState(IntEnum):
@@ -45,8 +69,7 @@ OPEN: Final = frozenset({RequestState.WAITING, RequestState.TAKEN})
 
 @dataclass(frozen=True, slots=True)
 class AlertRequest:
-    """One act that somebody asks for. An empty `etag` is not checked; the `id` is empty where it was asked of the lead
-    itself."""
+    """One act that somebody asks for. An empty `etag` is not checked."""
 
     verb: Verb
     alert_id: str
@@ -54,7 +77,13 @@ class AlertRequest:
     comment: str
     etag: str = ""
     id: str = ""
+    """Of its row; empty where it was asked of the lead itself."""
     request_us: int = 0
+    request_id: str = ""
+    """The caller's: a repeat with the same one changes nothing. Empty: every repeat is an act of its own."""
+    assignee: str = ""
+    expire_after_us: int | None = None
+    """For how long it is acknowledged; None is until it is resolved."""
 
 
 Refusal = Mapping[str, str]
@@ -71,21 +100,57 @@ class Answer(NamedTuple):
 def decide(asked: AlertRequest, alert: Alert, *, live: bool, now_us: int) -> Change | None:
     """What the act makes of the alert; None when it changes nothing, as a repeat. Raises AlertResolved,
     EtagMismatch."""
+    change = _decided(asked, alert, live=live, now_us=now_us)
+    if change is None or change.step is None or not asked.request_id:
+        return change
+    return change._replace(step=change.step._replace(request_id=asked.request_id))
+
+
+def _decided(asked: AlertRequest, alert: Alert, *, live: bool, now_us: int) -> Change | None:
+    actor, said = asked.actor, asked.comment
     match asked.verb:
         case Verb.ACKNOWLEDGE:
-            if not live:
-                raise AlertResolved(alert_id=alert.id)
+            _check_live(alert, live=live)
             if alert.acknowledge_us is not None:
                 return None
             _check_etag(alert, asked.etag)
-            return acknowledge(alert, asked.actor, asked.comment, now_us)
+            after_us = asked.expire_after_us
+            expire_us = None if after_us is None else now_us + after_us
+            return acknowledge(alert, actor, said, now_us, expire_us)
+        case Verb.UNACKNOWLEDGE:
+            _check_live(alert, live=live)
+            if alert.acknowledge_us is None:
+                return None
+            _check_etag(alert, asked.etag)
+            return unacknowledge(alert, actor, said, now_us)
+        case Verb.ASSIGN:
+            _check_live(alert, live=live)
+            if alert.assignee == asked.assignee:
+                return None
+            _check_etag(alert, asked.etag)
+            return assign(alert, asked.assignee, actor, said, now_us)
+        case Verb.COMMENT:
+            # History is commented too: what it was is often known only when it is over.
+            _check_etag(alert, asked.etag)
+            return comment(alert, actor, said, now_us)
         case Verb.RESOLVE:
             if not live:
                 return None
             _check_etag(alert, asked.etag)
-            return resolve(alert, asked.actor, asked.comment, now_us)
+            return resolve(alert, actor, said, now_us)
         case _:
             assert_never(asked.verb)
+
+
+def check_repeat(asked: AlertRequest, done: AlertStep) -> None:
+    """Whether what was done under this request id is what is asked. Raises RequestIdReused when it is not."""
+    if (done.alert_id, done.act) != (asked.alert_id, ACTS[asked.verb]):
+        raise RequestIdReused(asked.request_id)
+
+
+def _check_live(alert: Alert, *, live: bool) -> None:
+    if not live:
+        raise AlertResolved(alert_id=alert.id)
 
 
 def _check_etag(alert: Alert, etag: str) -> None:
@@ -93,9 +158,17 @@ def _check_etag(alert: Alert, etag: str) -> None:
         raise EtagMismatch(kind="alert", id=alert.id, etag=alert.etag)
 
 
-REFUSALS: Final = (NotFound, AlertResolved, EtagMismatch)
+REFUSALS: Final = (NotFound, AlertResolved, EtagMismatch, RequestIdReused)
 """What an act can be refused with for good."""
 _BY_NAME: Final[dict[str, type[PilothouseError]]] = {each.__name__: each for each in REFUSALS}
+
+
+TOO_NEW: Final[Refusal] = {
+    "class": "Unavailable",
+    "detail": "the replica that takes care of alerts is of an older version and cannot do this; nothing was done:"
+    " try again when every replica is updated",
+}
+"""The answer to an act that this version does not know."""
 
 
 def refusal_of(error: PilothouseError) -> Refusal:
@@ -106,7 +179,10 @@ def refusal_of(error: PilothouseError) -> Refusal:
 def error_of(refusal: Refusal) -> PilothouseError:
     """The error that was stored; a newer replica may refuse with what this one does not know."""
     fields = dict(refusal)
-    refused = _BY_NAME.get(fields.pop("class", ""))
+    name = fields.pop("class", "")
+    if name == "Unavailable" and "detail" in fields:
+        return Unavailable("alerts", fields["detail"])
+    refused = _BY_NAME.get(name)
     try:
         if refused is not None:
             return refused(**fields)

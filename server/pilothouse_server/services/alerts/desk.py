@@ -11,7 +11,7 @@ import asyncio
 import contextlib
 from collections.abc import Callable, Generator, Mapping, Sequence
 from contextlib import contextmanager
-from dataclasses import asdict
+from dataclasses import asdict, replace
 from typing import Any, Final, NamedTuple, Protocol
 
 from pilothouse_server.domain.alerts.records import Alert
@@ -21,7 +21,6 @@ from pilothouse_server.domain.alerts.requests import (
     Answer,
     Refusal,
     RequestState,
-    Verb,
     error_of,
     refusal_of,
 )
@@ -144,44 +143,17 @@ class AlertDesk:
                 return view
         raise NotFound(kind="rule", id=rule_id)
 
-    async def acknowledge(
-        self, alert_id: str, *, actor: str, comment: str, etag: str, within: float | None = None
-    ) -> Alert:
-        """Somebody takes care of it; a repeat changes nothing. `within` are the seconds that the caller waits.
+    async def act(self, asked: AlertRequest, *, within: float | None = None) -> Alert:
+        """The alert after what was asked; a repeat changes nothing. `within` are the seconds that the caller waits.
 
-        Raises NotFound, AlertResolved, EtagMismatch, and Unavailable when nobody leads.
+        Raises NotFound, AlertResolved, EtagMismatch, RequestIdReused, and Unavailable when nobody leads.
         """
-        asked = AlertRequest(Verb.ACKNOWLEDGE, alert_id, actor, comment, etag)
-        return await self._act(asked, within)
-
-    async def resolve(
-        self, alert_id: str, *, actor: str, reason: str, etag: str, within: float | None = None
-    ) -> Alert:
-        """Somebody ends it; one that is over stays as it is. Raises NotFound, EtagMismatch, Unavailable."""
-        return await self._act(AlertRequest(Verb.RESOLVE, alert_id, actor, reason, etag), within)
-
-    def _error(self, rule: Rule, noted: Noted) -> str:
-        """What is known of the rule's newest evaluation."""
-        meters = (noted.meters or {}).get(rule.id)
-        if meters is None or self._clock.now_us() - noted.meters_us > METERS_FRESH_US:
-            return "not known: no replica that evaluates rules has told of it lately"
-        return str(meters.get("error", ""))
-
-    async def _act(self, asked: AlertRequest, within: float | None) -> Alert:
         if self._engine is not None:
             return await self._engine.act(asked)
         patience = self._patience
         if within is not None:
             patience = max(0.0, min(patience, within - MARGIN))
-        request = AlertRequest(
-            asked.verb,
-            asked.alert_id,
-            asked.actor,
-            asked.comment,
-            asked.etag,
-            self._new_id(),
-            self._clock.now_us(),
-        )
+        request = replace(asked, id=self._new_id(), request_us=self._clock.now_us())
         await self._store.ask(request)
         self._requests.notify()
         with contextlib.suppress(TimeoutError):
@@ -199,6 +171,13 @@ class AlertDesk:
                 "the replica that takes care of alerts did not answer in time; try again, nothing is done twice",
             )
         return answer
+
+    def _error(self, rule: Rule, noted: Noted) -> str:
+        """What is known of the rule's newest evaluation."""
+        meters = (noted.meters or {}).get(rule.id)
+        if meters is None or self._clock.now_us() - noted.meters_us > METERS_FRESH_US:
+            return "not known: no replica that evaluates rules has told of it lately"
+        return str(meters.get("error", ""))
 
     async def _answered(self, request: AlertRequest) -> Alert:
         while True:

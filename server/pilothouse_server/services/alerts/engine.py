@@ -14,16 +14,16 @@ from typing import Protocol
 from pilothouse_server.domain.alerts import records
 from pilothouse_server.domain.alerts.conditions import Observation, Verdict, judge
 from pilothouse_server.domain.alerts.observing import Listening, Seen, observe, unseen
-from pilothouse_server.domain.alerts.records import Alert
-from pilothouse_server.domain.alerts.requests import AlertRequest, Answer, Verb, decide
+from pilothouse_server.domain.alerts.records import Alert, Change
+from pilothouse_server.domain.alerts.requests import AlertRequest, Verb
 from pilothouse_server.domain.alerts.rules import Rule, fingerprint
 from pilothouse_server.domain.alerts.shipped import OVER_LIMIT, SHIPPED
 from pilothouse_server.domain.alerts.states import AlertState, Instance, down, shifted, step
 from pilothouse_server.domain.alerts.suppression import Suppression
-from pilothouse_server.domain.errors import NotFound
 from pilothouse_server.domain.events import Severity
 from pilothouse_server.domain.metrics.snapshot import FiringAlerts, MetricsSnapshot
 from pilothouse_server.ports import Clock
+from pilothouse_server.services.alerts.acts import Acts
 from pilothouse_server.services.alerts.journal import AlertJournal, AlertStore
 
 SECOND_US = 1_000_000
@@ -119,6 +119,7 @@ class AlertEngine:
     ) -> None:
         self._suppressor = suppressor
         self.journal = journal
+        self._acts = Acts(self, store, journal, clock)
         self._store = store
         self._clock = clock
         self._new_id = new_id
@@ -219,32 +220,20 @@ class AlertEngine:
         return await self.act(AlertRequest(Verb.RESOLVE, alert_id, actor, reason, etag))
 
     async def act(self, asked: AlertRequest) -> Alert:
-        """The alert after what was asked, once it is stored, and with it the answer to a request that has an id.
+        """The alert after what was asked, once it is stored; see `Acts`."""
+        return await self._acts.act(asked)
 
-        Raises NotFound, AlertResolved, EtagMismatch, and Unavailable when it could not be stored yet.
-        """
-        ruled, alert = await self._find(asked.alert_id)
-        live = ruled is not None and alert.instance.live
-        change = decide(asked, alert, live=live, now_us=self._clock.now_us())
-        if asked.id:
-            self.journal.answer(Answer(asked.id))
-        if change is None or ruled is None:
-            return alert
-        self._keep(ruled, change.alert)
-        self._count()
-        self.journal.note(change)
-        await self.journal.stored()
-        return change.alert
-
-    async def _find(self, alert_id: str) -> tuple[_Ruled | None, Alert]:
+    def held(self, alert_id: str) -> Alert | None:
+        """An alert that is not over, or was not until lately."""
         place = self._by_id.get(alert_id)
-        if place is not None:
-            ruled = self._ruled[place[0]]
-            return ruled, ruled.alerts[place[1]]
-        alert = await self._store.find(alert_id)
-        if alert is None:
-            raise NotFound(kind="alert", id=alert_id)
-        return None, alert
+        return None if place is None else self._ruled[place[0]].alerts[place[1]]
+
+    def take(self, change: Change) -> None:
+        """What became of an alert that is held, by hand."""
+        self._keep(self._ruled[change.alert.rule_id], change.alert)
+        self._count()
+        self.journal.know(change.alert.id)
+        self.journal.note(change)
 
     def _anchor(self, ts_us: int) -> int:
         """Makes up for time in which nobody looked, and for a grid that was moved; returns the whole seconds that were

@@ -8,11 +8,12 @@ that it is never there twice.
 from __future__ import annotations
 
 import asyncio
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field
 from typing import NamedTuple, Protocol
 
-from pilothouse_server.domain.alerts.records import Alert, AlertStep, Change, fired
+from pilothouse_server.domain.alerts.flapping import Flaps
+from pilothouse_server.domain.alerts.records import Alert, AlertKind, AlertStep, Change, fired
 from pilothouse_server.domain.alerts.requests import Answer
 from pilothouse_server.domain.alerts.rules import Rule
 from pilothouse_server.domain.errors import LeaseLost, Unavailable
@@ -29,6 +30,21 @@ FIRST_RETRY, LAST_RETRY = 0.1, 1.0
 """Seconds to wait when the database does not answer, doubled each time."""
 
 
+class InstanceKey(NamedTuple):
+    """What tells one instance from all others, whichever alert it has now."""
+
+    rule_id: str
+    kind: AlertKind
+    name: str
+
+
+class FlapRecord(NamedTuple):
+    """How often an instance changed lately, and the alert that it had when it changed last."""
+
+    flaps: Flaps
+    alert_id: str
+
+
 @dataclass(slots=True)
 class AlertBatch:
     """What is stored in one transaction."""
@@ -40,13 +56,14 @@ class AlertBatch:
     steps: list[AlertStep] = field(default_factory=list[AlertStep])
     events: list[Event] = field(default_factory=list[Event])
     intents: list[Intent] = field(default_factory=list[Intent])
+    flaps: dict[InstanceKey, FlapRecord] = field(default_factory=dict[InstanceKey, FlapRecord])
     answers: list[Answer] = field(default_factory=list[Answer])
 
     @property
     def empty(self) -> bool:
         """Whether there is nothing to store."""
         noted = self.alerts or self.steps or self.events or self.intents or self.answers
-        return not (self.slot_us or noted)
+        return not (self.slot_us or noted or self.flaps)
 
 
 @dataclass(slots=True)
@@ -58,11 +75,13 @@ class _Storing:
 
 
 class Restored(NamedTuple):
-    """What was stored: rules, alerts that are not over or are latched, and the newest slot; None before the first."""
+    """What was stored: rules, alerts that are not over or are latched or of which somebody has to be told yet that they
+    flap no more, and the newest slot; None before the first."""
 
     rules: Sequence[Rule]
     alerts: Sequence[Alert]
     slot_us: int | None
+    flaps: Mapping[InstanceKey, FlapRecord] = {}
 
 
 class AlertStore(Protocol):
@@ -79,6 +98,10 @@ class AlertStore(Protocol):
 
     async def find(self, alert_id: str) -> Alert | None:
         """One alert, however old."""
+        ...
+
+    async def requested(self, request_id: str) -> AlertStep | None:
+        """The step that an act asked for under this id led to."""
         ...
 
 
@@ -140,6 +163,10 @@ class AlertJournal:
         """Remembers an answer until it is stored, together with what is noted before the next await."""
         self._batch.answers.append(answer)
         self._noted.notify()
+
+    def note_flaps(self, key: InstanceKey, record: FlapRecord) -> None:
+        """Remembers how often an instance changed; stored with the next write."""
+        self._batch.flaps[key] = record
 
     def note_slot(self, slot_us: int) -> None:
         """Remembers how far the evaluation came; stored with the next write."""
