@@ -49,14 +49,21 @@ from pilothouse_server.adapters.sql.control_queries import SqlControlQueries
 from pilothouse_server.adapters.sql.event_views import SqlEventViews
 from pilothouse_server.adapters.sql.metrics_store import SqlMetricsStore
 from pilothouse_server.adapters.sql.others import SqlOthers
+from pilothouse_server.adapters.sql.rule_store import SqlRules
+from pilothouse_server.adapters.sql.rule_views import SqlRuleViews
 from pilothouse_server.adapters.sql.workflow_views import SqlWorkflowViews
 from pilothouse_server.adapters.sqlite_log import SqliteLog
 from pilothouse_server.config import Settings
+from pilothouse_server.domain.alerts.rules import Rule
 from pilothouse_server.domain.commands import Deadlines
 from pilothouse_server.domain.errors import Unavailable
 from pilothouse_server.duties import Common, Duties
 from pilothouse_server.meters import PartsCollector
+from pilothouse_server.rulefiles import formats
+from pilothouse_server.rulefiles.formats import RuleFormat
 from pilothouse_server.services.alerts.desk import AlertDesk
+from pilothouse_server.services.alerts.rulebook import Rulebook
+from pilothouse_server.services.alerts.ruleviews import RuleViews
 from pilothouse_server.services.control import Control, ControlSignals
 from pilothouse_server.services.executors import Executors
 from pilothouse_server.services.ids import uuid7
@@ -239,7 +246,11 @@ class Core:
         agents = AgentServicer(SqlAgentViews(database, clock, self._offline_after_us), projected)
         commands = CommandServicer(self.control, self.executors, queries, clock)
         alerts = AlertServicer(self.alerts, queries, Watching(told.alerted, clock))
-        rules = RuleServicer(self.alerts)
+        rules = RuleServicer(
+            Rulebook(SqlRules(database), clock, told.rules),
+            RuleViews(SqlRuleViews(database), clock, lambda: self.alerts.engine),
+            _RuleFiles(),
+        )
         platform = PlatformServicer(self.standing)
         dead = DeadEventServicer(self._world.dead)
 
@@ -259,6 +270,16 @@ class Core:
             served(dead_events_pb2.DESCRIPTOR, "DeadEventService", partial(add_dead_events, dead)),
             served(platform_pb2.DESCRIPTOR, "PlatformService", partial(add_platform, platform)),
         ]
+
+
+class _RuleFiles:
+    """Rules as documents, for the servicer; 0 is a format that is not stated."""
+
+    def read(self, document: str, format: int) -> Sequence[Rule]:
+        return formats.read(document, RuleFormat(format) if format else None)
+
+    def write(self, rules: Sequence[Rule], format: int) -> tuple[str, Sequence[str]]:
+        return formats.write_rules(rules, RuleFormat(format or RuleFormat.PILOTHOUSE))
 
 
 def _looked(connection: Connection) -> None:

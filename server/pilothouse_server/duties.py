@@ -18,6 +18,7 @@ from pilothouse_server.adapters.sql.metrics_store import SqlMetricsStore
 from pilothouse_server.adapters.sql.outbox_store import SqlOutbox
 from pilothouse_server.adapters.sql.projection_store import SqlProjectionStore
 from pilothouse_server.adapters.sql.retention_store import SqlRetention
+from pilothouse_server.adapters.sql.rule_store import SqlRules
 from pilothouse_server.domain.commands import Deadlines
 from pilothouse_server.domain.errors import LeaseLost, Unavailable
 from pilothouse_server.domain.metrics.snapshot import FiringAlerts
@@ -25,6 +26,7 @@ from pilothouse_server.ports import Clock, Tenure
 from pilothouse_server.services.aggregate import Aggregator, AggregatorSettings
 from pilothouse_server.services.alerts.desk import AlertDesk, AlertRequests
 from pilothouse_server.services.alerts.engine import AlertEngine
+from pilothouse_server.services.alerts.following import RuleFollower
 from pilothouse_server.services.alerts.journal import AlertJournal
 from pilothouse_server.services.control import Control, ControlSignals
 from pilothouse_server.services.executors import Absence
@@ -139,6 +141,7 @@ class LeadWork:
         self.requests = AlertRequests(
             SqlAlertRequests(database), self.alerts, clock, world.signals.alert_requests
         )
+        self._rules = RuleFollower(SqlRules(database), self.alerts, clock, world.signals.rules)
         self.merged: MergedMetrics | None = None
         if len(world.shards) > 1:
             self.merged = MergedMetrics(
@@ -168,6 +171,7 @@ class LeadWork:
         parts: dict[str, Part] = {
             "relay": self.relay.run(),
             "alert-journal": self.journal.run(),
+            "rule-follower": self._rules.run(),
             "command-sweeper": self._commands.run(),
             "silence-sweeper": self._sweeper.run(),
             "retention": self.retention.run(),

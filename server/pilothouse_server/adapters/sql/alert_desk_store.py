@@ -5,17 +5,15 @@ from __future__ import annotations
 from collections.abc import Mapping, Sequence
 from typing import Any
 
-from sqlalchemy import Connection, func, select, update
+from sqlalchemy import Connection, update
 
-from pilothouse_server.adapters.sql import alert_requests, alert_store, rule_store
+from pilothouse_server.adapters.sql import alert_requests, alert_store
 from pilothouse_server.adapters.sql.database import Database
-from pilothouse_server.adapters.sql.tables_control import ALERT_CLOCK, ALERTS
+from pilothouse_server.adapters.sql.tables_control import ALERT_CLOCK
 from pilothouse_server.domain.alerts.records import Alert
 from pilothouse_server.domain.alerts.requests import AlertRequest
-from pilothouse_server.domain.alerts.states import AlertState
-from pilothouse_server.services.alerts.desk import Asked, Noted
+from pilothouse_server.services.alerts.desk import Asked
 
-_ALIVE = [int(state) for state in AlertState if state != AlertState.RESOLVED]
 
 
 class SqlAlertDesk:
@@ -39,9 +37,6 @@ class SqlAlertDesk:
     async def find(self, alert_id: str) -> Alert | None:
         return await self._database.read(lambda c: alert_store.find(c, alert_id))
 
-    async def noted(self) -> Noted:
-        return await self._database.read(_noted)
-
 
 class SqlAlertRequests:
     """The side of whoever leads; give it the database as its tenure may write it."""
@@ -63,21 +58,3 @@ class SqlAlertRequests:
             alert_requests.prune(connection, prune_us)
 
         await self._database.write(run, beside=True)
-
-
-def _noted(connection: Connection) -> Noted:
-    live = (
-        select(ALERTS.c.rule_id, func.count())
-        .where(ALERTS.c.state.in_(_ALIVE))
-        .group_by(ALERTS.c.rule_id)
-    )
-    clock = select(ALERT_CLOCK.c.meters, ALERT_CLOCK.c.meters_us).where(
-        ALERT_CLOCK.c.id == alert_store.CLOCK
-    )
-    noted = connection.execute(clock).first()
-    return Noted(
-        rule_store.every(connection),
-        {rule_id: count for rule_id, count in connection.execute(live)},  # noqa: C416 - rows are no pairs to mypy
-        None if noted is None else noted.meters,
-        0 if noted is None else noted.meters_us,
-    )

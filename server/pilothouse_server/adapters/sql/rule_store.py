@@ -12,6 +12,7 @@ from pilothouse_server.adapters.sql import pages
 from pilothouse_server.adapters.sql.database import Database
 from pilothouse_server.adapters.sql.pages import Sort
 from pilothouse_server.adapters.sql.revisions import newest, reserve
+from pilothouse_server.adapters.sql.tables_channels import CHANNELS, ESCALATIONS
 from pilothouse_server.adapters.sql.tables_control import ALERT_RULE_VERSIONS, ALERT_RULES
 from pilothouse_server.domain.alerts.documents import rule_from_document, rule_to_document
 from pilothouse_server.domain.alerts.rules import Rule
@@ -115,10 +116,10 @@ class SqlRuleTransaction:
         return _first(row)
 
     def channels(self) -> Collection[str]:
-        return ()
+        return list(self._connection.execute(select(CHANNELS.c.id)).scalars())
 
     def escalations(self) -> Collection[str]:
-        return ()
+        return list(self._connection.execute(select(ESCALATIONS.c.id)).scalars())
 
     def put(self, rules: Sequence[Rule], reason: str, request_id: str = "") -> None:
         if not rules:

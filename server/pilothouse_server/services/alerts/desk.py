@@ -24,10 +24,9 @@ from pilothouse_server.domain.alerts.requests import (
     error_of,
     refusal_of,
 )
-from pilothouse_server.domain.alerts.rules import Rule
 from pilothouse_server.domain.errors import NotFound, Unavailable
 from pilothouse_server.ports import Clock
-from pilothouse_server.services.alerts.engine import AlertEngine, RuleView
+from pilothouse_server.services.alerts.engine import AlertEngine
 from pilothouse_server.services.fanout import Changes
 
 PATIENCE: Final = 5.0
@@ -48,8 +47,6 @@ KEPT_US: Final = 3_600_000_000
 """For how long requests are kept."""
 METERS_EVERY: Final = 5.0
 """Seconds between two notes of the lead about what became of its rules."""
-METERS_FRESH_US: Final = 30_000_000
-"""Age at which such a note says nothing any more."""
 
 
 class Asked(NamedTuple):
@@ -57,15 +54,6 @@ class Asked(NamedTuple):
 
     state: RequestState | None
     refusal: Refusal | None = None
-
-
-class Noted(NamedTuple):
-    """The rules as they are stored, how many alerts of each are not over, and what the lead noted last."""
-
-    rules: Sequence[Rule]
-    live: Mapping[str, int]
-    meters: Mapping[str, Mapping[str, Any]] | None
-    meters_us: int
 
 
 class AlertDeskStore(Protocol):
@@ -81,8 +69,6 @@ class AlertDeskStore(Protocol):
 
     async def find(self, alert_id: str) -> Alert | None: ...
 
-    async def noted(self) -> Noted: ...
-
 
 class AlertRequestStore(Protocol):
     """What the replica that leads needs. Everything raises Unavailable, and LeaseLost when another leads."""
@@ -97,7 +83,7 @@ class AlertRequestStore(Protocol):
 
 
 class AlertDesk:
-    """Rules, and acts on alerts. Lives as long as the process; `leading` while this replica leads."""
+    """Acts on alerts. Lives as long as the process; `leading` while this replica leads."""
 
     def __init__(
         self,
@@ -126,22 +112,10 @@ class AlertDesk:
                 self._engine = None
             engine.journal.close()
 
-    async def rules(self) -> Sequence[RuleView]:
-        """The rules, by name."""
-        if self._engine is not None:
-            return self._engine.shown()
-        noted = await self._store.noted()
-        return [
-            RuleView(rule, noted.live.get(rule.id, 0), self._error(rule, noted))
-            for rule in noted.rules
-        ]
-
-    async def rule(self, rule_id: str) -> RuleView:
-        """One rule. Raises NotFound."""
-        for view in await self.rules():
-            if view.rule.id == rule_id:
-                return view
-        raise NotFound(kind="rule", id=rule_id)
+    @property
+    def engine(self) -> AlertEngine | None:
+        """While this replica leads."""
+        return self._engine
 
     async def act(self, asked: AlertRequest, *, within: float | None = None) -> Alert:
         """The alert after what was asked; a repeat changes nothing. `within` are the seconds that the caller waits.
@@ -171,13 +145,6 @@ class AlertDesk:
                 "the replica that takes care of alerts did not answer in time; try again, nothing is done twice",
             )
         return answer
-
-    def _error(self, rule: Rule, noted: Noted) -> str:
-        """What is known of the rule's newest evaluation."""
-        meters = (noted.meters or {}).get(rule.id)
-        if meters is None or self._clock.now_us() - noted.meters_us > METERS_FRESH_US:
-            return "not known: no replica that evaluates rules has told of it lately"
-        return str(meters.get("error", ""))
 
     async def _answered(self, request: AlertRequest) -> Alert:
         while True:
