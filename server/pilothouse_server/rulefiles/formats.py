@@ -32,28 +32,26 @@ class RuleFormat(IntEnum):
     PROMETHEUS = 2
 
 
-def read(text: str, format: RuleFormat | None = None) -> list[Rule]:
-    """The rules of a document; without a format its first key tells. Raises InvalidArgument with the line. Whether a
+def read(document: str, format: int = 0) -> list[Rule]:
+    """The rules of a document; with the format 0 its first key tells. Raises InvalidArgument with the line. Whether a
     rule may be so is `validation`'s to say. Takes up to a second for 1 MiB, so it belongs in a thread."""
     try:
-        return [rule for rule, _ in read_lines(text, format)]
+        return [rule for rule, _ in read_lines(document, format)]
     except Refused as error:
         raise InvalidArgument("document", str(error)) from error
 
 
-def read_lines(text: str, format: RuleFormat | None = None) -> list[tuple[Rule, int]]:
+def read_lines(document: str, format: int = 0) -> list[tuple[Rule, int]]:
     """The rules, and the line in which each begins. Raises Refused."""
-    node = parse(text)
-    if format is None:
-        format = format_of(node)
-    if format == RuleFormat.PROMETHEUS:
+    node = parse(document)
+    if (format or format_of(node)) == RuleFormat.PROMETHEUS:
         file = prometheus.read_node(node)
         return list(zip(live.rules_of(file), (each.line for each in file.rules), strict=True))
     return _own(node)
 
 
-def write(rules: Sequence[Rule], format: RuleFormat) -> tuple[str, list[str]]:
-    """The document, and a sentence for each rule that it cannot hold."""
+def write(rules: Sequence[Rule], format: int = 0) -> tuple[str, list[str]]:
+    """The document, and a sentence for each rule that it cannot hold; the format 0 is ours."""
     if format == RuleFormat.PROMETHEUS:
         return live.write_prometheus(rules)
     return write_yaml({"rules": [rule_to_document(rule) for rule in rules]}), []
