@@ -10,7 +10,13 @@ from typing import Any
 
 from sqlalchemy import Connection, RowMapping, bindparam, delete, insert, or_, select, update
 
-from pilothouse_server.adapters.sql import alert_requests, outbox_store, rule_store
+from pilothouse_server.adapters.sql import (
+    alert_requests,
+    flap_rows,
+    notification_store,
+    outbox_store,
+    rule_store,
+)
 from pilothouse_server.adapters.sql.database import Database
 from pilothouse_server.adapters.sql.revisions import reserve_revisions
 from pilothouse_server.adapters.sql.tables_control import (
@@ -98,11 +104,16 @@ def _restore(connection: Connection, shipped: Sequence[Rule]) -> Restored:
     if slot_us is None:
         connection.execute(insert(ALERT_CLOCK).values(id=CLOCK, slot_us=0, removed_revision=0))
         rule_store.ship(connection, shipped)
+    flaps = flap_rows.every(connection)
     alive = or_(ALERTS.c.state.in_(_ALIVE), ALERTS.c.latched)
     alerts = connection.execute(select(ALERTS).where(alive).order_by(ALERTS.c.active_us)).mappings()
-    return Restored(
-        rule_store.every(connection), [alert_of(row) for row in alerts], slot_us or None
-    )
+    found = {row["id"]: alert_of(row) for row in alerts}
+    flapping = [each.alert_id for each in flaps.values() if each.flaps.flapping]
+    for start in range(0, len(flapping), 500):
+        last = ALERTS.c.id.in_(flapping[start : start + 500])
+        rows = connection.execute(select(ALERTS).where(last)).mappings()
+        found.update({row["id"]: alert_of(row) for row in rows})
+    return Restored(rule_store.every(connection), list(found.values()), slot_us or None, flaps)
 
 
 def _save(connection: Connection, batch: AlertBatch, *, published: bool) -> None:
@@ -119,9 +130,12 @@ def _save(connection: Connection, batch: AlertBatch, *, published: bool) -> None
             told = [{"alert_id": step.alert_id, "step": step.position} for step in batch.steps]
             connection.execute(insert(ALERT_OUTBOX), told)
     outbox_store.add(connection, batch.events)
+    notification_store.add_intents(connection, batch.intents)
+    flap_rows.put(connection, batch.flaps)
     if batch.slot_us:
         connection.execute(update(ALERT_CLOCK).where(clock).values(slot_us=batch.slot_us))
         _remove_never_fired(connection, batch.slot_us - RETENTION_US)
+        flap_rows.remove_quiet(connection, batch.slot_us)
 
 
 def _save_alerts(connection: Connection, alerts: Sequence[Alert]) -> None:

@@ -288,3 +288,15 @@ ALERT_REQUESTS = Table(
     ),
 )
 """What people asked of alerts on replicas that do not lead, and what the one that leads answered."""
+ALERT_FLAPS = Table(
+    "alert_flaps",
+    metadata,
+    Column("rule_id", TEXT, primary_key=True),
+    Column("kind", Integer, primary_key=True, autoincrement=False),
+    Column("name", TEXT, primary_key=True),
+    Column("alert_id", TEXT, nullable=False),
+    Column("slot", BigInteger, nullable=False),
+    Column("changed", Integer, nullable=False),
+    Column("flapping", Boolean, nullable=False),
+    Index("ix_alert_flaps_slot", "slot"),
+)

@@ -7,7 +7,8 @@ is, `any` TRUE as soon as one is; so what is not known matters only where it cou
 
 from __future__ import annotations
 
-from collections.abc import Iterator, Sequence
+import operator
+from collections.abc import Callable, Iterator, Sequence
 from dataclasses import dataclass
 from enum import IntEnum
 from typing import NamedTuple
@@ -39,15 +40,15 @@ class Comparison(IntEnum):
 
     def holds(self, value: float, threshold: float) -> bool:
         """Whether `value` stands so to `threshold`; nothing holds of what is not a number."""
-        match self:
-            case Comparison.GREATER_THAN:
-                return value > threshold
-            case Comparison.GREATER_OR_EQUAL:
-                return value >= threshold
-            case Comparison.LESS_THAN:
-                return value < threshold
-            case Comparison.LESS_OR_EQUAL:
-                return value <= threshold
+        return _HOLDS[self](value, threshold)
+
+
+_HOLDS: dict[Comparison, Callable[[float, float], bool]] = {
+    Comparison.GREATER_THAN: operator.gt,
+    Comparison.GREATER_OR_EQUAL: operator.ge,
+    Comparison.LESS_THAN: operator.lt,
+    Comparison.LESS_OR_EQUAL: operator.le,
+}
 
 
 class Verdict(IntEnum):
@@ -123,6 +124,8 @@ def thresholds(condition: Condition) -> Iterator[Threshold]:
 
 def judge(condition: Condition, observed: Sequence[Observation]) -> Verdict:
     """Whether it holds, given one observation for each threshold."""
+    if isinstance(condition, Threshold):
+        return condition.judge(observed[0])
     return _judge(condition, iter(observed))
 
 
@@ -139,3 +142,13 @@ def _judge(condition: Condition, observed: Iterator[Observation]) -> Verdict:
     if verdicts == {whole}:
         return whole
     return Verdict.NO_DATA if Verdict.NO_DATA in verdicts else Verdict.BETWEEN
+
+
+def decisive(condition: Condition, observed: Sequence[Observation]) -> Observation:
+    """What the condition is shown by: the first comparison that holds, else the first that has a value."""
+    if isinstance(condition, Threshold):
+        return observed[0]
+    of = list(zip(thresholds(condition), observed, strict=True))
+    holds = (each for one, each in of if one.judge(each) == Verdict.TRUE)
+    valued = (each for _, each in of if each.value is not None)
+    return next(holds, None) or next(valued, NOTHING)

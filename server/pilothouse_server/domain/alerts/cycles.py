@@ -12,8 +12,7 @@ from itertools import pairwise
 from typing import Final
 
 from pilothouse_server.domain.alerts.matchers import Matcher, MatchType
-from pilothouse_server.domain.alerts.rules import Inhibition, Rule
-from pilothouse_server.domain.alerts.words import LABEL_OF
+from pilothouse_server.domain.alerts.rules import LABEL_OF, Inhibition, Rule
 from pilothouse_server.domain.errors import InvalidArgument, LimitExceeded
 
 MOST_COMPARISONS: Final = 500_000

@@ -7,25 +7,27 @@ The condition (`Instance`) and the human side (acknowledged, resolved by whom) a
 from __future__ import annotations
 
 import hashlib
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field, replace
 from enum import IntEnum
 from typing import NamedTuple
 
+from pilothouse_server.domain.alerts.conditions import Observation
 from pilothouse_server.domain.alerts.rules import Rule, fingerprint
 from pilothouse_server.domain.alerts.states import AlertState, Instance, resolve_by_hand
 from pilothouse_server.domain.alerts.suppression import LOUD, Suppression
-from pilothouse_server.domain.alerts.words import clears_when, labels_of, summary_of
+from pilothouse_server.domain.alerts.words import AlertKind as AlertKind  # noqa: PLC0414
+from pilothouse_server.domain.alerts.words import Evidence as Evidence  # noqa: PLC0414
+from pilothouse_server.domain.alerts.words import (
+    annotations_of,
+    clears_when,
+    evidence_of,
+    labels_of,
+    summary_of,
+)
 from pilothouse_server.domain.events import Event, EventType, Severity
 from pilothouse_server.domain.notifications.intents import Intent, IntentKind
 from pilothouse_server.domain.settling import SERVER_SOURCE
-
-
-class AlertKind(IntEnum):
-    """What an alert is about. The numbers are those of the contract."""
-
-    CONDITION = 1
-    NO_DATA = 2
 
 
 class Act(IntEnum):
@@ -39,18 +41,6 @@ class Act(IntEnum):
     COMMENT = 5
     RULE_CHANGE = 6
     SUPPRESSION = 7
-
-
-class Evidence(NamedTuple):
-    """One comparison that decided, in numbers and in words."""
-
-    subject: str
-    value: float | None
-    value_text: str
-    comparison_text: str
-    threshold: float
-    samples: int
-    threshold_index: int
 
 
 @dataclass(frozen=True, slots=True)
@@ -88,8 +78,9 @@ class Alert:
 
     @property
     def etag(self) -> str:
-        """Changes with its state and with what was done about it; not with its value."""
-        decided = (self.instance.state, self.acknowledge_us, self.instance.resolve_us)
+        """Changes with its state and with what was done about it; not with its value, and not with what was said."""
+        done = (self.acknowledge_us, self.assignee)
+        decided = (self.instance.state, *done, self.instance.resolve_us)
         return hashlib.sha256(repr((self.id, *decided)).encode()).hexdigest()[:16]
 
 
@@ -105,6 +96,8 @@ class AlertStep(NamedTuple):
     actor: str = ""
     comment: str = ""
     act: Act = Act.CONDITION
+    request_id: str = ""
+    """Under which an act was asked for, so that a repeat is known as one; empty where there was none."""
 
 
 class Change(NamedTuple):
@@ -117,33 +110,64 @@ class Change(NamedTuple):
     """What somebody may want to be notified of."""
 
 
-def begin(alert_id: str, rule: Rule, name: str, instance: Instance) -> Change:
+@dataclass(frozen=True, slots=True)
+class Beginning:
+    """What an alert is about, from its first slot to its last."""
+
+    alert_id: str
+    rule: Rule
+    name: str
+    kind: AlertKind = AlertKind.CONDITION
+    agent_type: str = ""
+    """Of the agent that it is about, where it is about one."""
+
+
+def begin(of: Beginning, instance: Instance, observed: Sequence[Observation]) -> Change:
     """A new alert."""
+    rule, name, kind = of.rule, of.name, of.kind
+    labels = labels_of(rule, name, kind, agent_type=of.agent_type)
     alert = Alert(
-        id=alert_id,
+        id=of.alert_id,
         rule_id=rule.id,
         rule_name=rule.name,
         name=name,
-        labels=labels_of(rule, name),
+        labels=labels,
         severity=rule.severity,
         threshold=rule.first.threshold,
+        kind=kind,
         fingerprint=fingerprint(rule),
         rule_version=rule.version,
         instance=instance,
-        summary=summary_of(rule, name, instance),
-        clears_when=clears_when(rule),
+        summary=summary_of(rule, name, observed, kind),
+        clears_when=clears_when(rule, kind),
+        annotations=annotations_of(rule, labels, instance.value),
+        evidence=evidence_of(rule, name, observed),
         update_us=instance.active_us,
     )
     return _stepped(alert, 0, instance.active_us)
 
 
-def advance(alert: Alert, rule: Rule, instance: Instance | None, ts_us: int) -> Change:
-    """The alert after its instance took a step; None is a PENDING one that is gone."""
+def advance(
+    alert: Alert,
+    rule: Rule,
+    instance: Instance | None,
+    observed: Sequence[Observation],
+    ts_us: int,
+) -> Change:
+    """The alert after its instance took a step; None is a PENDING one that is gone. Its words and evidence are of the
+    newest slot in which it was not over."""
     before = alert.instance
     if instance is None:
         instance = replace(before, state=AlertState.RESOLVED, resolve_us=ts_us)
-    summary = summary_of(rule, alert.name, instance) if instance.live else alert.summary
-    after = replace(alert, instance=instance, summary=summary, update_us=ts_us)
+    after = replace(alert, instance=instance, update_us=ts_us)
+    if instance.live:
+        after = replace(
+            after,
+            summary=summary_of(rule, alert.name, observed, alert.kind),
+            evidence=evidence_of(rule, alert.name, observed),
+            clears_when=clears_when(rule, alert.kind),
+            annotations=annotations_of(rule, alert.labels, instance.value),
+        )
     if instance.state == before.state:
         return Change(after)
     return _stepped(after, before.state, ts_us)
@@ -161,7 +185,7 @@ def acknowledge(
         acknowledge_expire_us=expire_us,
         update_us=now_us,
     )
-    return _acted(after, alert, Act.ACKNOWLEDGE, now_us, actor, comment)
+    return _acted(after, alert, Act.ACKNOWLEDGE, actor, comment)
 
 
 def unacknowledge(alert: Alert, actor: str, comment: str, now_us: int) -> Change:
@@ -174,38 +198,47 @@ def unacknowledge(alert: Alert, actor: str, comment: str, now_us: int) -> Change
         acknowledge_expire_us=None,
         update_us=now_us,
     )
-    return _acted(after, alert, Act.UNACKNOWLEDGE, now_us, actor, comment)
+    return _acted(after, alert, Act.UNACKNOWLEDGE, actor, comment)
 
 
 def assign(alert: Alert, assignee: str, actor: str, comment: str, now_us: int) -> Change:
     """Somebody has it; nobody when `assignee` is empty."""
     after = replace(alert, assignee=assignee, update_us=now_us)
-    return _acted(after, alert, Act.ASSIGN, now_us, actor, comment)
+    return _acted(after, alert, Act.ASSIGN, actor, comment)
 
 
 def comment(alert: Alert, actor: str, said: str, now_us: int) -> Change:
     """Somebody says something."""
-    return _acted(replace(alert, update_us=now_us), alert, Act.COMMENT, now_us, actor, said)
+    return _acted(replace(alert, update_us=now_us), alert, Act.COMMENT, actor, said)
+
+
+def flap(alert: Alert, ts_us: int, *, flapping: bool) -> Change:
+    """It begins to flap, or flaps no more: each is told once."""
+    kept = alert.suppression._replace(flapping=flapping)
+    why = "begins and ends too often to be told each time" if flapping else "flaps no more"
+    kind = IntentKind.FLAPPING if flapping else IntentKind.FLAPPED
+    change = suppress(alert, kept, why, ts_us)
+    return change._replace(intents=(Intent(alert.id, kind, ts_us),))
 
 
 def suppress(alert: Alert, suppression: Suppression, why: str, ts_us: int) -> Change:
     """It begins or ends to be kept quiet."""
     after = replace(alert, suppression=suppression, update_us=ts_us)
-    return _acted(after, alert, Act.SUPPRESSION, ts_us, "", why)
+    return _acted(after, alert, Act.SUPPRESSION, "", why)
 
 
 def resolve(alert: Alert, actor: str, reason: str, now_us: int) -> Change:
     """Somebody ends it by hand."""
     instance = resolve_by_hand(alert.instance, now_us)
     after = replace(alert, instance=instance, resolved_by=actor, update_us=now_us)
-    return _acted(after, alert, Act.RESOLVE, now_us, actor, reason)
+    return _acted(after, alert, Act.RESOLVE, actor, reason)
 
 
 def end_by_rule(alert: Alert, actor: str, why: str, ts_us: int) -> Change:
     """Its rule is another one now, or none: what was said of it holds no more. Nothing is latched."""
     instance = replace(resolve_by_hand(alert.instance, ts_us), latched=False)
     after = replace(alert, instance=instance, update_us=ts_us)
-    return _acted(after, alert, Act.RULE_CHANGE, ts_us, actor, why)
+    return _acted(after, alert, Act.RULE_CHANGE, actor, why)
 
 
 def matched_labels(alert: Alert) -> dict[str, str]:
@@ -231,12 +264,10 @@ def _stepped(alert: Alert, from_state: int, occur_us: int) -> Change:
     return _told(replace(alert, steps=alert.steps + 1), step)
 
 
-def _acted(
-    after: Alert, before: Alert, act: Act, occur_us: int, actor: str, comment: str
-) -> Change:
+def _acted(after: Alert, before: Alert, act: Act, actor: str, said: str) -> Change:
     """A step that is no step of the condition."""
     states = (before.instance.state, after.instance.state)
-    step = AlertStep(after.id, after.steps, occur_us, *states, None, actor, comment, act)
+    step = AlertStep(after.id, after.steps, after.update_us, *states, None, actor, said, act)
     return _told(replace(after, steps=after.steps + 1), step)
 
 

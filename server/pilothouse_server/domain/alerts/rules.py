@@ -16,6 +16,15 @@ MOST_INSTANCES = 10_000
 """Alerts of one rule at a time, where the rule does not say otherwise."""
 
 
+LABEL_OF = {
+    Dimension.WORKFLOW_TYPE: "workflow_type",
+    Dimension.STAGE: "stage",
+    Dimension.AGENT_TYPE: "agent_type",
+    Dimension.AGENT: "agent_id",
+}
+"""The label that tells the instances of a rule about a dimension from each other."""
+
+
 class NoDataPolicy(IntEnum):
     """What it means that there is no value. The numbers are those of the contract."""
 

@@ -1,4 +1,4 @@
-"""The rules of a new database, and the rule about rules."""
+"""The rules of a new database, and those that are built in: about rules, and about heartbeats from outside."""
 
 from __future__ import annotations
 
@@ -17,6 +17,22 @@ OVER_LIMIT = Rule(
     severity=Severity.WARNING,
 )
 """The rule about rules; its instances are rule ids, its value how many instances were refused in the slot."""
+
+HEARTBEAT_MISSED = Rule(
+    id="heartbeat-missed",
+    name="HeartbeatMissed",
+    description=(
+        "A heartbeat that should come in from outside is overdue. One alert for each, of the heartbeat's own severity."
+    ),
+    condition=Threshold(
+        metric=AlertMetric.AGENT_SILENCE, comparison=Comparison.GREATER_OR_EQUAL, threshold=0
+    ),
+    severity=Severity.CRITICAL,
+)
+"""Its instances are ids of heartbeats; the threshold of each is how long its heartbeat may be away, in seconds."""
+
+BUILT_IN = (OVER_LIMIT, HEARTBEAT_MISSED)
+"""Rules that nobody makes, changes or deletes."""
 
 
 SHIPPED: tuple[Rule, ...] = (

@@ -1,4 +1,4 @@
-"""Where an alert stands: `step(instance, observation, ts_us, rule)`, a pure function of one slot of the grid.
+"""Where an alert stands: `step(instance, observed, ts_us, rule)`, a pure function of one slot of the grid.
 
     (none) ──true──▶ PENDING ──`for` is over──▶ FIRING ──false──▶ RECOVERING ──`keep_firing` is over──▶ RESOLVED
        ▲                │                         ▲ │                  │                                   │
@@ -6,9 +6,13 @@
                                                   └───────true─────────┘                                   │
        ◀───────────────────────────── 15 minutes later, or at once as a new PENDING when true ─────────────┘
 
-No value leaves everything as it is. What was resolved by hand while its condition held is latched: it begins nothing
-new until the condition was false once. Time during which nobody looked is kept in `down_us` and counts towards
-neither hold.
+Between threshold and recovery threshold, and without a value, the state stays as it is: nothing fires, ends or
+recovers in such a slot. The clocks go on, so what was held back comes about in the first slot that is clear: PENDING
+fires if the condition holds then and held first so long ago, RECOVERING resolves if it does not. With the policy
+RESOLVE no value is as good as false; with ALERT it is a condition of its own beside (`step_no_data`).
+
+What was resolved by hand while its condition held is latched: it begins nothing new until the condition was false
+once. Time during which nobody looked is kept in `down_us` and counts towards neither hold.
 """
 
 from __future__ import annotations
@@ -17,8 +21,8 @@ from collections.abc import Sequence
 from dataclasses import dataclass, replace
 from enum import IntEnum
 
-from pilothouse_server.domain.alerts.conditions import Observation, Verdict, judge
-from pilothouse_server.domain.alerts.rules import Rule
+from pilothouse_server.domain.alerts.conditions import Observation, Verdict, decisive, judge
+from pilothouse_server.domain.alerts.rules import NoDataPolicy, Rule
 
 RETENTION_US = 15 * 60 * 1_000_000
 """What was resolved is remembered so long; after that it is history."""
@@ -61,18 +65,47 @@ def step(
 ) -> Instance | None:
     """The instance after the slot `ts_us`; None when there is none. The same object when nothing but the value
     changed and the value did not."""
-    verdict, observation = judge(rule.condition, observed), observed[0]
-    if verdict in (Verdict.NO_DATA, Verdict.BETWEEN):
+    value = decisive(rule.condition, observed).value
+    return after(instance, verdict_of(rule, observed), value, ts_us, rule)
+
+
+def step_no_data(
+    instance: Instance | None, observed: Sequence[Observation], ts_us: int, rule: Rule
+) -> Instance | None:
+    """The same of the alert that there is no value, which only the policy ALERT knows. It never has a value."""
+    return after(instance, absence_of(rule, observed), None, ts_us, rule)
+
+
+def verdict_of(rule: Rule, observed: Sequence[Observation]) -> Verdict:
+    """Whether the rule's condition holds, by its policy for what has no value."""
+    verdict = judge(rule.condition, observed)
+    if verdict == Verdict.NO_DATA and rule.no_data_policy == NoDataPolicy.RESOLVE:
+        return Verdict.FALSE
+    return verdict
+
+
+def absence_of(rule: Rule, observed: Sequence[Observation]) -> Verdict:
+    """Whether there is nothing to judge by, for a rule with the policy ALERT."""
+    absent = judge(rule.condition, observed) == Verdict.NO_DATA
+    alerts = rule.no_data_policy == NoDataPolicy.ALERT
+    return Verdict.TRUE if absent and alerts else Verdict.FALSE
+
+
+def after(
+    instance: Instance | None, verdict: Verdict, value: float | None, ts_us: int, rule: Rule
+) -> Instance | None:
+    """The instance after a slot with that verdict."""
+    if verdict == Verdict.NO_DATA:
+        return _aged(instance, ts_us)
+    if instance is None:
+        return _begun(value, ts_us, rule) if verdict == Verdict.TRUE else None
+    instance = _valued(instance, value)
+    if verdict == Verdict.BETWEEN:
         return _aged(instance, ts_us)
     condition = verdict == Verdict.TRUE
-    if instance is None:
-        return _begun(observation, ts_us, rule) if condition else None
-    instance = _valued(instance, observation)
     match instance.state:
         case AlertState.PENDING:
-            if not condition:
-                return None
-            return _fired(instance, ts_us, rule)
+            return _fired(instance, ts_us, rule) if condition else None
         case AlertState.FIRING:
             return instance if condition else _recovering(instance, ts_us, rule)
         case AlertState.RECOVERING:
@@ -80,7 +113,7 @@ def step(
                 return replace(instance, state=AlertState.FIRING, false_us=None, down_us=0)
             return _recovered(instance, ts_us, rule)
         case AlertState.RESOLVED:
-            return _after_end(instance, observation, ts_us, rule, condition=condition)
+            return _after_end(instance, value, ts_us, rule, condition=condition)
 
 
 def resolve_by_hand(instance: Instance, ts_us: int) -> Instance:
@@ -96,7 +129,7 @@ def resolve_by_hand(instance: Instance, ts_us: int) -> Instance:
 
 def down(instance: Instance, down_us: int) -> Instance:
     """The instance when for `down_us` nobody looked: neither hold counts that."""
-    if not instance.live or down_us <= 0:
+    if instance.state not in (AlertState.PENDING, AlertState.RECOVERING) or down_us <= 0:
         return instance
     return replace(instance, down_us=instance.down_us + down_us)
 
@@ -111,8 +144,8 @@ def shifted(instance: Instance, by_us: int) -> Instance:
     return replace(instance, **moved)
 
 
-def _begun(observation: Observation, ts_us: int, rule: Rule) -> Instance:
-    begun = Instance(AlertState.PENDING, active_us=ts_us, value=observation.value)
+def _begun(value: float | None, ts_us: int, rule: Rule) -> Instance:
+    begun = Instance(AlertState.PENDING, active_us=ts_us, value=value)
     return _fired(begun, ts_us, rule)
 
 
@@ -135,11 +168,11 @@ def _recovered(instance: Instance, ts_us: int, rule: Rule) -> Instance:
 
 
 def _after_end(
-    instance: Instance, observation: Observation, ts_us: int, rule: Rule, *, condition: bool
+    instance: Instance, value: float | None, ts_us: int, rule: Rule, *, condition: bool
 ) -> Instance | None:
     if not condition:
         return _aged(replace(instance, latched=False) if instance.latched else instance, ts_us)
-    return instance if instance.latched else _begun(observation, ts_us, rule)
+    return instance if instance.latched else _begun(value, ts_us, rule)
 
 
 def _aged(instance: Instance | None, ts_us: int) -> Instance | None:
@@ -148,7 +181,7 @@ def _aged(instance: Instance | None, ts_us: int) -> Instance | None:
     return None if ts_us - instance.resolve_us >= RETENTION_US else instance
 
 
-def _valued(instance: Instance, observation: Observation) -> Instance:
-    if not instance.live or instance.value == observation.value:
+def _valued(instance: Instance, value: float | None) -> Instance:
+    if not instance.live or instance.value == value:
         return instance
-    return replace(instance, value=observation.value)
+    return replace(instance, value=value)

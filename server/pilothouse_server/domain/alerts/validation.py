@@ -23,8 +23,7 @@ from pilothouse_server.domain.alerts.conditions import (
     Threshold,
 )
 from pilothouse_server.domain.alerts.documents import MOST_DEEP, SIGNS, rule_to_document
-from pilothouse_server.domain.alerts.rules import Inhibition, Rule
-from pilothouse_server.domain.alerts.words import LABEL_OF
+from pilothouse_server.domain.alerts.rules import LABEL_OF, Inhibition, Rule
 from pilothouse_server.domain.errors import InvalidArgument, LimitExceeded
 from pilothouse_server.domain.events import Severity
 from pilothouse_server.domain.metrics.snapshot import MINUTE_US, WINDOWS_US, Dimension

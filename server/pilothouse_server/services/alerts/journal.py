@@ -115,6 +115,7 @@ class AlertJournal:
         alerts: Changes,
         outbox: Changes,
         answered: Changes | None = None,
+        *,
         notifications: Changes | None = None,
     ) -> None:
         self._store = store
