@@ -28,7 +28,7 @@ from pilothouse_server.domain.metrics.snapshot import (
 )
 
 _FRACTIONS = (0.5, 0.95, 0.99)
-_WITH_STATES = (Dimension.FLEET, Dimension.WORKFLOW_TYPE)
+SHOWN_WITH_STATES = (Dimension.FLEET, Dimension.WORKFLOW_TYPE)
 
 Key = tuple[Dimension, str]
 _Made = tuple[tuple[object, ...], SeriesMetrics]
@@ -132,9 +132,9 @@ def summarize(
     return SeriesMetrics(
         dimension=dimension,
         name=name,
-        states=state_counts(live) if dimension in _WITH_STATES else None,
+        states=state_counts(live) if dimension in SHOWN_WITH_STATES else None,
         windows=tuple(
-            _window(cell, length, known=known)
+            window_metrics(cell, length, known=known)
             for cell, length in zip(windows, WINDOWS_US, strict=True)
         ),
     )
@@ -146,7 +146,10 @@ def state_counts(live: Sequence[int]) -> StateCounts:
     return StateCounts(queued, running, waiting, paused, queued + tasks)
 
 
-def _window(cell: Cell, length_us: int, *, known: bool) -> WindowMetrics:
+def window_metrics(
+    cell: Cell, length_us: int, *, known: bool, latency: bool = True
+) -> WindowMetrics:
+    """One window of the sum of its buckets; without `latency` nobody looks at its percentiles."""
     return WindowMetrics(
         window_us=length_us,
         started=cell.started,
@@ -154,7 +157,7 @@ def _window(cell: Cell, length_us: int, *, known: bool) -> WindowMetrics:
         failed=cell.failed,
         cancelled=cell.cancelled,
         throughput=cell.completed / (length_us / SECOND_US) if known else None,
-        latency=latency_summary(cell.durations),
+        latency=latency_summary(cell.durations) if latency else None,
     )
 
 

@@ -1,0 +1,312 @@
+"""Backtests: stored history replayed for a draft rule, in bounded chunks, beside everything that is live.
+
+Few run at once, and all of them together take at most half of the interpreter: each slice of work is followed by as
+long a rest. Nothing is read that a cancelled caller does not want any more.
+"""
+
+from __future__ import annotations
+
+import asyncio
+from collections import defaultdict
+from collections.abc import AsyncGenerator, Awaitable, Generator, Iterable, Mapping, Sequence
+from contextlib import contextmanager
+from dataclasses import dataclass, field
+from types import MappingProxyType
+from typing import Final, NamedTuple, Protocol
+
+from pilothouse_server.domain.alerts.backtest import Backtest, WouldBe
+from pilothouse_server.domain.alerts.caveats import Facts, caveats, nothing_stored
+from pilothouse_server.domain.alerts.charting import Line
+from pilothouse_server.domain.alerts.conditions import AlertMetric
+from pilothouse_server.domain.alerts.matchers import all_match
+from pilothouse_server.domain.alerts.phases import Extent, Phase, phases
+from pilothouse_server.domain.alerts.replay import Needs, Piece, Replay, needs_of
+from pilothouse_server.domain.alerts.rules import LABEL_OF, Rule
+from pilothouse_server.domain.errors import Busy, InvalidArgument, LimitExceeded, Unavailable
+from pilothouse_server.domain.metrics.checkpoint import BucketRow, unpack
+from pilothouse_server.domain.metrics.snapshot import MINUTE_US, AgentSeen, Dimension
+from pilothouse_server.ports import Clock
+from pilothouse_server.services.alerts.sightings import AgentEvents, Sightings, open_sightings
+
+SECOND_US: Final = 1_000_000
+LONGEST_US: Final = 31 * 24 * 60 * MINUTE_US
+AT_ONCE: Final = 2
+"""Backtests at a time."""
+MOST_NAMES: Final = 2_000
+"""Instances of one backtest."""
+MOST_EVALUATIONS: Final = 10_000_000
+"""Instances times slots of one backtest."""
+MOST_FIRED: Final = 1_000
+"""Alerts that would have fired that are told one by one; the others are counted."""
+MOST_NEVER_FIRED: Final = 200
+"""The same of those whose condition did not hold for long enough."""
+ROWS_AT_ONCE: Final = 10_000
+"""Rows of history read at once, or few more."""
+NOBODY: Final[Mapping[str, AgentSeen]] = MappingProxyType({})
+BEAT: Final = 0.5
+"""Seconds between two messages at most."""
+SLICE: Final = 0.002
+"""Seconds of work after which others get as long a time."""
+ROWS_A_STEP: Final = 50
+
+
+class BacktestStore(AgentEvents, Protocol):
+    """What history has. Everything raises Unavailable."""
+
+    async def extent(self) -> Extent | None:
+        """What there is of the fleet; None when nothing was stored yet."""
+        ...
+
+    async def names(self, dimension: Dimension, limit: int) -> Sequence[str]:
+        """The names of a dimension, up to `limit`."""
+        ...
+
+    async def pieces(
+        self, unit_us: int, dimension: Dimension, names: Sequence[str], start: int, end: int
+    ) -> Sequence[BucketRow]:
+        """Buckets or minutes of these series from `start` to before `end`, in no order; of several shards there are
+        several of a series with the same start."""
+        ...
+
+
+class Progress(NamedTuple):
+    """How far it is."""
+
+    share: float
+    time_us: int
+
+
+class Source(NamedTuple):
+    """What the span that begins here is judged by."""
+
+    start_us: int
+    end_us: int
+    step_us: int
+
+
+class Summary(NamedTuple):
+    """All in all."""
+
+    fired: int
+    instances: int
+    firing_us: int
+    evaluations: int
+    caveats: Sequence[str]
+
+
+Update = Progress | Source | WouldBe | Line | Summary
+
+
+@dataclass(slots=True)
+class _Job:
+    """One backtest under way."""
+
+    rule: Rule
+    needs: Needs
+    names: Sequence[str]
+    plan: Sequence[Phase]
+    test: Backtest
+    sightings: Sightings | None
+    replay: Replay
+    time_us: int = 0
+    judged: int = 0
+    """Slots that are behind us."""
+    told: list[int] = field(default_factory=lambda: [0, 0])
+    """Alerts that were told: those that never fired, and those that did."""
+    untold: list[int] = field(default_factory=lambda: [0, 0])
+    covered: int = 0
+
+    @property
+    def slots(self) -> int:
+        return sum(phase.slots for phase in self.plan)
+
+    @property
+    def progress(self) -> Progress:
+        return Progress(min(1.0, self.judged / max(1, self.slots)), self.time_us)
+
+    def alerts(self) -> Iterable[WouldBe]:
+        """Those that are over since the last look, as far as they are told one by one."""
+        ended, self.test.ended = self.test.ended, []
+        for alert in ended:
+            fired = alert.fire_us is not None
+            if self.told[fired] >= (MOST_FIRED if fired else MOST_NEVER_FIRED):
+                self.untold[fired] += 1
+            else:
+                self.told[fired] += 1
+                yield alert
+
+
+class Backtests:
+    """`run` one; on any replica."""
+
+    def __init__(
+        self, store: BacktestStore, clock: Clock, *, offline_after_us: int, at_once: int = AT_ONCE
+    ) -> None:
+        self._store = store
+        self._clock = clock
+        self._offline_after_us = offline_after_us
+        self._at_once = at_once
+        self._running = 0
+        self._turn = asyncio.Lock()
+
+    async def run(self, rule: Rule, start_us: int, end_us: int | None) -> AsyncGenerator[Update]:
+        """What the rule would have done from `start_us` on, until now where no end is given. Raises Busy,
+        InvalidArgument, LimitExceeded and Unavailable; close it to end it."""
+        end_us = self._clock.now_us() if end_us is None else end_us
+        if start_us >= end_us:
+            raise InvalidArgument("start_time", "must be before end_time")
+        if end_us - start_us > LONGEST_US:
+            raise InvalidArgument("start_time", "is more than 31 days before end_time")
+        with self._admitted():
+            job, extent = await self._prepared(rule, start_us, end_us)
+            yield Progress(0.0, start_us)
+            for phase in job.plan:
+                if phase.slots:
+                    yield Source(*phase.judged_us, phase.unit_us)
+                work = self._replayed(job, phase)
+                async for update in _beating(work, job):
+                    yield update
+            job.test.close(job.plan[-1].end * job.plan[-1].unit_us)
+            for alert in job.alerts():
+                yield alert
+            for line in job.test.lines():
+                yield line
+            yield _summary(job, Facts(start_us, end_us, extent, job.plan, tuple(job.untold)))
+
+    @contextmanager
+    def _admitted(self) -> Generator[None]:
+        if self._running >= self._at_once:
+            raise Busy("backtests", self._at_once)
+        self._running += 1
+        try:
+            yield
+        finally:
+            self._running -= 1
+
+    async def _prepared(self, rule: Rule, start_us: int, end_us: int) -> tuple[_Job, Extent]:
+        extent = await self._store.extent()
+        if extent is None:
+            raise Unavailable("snapshot", "the log has not been read yet; try again in a moment")
+        needs = needs_of(rule)
+        plan = phases(start_us, end_us, extent, needs.longest_us)
+        slots = sum(phase.slots for phase in plan)
+        if not slots or end_us <= extent.begin_us:
+            raise InvalidArgument("start_time", nothing_stored(extent))
+        names = await self._names(rule)
+        if (size := max(1, len(names)) * slots) > MOST_EVALUATIONS:
+            raise LimitExceeded("evaluations of one backtest", MOST_EVALUATIONS, size)
+        sightings = None
+        if any(each.metric == AlertMetric.AGENT_SILENCE for each in rule.thresholds):
+            silence = max(each.threshold for each in rule.thresholds if _silent(each.metric))
+            before_us = round(silence * SECOND_US) + self._offline_after_us
+            sightings = await open_sightings(self._store, start_us, end_us, before_us)
+        test = Backtest(rule, offline_after_us=self._offline_after_us, slots=slots)
+        return _Job(rule, needs, names, plan, test, sightings, Replay(needs), start_us), extent
+
+    async def _names(self, rule: Rule) -> Sequence[str]:
+        """The series that at least one comparison looks at."""
+        dimension = rule.dimension
+        if dimension == Dimension.FLEET:
+            return ()
+        if all(_silent(e.metric) or e.dimension == Dimension.FLEET for e in rule.thresholds):
+            return ()
+        found = await self._store.names(dimension, 10 * MOST_NAMES)
+        label = LABEL_OF[dimension]
+        own = [each.matchers for each in rule.thresholds if each.dimension == dimension]
+        names = [
+            name
+            for name in found
+            if dimension == Dimension.AGENT or any(all_match(m, {label: name}) for m in own)
+        ]
+        if len(names) > MOST_NAMES:
+            raise LimitExceeded("instances of one backtest", MOST_NAMES, len(names))
+        return names
+
+    async def _replayed(self, job: _Job, phase: Phase) -> None:
+        job.replay.restart_windows()
+        at_once = max(1, ROWS_AT_ONCE // (len(job.names) + 1))
+        for begin in range(phase.begin, phase.end, at_once):
+            end = min(begin + at_once, phase.end)
+            rows = await self._read(job, phase, begin, end)
+            if job.sightings is not None:
+                await job.sightings.read_until(end * phase.unit_us)
+            await self._paced(_slots(job, phase, range(begin, end), rows))
+
+    async def _read(self, job: _Job, phase: Phase, begin: int, end: int) -> list[BucketRow]:
+        read, unit_us = self._store.pieces, phase.unit_us
+        rows = [*await read(unit_us, Dimension.FLEET, ("",), begin, end)]
+        if job.names:
+            rows += await read(unit_us, job.rule.dimension, job.names, begin, end)
+        return rows
+
+    async def _paced(self, steps: Generator[None]) -> None:
+        """Runs steps to their end, one backtest after another, and rests as long as it worked."""
+        over = False
+        while not over:
+            async with self._turn:
+                begun = self._clock.monotonic()
+                while not over and self._clock.monotonic() - begun < SLICE:
+                    over = next(steps, self) is self
+                await self._clock.sleep(self._clock.monotonic() - begun)
+
+
+def _silent(metric: AlertMetric) -> bool:
+    return metric == AlertMetric.AGENT_SILENCE
+
+
+def _slots(job: _Job, phase: Phase, starts: range, rows: Sequence[BucketRow]) -> Generator[None]:
+    """Judges the slots of some pieces, a step each."""
+    pieces: defaultdict[int, list[Piece]] = defaultdict(list)
+    covered: set[int] = set()
+    for place, row in enumerate(rows):
+        cell, gauges = unpack(row)
+        pieces[row.start].append(Piece((Dimension(row.dimension), row.name), cell, gauges))
+        if gauges is not None and row.dimension == Dimension.FLEET:
+            covered.add(row.start)
+        if not place % ROWS_A_STEP:
+            yield
+    for start in starts:
+        ts_us = (start + 1) * phase.unit_us
+        is_covered = start in covered
+        if is_covered or start in pieces:
+            job.replay.take(ts_us, pieces.get(start, ()), covered=is_covered)
+        if is_covered:
+            _judge(job, phase, ts_us)
+        if ts_us > phase.after_us:
+            job.judged += 1
+            job.time_us = ts_us
+        if not start % 60:
+            job.replay.forget(ts_us)
+        yield
+
+
+def _judge(job: _Job, phase: Phase, ts_us: int) -> None:
+    if ts_us <= phase.after_us:
+        job.test.listen(ts_us, phase.unit_us)
+        return
+    agents = NOBODY if job.sightings is None else job.sightings.at(ts_us)
+    job.covered += 1
+    job.test.slot(job.replay.snapshot(ts_us, agents), ts_us, phase.unit_us)
+
+
+async def _beating(work: Awaitable[None], job: _Job) -> AsyncGenerator[Update]:
+    """What comes of the work while it goes on, and how far it is at least every half second."""
+    task = asyncio.ensure_future(work)
+    try:
+        while not task.done():
+            await asyncio.wait({task}, timeout=BEAT)
+            for alert in job.alerts():
+                yield alert
+            yield job.progress
+        task.result()
+    finally:
+        task.cancel()
+        await asyncio.gather(task, return_exceptions=True)
+
+
+def _summary(job: _Job, facts: Facts) -> Summary:
+    tally = job.test.tally
+    said = caveats(job.rule, tally, facts, covered=job.covered)
+    if job.sightings is not None:
+        said = [*said, *job.sightings.caveats()]
+    return Summary(tally.fired, len(job.test.names), tally.firing_us, tally.evaluations, said)
