@@ -15,6 +15,7 @@ PilothouseError
 ├── RequestIdReused        same request id, other content
 ├── NotCommandOwner
 ├── LimitExceeded          something is too large or too much    (limit, maximum, value)
+├── Busy                   too many at once: try again           (what, maximum)
 └── Unavailable            try again                             (what, retry_after_us)
     └── Misconfigured      … but not before somebody sets it right
 """
@@ -269,6 +270,18 @@ class LimitExceeded(PilothouseError):
     @property
     def message(self) -> str:
         return f"{self.limit}: at most {self.maximum:,}, and this is {self.value:,}"
+
+
+@dataclass(eq=False)
+class Busy(PilothouseError):
+    what: str
+    """In the plural."""
+    maximum: int
+    retry_after_us: int = 2_000_000
+
+    @property
+    def message(self) -> str:
+        return f"{self.maximum} {self.what} run already; try again when one of them has ended"
 
 
 @dataclass(eq=False)

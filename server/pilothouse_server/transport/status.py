@@ -50,6 +50,7 @@ _TABLE: dict[type[errors.PilothouseError], Refusal] = {
     errors.RequestIdReused: Refusal(grpc.StatusCode.ALREADY_EXISTS, "REQUEST_ID_REUSED"),
     errors.NotCommandOwner: Refusal(grpc.StatusCode.PERMISSION_DENIED, "NOT_COMMAND_OWNER"),
     errors.ExecutorReplaced: Refusal(grpc.StatusCode.ABORTED, "EXECUTOR_REPLACED"),
+    errors.Busy: Refusal(grpc.StatusCode.RESOURCE_EXHAUSTED, "RATE_LIMITED"),
     errors.LimitExceeded: Refusal(grpc.StatusCode.RESOURCE_EXHAUSTED, "LIMIT_EXCEEDED"),
 }
 _UNAVAILABLE = {
@@ -85,7 +86,7 @@ def status_of(error: errors.PilothouseError) -> status_pb2.Status:
             field=error.field, description=error.description
         )
         _add(status, error_details_pb2.BadRequest(field_violations=[violation]))
-    if isinstance(error, errors.Unavailable):
+    if isinstance(error, errors.Unavailable | errors.Busy):
         delay = duration_pb2.Duration()
         delay.FromMicroseconds(error.retry_after_us)
         _add(status, error_details_pb2.RetryInfo(retry_delay=delay))
