@@ -44,6 +44,7 @@ from pilothouse_server.adapters.clock import SystemClock
 from pilothouse_server.adapters.redis_log import RedisLog
 from pilothouse_server.adapters.sql.agent_views import SqlAgentViews
 from pilothouse_server.adapters.sql.alert_desk_store import SqlAlertDesk
+from pilothouse_server.adapters.sql.backtest_store import SqlBacktestStore
 from pilothouse_server.adapters.sql.command_store import SqlCommands
 from pilothouse_server.adapters.sql.control_queries import SqlControlQueries
 from pilothouse_server.adapters.sql.event_views import SqlEventViews
@@ -54,13 +55,12 @@ from pilothouse_server.adapters.sql.rule_views import SqlRuleViews
 from pilothouse_server.adapters.sql.workflow_views import SqlWorkflowViews
 from pilothouse_server.adapters.sqlite_log import SqliteLog
 from pilothouse_server.config import Settings
-from pilothouse_server.domain.alerts.rules import Rule
 from pilothouse_server.domain.commands import Deadlines
 from pilothouse_server.domain.errors import Unavailable
 from pilothouse_server.duties import Common, Duties
 from pilothouse_server.meters import PartsCollector
 from pilothouse_server.rulefiles import formats
-from pilothouse_server.rulefiles.formats import RuleFormat
+from pilothouse_server.services.alerts.backtest import Backtests
 from pilothouse_server.services.alerts.desk import AlertDesk
 from pilothouse_server.services.alerts.rulebook import Rulebook
 from pilothouse_server.services.alerts.ruleviews import RuleViews
@@ -75,6 +75,7 @@ from pilothouse_server.services.status import ComponentState, LogShard
 from pilothouse_server.services.tenure import Part, serve
 from pilothouse_server.transport.agents import AgentServicer
 from pilothouse_server.transport.alerts import AlertServicer
+from pilothouse_server.transport.backtest import BacktestCalls
 from pilothouse_server.transport.commands import CommandServicer
 from pilothouse_server.transport.dead_events import DeadEventServicer
 from pilothouse_server.transport.events import EventServicer
@@ -236,6 +237,11 @@ class Core:
             raise Unavailable("database", leases.waiting_for)
         return self._world.replicas()
 
+    def _backtests(self) -> BacktestCalls:
+        store = SqlBacktestStore(self._world.database)
+        backtests = Backtests(store, self._clock, offline_after_us=self._offline_after_us)
+        return BacktestCalls(backtests, formats.read)
+
     def _services(self) -> list[Service]:
         """Every service of the contract."""
         database, clock, told = self._world.database, self._clock, self._world.signals
@@ -249,7 +255,8 @@ class Core:
         rules = RuleServicer(
             Rulebook(SqlRules(database), clock, told.rules),
             RuleViews(SqlRuleViews(database), clock, lambda: self.alerts.engine),
-            _RuleFiles(),
+            formats,
+            self._backtests(),
         )
         platform = PlatformServicer(self.standing)
         dead = DeadEventServicer(self._world.dead)
@@ -270,16 +277,6 @@ class Core:
             served(dead_events_pb2.DESCRIPTOR, "DeadEventService", partial(add_dead_events, dead)),
             served(platform_pb2.DESCRIPTOR, "PlatformService", partial(add_platform, platform)),
         ]
-
-
-class _RuleFiles:
-    """Rules as documents, for the servicer; 0 is a format that is not stated."""
-
-    def read(self, document: str, format: int) -> Sequence[Rule]:
-        return formats.read(document, RuleFormat(format) if format else None)
-
-    def write(self, rules: Sequence[Rule], format: int) -> tuple[str, Sequence[str]]:
-        return formats.write_rules(rules, RuleFormat(format or RuleFormat.PILOTHOUSE))
 
 
 def _looked(connection: Connection) -> None:
