@@ -1,4 +1,4 @@
-"""What is to be told: written in the transaction of what happened, and gathered in one with what is told of it."""
+"""What is to be told: written in the transaction of what happened."""
 
 from __future__ import annotations
 

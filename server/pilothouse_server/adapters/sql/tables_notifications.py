@@ -110,6 +110,12 @@ DELIVERIES = Table(
         sqlite_where=text("state = 3"),
         postgresql_where=text("state = 3"),
     ),
+    Index(
+        "ix_deliveries_beats",
+        "channel_id",
+        sqlite_where=text("kind = 5"),
+        postgresql_where=text("kind = 5"),
+    ),
 )
 """`notification` is what is sent; none once nobody can want to send it any more. `since_us`: since when it is tried."""
 
@@ -131,5 +137,7 @@ CHANNEL_HEALTH = Table(
     Column("open_until_us", BigInteger),
     Column("error", TEXT, nullable=False),
     Column("success_us", BigInteger),
+    Column("beat_us", BigInteger),
 )
-"""How each channel did. `trips`: how often in a row its breaker opened; none is open without `open_until_us`."""
+"""How each channel did. `trips`: how often in a row its breaker opened; none is open without `open_until_us`.
+`beat_us`: of which slot the newest heartbeat was that arrived."""

@@ -39,7 +39,7 @@ Place = tuple[str, str]
 
 
 class Wanted(NamedTuple):
-    """Whom a rule wants told."""
+    """Whom an alert's rule wants told."""
 
     channels: tuple[str, ...] = ()
     """Ids; none are those that are the default."""
@@ -51,8 +51,8 @@ class Sources(NamedTuple):
 
     channels: Mapping[str, Channel]
     escalations: Mapping[str, Escalation]
-    rules: Mapping[str, Wanted]
-    """Of the alerts at hand; one that is not there wants what is the default."""
+    wanted: Mapping[str, Wanted]
+    """By each alert at hand; one that is not there wants what is the default."""
 
 
 class Gatherer:
@@ -73,7 +73,7 @@ class Gatherer:
                 self._of_alert.setdefault(alert_id, set()).add((group.channel_id, group.key))
 
     def begin(self, sources: Sources, now_us: int) -> None:
-        """Plans everything anew, as after a restart or when escalations are others."""
+        """Plans everything anew: after a restart, and when escalations are others."""
         self._heap.clear()
         self._run_heap.clear()
         for place in self.groups:
@@ -104,19 +104,23 @@ class Gatherer:
                     began = intent.kind == IntentKind.FLAPPING
                     self._flap(alert, sources, now_us, began=began)
 
-    def flush(self, sources: Sources, now_us: int, *, before: bool = False) -> Iterator[Told]:
-        """What is due by now, or earlier. Escalations come first: they are told through groups."""
+    def flush(
+        self, sources: Sources, now_us: int, most: int, *, before: bool = False
+    ) -> list[Told]:
+        """What is due by now, or earlier; about `most` at once. Escalations come first, as groups tell them."""
         limit_us = now_us - 1 if before else now_us
         while self._run_heap and self._run_heap[0][0] <= limit_us:
             due, alert_id = heapq.heappop(self._run_heap)
             run = self.runs.get(alert_id)
             if run is not None:
                 self._step(run, due, sources, now_us)
-        while self._heap and self._heap[0][0] <= limit_us:
+        found: list[Told] = []
+        while len(found) < most and self._heap and self._heap[0][0] <= limit_us:
             due, place = heapq.heappop(self._heap)
             group = self.groups.get(place)
             if group is not None and group.look_us(due) == due:
-                yield from self._flush(group, sources, due if before else now_us)
+                found += self._flush(group, sources, due if before else now_us)
+        return found
 
     def next_us(self) -> int | None:
         """When something is due next."""
@@ -146,6 +150,15 @@ class Gatherer:
             self._remove(place)
         return over
 
+    def stored(self) -> None:
+        """All changes are."""
+        for place in self.changed:
+            group = self.groups[place]
+            group.changed.clear()
+            group.gone.clear()
+        self.changed.clear()
+        self.changed_runs.clear()
+
     def _fire(self, intent: Intent, alert: Alert, sources: Sources, now_us: int) -> None:
         labels = matched_labels(alert)
         for channel in self._routed(alert, labels, sources):
@@ -154,7 +167,7 @@ class Gatherer:
             if group.join(_member(alert, labels, intent.occur_us), now_us, how_of(channel)):
                 self._of_alert.setdefault(alert.id, set()).add(place)
             self._note(group, now_us)
-        wanted = sources.rules.get(alert.rule_id, Wanted()).escalation
+        wanted = sources.wanted.get(alert.id, Wanted()).escalation
         if wanted in sources.escalations and alert.id not in self.runs:
             run = EscalationRun(alert.id, wanted, labels, intent.occur_us)
             self._put(hold(run, Held.QUIET, now_us, on=alert.suppression.quiet), sources)
@@ -221,24 +234,19 @@ class Gatherer:
         if due is not None:
             heapq.heappush(self._run_heap, (due, run.alert_id))
 
-    def _flush(self, group: Group, sources: Sources, now_us: int) -> Iterator[Told]:
-        before = set(group.members)
+    def _flush(self, group: Group, sources: Sources, now_us: int) -> list[Told]:
         channel = sources.channels.get(group.channel_id)
-        place = (group.channel_id, group.key)
         if channel is None:
-            return
-        for telling in group.flush(now_us, how_of(channel)):
-            found = told(group, telling)
-            group.open.add(found.id)
-            yield found
-        for alert_id in before - group.members.keys():
-            self._part(alert_id, place)
+            return []
+        found = [told(group, telling) for telling in group.flush(now_us, how_of(channel))]
+        group.open.update(each.id for each in found)
         self._note(group, now_us)
+        return found
 
     def _routed(
         self, alert: Alert, labels: Mapping[str, str], sources: Sources
     ) -> Iterator[Channel]:
-        named = sources.rules.get(alert.rule_id, Wanted()).channels
+        named = sources.wanted.get(alert.id, Wanted()).channels
         for channel in sources.channels.values():
             wanted = channel.id in named if named else channel.is_default
             severe = channel.min_severity is None or alert.severity >= channel.min_severity

@@ -55,6 +55,7 @@ def upgrade() -> None:
         _big("open_until_us", nullable=True),
         _text("error"),
         _big("success_us", nullable=True),
+        _big("beat_us", nullable=True),
     )
 
 
@@ -105,11 +106,12 @@ def _deliveries_up() -> None:
     )
     op.create_index("ix_deliveries_create_us_id", "deliveries", ["create_us", "id"])
     op.create_index("ix_deliveries_end_us", "deliveries", ["end_us"])
-    for name, columns, state in (
-        ("ix_deliveries_waiting", ["channel_id", "retry_us"], 1),
-        ("ix_deliveries_dead", ["channel_id"], 3),
+    for name, columns, which in (
+        ("ix_deliveries_waiting", ["channel_id", "retry_us"], "state = 1"),
+        ("ix_deliveries_dead", ["channel_id"], "state = 3"),
+        ("ix_deliveries_beats", ["channel_id"], "kind = 5"),
     ):
-        some = sa.text(f"state = {state}")
+        some = sa.text(which)
         op.create_index(name, "deliveries", columns, sqlite_where=some, postgresql_where=some)
     op.create_table("delivery_alerts", _key("alert_id"), _key("delivery_id"))
     op.create_index("ix_delivery_alerts_delivery_id", "delivery_alerts", ["delivery_id"])
