@@ -55,7 +55,7 @@ def condition_from_proto(message: pb.Condition, at: str, depth: int = 1) -> Cond
     if kind == "threshold":
         return _threshold(message.threshold, f"{at}.threshold")
     if depth > MOST_DEEP:
-        raise InvalidArgument(at, f"all and any may be {MOST_DEEP} deep at most")
+        raise InvalidArgument(f"{at}.{kind}", f"all and any may be {MOST_DEEP} deep at most")
     group = message.all if kind == "all" else message.any
     inside = tuple(
         condition_from_proto(each, f"{at}.{kind}.conditions[{index}]", depth + 1)

@@ -345,7 +345,7 @@ def _repeated(tx: RuleTransaction, rule: Rule, earlier: RuleVersion, request_id:
     made = earlier.rule
     if not _same(replace(rule, id=rule.id or made.id), made):
         raise RequestIdReused(request_id)
-    return tx.get(made.id) or made
+    return tx.get(made.id) or replace(made, create_us=earlier.create_us)
 
 
 def _same(one: Rule, other: Rule) -> bool:
