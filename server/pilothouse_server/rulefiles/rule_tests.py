@@ -1,0 +1,78 @@
+"""Unit tests of rules, from files: ours and promtool's, told apart by their first key. Needs no server."""
+
+from __future__ import annotations
+
+from collections.abc import Iterator, Sequence
+from contextlib import contextmanager
+from pathlib import Path
+
+from pilothouse_server.rulefiles import prometheus, promtool_tests
+from pilothouse_server.rulefiles.prometheus import AlertingRule
+from pilothouse_server.rulefiles.reports import Failure, Report
+from pilothouse_server.rulefiles.yaml_text import MOST_BYTES, Node, Refused, parse
+
+
+class Unreadable(Exception):
+    """A file that cannot be used, with its name, the line and why."""
+
+
+def run_file(path: Path) -> Report:
+    """Everything that a file expects."""
+    try:
+        node = parsed(path)
+        with _named(path):
+            return _promtool(path, node)
+    except Unreadable as error:
+        return Report(str(path), refused=str(error))
+
+
+@contextmanager
+def _named(path: Path) -> Iterator[None]:
+    """Says of what is refused in which file it is."""
+    try:
+        yield
+    except Refused as error:
+        raise Unreadable(f"{path}:{error.line}: {error.description}") from error
+
+
+def _promtool(path: Path, node: Node) -> Report:
+    file = promtool_tests.read(node)
+    rules: list[AlertingRule] = []
+    for rule_path in rule_paths(path, file.rule_files):
+        with _named(rule_path):
+            rules += prometheus.read_node(parsed(rule_path)).rules
+    failures: list[Failure] = []
+    for test in file.tests:
+        failures += promtool_tests.run(test, rules, file.interval_us)
+    expected = sum(len(test.expectations) for test in file.tests)
+    return Report(str(path), len(file.tests), expected, failures)
+
+
+def rule_paths(path: Path, patterns: Sequence[tuple[str, int]]) -> list[Path]:
+    """The files that are meant, beside `path`. Raises Refused for one that is not there."""
+    found: list[Path] = []
+    for pattern, line in patterns:
+        whole = (path.parent / pattern).absolute()
+        # An absolute pattern is looked for from its root.
+        beside = (
+            sorted(Path(whole.anchor).glob(str(whole.relative_to(whole.anchor)))) if pattern else []
+        )
+        if not beside:
+            raise Refused(line, f"there is no rule file {pattern!r}")
+        found += beside
+    return found
+
+
+def parsed(path: Path) -> Node:
+    """The YAML of a file. Raises Unreadable."""
+    try:
+        with path.open("rb") as file:
+            content = file.read(MOST_BYTES + 1)
+        text = content.decode()
+    except OSError as error:
+        raise Unreadable(f"{path}: {error.strerror or error}") from error
+    except UnicodeDecodeError as error:
+        line = error.object[: error.start].count(b"\n") + 1
+        raise Unreadable(f"{path}:{line}: no UTF-8") from error
+    with _named(path):
+        return parse(text)
