@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterator, Sequence
+from collections.abc import Callable, Iterator, Sequence
 from dataclasses import dataclass
 
 from prometheus_client.core import CounterMetricFamily, GaugeMetricFamily, Metric
@@ -15,6 +15,7 @@ from pilothouse_server.adapters.sqlite_log import SqliteLog
 from pilothouse_server.domain.metrics.snapshot import MetricsSnapshot
 from pilothouse_server.duties import Duties, LeadWork, ShardWork
 from pilothouse_server.ports import ShardLog
+from pilothouse_server.services.alerts.limits import RuleMeters
 from pilothouse_server.services.ingest import Ingest
 from pilothouse_server.world import World
 
@@ -146,16 +147,33 @@ def _reader(snapshot: MetricsSnapshot) -> Iterator[Metric]:
 
 
 def _rules(lead: LeadWork) -> Iterator[Metric]:
-    slots = CounterMetricFamily("pilothouse_rule_slots", "Evaluations.", labels=["rule"])
-    missed = CounterMetricFamily("pilothouse_rule_missed", "Seconds missed.", labels=["rule"])
-    errors = CounterMetricFamily("pilothouse_rule_errors", "Failures.", labels=["rule"])
+    """As many series as there are rules."""
+    counters = [
+        CounterMetricFamily(f"pilothouse_rule_{name}", text, labels=["rule"])
+        for name, text, _ in _OF_RULES
+    ]
     alerts = GaugeMetricFamily("pilothouse_rule_alerts", "Alerts not over.", labels=["rule"])
+    seen = GaugeMetricFamily("pilothouse_rule_instances", "Instances seen.", labels=["rule"])
+    last = GaugeMetricFamily(
+        "pilothouse_rule_last_duration_seconds", "The newest evaluation.", labels=["rule"]
+    )
     for rule_id, meters in lead.alerts.meters().items():
-        slots.add_metric([rule_id], meters.run)
-        missed.add_metric([rule_id], meters.missed)
-        errors.add_metric([rule_id], meters.errors)
+        for counter, (_, _, value) in zip(counters, _OF_RULES, strict=True):
+            counter.add_metric([rule_id], value(meters))
         alerts.add_metric([rule_id], lead.alerts.live_count(rule_id))
-    yield from (slots, missed, errors, alerts)
+        seen.add_metric([rule_id], meters.instances)
+        last.add_metric([rule_id], meters.last_us / 1_000_000)
+    yield from (*counters, alerts, seen, last)
+
+
+_OF_RULES: tuple[tuple[str, str, Callable[[RuleMeters], float]], ...] = (
+    ("slots", "Evaluations.", lambda meters: meters.run),
+    ("missed", "Seconds missed.", lambda meters: meters.missed),
+    ("errors", "Failures.", lambda meters: meters.errors),
+    ("refused", "Instances over the limit that were refused.", lambda meters: meters.refused),
+    ("cut", "Evaluations that took too long for one slot.", lambda meters: meters.cut),
+    ("duration_seconds", "Time spent on it.", lambda meters: meters.total_us / 1_000_000),
+)
 
 
 def _counter(name: str, text: str, value: float) -> Metric:

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from dataclasses import fields
 from typing import Any
 
 from pilothouse_server.domain.alerts.conditions import AlertMetric, Comparison, Threshold
@@ -28,16 +29,24 @@ T0 = 1_000_000 * SECOND
 """The slot at which tests begin."""
 
 
-def rule(**fields: Any) -> Rule:
-    """Queue depth over 10, for 0."""
-    given: dict[str, Any] = {
-        "id": "r",
-        "name": "Rule",
+OF_THRESHOLD = frozenset(field.name for field in fields(Threshold))
+
+
+def over(threshold: float = 10.0, **given: Any) -> Threshold:
+    """Queue depth over 10."""
+    plain: dict[str, Any] = {
         "metric": AlertMetric.QUEUE_DEPTH,
         "comparison": Comparison.GREATER_THAN,
-        "threshold": 10.0,
+        "threshold": threshold,
     }
-    return Rule(**(given | fields))
+    return Threshold(**(plain | given))
+
+
+def rule(**given: Any) -> Rule:
+    """Queue depth over 10, for 0; what is about the comparison goes there."""
+    of_threshold = {name: given.pop(name) for name in OF_THRESHOLD & given.keys()}
+    plain: dict[str, Any] = {"id": "r", "name": "Rule", "condition": over(**of_threshold)}
+    return Rule(**(plain | given))
 
 
 def window(

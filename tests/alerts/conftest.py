@@ -12,12 +12,13 @@ from pilothouse_server.adapters.sql.alert_store import SqlAlerts
 from pilothouse_server.adapters.sql.control_queries import SqlControlQueries
 from pilothouse_server.adapters.sql.outbox_store import oldest
 from pilothouse_server.domain.alerts.records import Alert
-from pilothouse_server.domain.alerts.states import AlertState
 from pilothouse_server.domain.alerts.rules import Rule
+from pilothouse_server.domain.alerts.states import AlertState
 from pilothouse_server.domain.errors import Unavailable
 from pilothouse_server.domain.metrics.snapshot import MetricsSnapshot
+from pilothouse_server.services.alerts.engine import AlertEngine
 from pilothouse_server.services.alerts.journal import AlertBatch, AlertJournal, Restored
-from pilothouse_server.services.alerts.engine import AlertEngine, AlertLimits
+from pilothouse_server.services.alerts.limits import AlertLimits
 from pilothouse_server.services.fanout import Changes
 from pilothouse_server.services.ids import uuid7
 from pilothouse_server.services.views import PageRequest

@@ -3,25 +3,26 @@
 from __future__ import annotations
 
 import asyncio
-from collections.abc import Callable, Iterator
+from collections.abc import Callable
 from dataclasses import replace
 
 import pytest
 from sqlalchemy import update
 
 from pilothouse_server.adapters.sql.tables_control import ALERT_RULES
-from pilothouse_server.domain import alert_rules
-from pilothouse_server.domain.alerts.observing import SHIPPED, Listening, Seen
-from pilothouse_server.domain.alerts.states import AlertMetric, AlertState, Comparison, Rule
+from pilothouse_server.domain.alerts.conditions import AlertMetric, Comparison, Observation
+from pilothouse_server.domain.alerts.documents import rule_to_document
+from pilothouse_server.domain.alerts.observing import Observer, Subject, View
+from pilothouse_server.domain.alerts.rules import Rule
+from pilothouse_server.domain.alerts.shipped import SHIPPED
+from pilothouse_server.domain.alerts.states import AlertState
 from pilothouse_server.domain.errors import AlertResolved, EtagMismatch, NotFound, Unavailable
 from pilothouse_server.domain.events import Severity
 from pilothouse_server.domain.metrics.snapshot import (
     MINUTE_US,
     Dimension,
-    MetricsSnapshot,
     SeriesMetrics,
 )
-from pilothouse_server.services.alerts.engine import AlertLimits
 from tests.alerts.build import SECOND, agent, depth, rule, series, snapshot, window
 from tests.alerts.conftest import Watchtower
 from tests.support import wait_until
@@ -46,15 +47,12 @@ async def test_a_new_database_has_the_shipped_rules_and_keeps_its_own(towers: To
     rules = tower.engine.rules()
     assert {each.id for each in rules} == {each.id for each in SHIPPED}
     assert {each.create_us for each in rules} == {tower.clock.us}
-    await tower.database.write(
-        lambda c: c.execute(
-            update(ALERT_RULES).where(ALERT_RULES.c.id == "queue-depth").values(threshold=5)
-        )
-    )
+    document = rule_to_document(replace(rules[2], description="Ours"))
+    changed = update(ALERT_RULES).where(ALERT_RULES.c.id == rules[2].id).values(document=document)
+    await tower.database.write(lambda connection: connection.execute(changed))
     await tower.restart()
-    kept = {each.id: each for each in tower.engine.rules()}
-    assert kept["queue-depth"].threshold == 5
-    assert kept["latency-p95"] == replace(rules[2], name="Latency p95")
+    assert tower.engine.rules()[2] == replace(rules[2], description="Ours")
+    assert tower.engine.rules()[1] == rules[1]
 
 
 async def test_an_alert_fires_and_resolves_once_with_its_events(towers: Towers) -> None:
@@ -213,8 +211,8 @@ async def test_over_the_limit_those_that_exist_stay_and_one_alert_says_so(towers
             dimension=Dimension.STAGE,
             window_us=MINUTE_US,
             threshold=0.1,
-        ),
-        limits=AlertLimits(instances=3),
+            instance_limit=3,
+        )
     )
     await tower.open()
 
@@ -238,16 +236,16 @@ async def test_a_rule_that_fails_keeps_its_state_and_stops_no_other(
     tower = towers(PLAIN, rule(id="q", name="Other"))
     await tower.open()
     await tower.tick(11)
-    broken = alert_rules.observe
+    whole = Observer.observe
 
     def observe(
-        tested: Rule, shown: MetricsSnapshot, ts_us: int, listening: Listening
-    ) -> Iterator[Seen]:
-        if tested.id == "r":
+        self: Observer, name: str, subject: Subject, view: View
+    ) -> tuple[Observation, ...] | None:
+        if self.rule_id == "r":
             raise ZeroDivisionError("0 / 0")
-        yield from broken(tested, shown, ts_us, listening)
+        return whole(self, name, subject, view)
 
-    monkeypatch.setattr("pilothouse_server.services.alerts.engine.observe", observe)
+    monkeypatch.setattr(Observer, "observe", observe)
     await tower.tick(9)
     states = {alert.rule_id: alert.instance.state for alert in await tower.alerts()}
     assert states == {"r": AlertState.FIRING, "q": AlertState.RESOLVED}

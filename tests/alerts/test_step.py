@@ -8,13 +8,12 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
+from pilothouse_server.domain.alerts.conditions import Comparison, Observation
+from pilothouse_server.domain.alerts.rules import Rule
 from pilothouse_server.domain.alerts.states import (
     RETENTION_US,
     AlertState,
-    Comparison,
     Instance,
-    Observation,
-    Rule,
     down,
     resolve_by_hand,
     shifted,
@@ -34,7 +33,7 @@ def run(tested: Rule, values: str, *, every: int = 5, at: Instance | None = None
     seen: list[str] = []
     for number, letter in enumerate(values):
         value = {"T": 11.0, "F": 9.0, ".": None}[letter]
-        at = step(at, Observation(value, 100), T0 + number * every * SECOND, tested)
+        at = step(at, [Observation(value, 100)], T0 + number * every * SECOND, tested)
         seen.append("-" if at is None else at.state.name[:3].lower())
     return seen
 
@@ -71,7 +70,7 @@ def test_a_hold_is_over_exactly_when_its_time_is() -> None:
 def test_the_slots_of_a_life_are_kept() -> None:
     at: Instance | None = None
     for seconds, value in ((0, 11.0), (10, 12.0), (20, 9.0), (30, 8.0)):
-        at = step(at, Observation(value), T0 + seconds * SECOND, BOTH)
+        at = step(at, [Observation(value)], T0 + seconds * SECOND, BOTH)
     assert at is not None
     assert (at.active_us, at.fire_us) == (T0, T0 + 10 * SECOND)
     assert (at.false_us, at.resolve_us) == (T0 + 20 * SECOND, T0 + 30 * SECOND)
@@ -80,15 +79,15 @@ def test_the_slots_of_a_life_are_kept() -> None:
 
 def test_too_few_samples_are_no_value() -> None:
     few = rule(min_samples=20)
-    assert step(None, Observation(99.0, 19), T0, few) is None
-    assert step(None, Observation(99.0, 20), T0, few) is not None
+    assert step(None, [Observation(99.0, 19)], T0, few) is None
+    assert step(None, [Observation(99.0, 20)], T0, few) is not None
 
 
 def test_what_was_resolved_is_remembered_for_fifteen_minutes() -> None:
     over = Instance(S.RESOLVED, T0, fire_us=T0, resolve_us=T0)
-    assert step(over, Observation(9.0), T0 + RETENTION_US - 1, PLAIN) is over
-    assert step(over, Observation(9.0), T0 + RETENTION_US, PLAIN) is None
-    assert step(over, Observation(None), T0 + RETENTION_US, PLAIN) is None
+    assert step(over, [Observation(9.0)], T0 + RETENTION_US - 1, PLAIN) is over
+    assert step(over, [Observation(9.0)], T0 + RETENTION_US, PLAIN) is None
+    assert step(over, [Observation(None)], T0 + RETENTION_US, PLAIN) is None
 
 
 def test_resolved_by_hand_begins_nothing_until_the_condition_was_false_once() -> None:
@@ -101,7 +100,7 @@ def test_resolved_by_hand_begins_nothing_until_the_condition_was_false_once() ->
 
 def test_a_latch_does_not_age() -> None:
     ended = resolve_by_hand(Instance(S.FIRING, T0, fire_us=T0), T0)
-    later = step(ended, Observation(11.0), T0 + 10 * RETENTION_US, PLAIN)
+    later = step(ended, [Observation(11.0)], T0 + 10 * RETENTION_US, PLAIN)
     assert later is not None
     assert later.latched
 
@@ -138,7 +137,7 @@ def test_what_holds_whatever_comes(
         before, ts = at, T0 + number * SECOND
         if before is not None and before.live and number in by_hand:
             at = before = resolve_by_hand(before, ts)
-        at = step(before, Observation(value), ts, tested)
+        at = step(before, [Observation(value)], ts, tested)
         if at is None:
             assert before is None or before.state in (S.PENDING, S.RESOLVED)
             continue
@@ -167,7 +166,7 @@ def test_a_restart_changes_nothing_but_that_its_time_does_not_count(
                 ts += gap * SECOND
                 if number == cut and at is not None:
                     at = down(at, gap * SECOND)
-            at = step(at, Observation(value), ts, tested)
+            at = step(at, [Observation(value)], ts, tested)
             # What is over may have aged away meanwhile.
             path.append(at.state.name if at is not None and at.live else "-")
         return path
@@ -186,8 +185,8 @@ def test_a_grid_that_is_moved_back_moves_the_times_along(
         late = number >= cut
         if number == cut and moved is not None:
             moved = shifted(moved, by * SECOND)
-        at = step(at, Observation(value), ts, tested)
-        moved = step(moved, Observation(value), ts + by * SECOND * late, tested)
+        at = step(at, [Observation(value)], ts, tested)
+        moved = step(moved, [Observation(value)], ts + by * SECOND * late, tested)
         expected = at if not late or at is None else shifted(at, by * SECOND)
         assert moved == expected
 

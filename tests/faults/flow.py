@@ -38,22 +38,26 @@ RULES = (
     Rule(
         id="backlog",
         name="Backlog",
-        metric=AlertMetric.QUEUE_DEPTH,
-        dimension=Dimension.WORKFLOW_TYPE,
-        comparison=Comparison.GREATER_THAN,
-        threshold=BACKLOG - 10,
+        condition=Threshold(
+            metric=AlertMetric.QUEUE_DEPTH,
+            dimension=Dimension.WORKFLOW_TYPE,
+            comparison=Comparison.GREATER_THAN,
+            threshold=BACKLOG - 10,
+        ),
         for_us=300 * MILLISECOND,
         keep_firing_us=300 * MILLISECOND,
     ),
     Rule(
         id="breakage",
         name="Breakage",
-        metric=AlertMetric.ERROR_RATE,
-        dimension=Dimension.WORKFLOW_TYPE,
-        comparison=Comparison.GREATER_THAN,
-        threshold=0.4,
-        window_us=60 * MINUTE_US,
-        min_samples=BROKEN,
+        condition=Threshold(
+            metric=AlertMetric.ERROR_RATE,
+            dimension=Dimension.WORKFLOW_TYPE,
+            comparison=Comparison.GREATER_THAN,
+            threshold=0.4,
+            window_us=60 * MINUTE_US,
+            min_samples=BROKEN,
+        ),
     ),
 )
 """No type but those of the alarm can have so many waiting tasks, or so many ends."""

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Mapping
 
-from sqlalchemy import Connection, and_, bindparam, delete, insert, or_, select
+from sqlalchemy import Connection, bindparam, delete, insert, select
 
 from pilothouse_server.adapters.sql.tables_control import ALERT_FLAPS
 from pilothouse_server.domain.alerts.flapping import SLOT_US, SLOTS, Flaps

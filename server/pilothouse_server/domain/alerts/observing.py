@@ -107,6 +107,7 @@ class Observer:
     """What one rule looks at, worked out once."""
 
     def __init__(self, rule: Rule) -> None:
+        self.rule_id = rule.id
         self.dimension = rule.dimension
         self._thresholds = rule.thresholds
         self._measures: list[Measure] = [_measure_of(each) for each in self._thresholds]

@@ -121,7 +121,8 @@ def summary_of(
         value = _value(first.metric, observed[0].value)
         return f"Heartbeat {name} not heard for {value}; limit {_amount(first.metric, first.threshold)}"
     if kind == AlertKind.NO_DATA:
-        return f"No value to judge by: {_joined(rule.condition, lambda one: _absent(one, name))}"
+        what = _joined(rule.condition, lambda one: _absent(one, name), inner=True)
+        return f"No value to judge by: {what}"
     seen = iter(observed)
     return _joined(rule.condition, lambda one: _breach(one, name, next(seen, NOTHING)))
 

@@ -9,7 +9,7 @@ from __future__ import annotations
 
 import time
 from collections.abc import Callable, Iterator, Mapping, Sequence
-from dataclasses import dataclass, replace
+from dataclasses import replace
 
 from pilothouse_server.domain.alerts import records
 from pilothouse_server.domain.alerts.conditions import NOTHING, Observation
@@ -26,17 +26,6 @@ from pilothouse_server.services.alerts.grid import Grid
 from pilothouse_server.services.alerts.instances import RuleInstances
 from pilothouse_server.services.alerts.journal import AlertJournal, AlertStore
 from pilothouse_server.services.alerts.limits import SECOND_US, AlertLimits, RuleMeters
-
-
-@dataclass(frozen=True, slots=True)
-class RuleView:
-    """A rule as people see it."""
-
-    rule: Rule
-    live: int
-    """Alerts of it that are not over."""
-    error: str
-    """Why its newest evaluation failed; empty when it did not."""
 
 
 class AlertEngine:
@@ -111,13 +100,6 @@ class AlertEngine:
     def live_count(self, rule_id: str) -> int:
         """Alerts of a rule that are not over."""
         return self._ledger.live(rule_id)
-
-    def shown(self) -> Sequence[RuleView]:
-        """The rules as people see them, by name."""
-        return [
-            RuleView(rule, self.live_count(rule.id), self._ruled[rule.id].meters.error)
-            for rule in self.rules()
-        ]
 
     def tick(self, snapshot: MetricsSnapshot, ts_us: int) -> None:
         """Steps every instance of every rule to the slot `ts_us`. Until the log was read to its end once, nothing is

@@ -84,7 +84,9 @@ class RuleInstances:
         error: Exception | None = None
         try:
             left = set(self._alerts)
+            self.meters.instances = 0
             for rule, (name, observed) in seen:
+                self.meters.instances += 1
                 left.discard(name)
                 self._step(rule, name, observed, ts_us)
             for name in left:
