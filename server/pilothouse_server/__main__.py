@@ -21,9 +21,11 @@ import click
 import uvloop
 
 from pilothouse_server import app, logs, maintenance
+from pilothouse_server.adapters.notifying.sealing import new_key
 from pilothouse_server.config import InvalidSettings, Settings, read_settings
 from pilothouse_server.datadir import DataDirInUse
 from pilothouse_server.domain.errors import Misconfigured, PilothouseError
+from pilothouse_server.rulefiles import reports, rule_tests
 from pilothouse_server.transport.server import PortTaken
 
 Command = Callable[..., None]
@@ -142,6 +144,12 @@ def demo(**given: object) -> None:
     _run(app.demo, given)
 
 
+@main.command("new-secret-key")
+def new_secret_key() -> None:
+    """Print a new key for PILOTHOUSE_SECRET_KEY."""
+    click.echo(new_key())
+
+
 @main.command()
 @click.argument("revision", default="head")
 @_takes("data_dir")
@@ -171,6 +179,25 @@ def reshard(shards: int, **given: object) -> None:
         )
 
     _run(body, given)
+
+
+@main.group()
+def rules() -> None:
+    """Rules as files; needs no server."""
+
+
+@rules.command("test")
+@click.argument("files", nargs=-1, required=True, type=click.Path(path_type=Path))
+def test_rules(files: tuple[Path, ...]) -> None:
+    """Run the unit tests of rules in FILES: ours, or promtool's.
+
+    Ends with 0 when everything is as expected, with 1 when something is not or a file cannot be used."""
+    passed = True
+    for path in files:
+        report = rule_tests.run_file(path)
+        passed = passed and report.passed
+        click.echo("\n".join(reports.lines(report)))
+    sys.exit(0 if passed else 1)
 
 
 def _fail(code: int, message: str) -> NoReturn:

@@ -151,7 +151,7 @@ def run(test: Test, rules: Sequence[AlertingRule], interval_us: int) -> list[Fai
     """Evaluates the rules at every interval and compares. A rule that cannot be evaluated ends the test. Raises Refused
     where that would be too much."""
     last_us = max((each.at_us for each in test.expectations), default=0)
-    if (last_us // interval_us + 1) * len(rules) > MOST_EVALUATIONS:
+    if (last_us // interval_us + 1) * (len(rules) + 1) > MOST_EVALUATIONS:
         raise Refused(test.line, f"more than {MOST_EVALUATIONS:,} evaluations of rules in one test")
     runs = [RuleRun(rule, test.series) for rule in rules]
     waiting = sorted(test.expectations, key=lambda each: each.at_us, reverse=True)
