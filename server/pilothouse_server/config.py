@@ -10,10 +10,16 @@ from typing import Annotated
 from pydantic import Field, ValidationError, ValidationInfo, field_validator
 from pydantic_settings import BaseSettings, NoDecode, SettingsConfigDict
 
+from pilothouse_server.adapters.notifying.hosts import AllowedHosts
+from pilothouse_server.adapters.notifying.sealing import keys_of
 from pilothouse_server.ports import LogKeep
 from pilothouse_server.services.retention import DAY_US, Policy
 
 _ADDRESS = re.compile(r"(?:dns:///)?(?:[\w.-]+|\[[0-9a-fA-F:.]+\]):\d{1,5}")
+
+_LINK = re.compile(r"https?://[^\s/?#@]+(?:/[^\s?#]*)?")
+_NOT_REPEATED = frozenset({"secret_key", "redis_url", "database_url"})
+"""Settings that may hold a secret, so that a wrong one is not shown."""
 
 Port = Annotated[int, Field(ge=0, le=65535)]
 Days = Annotated[float, Field(ge=0, le=36_500)]
@@ -53,6 +59,14 @@ class Settings(BaseSettings):
     """Origins, besides the bridge's own, whose pages may use it; separated by commas."""
     dashboard_dir: Path | None = None
     """The built dashboard; by default the one that came with the package."""
+    secret_key: Annotated[str, Field(repr=False)] = ""
+    """What secrets of channels are encrypted with: 32 bytes in base64. With several, separated by commas, the first
+    encrypts and all decrypt. Needed with PostgreSQL; the embedded database has a file of its own."""
+    webhook_hosts: Annotated[tuple[str, ...], NoDecode] = ()
+    """Hosts that are not public and may be notified all the same: names, *.suffixes, addresses and networks, separated
+    by commas."""
+    external_url: str = ""
+    """Where people reach the dashboard, for links in notifications; by default where the bridge listens."""
     start_timeout: Annotated[float, Field(ge=0, le=3600)] = 60.0
     """Seconds to wait at the start for a Redis or a PostgreSQL that does not answer yet."""
     agent_offline_after: Annotated[float, Field(ge=1, le=3600)] = 30.0
@@ -90,12 +104,33 @@ class Settings(BaseSettings):
     log_format: str = "text"
     """text or json."""
 
-    @field_validator("allowed_origins", mode="before")
+    @field_validator("allowed_origins", "webhook_hosts", mode="before")
     @classmethod
     def _split(cls, value: object) -> object:
         if isinstance(value, str):
             return tuple(part.strip() for part in value.split(",") if part.strip())
         return value
+
+    @field_validator("webhook_hosts")
+    @classmethod
+    def _hosts(cls, value: tuple[str, ...]) -> tuple[str, ...]:
+        AllowedHosts.parsed(value)
+        return value
+
+    @field_validator("secret_key")
+    @classmethod
+    def _keys(cls, value: str) -> str:
+        keys_of(value)
+        return value
+
+    @field_validator("external_url")
+    @classmethod
+    def _link(cls, value: str) -> str:
+        if value and not _LINK.fullmatch(value):
+            raise ValueError(
+                "is not http:// or https:// and a host, as https://pilothouse.example.com"
+            )
+        return value.rstrip("/")
 
     @field_validator("server")
     @classmethod
@@ -177,7 +212,7 @@ def read_settings(**overrides: object) -> Settings:
     except ValidationError as error:
         lines = [
             f"PILOTHOUSE_{'_'.join(str(part) for part in problem['loc']).upper()}: {problem['msg']}"
-            f" (it is {problem['input']!r})"
+            + ("" if problem["loc"][0] in _NOT_REPEATED else f" (it is {problem['input']!r})")
             for problem in error.errors()
         ]
         raise InvalidSettings("\n".join(lines)) from error

@@ -46,7 +46,7 @@ class Sender:
         tls: ssl.SSLContext | None = None,
         resolve: Resolve = resolved,
     ) -> None:
-        self._sealing = sealing
+        self.sealing = sealing
         self._now_us = now_us
         self._external_url = external_url.rstrip("/")
         self._user_agent = f"Pilothouse/{version('pilothouse-server')}"
@@ -82,7 +82,7 @@ class Sender:
     async def send(self, channel: Channel, notification: Notification, timeout: float) -> Receipt:
         """Sends to a stored channel. Raises DeliveryFailed."""
         try:
-            hidden = self._sealing.open(channel.id, channel.sealed)
+            hidden = self.sealing.open(channel.id, channel.sealed)
         except SealBroken as error:
             # A key can be put back, and then what waits is sent.
             raise DeliveryFailed(str(error), retryable=True) from error
@@ -179,8 +179,8 @@ def _kind(notification: Notification) -> str:
 
 def _scrubbed(text: str, url: str) -> str:
     """What a service said, without anything that its URL says: every part of such a URL may be a token."""
-    text = text.replace(url, HIDDEN)
     rest = url.partition("://")[2]
+    text = text.replace(url, HIDDEN) if rest else text
     parts = {
         form
         for part in re.split(r"[/@:?&=#,+\s]+", rest)
