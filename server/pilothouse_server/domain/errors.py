@@ -8,6 +8,7 @@ PilothouseError
 ├── NotFound               there is no such thing                (kind, id)
 ├── IllegalTransition, CommandPending, UnsupportedByEngine, NoExecutor, CommandEnded, AlertResolved
 ├── DeadEventTruncated
+├── DeliveryOver           it arrived or was dropped             (delivery_id, state)
 ├── AlreadyThere           another one has this id or name       (kind, field, value)
 ├── StillNamed             others name it, so it cannot go       (kind, id, named_by)
 ├── NoSecretKey            nothing to encrypt secrets with       (setting)
@@ -80,7 +81,8 @@ class InvalidResumeToken(PilothouseError):
 @dataclass(eq=False)
 class NotFound(PilothouseError):
     kind: str
-    """One of workflow, agent, command, alert, rule, rule_version, dead_event, channel, escalation, heartbeat."""
+    """One of workflow, agent, command, alert, rule, rule_version, dead_event, channel, escalation, heartbeat,
+    silence, delivery."""
     id: str
 
     @property
@@ -172,6 +174,16 @@ class DeadEventTruncated(PilothouseError):
             f"dead event {self.dead_event_id} was too long to be kept whole, so it cannot be put back; "
             "have its producer send it again"
         )
+
+
+@dataclass(eq=False)
+class DeliveryOver(PilothouseError):
+    delivery_id: str
+    state: str
+
+    @property
+    def message(self) -> str:
+        return f"delivery {self.delivery_id} is {self.state}: there is nothing to be done with it"
 
 
 @dataclass(eq=False)

@@ -42,6 +42,7 @@ _TABLE: dict[type[errors.PilothouseError], Refusal] = {
     errors.NoExecutor: Refusal(grpc.StatusCode.FAILED_PRECONDITION, "NO_EXECUTOR"),
     errors.CommandEnded: Refusal(grpc.StatusCode.FAILED_PRECONDITION, "COMMAND_ENDED"),
     errors.DeadEventTruncated: Refusal(grpc.StatusCode.FAILED_PRECONDITION, "DEAD_EVENT_TRUNCATED"),
+    errors.DeliveryOver: Refusal(grpc.StatusCode.FAILED_PRECONDITION, "DELIVERY_OVER"),
     errors.AlertResolved: Refusal(grpc.StatusCode.FAILED_PRECONDITION, "ALERT_RESOLVED"),
     errors.AlreadyThere: Refusal(grpc.StatusCode.ALREADY_EXISTS, "ALREADY_THERE"),
     errors.StillNamed: Refusal(grpc.StatusCode.FAILED_PRECONDITION, "STILL_NAMED"),

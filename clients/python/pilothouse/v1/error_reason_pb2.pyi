@@ -113,6 +113,12 @@ class _ErrorReasonEnumTypeWrapper(_enum_type_wrapper._EnumTypeWrapper[_ErrorReas
     """FAILED_PRECONDITION: there are secrets to be stored and no key to encrypt them with; metadata: setting."""
     ERROR_REASON_RULE_VERSION_NOT_FOUND: _ErrorReason.ValueType  # 43
     """NOT_FOUND: there is no such version of the rule, or not any more; metadata: rule_version_id, as `error-rate/7`."""
+    ERROR_REASON_DELIVERY_NOT_FOUND: _ErrorReason.ValueType  # 45
+    """NOT_FOUND: metadata: delivery_id."""
+    ERROR_REASON_DELIVERY_OVER: _ErrorReason.ValueType  # 46
+    """FAILED_PRECONDITION: the delivery arrived or was dropped, so nothing can be done with it; metadata: delivery_id, state."""
+    ERROR_REASON_SILENCE_NOT_FOUND: _ErrorReason.ValueType  # 44
+    """NOT_FOUND: metadata: silence_id."""
 
 class ErrorReason(_ErrorReason, metaclass=_ErrorReasonEnumTypeWrapper):
     """The reasons of ErrorInfo."""
@@ -205,4 +211,10 @@ ERROR_REASON_NO_SECRET_KEY: ErrorReason.ValueType  # 42
 """FAILED_PRECONDITION: there are secrets to be stored and no key to encrypt them with; metadata: setting."""
 ERROR_REASON_RULE_VERSION_NOT_FOUND: ErrorReason.ValueType  # 43
 """NOT_FOUND: there is no such version of the rule, or not any more; metadata: rule_version_id, as `error-rate/7`."""
+ERROR_REASON_DELIVERY_NOT_FOUND: ErrorReason.ValueType  # 45
+"""NOT_FOUND: metadata: delivery_id."""
+ERROR_REASON_DELIVERY_OVER: ErrorReason.ValueType  # 46
+"""FAILED_PRECONDITION: the delivery arrived or was dropped, so nothing can be done with it; metadata: delivery_id, state."""
+ERROR_REASON_SILENCE_NOT_FOUND: ErrorReason.ValueType  # 44
+"""NOT_FOUND: metadata: silence_id."""
 Global___ErrorReason: _TypeAlias = ErrorReason  # noqa: Y015
