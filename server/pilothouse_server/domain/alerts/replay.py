@@ -16,6 +16,7 @@ from typing import NamedTuple
 from pilothouse_server.domain.alerts.conditions import AlertMetric
 from pilothouse_server.domain.alerts.rules import Rule
 from pilothouse_server.domain.metrics.history import Gauges
+from pilothouse_server.domain.metrics.limits import BUCKET_US
 from pilothouse_server.domain.metrics.series import EMPTY, Cell, PackedCell
 from pilothouse_server.domain.metrics.snapshot import (
     WINDOWS_US,
@@ -166,7 +167,7 @@ class Replay:
         self._needs = needs
         self._series: dict[Key, _Replayed] = {}
         self._known = False
-        self._seen = 0
+        self._covered_us = 0
         self._fleet = self._of((Dimension.FLEET, ""))
 
     def restart_windows(self) -> None:
@@ -176,10 +177,10 @@ class Replay:
             for window in series.windows:
                 window.clear()
 
-    def take(self, ts_us: int, pieces: Iterable[Piece], *, covered: bool) -> None:
-        """What happened in the slot that ends at `ts_us`; `covered` when the log was read then, to its end."""
-        if covered:
-            self._note_covered()
+    def take(self, ts_us: int, pieces: Iterable[Piece], covered_us: int) -> None:
+        """What happened in the slot that ends at `ts_us`. In so much of it the log was read, to its end."""
+        covered = covered_us > 0
+        self._note_covered(covered_us)
         sampled: set[Key] = set()
         for piece in pieces:
             series = self._of(piece.key)
@@ -193,10 +194,10 @@ class Replay:
             if covered and series.key not in sampled:
                 series.see(None)
 
-    def _note_covered(self) -> None:
+    def _note_covered(self, covered_us: int) -> None:
         """Throughput is known once the log was read for as long as one bucket."""
-        self._seen += 1
-        if self._seen == 2:
+        self._covered_us += covered_us
+        if not self._known and self._covered_us > BUCKET_US:
             self._known = True
             for series in self._series.values():
                 series.stale = True

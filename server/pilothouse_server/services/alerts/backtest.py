@@ -269,7 +269,8 @@ def _slots(job: _Job, phase: Phase, starts: range, rows: Sequence[BucketRow]) ->
         ts_us = (start + 1) * phase.unit_us
         is_covered = start in covered
         if is_covered or start in pieces:
-            job.replay.take(ts_us, pieces.get(start, ()), covered=is_covered)
+            covered_us = phase.unit_us if is_covered else 0
+            job.replay.take(ts_us, pieces.get(start, ()), covered_us)
         if is_covered:
             _judge(job, phase, ts_us)
         if ts_us > phase.after_us:
