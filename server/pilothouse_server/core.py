@@ -21,33 +21,49 @@ from sqlalchemy import Connection, text
 from pilothouse.v1 import (
     agents_pb2,
     alerts_pb2,
+    channels_pb2,
     commands_pb2,
     dead_events_pb2,
+    escalations_pb2,
     events_pb2,
+    heartbeats_pb2,
     platform_pb2,
     rules_pb2,
     workflows_pb2,
 )
 from pilothouse.v1.agents_pb2_grpc import add_AgentServiceServicer_to_server as add_agents
 from pilothouse.v1.alerts_pb2_grpc import add_AlertServiceServicer_to_server as add_alerts
+from pilothouse.v1.channels_pb2_grpc import add_ChannelServiceServicer_to_server as add_channels
 from pilothouse.v1.commands_pb2_grpc import add_CommandServiceServicer_to_server as add_commands
 from pilothouse.v1.dead_events_pb2_grpc import (
     add_DeadEventServiceServicer_to_server as add_dead_events,
 )
+from pilothouse.v1.escalations_pb2_grpc import (
+    add_EscalationServiceServicer_to_server as add_escalations,
+)
 from pilothouse.v1.events_pb2_grpc import add_EventServiceServicer_to_server as add_events
+from pilothouse.v1.heartbeats_pb2_grpc import (
+    add_HeartbeatServiceServicer_to_server as add_heartbeats,
+)
 from pilothouse.v1.platform_pb2_grpc import add_PlatformServiceServicer_to_server as add_platform
 from pilothouse.v1.rules_pb2_grpc import add_RuleServiceServicer_to_server as add_rules
 from pilothouse.v1.workflows_pb2_grpc import add_WorkflowServiceServicer_to_server as add_workflows
 from pilothouse_server import world as surroundings
 from pilothouse_server.adapters.board import MemoryBoard
 from pilothouse_server.adapters.clock import SystemClock
+from pilothouse_server.adapters.notifying.sealing import KEY_FILE, Sealer, keys_of
+from pilothouse_server.adapters.notifying.sender import Sender
 from pilothouse_server.adapters.redis_log import RedisLog
+from pilothouse_server.adapters.sql import courier_store
 from pilothouse_server.adapters.sql.agent_views import SqlAgentViews
 from pilothouse_server.adapters.sql.alert_desk_store import SqlAlertDesk
 from pilothouse_server.adapters.sql.backtest_store import SqlBacktestStore
+from pilothouse_server.adapters.sql.channel_store import SqlChannels
 from pilothouse_server.adapters.sql.command_store import SqlCommands
 from pilothouse_server.adapters.sql.control_queries import SqlControlQueries
+from pilothouse_server.adapters.sql.escalation_store import SqlEscalations
 from pilothouse_server.adapters.sql.event_views import SqlEventViews
+from pilothouse_server.adapters.sql.heartbeat_store import SqlHeartbeats
 from pilothouse_server.adapters.sql.metrics_store import SqlMetricsStore
 from pilothouse_server.adapters.sql.others import SqlOthers
 from pilothouse_server.adapters.sql.rule_store import SqlRules
@@ -64,8 +80,11 @@ from pilothouse_server.services.alerts.backtest import Backtests
 from pilothouse_server.services.alerts.desk import AlertDesk
 from pilothouse_server.services.alerts.rulebook import Rulebook
 from pilothouse_server.services.alerts.ruleviews import RuleViews
+from pilothouse_server.services.channels import Channels
 from pilothouse_server.services.control import Control, ControlSignals
+from pilothouse_server.services.escalations import Escalations
 from pilothouse_server.services.executors import Executors
+from pilothouse_server.services.heartbeats import Heartbeats
 from pilothouse_server.services.ids import uuid7
 from pilothouse_server.services.ingest import Ingest
 from pilothouse_server.services.metric_history import MetricHistory
@@ -76,10 +95,13 @@ from pilothouse_server.services.tenure import Part, serve
 from pilothouse_server.transport.agents import AgentServicer
 from pilothouse_server.transport.alerts import AlertServicer
 from pilothouse_server.transport.backtest import BacktestCalls
+from pilothouse_server.transport.channels import ChannelServicer
 from pilothouse_server.transport.commands import CommandServicer
 from pilothouse_server.transport.dead_events import DeadEventServicer
+from pilothouse_server.transport.escalations import EscalationServicer
 from pilothouse_server.transport.events import EventServicer
 from pilothouse_server.transport.health import HealthKeeper
+from pilothouse_server.transport.heartbeats import HeartbeatServicer
 from pilothouse_server.transport.interceptor import CallMeters
 from pilothouse_server.transport.metrics import SERVICE as METRICS_SERVICE
 from pilothouse_server.transport.metrics import MetricsServicer
@@ -113,6 +135,16 @@ class Core:
         self.control = Control(commands, clock, signals, uuid7, deadlines)
         self.executors = Executors(commands, clock, signals, replica=world.replica)
         self.alerts = AlertDesk(SqlAlertDesk(database), clock, told.alert_requests, uuid7)
+        self.sender = _sender(settings, clock)
+        self.channels = Channels(
+            SqlChannels(database),
+            self.sender.sealing,
+            self.sender,
+            clock,
+            told.channels,
+            uuid7,
+            lambda: database.read(courier_store.health),
+        )
         # A process that is alone encodes a snapshot only when somebody asks for it.
         board = None if isinstance(world.board, MemoryBoard) else world.board
         self.snapshots = SnapshotDesk(SnapshotEncoder(), clock, board)
@@ -148,6 +180,7 @@ class Core:
             try:
                 yield core
             finally:
+                await core.sender.close()
                 with contextlib.suppress(Unavailable):  # others notice soon that we are gone
                     await core.executors.stop()
 
@@ -258,6 +291,11 @@ class Core:
             formats,
             self._backtests(),
         )
+        channels = ChannelServicer(self.channels)
+        escalations = EscalationServicer(
+            Escalations(SqlEscalations(database), clock, told.channels)
+        )
+        heartbeats = HeartbeatServicer(Heartbeats(SqlHeartbeats(database), clock, told.heartbeats))
         platform = PlatformServicer(self.standing)
         dead = DeadEventServicer(self._world.dead)
 
@@ -274,9 +312,35 @@ class Core:
             served(commands_pb2.DESCRIPTOR, "CommandService", partial(add_commands, commands)),
             served(alerts_pb2.DESCRIPTOR, "AlertService", partial(add_alerts, alerts)),
             served(rules_pb2.DESCRIPTOR, "RuleService", partial(add_rules, rules)),
+            served(channels_pb2.DESCRIPTOR, "ChannelService", partial(add_channels, channels)),
+            served(
+                escalations_pb2.DESCRIPTOR,
+                "EscalationService",
+                partial(add_escalations, escalations),
+            ),
+            served(
+                heartbeats_pb2.DESCRIPTOR, "HeartbeatService", partial(add_heartbeats, heartbeats)
+            ),
             served(dead_events_pb2.DESCRIPTOR, "DeadEventService", partial(add_dead_events, dead)),
             served(platform_pb2.DESCRIPTOR, "PlatformService", partial(add_platform, platform)),
         ]
+
+
+def _sender(settings: Settings, clock: SystemClock) -> Sender:
+    """What goes out of the house. Replicas share a database and so need one key, which only a setting can give."""
+    file = None if settings.database_url else settings.data_dir / KEY_FILE
+    return Sender(
+        Sealer(keys_of(settings.secret_key), file),
+        clock.now_us,
+        hosts=settings.webhook_hosts,
+        external_url=settings.external_url or _bridge_url(settings),
+    )
+
+
+def _bridge_url(settings: Settings) -> str:
+    """Where a bridge of this machine is reached, as far as one replica can tell."""
+    host = {"0.0.0.0": "127.0.0.1", "::": "::1"}.get(settings.host, settings.host)  # noqa: S104 - read, not bound
+    return f"http://{f'[{host}]' if ':' in host else host}:{settings.http_port}"
 
 
 def _looked(connection: Connection) -> None:

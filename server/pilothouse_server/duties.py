@@ -14,6 +14,7 @@ from dataclasses import dataclass, field
 from pilothouse_server.adapters.sql.alert_desk_store import SqlAlertRequests
 from pilothouse_server.adapters.sql.alert_store import SqlAlerts
 from pilothouse_server.adapters.sql.command_store import SqlCommands, settling
+from pilothouse_server.adapters.sql.heartbeat_store import SqlHeartbeats
 from pilothouse_server.adapters.sql.metrics_store import SqlMetricsStore
 from pilothouse_server.adapters.sql.outbox_store import SqlOutbox
 from pilothouse_server.adapters.sql.projection_store import SqlProjectionStore
@@ -30,6 +31,7 @@ from pilothouse_server.services.alerts.following import RuleFollower
 from pilothouse_server.services.alerts.journal import AlertJournal
 from pilothouse_server.services.control import Control, ControlSignals
 from pilothouse_server.services.executors import Absence
+from pilothouse_server.services.heartbeats import HeartbeatFollower
 from pilothouse_server.services.ids import uuid7
 from pilothouse_server.services.merging import MergedMetrics
 from pilothouse_server.services.posting import part_poster
@@ -131,11 +133,18 @@ class LeadWork:
             signals.outbox,
             world.signals.alert_requests,
         )
+        self._heartbeats = HeartbeatFollower(
+            SqlHeartbeats(database),
+            clock,
+            world.signals.heartbeats,
+            alone=not world.shared_database,
+        )
         self.alerts = AlertEngine(
             SqlAlerts(database),
             self.journal,
             clock,
             uuid7,
+            heartbeats=self._heartbeats.due,
             offline_after_us=common.offline_after_us,
         )
         self.requests = AlertRequests(
@@ -166,10 +175,16 @@ class LeadWork:
             first.projection, clock, world.signals.projected, common.offline_after_us
         )
 
+    async def start(self) -> None:
+        """Takes up what was stored. Raises Unavailable."""
+        await self._heartbeats.start()
+        await self.alerts.start()
+
     def parts(self) -> dict[str, Part]:
         """What runs."""
         parts: dict[str, Part] = {
             "relay": self.relay.run(),
+            "heartbeats": self._heartbeats.run(),
             "alert-journal": self.journal.run(),
             "rule-follower": self._rules.run(),
             "command-sweeper": self._commands.run(),
@@ -188,6 +203,7 @@ class LeadWork:
         """How it is, by a key for each part."""
         return {
             "relay": waits("relay", self.relay),
+            "heartbeats": waits("heartbeats", self._heartbeats),
             "retention": waits("retention", self.retention),
         }
 
@@ -221,7 +237,7 @@ class Duties:
     @asynccontextmanager
     async def _leading(self, first: ShardWork) -> AsyncGenerator[dict[str, Part]]:
         lead, snapshots = LeadWork(self.common, first), self.common.snapshots
-        await lead.alerts.start()
+        await lead.start()
         snapshots.lead(lead.snapshots, first.tenure.fence, first.tenure.surrender)
         self.lead = lead
         watched = lead.watched()

@@ -76,6 +76,9 @@ class Signals:
     """Something happened that somebody may want to be told of."""
     deliveries: Changes = field(default_factory=Changes)
     rules: Changes = field(default_factory=Changes)
+    channels: Changes = field(default_factory=Changes)
+    """Channels or escalations."""
+    heartbeats: Changes = field(default_factory=Changes)
 
     def topics(self) -> Mapping[str, Changes]:
         """By the name under which they are rung."""
@@ -87,6 +90,8 @@ class Signals:
             "notifications": self.notifications,
             "deliveries": self.deliveries,
             "rules": self.rules,
+            "channels": self.channels,
+            "heartbeats": self.heartbeats,
         }
 
 
