@@ -1,19 +1,20 @@
 import { useSignal } from "@preact/signals";
 import type { JSX } from "preact";
 import { useEffect } from "preact/hooks";
-import { Alerts } from "./pages/alerts";
 import { Monitoring } from "./pages/monitoring";
 import { Workflows } from "./pages/workflows";
 import { useStores } from "./ui/context";
 import { ControlDialog } from "./ui/control-dialog";
 import { Help } from "./ui/help";
 import { listenKeys } from "./ui/keys";
+import { later } from "./ui/later";
 import { Picture } from "./ui/mark";
 import { Messages } from "./ui/messages";
 import { Rail } from "./ui/rail";
 import { WorkflowSheet } from "./ui/sheet";
 import { Strip } from "./ui/strip";
 
+const Alerts = later(() => import("./alerts/page").then((module) => module.Alerts), "alerts");
 const PAGES = { monitoring: Monitoring, workflows: Workflows, alerts: Alerts };
 const TITLES = { monitoring: "Monitoring", workflows: "Workflows", alerts: "Alerts" };
 
@@ -37,7 +38,7 @@ export function App(): JSX.Element {
       <main key={page} class="main">
         <View />
       </main>
-      <WorkflowSheet />
+      {page === "alerts" ? null : <WorkflowSheet />}
       <ControlDialog />
       {helping.value ? <Help close={() => (helping.value = false)} /> : null}
       <Messages />

@@ -90,6 +90,7 @@ describe("the URL", () => {
   it("restores the view that made it", () => {
     const route = {
       page: "workflows",
+      tab: "",
       range: { kind: "fixed", from: 1_000, to: 90_000 },
       filter: 'state = RUNNING AND name = "a&b #1"',
       state: "failed",

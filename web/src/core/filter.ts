@@ -24,27 +24,51 @@ export function matchesWords(filter: string, fields: readonly string[]): boolean
   return words.every((word) => fields.some((field) => field.toLowerCase().includes(word)));
 }
 
-const FIELDS = ["id", "state", "type", "name", "source", "stage", "agent", "attempt", "create_time", "start_time", "end_time"];
-const STATES = Object.keys(WorkflowState).filter((name) => Number.isNaN(Number(name)) && name !== "UNSPECIFIED");
-const SCALED = /_time$|^attempt$/;
+export interface Language {
+  readonly fields: readonly string[];
+  // The fields that have few values, and these.
+  readonly values: Readonly<Record<string, readonly string[]>>;
+}
 
-// What may follow the text, as whole texts: a field where a term begins, then its operator, a state's names, and what joins terms.
-export function completions(filter: string): string[] {
+const YES_NO = ["true", "false"];
+const STATES = Object.keys(WorkflowState).filter((name) => Number.isNaN(Number(name)) && name !== "UNSPECIFIED");
+const SCALED = /_time$|^attempt$|^severity$/;
+
+export const OF_WORKFLOWS: Language = {
+  fields: ["id", "state", "type", "name", "source", "stage", "agent", "attempt", "create_time", "start_time", "end_time"],
+  values: { state: STATES },
+};
+
+export const OF_ALERTS: Language = {
+  fields: `state severity rule labels. assignee acknowledged silenced inhibited flapping kind active_time fire_time resolve_time id`.split(
+    " ",
+  ),
+  values: {
+    state: ["FIRING", "RECOVERING", "PENDING", "RESOLVED"],
+    severity: ["WARNING", "CRITICAL"],
+    kind: ["CONDITION", "NO_DATA"],
+    acknowledged: YES_NO,
+    silenced: YES_NO,
+    inhibited: YES_NO,
+    flapping: YES_NO,
+  },
+};
+
+// What may follow the text, as whole texts: a field where a term begins, then its operator, its values where they are few, and what joins terms.
+export function completions(filter: string, { fields, values }: Language = OF_WORKFLOWS): string[] {
   const [, head = "", word = ""] = /^(.*?)([^\s()]*)$/s.exec(filter) ?? [];
   const before = head.trim().split(/[\s()]+/);
   const last = before.at(-1) ?? "";
   const begins = last === "" || head.trimEnd().endsWith("(") || /^(AND|OR|NOT)$/.test(last);
   const field = before.at(-2) ?? "";
   const next = begins
-    ? FIELDS
-    : FIELDS.includes(last)
+    ? fields
+    : fields.includes(last) || last.startsWith("labels.")
       ? SCALED.test(last)
         ? ["=", "!=", "<", "<=", ">", ">="]
         : ["=", "!="]
       : /^[=!<>]+$/.test(last)
-        ? field === "state"
-          ? STATES
-          : []
+        ? (values[field] ?? [])
         : isPlain(head)
           ? []
           : ["AND", "OR"];

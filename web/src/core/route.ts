@@ -1,7 +1,8 @@
-// The URL is the view: page, range, filter, state chip and the open workflow are in the fragment, so that a link opens the same thing
+// The URL is the view: page, tab, range, filter, state chip and what is open are in the fragment, so that a link opens the same thing
 // and the page can be served from any path as plain files.
 
 export type Page = "monitoring" | "workflows" | "alerts";
+export type Tab = "" | "history" | "rules" | "silences" | "channels";
 
 export interface LastRange {
   readonly kind: "last";
@@ -18,12 +19,14 @@ export type TimeRange = LastRange | FixedRange;
 
 export interface Route {
   readonly page: Page;
+  // The tab of a page that has tabs, or "" for its first one.
+  readonly tab: Tab;
   readonly range: TimeRange;
   // The text of the filter box, in the grammar of the API.
   readonly filter: string;
   // The chip: a WorkflowState without its prefix in small letters, or "" for all.
   readonly state: string;
-  // The id of the workflow in the side sheet, or "".
+  // What is open beside the page: the id of a workflow, of an alert, or what its tab says; "" is nothing.
   readonly open: string;
 }
 
@@ -40,18 +43,33 @@ export const RANGES: readonly { readonly key: string; readonly ms: number; reado
 export const DEFAULT_RANGE: LastRange = { kind: "last", ms: 15 * MINUTE };
 
 const PAGES: readonly Page[] = ["monitoring", "workflows", "alerts"];
+const TABS: readonly Tab[] = ["history", "rules", "silences", "channels"];
 const STATES = ["queued", "running", "waiting", "paused", "completed", "failed", "cancelled"];
 const LONGEST_TEXT = 2_048;
 
-export const HOME: Route = { page: "monitoring", range: DEFAULT_RANGE, filter: "", state: "", open: "" };
+export const HOME: Route = { page: "monitoring", tab: "", range: DEFAULT_RANGE, filter: "", state: "", open: "" };
+
+// The view after a change. Another page or tab has nothing open and no chip; a filter of alerts says nothing about workflows.
+export function moved(route: Route, change: Partial<Route>): Route {
+  const elsewhere = change.page !== undefined && change.page !== route.page;
+  const inAlerts = route.page === "alerts" || change.page === "alerts";
+  const fresh: Partial<Route> = {
+    ...(elsewhere ? { tab: "", open: "", state: "" } : {}),
+    ...(elsewhere && inAlerts ? { filter: "" } : {}),
+    ...(change.tab !== undefined && change.tab !== route.tab ? { open: "" } : {}),
+  };
+  return { ...route, ...fresh, ...change };
+}
 
 export function parseRoute(fragment: string): Route {
   const [path = "", query = ""] = fragment.replace(/^#\/?/, "").split(/\?(.*)/s);
   const page = PAGES.find((each) => each === path) ?? "monitoring";
   const values = new URLSearchParams(query);
   const state = values.get("state") ?? "";
+  const tab = TABS.find((each) => page === "alerts" && each === values.get("tab")) ?? "";
   return {
     page,
+    tab,
     range: parseRange(values),
     filter: (values.get("filter") ?? "").slice(0, LONGEST_TEXT),
     state: STATES.includes(state) ? state : "",
@@ -77,7 +95,7 @@ export function formatRoute(route: Route): string {
   } else if (route.range.ms !== DEFAULT_RANGE.ms) {
     values.set("range", RANGES.find((each) => each.ms === (route.range as LastRange).ms)?.key ?? "");
   }
-  for (const key of ["state", "filter", "open"] as const) {
+  for (const key of ["tab", "state", "filter", "open"] as const) {
     if (route[key] !== "") {
       values.set(key, route[key]);
     }

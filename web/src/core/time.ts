@@ -23,3 +23,8 @@ export function toDuration(ms: number): Duration {
   const seconds = Math.trunc(ms / 1000);
   return create(DurationSchema, { seconds: BigInt(seconds), nanos: Math.round((ms - seconds * 1000) * 1e6) });
 }
+
+// A duration of proto JSON, as "1.5s"; 0 where there is none.
+export function jsonMs(text: string | undefined): number {
+  return text === undefined ? 0 : Number.parseFloat(text) * 1000;
+}

@@ -51,24 +51,9 @@ export function caller(base: string): Call {
   return async (method, input, signal) => {
     const url = new URL(`${method.parent.typeName}/${method.name}`, base);
     const body = toBinary(method.input, create(method.input, input)).slice();
-    const limit = AbortSignal.timeout(TIMEOUT_MS);
     const sentAt = Date.now();
-    const headers = { "content-type": PROTOBUF, accept: PROTOBUF };
-    const response = await unlessCut(
-      () =>
-        fetch(url, {
-          method: "POST",
-          headers,
-          body,
-          cache: "no-store",
-          signal: signal === undefined ? limit : AbortSignal.any([signal, limit]),
-        }),
-      signal,
-    );
+    const response = await post(url, PROTOBUF, body, signal);
     const receivedAt = Date.now();
-    if (!response.ok) {
-      throw refusal(response.status, await unlessCut(() => response.text(), signal));
-    }
     const bytes = await unlessCut(() => response.arrayBuffer(), signal);
     const date = Date.parse(response.headers.get("date") ?? "");
     return {
@@ -80,8 +65,34 @@ export function caller(base: string): Call {
   };
 }
 
+// An answer that is good; a refusal, or none in time, is a CallError.
+export async function post(
+  url: URL,
+  type: string,
+  body: BodyInit,
+  signal: AbortSignal | undefined,
+  timeoutMs = TIMEOUT_MS,
+): Promise<Response> {
+  const limit = AbortSignal.timeout(timeoutMs);
+  const response = await unlessCut(
+    () =>
+      fetch(url, {
+        method: "POST",
+        headers: { "content-type": type, accept: type },
+        body,
+        cache: "no-store",
+        signal: signal === undefined ? limit : AbortSignal.any([signal, limit]),
+      }),
+    signal,
+  );
+  if (!response.ok) {
+    throw refusal(response.status, await unlessCut(() => response.text(), signal));
+  }
+  return response;
+}
+
 // The caller's own abort stays what it is; everything else that the network does is one kind of failure.
-async function unlessCut<T>(run: () => Promise<T>, signal: AbortSignal | undefined): Promise<T> {
+export async function unlessCut<T>(run: () => Promise<T>, signal: AbortSignal | undefined): Promise<T> {
   try {
     return await run();
   } catch (error) {

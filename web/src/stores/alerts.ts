@@ -1,14 +1,17 @@
 // Alerts that are not over, the rules behind them, and past firings as marks for the time axis.
 import { computed, signal } from "@preact/signals";
 import { timestampMs } from "../core/time";
-import { type Alert, type AlertRule, AlertState } from "../gen/pilothouse/v1/alerts_pb";
+import { type Alert, AlertState } from "../gen/pilothouse/v1/alerts_pb";
 import { Severity } from "../gen/pilothouse/v1/enums_pb";
+import type { AlertRuleJson } from "../gen/pilothouse/v1/rules_pb";
 
 export interface FiringMark {
   readonly id: string;
   readonly at: number;
   readonly words: string;
   readonly critical: boolean;
+  // An end, not a beginning.
+  readonly over?: boolean;
 }
 
 const MOST_PAST = 500;
@@ -41,7 +44,7 @@ export class AlertStore {
   readonly #past = signal<ReadonlyMap<string, Alert>>(new Map());
   readonly #version = signal(0);
   readonly arrived = signal(false);
-  readonly rules = signal<readonly AlertRule[] | undefined>(undefined);
+  readonly rules = signal<readonly AlertRuleJson[] | undefined>(undefined);
 
   readonly active = computed((): readonly Alert[] => {
     void this.#version.value;

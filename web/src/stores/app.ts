@@ -6,6 +6,7 @@ import type { LiveFrame } from "../gen/pilothouse/v1/live_pb";
 import { timestampMs } from "../core/time";
 import { actionWords } from "../core/words";
 import { FrameBatch } from "../live/batching";
+import { type Ask, asker } from "../live/ask";
 import { type Call, caller, problemWords } from "../live/call";
 import { ingestFrames, pollRound } from "../live/ingest";
 import { Link } from "../live/link";
@@ -45,6 +46,10 @@ export interface Stores {
   readonly route: RouteStore;
   readonly theme: ThemeStore;
   readonly reconnect: () => void;
+  // For the stores of a page that is loaded later.
+  readonly base: string;
+  readonly call: Call;
+  readonly ask: Ask;
 }
 
 export function createStores(base: string): { stores: Stores; run: () => void } {
@@ -78,6 +83,9 @@ export function createStores(base: string): { stores: Stores; run: () => void } 
     route: new RouteStore(),
     theme: new ThemeStore(),
     reconnect: () => link.retryNow(),
+    base,
+    call,
+    ask: asker(base),
   };
   const frames = new FrameBatch<LiveFrame>(
     { hidden: () => document.hidden, nextFrame: (run) => requestAnimationFrame(run), after },
@@ -130,7 +138,7 @@ function start(stores: Stores, call: Call, link: Link, poller: Poller, frames: F
   link.start();
   effect(() => pollWhileCut(stores, poller));
   effect(() => stores.history.load(stores.route.range.value));
-  effect(() => stores.detail.open(stores.route.open.value));
+  effect(() => stores.detail.open(stores.route.page.value === "alerts" ? "" : stores.route.open.value));
   effect(() => showListing(stores));
   let loaded = false;
   effect(() => {
@@ -177,11 +185,11 @@ function showListing(stores: Stores): void {
 async function loadAlertHistory(stores: Stores, call: Call): Promise<void> {
   try {
     const [rules, past] = await Promise.all([
-      call(AlertService.method.listAlertRules, {}),
+      stores.ask("RuleService/ListRules", {}),
       call(AlertService.method.listAlerts, { pageSize: 200 }),
     ]);
     batch(() => {
-      stores.alerts.rules.value = rules.message.rules;
+      stores.alerts.rules.value = rules.rules ?? [];
       stores.alerts.learnPast(past.message.alerts.toReversed());
     });
   } catch (error) {

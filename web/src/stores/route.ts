@@ -1,10 +1,11 @@
 // The URL as a signal. A change of view makes a history entry; typing in a filter replaces the one that is there.
 import { computed, signal } from "@preact/signals";
-import { HOME, type Route, formatRoute, parseRoute } from "../core/route";
+import { HOME, type Route, formatRoute, moved, parseRoute } from "../core/route";
 
 export class RouteStore {
   readonly route = signal<Route>(HOME);
   readonly page = computed(() => this.route.value.page);
+  readonly tab = computed(() => this.route.value.tab);
   readonly open = computed(() => this.route.value.open);
   readonly filter = computed(() => this.route.value.filter);
   readonly state = computed(() => this.route.value.state);
@@ -34,11 +35,11 @@ export class RouteStore {
   }
 
   href(change: Partial<Route>): string {
-    return formatRoute({ ...this.route.value, ...change });
+    return formatRoute(moved(this.route.value, change));
   }
 
   #set(change: Partial<Route>, how: "push" | "replace"): void {
-    const next = { ...this.route.peek(), ...change };
+    const next = moved(this.route.peek(), change);
     const url = formatRoute(next);
     if (url !== formatRoute(this.route.peek())) {
       if (how === "push") {

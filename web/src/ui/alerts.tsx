@@ -29,7 +29,7 @@ export function ActiveAlerts(): JSX.Element {
   );
 }
 
-function NoAlerts(): JSX.Element {
+export function NoAlerts(): JSX.Element {
   const { alerts } = useStores();
   if (!alerts.arrived.value) {
     return (
@@ -38,7 +38,7 @@ function NoAlerts(): JSX.Element {
       </li>
     );
   }
-  const rules = alerts.rules.value?.filter((rule) => rule.enabled).length;
+  const rules = alerts.rules.value?.filter((rule) => rule.enabled === true).length;
   const last = alerts.history.value.find((alert) => alert.resolveTime !== undefined);
   return (
     <li>
@@ -61,7 +61,8 @@ const STATES: Readonly<Partial<Record<AlertState, string>>> = {
   [AlertState.RESOLVED]: "resolved",
 };
 
-export function AlertRow({ alert }: { readonly alert: Alert }): JSX.Element {
+function AlertRow({ alert }: { readonly alert: Alert }): JSX.Element {
+  const { route } = useStores();
   const firing = isFiring(alert);
   const look = severityLook(alert.severity);
   const acknowledged = timestampMs(alert.acknowledgeTime);
@@ -78,7 +79,10 @@ export function AlertRow({ alert }: { readonly alert: Alert }): JSX.Element {
       <div class="words">
         <h3>
           <span class="sr">{look.word}: </span>
-          {alert.ruleName} <span class="mono faint">{alert.labels["agent_id"] ?? ""}</span>
+          <a class="name" href={route.href({ page: "alerts", open: alert.id })}>
+            {alert.ruleName}
+          </a>{" "}
+          <span class="mono faint">{alert.labels["agent_id"] ?? ""}</span>
           {STATES[alert.state] === undefined ? null : <span class="faint"> · {STATES[alert.state]}</span>}
         </h3>
         <p class="weak">
@@ -123,11 +127,11 @@ function AlertActs({ alert }: { readonly alert: Alert }): JSX.Element {
   );
 }
 
-function asSentence(text: string): string {
+export function asSentence(text: string): string {
   return text === "" || /[.!?…]$/.test(text) ? text : `${text}.`;
 }
 
-function clearWords(text: string): string {
+export function clearWords(text: string): string {
   return /^clears\b/i.test(text) ? text : `Clears when ${text.charAt(0).toLowerCase()}${text.slice(1)}`;
 }
 

@@ -6,13 +6,18 @@ import { timeOfDay } from "../core/format";
 import type { Line, Span } from "../core/history";
 import type { FiringMark } from "../stores/alerts";
 import { type Token, colourOf, fontOf } from "./colours";
-import { type Threshold, lonely, topOf } from "./scale";
+import { type Threshold, bottomOf, lonely, topOf } from "./scale";
 
 export interface ChartLine {
   readonly label: string;
   readonly colour: Token;
   readonly fill?: Token;
   readonly values: Line;
+}
+
+// A time in which something fires.
+export interface FiringSpan extends Span {
+  readonly critical: boolean;
 }
 
 export interface ChartProps {
@@ -26,7 +31,13 @@ export interface ChartProps {
   readonly ceiling?: number;
   readonly steps?: readonly number[];
   readonly threshold: Threshold | undefined;
+  // Between a threshold and its recovery, where nothing changes.
+  readonly band?: readonly [number, number];
   readonly marks: readonly FiringMark[];
+  readonly spans?: readonly FiringSpan[];
+  // Charts of one key share a crosshair.
+  readonly sync?: string;
+  readonly fromLowest?: boolean;
   readonly themeVersion: number;
   readonly hover: (index: number | undefined) => void;
   readonly zoom: (span: Span) => void;
@@ -64,7 +75,7 @@ export function Chart(props: ChartProps): JSX.Element {
 
   useEffect(() => {
     plot.current?.setData(dataOf(props), true);
-  }, [props.time, props.span.from, props.span.to, props.threshold, props.marks]);
+  }, [props.time, props.span.from, props.span.to, props.threshold?.value, props.marks, props.spans, props.band?.[1]]);
 
   return <div class="plot" ref={place} />;
 }
@@ -75,7 +86,7 @@ function dataOf(props: ChartProps): uPlot.AlignedData {
 
 function options(element: HTMLElement, read: () => ChartProps): uPlot.Options {
   const font = fontOf();
-  const { steps } = read();
+  const { steps, sync } = read();
   const axis = { stroke: colourOf("text-faint"), font, ticks: { show: false }, grid: { stroke: colourOf("grid"), width: 1 } };
   return {
     width: element.clientWidth,
@@ -84,7 +95,7 @@ function options(element: HTMLElement, read: () => ChartProps): uPlot.Options {
     legend: { show: false },
     scales: {
       x: { time: true, range: () => [read().span.from / 1000, read().span.to / 1000] },
-      y: { range: (_plot, _low, high) => [0, topOf(read(), high)] },
+      y: { range: (_plot, low, high) => [bottomOf(read(), low), topOf(read(), high)] },
     },
     axes: [
       {
@@ -106,13 +117,14 @@ function options(element: HTMLElement, read: () => ChartProps): uPlot.Options {
     ],
     series: [{}, ...read().lines.map(seriesOf)],
     cursor: {
-      sync: { key: SYNC, scales: ["x", null] },
+      sync: { key: sync ?? SYNC, scales: ["x", null] },
       y: false,
       drag: { x: true, y: false, setScale: false, dist: LEAST_DRAG_PX },
       points: { size: 6 },
       bind: { dblclick: () => () => (read().reset(), null) },
     },
     hooks: {
+      drawClear: [(made) => drawGrounds(made, read())],
       draw: [(made) => drawThreshold(made, read().threshold), (made) => drawMarks(made, read())],
       setCursor: [(made) => read().hover(made.cursor.idx ?? undefined)],
       setSelect: [(made) => selected(made, read())],
@@ -144,9 +156,41 @@ function timeWords(made: uPlot, seconds: number, span: Span): string {
   return timeOfDay(seconds * 1000, span.to - span.from < 600_000 ? "seconds" : "minutes");
 }
 
+const BAND = 0.14;
+const FIRING = 0.1;
+const BAR_PX = 3;
+
+// Behind the lines: the band in which nothing changes, and the times of firing with a bar at their foot, so that colour is not all that tells them.
+function drawGrounds(made: uPlot, { band, spans = [], span }: ChartProps): void {
+  const { ctx, bbox } = made;
+  const fill = (token: Token, strength: number, x: number, y: number, width: number, height: number): void => {
+    ctx.fillStyle = colourOf(token);
+    ctx.globalAlpha = strength;
+    ctx.fillRect(x, y, width, height);
+  };
+  const bottom = bbox.top + bbox.height;
+  ctx.save();
+  ctx.beginPath();
+  ctx.rect(bbox.left, bbox.top, bbox.width, bbox.height);
+  ctx.clip();
+  for (const each of spans) {
+    const left = made.valToPos(Math.max(each.from, span.from) / 1000, "x", true);
+    const right = made.valToPos(Math.min(each.to, span.to) / 1000, "x", true);
+    const token = each.critical ? "critical" : "warning";
+    fill(token, FIRING, left, bbox.top, right - left, bbox.height);
+    fill(token, 1, left, bottom - BAR_PX * devicePixelRatio, Math.max(right - left, devicePixelRatio), BAR_PX * devicePixelRatio);
+  }
+  if (band !== undefined) {
+    const [a, b] = band.map((value) => made.valToPos(value, "y", true)) as [number, number];
+    fill("warning", BAND, bbox.left, Math.min(a, b), bbox.width, Math.abs(b - a));
+  }
+  ctx.restore();
+}
+
 function drawThreshold(made: uPlot, threshold: Threshold | undefined): void {
   const { ctx, bbox } = made;
-  if (threshold === undefined || threshold.value > (made.scales["y"]?.max ?? 0)) {
+  const { min = 0, max = 0 } = made.scales["y"] ?? {};
+  if (threshold === undefined || threshold.value > (max ?? 0) || threshold.value < (min ?? 0)) {
     return;
   }
   const y = Math.round(made.valToPos(threshold.value, "y", true));
@@ -172,11 +216,12 @@ function drawMarks(made: uPlot, { marks, span }: ChartProps): void {
       continue;
     }
     const x = made.valToPos(mark.at / 1000, "x", true);
-    ctx.fillStyle = colourOf(mark.critical ? "critical" : "warning");
+    const [point, foot] = mark.over === true ? [bottom, bottom - 2 * size] : [bottom - 2 * size, bottom];
+    ctx.fillStyle = colourOf(mark.over === true ? "good" : mark.critical ? "critical" : "warning");
     ctx.beginPath();
-    ctx.moveTo(x, bottom - 2 * size);
-    ctx.lineTo(x + size, bottom);
-    ctx.lineTo(x - size, bottom);
+    ctx.moveTo(x, point);
+    ctx.lineTo(x + size, foot);
+    ctx.lineTo(x - size, foot);
     ctx.fill();
   }
   ctx.restore();

@@ -1,12 +1,11 @@
 // Throughput, latency and error rate over the chosen range, with one crosshair through all three.
 import { type Signal, useSignal } from "@preact/signals";
 import type { JSX } from "preact";
-import { durationText, rate, sentence, timeOfDay } from "../core/format";
+import { durationText, rate, timeOfDay } from "../core/format";
 import type { Columns, Line, Span } from "../core/history";
 import { DEFAULT_RANGE } from "../core/route";
-import { durationMs } from "../core/time";
-import { AlertMetric, type AlertRule } from "../gen/pilothouse/v1/alerts_pb";
-import { MetricDimension } from "../gen/pilothouse/v1/metrics_pb";
+import { jsonMs } from "../core/time";
+import type { AlertMetricJson, AlertRuleJson } from "../gen/pilothouse/v1/rules_pb";
 import type { FiringMark } from "../stores/alerts";
 import { Chart, type ChartLine } from "./chart";
 import type { Token } from "./colours";
@@ -31,11 +30,11 @@ interface ChartSpec {
   // What an axis may count in, where powers of ten make odd times.
   readonly steps?: readonly number[];
   // The metrics whose rules belong on this chart, and what turns their unit into the chart's.
-  readonly rules: Readonly<Partial<Record<AlertMetric, number>>>;
+  readonly rules: Readonly<Partial<Record<AlertMetricJson, number>>>;
 }
 
 const SECOND = 1_000;
-const TIME_STEPS: readonly number[] = [
+export const TIME_STEPS: readonly number[] = [
   ...[1, 2, 5, 10, 20, 50, 100, 200, 500],
   ...[1, 2, 5, 10, 15, 30, 60, 120, 300, 600, 900, 1_800, 3_600, 7_200, 14_400, 43_200, 86_400, 604_800].map((each) => each * SECOND),
 ];
@@ -47,7 +46,7 @@ const CHARTS: readonly ChartSpec[] = [
     lines: [{ key: "throughput", label: "completed / min", colour: "series-1", fill: "series-1-fill" }],
     format: rate,
     top: 4,
-    rules: { [AlertMetric.THROUGHPUT]: 60 },
+    rules: { ALERT_METRIC_THROUGHPUT: 60 },
   },
   {
     name: "latency",
@@ -60,7 +59,7 @@ const CHARTS: readonly ChartSpec[] = [
     format: durationText,
     steps: TIME_STEPS,
     top: 10,
-    rules: { [AlertMetric.LATENCY_P50]: 1000, [AlertMetric.LATENCY_P95]: 1000, [AlertMetric.LATENCY_P99]: 1000 },
+    rules: { ALERT_METRIC_LATENCY_P50: 1000, ALERT_METRIC_LATENCY_P95: 1000, ALERT_METRIC_LATENCY_P99: 1000 },
   },
   {
     name: "error-rate",
@@ -69,7 +68,7 @@ const CHARTS: readonly ChartSpec[] = [
     format: (value) => `${rate(value)} %`,
     top: 5,
     ceiling: 100,
-    rules: { [AlertMetric.ERROR_RATE]: 100 },
+    rules: { ALERT_METRIC_ERROR_RATE: 100 },
   },
 ];
 
@@ -186,19 +185,18 @@ function valueWords(line: Line | undefined, index: number, spec: ChartSpec): str
   return value === null || value === undefined ? "no data" : spec.format(value);
 }
 
-function thresholdOf(rules: readonly AlertRule[] | undefined, spec: ChartSpec): Threshold | undefined {
-  const fleet = (rule: AlertRule): boolean => rule.dimension === MetricDimension.FLEET || rule.dimension === MetricDimension.UNSPECIFIED;
-  const rule = rules?.find((each) => each.enabled && fleet(each) && spec.rules[each.metric] !== undefined);
-  if (rule === undefined) {
-    return undefined;
+// The first rule that compares the fleet as this chart shows it, and nothing else.
+function thresholdOf(rules: readonly AlertRuleJson[] | undefined, spec: ChartSpec): Threshold | undefined {
+  for (const { enabled, condition } of rules ?? []) {
+    const found = condition?.threshold;
+    const factor = found?.metric === undefined ? undefined : spec.rules[found.metric];
+    const fleet = found?.dimension === undefined || found.dimension === "METRIC_DIMENSION_FLEET";
+    if (enabled === true && found !== undefined && factor !== undefined && fleet) {
+      const value = Number(found.threshold ?? 0) * factor;
+      const over = jsonMs(found.window);
+      const name = spec.lines.length > 1 ? `${found.metric?.split("_").at(-1)?.toLowerCase()} ` : "";
+      return { value, words: `rule: ${name}${spec.format(value)}${over === 0 ? "" : `, ${durationText(over)}`}` };
+    }
   }
-  const value = rule.threshold * (spec.rules[rule.metric] ?? 1);
-  const over = durationMs(rule.window);
-  const name =
-    spec.lines.length > 1
-      ? `${sentence(AlertMetric[rule.metric] ?? "")
-          .split(" ")
-          .at(-1)} `
-      : "";
-  return { value, words: `rule: ${name}${spec.format(value)}${over === undefined || over === 0 ? "" : `, ${durationText(over)}`}` };
+  return undefined;
 }

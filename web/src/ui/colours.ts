@@ -7,6 +7,7 @@ export type Token =
   | "panel"
   | "warning"
   | "critical"
+  | "good"
   | "series-1"
   | "series-2"
   | "series-3"

@@ -21,7 +21,7 @@ export function listenKeys(stores: Stores, help: () => void): () => void {
     const page = performance.now() < chordUntil ? PAGES[event.key] : undefined;
     chordUntil = event.key === "g" ? performance.now() + CHORD_MS : 0;
     if (page !== undefined) {
-      stores.route.go({ page, open: "", state: "" });
+      stores.route.go({ page, tab: "", open: "", state: "" });
     } else if (!act(event, stores, help)) {
       return;
     }
@@ -84,7 +84,7 @@ function step(by: number): boolean {
 
 function openRow(event: KeyboardEvent, stores: Stores): boolean {
   const row = event.target instanceof HTMLElement && event.target.matches("[data-row]") ? event.target : undefined;
-  const id = row?.dataset["workflowId"] ?? "";
+  const id = row?.dataset["workflowId"] ?? row?.dataset["opens"] ?? "";
   if (id !== "") {
     stores.route.go({ open: id });
   }

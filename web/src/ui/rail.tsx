@@ -17,7 +17,7 @@ export function Rail({ help }: { readonly help: () => void }): JSX.Element {
       {PAGES.map(({ page, word, key }) => (
         <a
           key={page}
-          href={route.href({ page, open: "", state: "" })}
+          href={route.href({ page, tab: "", open: "", state: "" })}
           aria-current={route.page.value === page ? "page" : undefined}
           title={`${word} (${key})`}
           data-testid={`nav-${page}`}

@@ -2,7 +2,7 @@
 import type { JSX, TargetedEvent } from "preact";
 import { useRef } from "preact/hooks";
 import { age, count, durationText, timeOfDay } from "../core/format";
-import { completions } from "../core/filter";
+import { OF_ALERTS, OF_WORKFLOWS, completions } from "../core/filter";
 import { DEFAULT_RANGE, RANGES } from "../core/route";
 import { type Look, healthLook } from "../core/words";
 import { timestampMs } from "../core/time";
@@ -68,7 +68,7 @@ function FiringTally(): JSX.Element {
   return (
     <a
       class={`pill ${critical > 0 ? "alarm" : ""}`}
-      href={route.href({ page: "alerts", open: "" })}
+      href={route.href({ page: "alerts", tab: "", open: "" })}
       title={words}
       data-testid="firing"
       data-critical={critical}
@@ -176,10 +176,13 @@ function RangeSelect(): JSX.Element {
 function SearchBox(): JSX.Element {
   const { route, listing } = useStores();
   const box = useRef<HTMLInputElement>(null);
+  const ofAlerts = route.page.value === "alerts";
   const bad = route.page.value === "workflows" && listing.view.value.badFilter;
+  const example = ofAlerts ? "severity = CRITICAL AND fire_time > -1d" : 'state = RUNNING AND type = "feature"';
+  const what = ofAlerts ? "alerts" : "workflows";
   const submit = (event: Event): void => {
     event.preventDefault();
-    route.go({ page: "workflows", open: "" });
+    route.go(ofAlerts ? { tab: route.tab.peek() === "" ? "" : "history" } : { page: "workflows", open: "" });
     box.current?.blur();
   };
   return (
@@ -188,9 +191,9 @@ function SearchBox(): JSX.Element {
         ref={box}
         type="search"
         name="filter"
-        placeholder="Search workflows"
-        aria-label='Search workflows, or filter: state = RUNNING AND type = "feature"'
-        title={'Words search name and id. A filter: state = RUNNING AND type = "feature". Enter shows the table.'}
+        placeholder={`Search ${what}`}
+        aria-label={`Search ${what}, or filter: ${example}`}
+        title={`Words are searched; a filter: ${example}. Enter shows the table.`}
         aria-invalid={bad}
         autocomplete="off"
         spellcheck={false}
@@ -201,7 +204,9 @@ function SearchBox(): JSX.Element {
         data-testid="search"
       />
       <datalist id="filter-words">
-        {route.filter.value === "" ? null : completions(route.filter.value).map((each) => <option key={each} value={each} />)}
+        {route.filter.value === ""
+          ? null
+          : completions(route.filter.value, ofAlerts ? OF_ALERTS : OF_WORKFLOWS).map((each) => <option key={each} value={each} />)}
       </datalist>
       <kbd aria-hidden="true">/</kbd>
     </form>

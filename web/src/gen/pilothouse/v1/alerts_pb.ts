@@ -595,7 +595,8 @@ export const EvidenceSchema: GenMessage<Evidence, {jsonType: EvidenceJson}> = /*
 export type ListAlertsRequest = Message<"pilothouse.v1.ListAlertsRequest"> & {
   /**
    * Only these. Fields: id, state, severity, rule, kind, acknowledged, assignee, silenced, inhibited, flapping, active_time, fire_time,
-   * resolve_time, and labels, as labels.agent_id=a7; a bare word is searched in summary, rule name and labels.
+   * resolve_time, and labels, as labels.agent_id=a7. A bare word finds alerts in whose summary, rule name or labels a word begins with
+   * it; numbers of the summary are not searched.
    *
    * @generated from field: string filter = 1;
    */
@@ -624,7 +625,8 @@ export type ListAlertsRequest = Message<"pilothouse.v1.ListAlertsRequest"> & {
 export type ListAlertsRequestJson = {
   /**
    * Only these. Fields: id, state, severity, rule, kind, acknowledged, assignee, silenced, inhibited, flapping, active_time, fire_time,
-   * resolve_time, and labels, as labels.agent_id=a7; a bare word is searched in summary, rule name and labels.
+   * resolve_time, and labels, as labels.agent_id=a7. A bare word finds alerts in whose summary, rule name or labels a word begins with
+   * it; numbers of the summary are not searched.
    *
    * @generated from field: string filter = 1;
    */
@@ -653,7 +655,8 @@ export const ListAlertsRequestSchema: GenMessage<ListAlertsRequest, {jsonType: L
   messageDesc(file_pilothouse_v1_alerts, 3);
 
 /**
- * One page of alerts, newest first.
+ * One page of alerts, newest first. A filter that hardly any of very many alerts fulfils is answered in parts, each in bounded
+ * time: a page may have fewer alerts than asked for, or none, and still be followed by more.
  *
  * @generated from message pilothouse.v1.ListAlertsResponse
  */
@@ -674,7 +677,8 @@ export type ListAlertsResponse = Message<"pilothouse.v1.ListAlertsResponse"> & {
 };
 
 /**
- * One page of alerts, newest first.
+ * One page of alerts, newest first. A filter that hardly any of very many alerts fulfils is answered in parts, each in bounded
+ * time: a page may have fewer alerts than asked for, or none, and still be followed by more.
  *
  * @generated from message pilothouse.v1.ListAlertsResponse
  */

@@ -111,7 +111,8 @@ export type Silence = Message<"pilothouse.v1.Silence"> & {
   startTime?: Timestamp | undefined;
 
   /**
-   * Until when; needed unless `until_resolved`. With a recurrence, until when that goes on.
+   * Until when; needed for one that holds once. With a recurrence, until when that goes on; absent is until it is expired. With
+   * `until_resolved`, until when at the longest.
    *
    * @generated from field: google.protobuf.Timestamp end_time = 4;
    */
@@ -125,7 +126,7 @@ export type Silence = Message<"pilothouse.v1.Silence"> & {
   recurrence?: Recurrence | undefined;
 
   /**
-   * Until every alert that matched when it began is resolved; those that begin later are not kept quiet.
+   * Until every alert that matched when it was made is resolved; those that begin later are not kept quiet. It begins at once.
    *
    * @generated from field: bool until_resolved = 6;
    */
@@ -209,7 +210,8 @@ export type SilenceJson = {
   startTime?: TimestampJson;
 
   /**
-   * Until when; needed unless `until_resolved`. With a recurrence, until when that goes on.
+   * Until when; needed for one that holds once. With a recurrence, until when that goes on; absent is until it is expired. With
+   * `until_resolved`, until when at the longest.
    *
    * @generated from field: google.protobuf.Timestamp end_time = 4;
    */
@@ -223,7 +225,7 @@ export type SilenceJson = {
   recurrence?: RecurrenceJson;
 
   /**
-   * Until every alert that matched when it began is resolved; those that begin later are not kept quiet.
+   * Until every alert that matched when it was made is resolved; those that begin later are not kept quiet. It begins at once.
    *
    * @generated from field: bool until_resolved = 6;
    */

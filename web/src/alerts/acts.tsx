@@ -1,0 +1,224 @@
+// The dialog of an act on an alert: what it does, what is said with it, and what became of it. It closes when the server has done it.
+import { useSignal } from "@preact/signals";
+import type { JSX } from "preact";
+import { useEffect, useRef } from "preact/hooks";
+import { toDuration } from "../core/time";
+import { type Alert, AlertService } from "../gen/pilothouse/v1/alerts_pb";
+import type { Call } from "../live/call";
+import { requestId } from "../stores/control";
+import { useStores } from "../ui/context";
+import { Copy } from "../ui/copy";
+import { Mark } from "../ui/mark";
+import { type Asked, type Verb, useDesk } from "./desk";
+import { Instance } from "./line";
+import { useTask } from "./lists";
+import { alertLook } from "./looks";
+import { shellWord } from "./words";
+
+const WORDS: Readonly<Record<Verb, { title: string; effect: string; said: string; done: string }>> = {
+  acknowledge: {
+    title: "Acknowledge",
+    effect: "Says that you take care of it. It goes on firing until its condition clears; repeats and escalation stop.",
+    said: "Comment",
+    done: "acknowledged",
+  },
+  unacknowledge: {
+    title: "Take back",
+    effect: "Says that nobody takes care of it any more. Repeats and escalation go on.",
+    said: "Comment",
+    done: "no longer acknowledged",
+  },
+  assign: { title: "Assign", effect: "Says who has it. Leave the name empty for nobody.", said: "Comment", done: "assigned" },
+  comment: { title: "Comment", effect: "Adds to its timeline, for whoever reads it next.", said: "Comment", done: "commented" },
+  resolve: {
+    title: "Resolve",
+    effect: "Ends it by hand. It stays away until its condition was false once; the next breach is a new alert.",
+    said: "Reason",
+    done: "resolved",
+  },
+};
+
+const EXPIRY: readonly (readonly [number, string])[] = [
+  [0, "until it is resolved"],
+  [1_800_000, "for 30 min"],
+  [3_600_000, "for 1 h"],
+  [14_400_000, "for 4 h"],
+  [86_400_000, "for 24 h"],
+];
+
+interface Said {
+  readonly comment: string;
+  readonly assignee: string;
+  readonly expireMs: number;
+}
+
+export async function perform(call: Call, verb: Verb, alert: Alert, said: Said): Promise<Alert | undefined> {
+  const { comment, assignee } = said;
+  const common = { alertId: alert.id, requestId: requestId() };
+  const { method } = AlertService;
+  switch (verb) {
+    case "acknowledge": {
+      const expire = said.expireMs === 0 ? {} : { expireAfter: toDuration(said.expireMs) };
+      return (await call(method.acknowledgeAlert, { ...common, comment, ...expire })).message.alert;
+    }
+    case "unacknowledge":
+      return (await call(method.unacknowledgeAlert, { ...common, comment })).message.alert;
+    case "assign":
+      return (await call(method.assignAlert, { ...common, comment, assignee })).message.alert;
+    case "comment":
+      return (await call(method.commentAlert, { ...common, comment })).message.alert;
+    case "resolve":
+      return (await call(method.resolveAlert, { ...common, reason: comment })).message.alert;
+  }
+}
+
+export function alertCli(verb: string, id: string, options: readonly (readonly [string, string])[]): string {
+  const said = options.filter(([, value]) => value !== "").map(([name, value]) => ` --${name}=${shellWord(value)}`);
+  return `pilothouse alerts ${verb} ${shellWord(id)}${said.join("")}`;
+}
+
+export function cliOf(verb: Verb, id: string, { comment, assignee, expireMs }: Said): string {
+  return alertCli(verb, id, [
+    ["assignee", assignee],
+    ["expire-after", expireMs === 0 ? "" : `${expireMs / 60_000}m`],
+    [verb === "resolve" ? "reason" : "comment", comment],
+  ]);
+}
+
+export function ActDialog(): JSX.Element | null {
+  const desk = useDesk();
+  const asked = desk.asked.value;
+  return asked === undefined ? null : <Form key={`${asked.alert.id} ${asked.verb}`} asked={asked} />;
+}
+
+function Form({ asked }: { readonly asked: Asked }): JSX.Element {
+  const { alerts, call, connection, messages } = useStores();
+  const desk = useDesk();
+  const task = useTask();
+  const box = useRef<HTMLDialogElement>(null);
+  const comment = useSignal("");
+  const assignee = useSignal(asked.alert.assignee);
+  const expireMs = useSignal(0);
+  const { verb } = asked;
+  const words = WORDS[verb];
+  const alert = alerts.active.value.find((each) => each.id === asked.alert.id) ?? asked.alert;
+  const said = { comment: comment.value.trim(), assignee: verb === "assign" ? assignee.value.trim() : "", expireMs: expireMs.value };
+  const view = task.view.value;
+  const obstacle = connection.lock.value || (verb === "comment" && said.comment === "" ? "Say something first" : "");
+  useModal(box);
+  const close = (): void => {
+    desk.asked.value = undefined;
+  };
+  const submit = async (event: Event): Promise<void> => {
+    event.preventDefault();
+    if (obstacle !== "" || view.busy) {
+      return;
+    }
+    const done = await task.run(async () => {
+      const changed = await perform(call, verb, alert, said);
+      if (changed !== undefined) {
+        alerts.apply(changed);
+      }
+    });
+    if (done) {
+      messages.say("good", `${alert.ruleName}: ${words.done}`);
+      close();
+    }
+  };
+  const cli = cliOf(verb, alert.id, said);
+  return (
+    <dialog ref={box} onClose={close} aria-labelledby="act-title" data-testid="alert-dialog" data-verb={verb}>
+      <h2 id="act-title">
+        {words.title} “{alert.ruleName}”
+      </h2>
+      <form onSubmit={(event) => void submit(event)}>
+        <p class="weak">{words.effect}</p>
+        <p class="state">
+          <Mark look={alertLook(alert)} /> {alertLook(alert).word} <Instance alert={alert} />
+        </p>
+        {verb === "assign" ? (
+          <label>
+            <span>Who has it</span>
+            <input
+              class="field"
+              data-first=""
+              value={assignee.value}
+              maxLength={128}
+              onInput={(event) => (assignee.value = event.currentTarget.value)}
+              data-testid="alert-assignee"
+            />
+          </label>
+        ) : null}
+        {verb === "acknowledge" ? (
+          <label>
+            <span>For how long</span>
+            <select
+              class="field"
+              value={expireMs.value}
+              onChange={(event) => (expireMs.value = Number(event.currentTarget.value))}
+              data-testid="alert-expiry"
+            >
+              {EXPIRY.map(([ms, label]) => (
+                <option key={ms} value={ms}>
+                  {label}
+                </option>
+              ))}
+            </select>
+          </label>
+        ) : null}
+        <label>
+          <span>
+            {words.said} <span class="faint">(kept in its timeline)</span>
+          </span>
+          <textarea
+            class="field"
+            rows={2}
+            maxLength={1024}
+            {...(verb === "assign" ? {} : { "data-first": "" })}
+            value={comment.value}
+            onInput={(event) => (comment.value = event.currentTarget.value)}
+            data-testid="alert-said"
+          />
+        </label>
+        <div class="cli">
+          <code data-testid="alert-cli">{cli}</code>
+          <Copy text={cli} what="command line" />
+        </div>
+        {view.problem === "" ? null : (
+          <p class="tone-critical" role="alert" data-testid="alert-refused">
+            Refused: {view.problem}
+          </p>
+        )}
+        <div class="acts">
+          <span class="weak small grow">{view.busy ? "Requested…" : obstacle}</span>
+          <button type="button" class="button" onClick={close}>
+            Back
+          </button>
+          <button
+            type="submit"
+            class="button primary"
+            aria-disabled={obstacle !== "" || view.busy}
+            title={obstacle}
+            data-testid="alert-confirm"
+          >
+            {words.title}
+          </button>
+        </div>
+      </form>
+    </dialog>
+  );
+}
+
+// Opens it over everything, and gives the focus back to where it was.
+export function useModal(box: { readonly current: HTMLDialogElement | null }): void {
+  useEffect(() => {
+    const opener = document.activeElement;
+    box.current?.showModal();
+    box.current?.querySelector<HTMLElement>("[data-first]")?.focus();
+    return () => {
+      if (opener instanceof HTMLElement && opener.isConnected) {
+        opener.focus();
+      }
+    };
+  }, []);
+}

@@ -1,0 +1,80 @@
+// Asks before something is deleted, restored or ended: what will happen, why, and for what cannot be undone its name.
+import { useSignal } from "@preact/signals";
+import type { ComponentChildren, JSX } from "preact";
+import { useRef } from "preact/hooks";
+import { useStores } from "../ui/context";
+import { Copy } from "../ui/copy";
+import { useModal } from "./acts";
+import { Submit, Text } from "./form";
+import { useTask } from "./lists";
+
+interface ConfirmProps {
+  readonly title: string;
+  readonly label: string;
+  readonly done: string;
+  // To be typed; empty where the act can be undone.
+  readonly word?: string;
+  readonly reasoned?: boolean;
+  readonly danger?: boolean;
+  readonly cli?: ((reason: string) => string) | undefined;
+  readonly act: (reason: string) => Promise<unknown>;
+  readonly close: (done: boolean) => void;
+  readonly children: ComponentChildren;
+}
+
+export function Confirm(props: ConfirmProps): JSX.Element {
+  const { word = "", reasoned = true, danger = word !== "" } = props;
+  const { messages } = useStores();
+  const box = useRef<HTMLDialogElement>(null);
+  const typed = useSignal("");
+  const reason = useSignal("");
+  const task = useTask();
+  useModal(box);
+  const submit = async (event: Event): Promise<void> => {
+    event.preventDefault();
+    if (typed.value.trim() === word && (await task.run(() => props.act(reason.value.trim())))) {
+      messages.say("good", props.done);
+      props.close(true);
+    }
+  };
+  const cli = props.cli?.(reason.value.trim());
+  return (
+    <dialog ref={box} onClose={() => props.close(false)} aria-label={props.title} data-testid="confirm">
+      <h2>{props.title}</h2>
+      <form onSubmit={(event) => void submit(event)}>
+        <div class="weak">{props.children}</div>
+        {word === "" ? null : (
+          <label>
+            <span>
+              Type <b>{word}</b> to confirm
+            </span>
+            <Text value={typed.value} set={(value) => (typed.value = value)} testId="confirm-word" />
+          </label>
+        )}
+        {reasoned ? (
+          <label>
+            <span>
+              Reason <span class="faint">(kept)</span>
+            </span>
+            <Text value={reason.value} set={(value) => (reason.value = value)} testId="confirm-reason" />
+          </label>
+        ) : null}
+        {cli === undefined ? null : (
+          <div class="cli">
+            <code>{cli}</code>
+            <Copy text={cli} what="command line" />
+          </div>
+        )}
+        <div class="acts">
+          <span class="grow" />
+          <button type="button" class="button" onClick={() => props.close(false)}>
+            Back
+          </button>
+          <Submit task={task} danger={danger} obstacle={typed.value.trim() === word ? "" : `Type “${word}” first`} testId="confirm-do">
+            {props.label}
+          </Submit>
+        </div>
+      </form>
+    </dialog>
+  );
+}

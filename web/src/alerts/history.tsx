@@ -1,0 +1,162 @@
+// What fired before, page by page, found by the API's filter.
+import type { JSX } from "preact";
+import { useEffect, useMemo } from "preact/hooks";
+import { count, durationText, exactTime, when } from "../core/format";
+import { timestampMs } from "../core/time";
+import { severityLook } from "../core/words";
+import { type Alert, AlertService } from "../gen/pilothouse/v1/alerts_pb";
+import { useStores } from "../ui/context";
+import { Mark } from "../ui/mark";
+import { Note, Panel } from "../ui/panel";
+import { Instance } from "./line";
+import { List } from "./lists";
+import { alertLook } from "./looks";
+
+const PAGE = 50;
+const AGAIN_MS = 15_000;
+const TYPING_MS = 250;
+
+const QUICK: readonly (readonly [string, string])[] = [
+  ["Everything", ""],
+  ["Critical", "severity = CRITICAL"],
+  ["Last 24 h", "fire_time > -24h"],
+  ["Nobody acknowledged", "acknowledged = false"],
+  ["Kept quiet", "silenced = true OR inhibited = true"],
+];
+
+export function History(): JSX.Element {
+  const { route, call } = useStores();
+  const list = useMemo(() => new List<Alert>(async () => ({ items: [] }), AGAIN_MS), []);
+  const filter = route.filter.value.trim();
+  useEffect(() => list.show(), []);
+  useEffect(() => {
+    const timer = setTimeout(
+      () =>
+        list.ask(async (pageToken, signal) => {
+          const { message } = await call(AlertService.method.listAlerts, { filter, pageSize: PAGE, pageToken }, signal);
+          return { items: message.alerts, next: message.nextPageToken };
+        }),
+      list.view.peek().at === undefined ? 0 : TYPING_MS,
+    );
+    return () => clearTimeout(timer);
+  }, [filter]);
+  const view = list.view.value;
+  const shown = `${count(view.items.length)}${view.more ? "+" : ""} shown`;
+  return (
+    <Panel
+      title="History"
+      class="tall"
+      testId="alerts-history"
+      aside={<span>{view.at === undefined ? "" : `newest first · ${shown}`}</span>}
+    >
+      <div class="chips" role="group" aria-label="Often asked">
+        {QUICK.map(([word, each]) => (
+          <button key={word} type="button" class="chip" aria-pressed={filter === each} onClick={() => route.go({ filter: each })}>
+            {word}
+          </button>
+        ))}
+      </div>
+      {view.phase !== "error" ? null : view.code === "INVALID_ARGUMENT" ? (
+        <Note tone="warning">
+          The filter is not understood: {view.problem}. Example:{" "}
+          <code>severity = CRITICAL AND labels.agent_id = "a7" AND fire_time &gt; -1d</code>
+        </Note>
+      ) : (
+        <Note tone="critical">The history could not be read: {view.problem}. It is asked for again.</Note>
+      )}
+      <div class="body">
+        {view.items.length > 0 ? (
+          <Table alerts={view.items} />
+        ) : view.phase === "loading" ? (
+          <Note>Reading the history…</Note>
+        ) : view.phase === "error" ? null : filter === "" ? (
+          <Note>No alert has fired yet. What fires is kept here, with what was done about it.</Note>
+        ) : (
+          <Note>
+            No alert matches.{" "}
+            <button type="button" class="link" onClick={() => route.go({ filter: "" })}>
+              Show all
+            </button>
+          </Note>
+        )}
+        {view.more ? (
+          <p class="more">
+            <button type="button" class="button" onClick={() => list.older()} data-testid="history-older">
+              Older
+            </button>
+          </p>
+        ) : null}
+      </div>
+    </Panel>
+  );
+}
+
+function Table({ alerts }: { readonly alerts: readonly Alert[] }): JSX.Element {
+  return (
+    <table class="table full cards">
+      <thead>
+        <tr>
+          <th class="w-state">State</th>
+          <th class="w-name">Rule</th>
+          <th>Why</th>
+          <th class="w-who">Who</th>
+          <th class="w-time number">Fired</th>
+          <th class="w-time number">For</th>
+        </tr>
+      </thead>
+      <tbody>
+        {alerts.map((alert) => (
+          <Row key={alert.id} alert={alert} />
+        ))}
+      </tbody>
+    </table>
+  );
+}
+
+function Row({ alert }: { readonly alert: Alert }): JSX.Element {
+  const { route, clock } = useStores();
+  const look = alertLook(alert);
+  const severity = severityLook(alert.severity);
+  const fired = timestampMs(alert.fireTime) ?? timestampMs(alert.activeTime);
+  const over = timestampMs(alert.resolveTime);
+  const who =
+    alert.resolvedBy !== ""
+      ? `resolved by ${alert.resolvedBy}`
+      : alert.acknowledgedBy !== ""
+        ? `acknowledged by ${alert.acknowledgedBy}`
+        : alert.assignee;
+  return (
+    <tr
+      data-row=""
+      data-opens={alert.id}
+      data-open={route.open.value === alert.id}
+      tabIndex={-1}
+      onClick={() => route.go({ open: alert.id })}
+      data-testid="history-row"
+      data-alert-id={alert.id}
+    >
+      <td class="w-state">
+        <span class="state">
+          <Mark look={look} /> {look.word}
+        </span>
+      </td>
+      <td class="w-name">
+        <a class="name cut" href={route.href({ open: alert.id })} onClick={(event) => event.stopPropagation()}>
+          {alert.ruleName}
+        </a>
+        <span class={`small tone-${severity.tone}`}>{severity.word.toLowerCase()}</span>
+      </td>
+      <td class="w-why">
+        <span class="cut" title={alert.summary}>
+          {alert.summary}
+        </span>
+        <Instance alert={alert} />
+      </td>
+      <td class="w-who cut weak">{who || "–"}</td>
+      <td class="w-time number" title={fired === undefined ? "" : exactTime(fired)}>
+        {fired === undefined ? "–" : when(fired, clock.serverNow())}
+      </td>
+      <td class="w-time number weak">{fired === undefined ? "–" : durationText(Math.max(0, (over ?? clock.now.value) - fired))}</td>
+    </tr>
+  );
+}
