@@ -24,6 +24,7 @@ def test_the_names_of_the_package() -> None:
         "PilothouseError",
         "Reset",
         "RetryPolicy",
+        "RuleHandle",
         "Tls",
         "Watch",
         "WatchOptions",
@@ -41,6 +42,7 @@ def test_the_names_of_the_asyncio_client_and_the_executor() -> None:
         "AlertHandle",
         "Client",
         "CommandHandle",
+        "RuleHandle",
         "Watch",
         "WorkflowHandle",
     ]
@@ -85,14 +87,25 @@ def test_every_error_of_the_package_has_one_base() -> None:
 def test_the_commands_of_the_contract() -> None:
     assert {group: list(commands) for group, commands in contract.groups().items()} == {
         "agents": ["list", "get", "watch"],
-        "alerts": ["list", "get", "watch", "acknowledge", "resolve", "list-rules", "get-rule"],
+        "alerts": [
+            "list", "get", "watch", "acknowledge", "resolve", "unacknowledge", "assign", "comment",
+        ],
+        "channels": ["create", "list", "get", "update", "delete", "test"],
         "commands": ["list", "get", "list-executors", "watch", "accept", "fail"],
+        "deliveries": ["list", "get", "retry", "drop"],
+        "escalations": ["create", "list", "get", "update", "delete"],
         "events": ["publish", "publish-events", "publish-stream", "list", "watch"],
         "events dead": ["list", "retry", "drop"],
+        "heartbeats": ["set", "beat", "list", "delete"],
         "metrics": ["get", "watch", "query"],
         "platform": ["get-server-status"],
+        "rules": [
+            "list", "get", "create", "update", "delete", "enable", "disable", "list-versions", "diff", "restore",
+            "backtest", "import", "export",
+        ],
+        "silences": ["create", "list", "get", "expire", "preview"],
         "workflows": ["list", "get", "watch", "control", "pause", "resume", "cancel", "retry"],
-    }
+    }  # fmt: skip
 
 
 def test_every_command_and_every_field_has_a_comment_in_the_contract() -> None:

@@ -12,7 +12,14 @@ from typing import TYPE_CHECKING
 if TYPE_CHECKING:
     from pilothouse import aio, errors, executor
     from pilothouse._channel import Tls
-    from pilothouse.client import AlertHandle, Client, CommandHandle, Watch, WorkflowHandle
+    from pilothouse.client import (
+        AlertHandle,
+        Client,
+        CommandHandle,
+        RuleHandle,
+        Watch,
+        WorkflowHandle,
+    )
     from pilothouse.errors import CallError, PilothouseError
     from pilothouse.executor import Executor, ExecutorOptions
     from pilothouse.retry import RetryPolicy
@@ -30,6 +37,7 @@ _HOMES = {
     "PilothouseError": "errors",
     "Reset": "watching",
     "RetryPolicy": "retry",
+    "RuleHandle": "client",
     "Tls": "_channel",
     "Watch": "client",
     "WatchOptions": "watching",
@@ -49,6 +57,7 @@ __all__ = [
     "PilothouseError",
     "Reset",
     "RetryPolicy",
+    "RuleHandle",
     "Tls",
     "Watch",
     "WatchOptions",

@@ -5,9 +5,11 @@ from __future__ import annotations
 import time
 from typing import TYPE_CHECKING
 
-from pilothouse._handles import POLL_FIRST, POLL_LIMIT, has_ended
+from google.protobuf.field_mask_pb2 import FieldMask
+
+from pilothouse._handles import POLL_FIRST, POLL_LIMIT, has_ended, seconds
 from pilothouse.retry import Backoff
-from pilothouse.v1 import alerts_pb2, commands_pb2, workflows_pb2
+from pilothouse.v1 import alerts_pb2, commands_pb2, rules_pb2, workflows_pb2
 from pilothouse.v1.enums_pb2 import ControlAction
 
 if TYPE_CHECKING:
@@ -102,12 +104,85 @@ class AlertHandle:
         """The alert as it is now."""
         return (self._client.alerts.GetAlert(alerts_pb2.GetAlertRequest(alert_id=self.id))).alert
 
-    def acknowledge(self, *, comment: str = "", etag: str = "") -> alerts_pb2.Alert:
-        """Say that someone takes care of it."""
-        request = alerts_pb2.AcknowledgeAlertRequest(alert_id=self.id, comment=comment, etag=etag)
+    def acknowledge(
+        self, *, comment: str = "", etag: str = "", expire_after: float | None = None
+    ) -> alerts_pb2.Alert:
+        """Say that someone takes care of it; for so many seconds, or until it is resolved."""
+        request = alerts_pb2.AcknowledgeAlertRequest(
+            alert_id=self.id,
+            comment=comment,
+            etag=etag,
+            expire_after=None if expire_after is None else seconds(expire_after),
+        )
         return (self._client.alerts.AcknowledgeAlert(request)).alert
+
+    def unacknowledge(self, *, comment: str = "", etag: str = "") -> alerts_pb2.Alert:
+        """Say that nobody takes care of it any more."""
+        request = alerts_pb2.UnacknowledgeAlertRequest(alert_id=self.id, comment=comment, etag=etag)
+        return (self._client.alerts.UnacknowledgeAlert(request)).alert
+
+    def assign(self, assignee: str, *, comment: str = "", etag: str = "") -> alerts_pb2.Alert:
+        """Say who has it; "" is nobody."""
+        request = alerts_pb2.AssignAlertRequest(
+            alert_id=self.id, assignee=assignee, comment=comment, etag=etag
+        )
+        return (self._client.alerts.AssignAlert(request)).alert
+
+    def comment(self, comment: str) -> alerts_pb2.Alert:
+        """Say something about it."""
+        request = alerts_pb2.CommentAlertRequest(alert_id=self.id, comment=comment)
+        return (self._client.alerts.CommentAlert(request)).alert
 
     def resolve(self, *, reason: str = "", etag: str = "") -> alerts_pb2.Alert:
         """End it by hand."""
         request = alerts_pb2.ResolveAlertRequest(alert_id=self.id, reason=reason, etag=etag)
         return (self._client.alerts.ResolveAlert(request)).alert
+
+
+class RuleHandle:
+    """One rule, by its id."""
+
+    def __init__(self, client: Client, rule_id: str) -> None:
+        self._client = client
+        self.id = rule_id
+        """Its id."""
+
+    def get(self, *, version: int = 0) -> rules_pb2.AlertRule:
+        """The rule as it is now, or as it was in a version."""
+        request = rules_pb2.GetRuleRequest(rule_id=self.id, version=version)
+        return (self._client.rules.GetRule(request)).rule
+
+    def update(
+        self, rule: rules_pb2.AlertRule, *fields: str, reason: str = "", etag: str = ""
+    ) -> rules_pb2.UpdateRuleResponse:
+        """Give it the values that `rule` has in these fields, such as "condition"; in all when there are none. Raises
+        EtagMismatch."""
+        changed = rules_pb2.AlertRule()
+        changed.CopyFrom(rule)
+        changed.id = self.id
+        request = rules_pb2.UpdateRuleRequest(
+            rule=changed, update_mask=FieldMask(paths=fields), reason=reason, etag=etag
+        )
+        return self._client.rules.UpdateRule(request)
+
+    def enable(self, *, reason: str = "") -> rules_pb2.AlertRule:
+        """Evaluate it (again)."""
+        request = rules_pb2.EnableRuleRequest(rule_id=self.id, reason=reason)
+        return (self._client.rules.EnableRule(request)).rule
+
+    def disable(self, *, reason: str = "") -> rules_pb2.AlertRule:
+        """Evaluate it no more; its alerts are resolved."""
+        request = rules_pb2.DisableRuleRequest(rule_id=self.id, reason=reason)
+        return (self._client.rules.DisableRule(request)).rule
+
+    def delete(self, *, reason: str = "", etag: str = "") -> None:
+        """Delete it; its alerts are resolved, its versions stay."""
+        request = rules_pb2.DeleteRuleRequest(rule_id=self.id, reason=reason, etag=etag)
+        self._client.rules.DeleteRule(request)
+
+    def restore(self, version: int, *, reason: str = "", etag: str = "") -> rules_pb2.AlertRule:
+        """Make it what it was in a version; a deleted rule comes back."""
+        request = rules_pb2.RestoreRuleRequest(
+            rule_id=self.id, version=version, reason=reason, etag=etag
+        )
+        return (self._client.rules.RestoreRule(request)).rule

@@ -16,6 +16,7 @@ from collections.abc import (
     Callable,
     Iterable,
     Iterator,
+    Sequence,
 )
 from types import TracebackType
 from typing import TYPE_CHECKING, Any, Self, TypeVar, cast
@@ -26,7 +27,7 @@ from google.protobuf.message import Message
 from pilothouse import _channel, _pages
 from pilothouse._handles import seconds
 from pilothouse._sync_channel import Channel
-from pilothouse._sync_handles import AlertHandle, CommandHandle, WorkflowHandle
+from pilothouse._sync_handles import AlertHandle, CommandHandle, RuleHandle, WorkflowHandle
 from pilothouse._sync_routes import open_channel
 from pilothouse._sync_watch import Watch
 from pilothouse.retry import RetryPolicy
@@ -35,14 +36,26 @@ from pilothouse.v1 import (
     agents_pb2_grpc,
     alerts_pb2,
     alerts_pb2_grpc,
+    channels_pb2,
+    channels_pb2_grpc,
     commands_pb2,
     commands_pb2_grpc,
     dead_events_pb2_grpc,
+    deliveries_pb2,
+    deliveries_pb2_grpc,
+    escalations_pb2,
+    escalations_pb2_grpc,
     events_pb2,
     events_pb2_grpc,
+    heartbeats_pb2,
+    heartbeats_pb2_grpc,
     metrics_pb2,
     metrics_pb2_grpc,
     platform_pb2_grpc,
+    rules_pb2,
+    rules_pb2_grpc,
+    silences_pb2,
+    silences_pb2_grpc,
     workflows_pb2,
     workflows_pb2_grpc,
 )
@@ -51,14 +64,20 @@ from pilothouse.watching import WatchCore, WatchOptions, items_of
 if TYPE_CHECKING:
     from pilothouse.v1.agents_pb2_grpc import AgentServiceStub
     from pilothouse.v1.alerts_pb2_grpc import AlertServiceStub
+    from pilothouse.v1.channels_pb2_grpc import ChannelServiceStub
     from pilothouse.v1.commands_pb2_grpc import CommandServiceStub
     from pilothouse.v1.dead_events_pb2_grpc import DeadEventServiceStub
+    from pilothouse.v1.deliveries_pb2_grpc import DeliveryServiceStub
+    from pilothouse.v1.escalations_pb2_grpc import EscalationServiceStub
     from pilothouse.v1.events_pb2_grpc import EventServiceStub
+    from pilothouse.v1.heartbeats_pb2_grpc import HeartbeatServiceStub
     from pilothouse.v1.metrics_pb2_grpc import MetricsServiceStub
     from pilothouse.v1.platform_pb2_grpc import PlatformServiceStub
+    from pilothouse.v1.rules_pb2_grpc import RuleServiceStub
+    from pilothouse.v1.silences_pb2_grpc import SilenceServiceStub
     from pilothouse.v1.workflows_pb2_grpc import WorkflowServiceStub
 
-__all__ = ["AlertHandle", "Client", "CommandHandle", "Watch", "WorkflowHandle"]
+__all__ = ["AlertHandle", "Client", "CommandHandle", "RuleHandle", "Watch", "WorkflowHandle"]
 
 T = TypeVar("T")
 
@@ -109,6 +128,22 @@ class Client:
             self.channel
         )
         """pilothouse.v1.DeadEventService."""
+        self.rules: RuleServiceStub = rules_pb2_grpc.RuleServiceStub(self.channel)
+        """pilothouse.v1.RuleService."""
+        self.silences: SilenceServiceStub = silences_pb2_grpc.SilenceServiceStub(self.channel)
+        """pilothouse.v1.SilenceService."""
+        self.channels: ChannelServiceStub = channels_pb2_grpc.ChannelServiceStub(self.channel)
+        """pilothouse.v1.ChannelService."""
+        self.escalations: EscalationServiceStub = escalations_pb2_grpc.EscalationServiceStub(
+            self.channel
+        )
+        """pilothouse.v1.EscalationService."""
+        self.deliveries: DeliveryServiceStub = deliveries_pb2_grpc.DeliveryServiceStub(self.channel)
+        """pilothouse.v1.DeliveryService."""
+        self.heartbeats: HeartbeatServiceStub = heartbeats_pb2_grpc.HeartbeatServiceStub(
+            self.channel
+        )
+        """pilothouse.v1.HeartbeatService."""
 
     def close(self) -> None:
         """Close the connection; calls under way are cancelled."""
@@ -137,6 +172,10 @@ class Client:
         """One alert, to take care of. Nothing is called yet."""
         return AlertHandle(self, alert_id)
 
+    def rule(self, rule_id: str) -> RuleHandle:
+        """One rule, to look at and to change. Nothing is called yet."""
+        return RuleHandle(self, rule_id)
+
     def get_metrics(self) -> metrics_pb2.MetricsSnapshot:
         """The newest metrics. Raises NoSnapshot while there are none."""
         return (self.metrics.GetMetrics(metrics_pb2.GetMetricsRequest())).snapshot
@@ -161,6 +200,64 @@ class Client:
         """Alerts that match `filter`, newest first; the history too."""
         request = alerts_pb2.ListAlertsRequest(filter=filter)
         return self._list(self.alerts.ListAlerts, request, limit, alerts_pb2.Alert)
+
+    def list_rules(self) -> Sequence[rules_pb2.AlertRule]:
+        """The rules that raise alerts, by name."""
+        return (self.rules.ListRules(rules_pb2.ListRulesRequest())).rules
+
+    def create_rule(
+        self, rule: rules_pb2.AlertRule, *, reason: str = "", validate_only: bool = False
+    ) -> rules_pb2.AlertRule:
+        """Make a rule, or only check it. Raises InvalidArgument with the field, AlreadyExists."""
+        request = rules_pb2.CreateRuleRequest(rule=rule, reason=reason, validate_only=validate_only)
+        return (self.rules.CreateRule(request)).rule
+
+    def import_rules(
+        self, document: str, *, reason: str = "", validate_only: bool = False
+    ) -> rules_pb2.ImportRulesResponse:
+        """Take rules from a document of ours or of Prometheus: all of them, or none."""
+        request = rules_pb2.ImportRulesRequest(
+            document=document, reason=reason, validate_only=validate_only
+        )
+        return self.rules.ImportRules(request)
+
+    def export_rules(self, *rule_ids: str) -> str:
+        """These rules as our YAML, or all of them."""
+        request = rules_pb2.ExportRulesRequest(rule_ids=rule_ids)
+        return (self.rules.ExportRules(request)).document
+
+    def list_silences(
+        self, *, include_expired: bool = False, limit: int | None = None
+    ) -> Iterator[silences_pb2.Silence]:
+        """Silences, newest first."""
+        request = silences_pb2.ListSilencesRequest(include_expired=include_expired)
+        return self._list(self.silences.ListSilences, request, limit, silences_pb2.Silence)
+
+    def list_channels(self) -> Sequence[channels_pb2.Channel]:
+        """The channels that notifications go to, by name, without their secrets."""
+        return (self.channels.ListChannels(channels_pb2.ListChannelsRequest())).channels
+
+    def list_escalations(self) -> Sequence[escalations_pb2.Escalation]:
+        """The escalations, by name."""
+        request = escalations_pb2.ListEscalationsRequest()
+        return (self.escalations.ListEscalations(request)).escalations
+
+    def list_deliveries(
+        self, *, filter: str = "", limit: int | None = None
+    ) -> Iterator[deliveries_pb2.Delivery]:
+        """Notifications that match `filter`, newest first, with what became of them."""
+        request = deliveries_pb2.ListDeliveriesRequest(filter=filter)
+        return self._list(self.deliveries.ListDeliveries, request, limit, deliveries_pb2.Delivery)
+
+    def list_heartbeats(self) -> Sequence[heartbeats_pb2.ExpectedHeartbeat]:
+        """What has to be heard of, by id."""
+        request = heartbeats_pb2.ListHeartbeatsRequest()
+        return (self.heartbeats.ListHeartbeats(request)).heartbeats
+
+    def beat(self, heartbeat_id: str) -> None:
+        """Say that it is alive."""
+        request = heartbeats_pb2.BeatHeartbeatRequest(heartbeat_id=heartbeat_id)
+        self.heartbeats.BeatHeartbeat(request)
 
     def list_commands(
         self, *, filter: str = "", limit: int | None = None

@@ -32,7 +32,10 @@ from pilothouse.v1.events_pb2 import Event
 
 M = TypeVar("M", bound=Message)
 
-REPEATABLE_VERBS = ("Get", "List", "Query", "Accept", "Fail", "Acknowledge")
+REPEATABLE_VERBS = (
+    "Get", "List", "Query", "Diff", "Preview", "Export", "Import", "Enable", "Disable", "Accept", "Fail", "Acknowledge",
+    "Beat",
+)  # fmt: skip
 """First words of methods that change nothing, or nothing more when they are repeated, by the contract."""
 
 

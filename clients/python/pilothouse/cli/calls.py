@@ -106,6 +106,8 @@ def _ask(client: Client, call: Call) -> None:
     if call.wait is not None and is_control(call.command):
         _wait(client, call, response)
     call.output.answer(response)
+    for each in getattr(response, "left_out", ()):
+        call.say(f"left out: {each}")
     token = getattr(response, "next_page_token", "")
     if token:
         call.say(f"there is more: --all, or --page-token {token}")

@@ -100,8 +100,12 @@ def _weight(field: FieldDescriptor) -> int:
         "fire_time",
         "duration",
         "load",
+        "enabled",
+        "instance_count",
     }:
         return 3
+    if name in {"description", "comment", "instance_limit", "no_data_policy", "keep_firing_for"}:
+        return 6
     return (
         4 if field.enum_type is not None or name in {"error", "reason", "value", "threshold"} else 5
     )

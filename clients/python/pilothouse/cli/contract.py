@@ -62,6 +62,8 @@ def words(camel: str) -> list[str]:
 
 def plural(noun: str) -> str:
     """More than one of them."""
+    if noun.endswith("y") and noun[-2:-1] not in "aeiou":
+        return noun[:-1] + "ies"
     return noun if noun.endswith("s") else noun + "s"
 
 
@@ -159,7 +161,9 @@ def is_required(field: FieldDescriptor) -> bool:
 
 
 def is_positional(field: FieldDescriptor) -> bool:
-    """Whether `field` says what the command is about, as an id does."""
+    """Whether `field` says what the command is about, as an id or a file does."""
+    if is_document(field):
+        return True
     names_it = field.name == "id" or field.name.endswith("_id")
     return (
         names_it
@@ -167,6 +171,11 @@ def is_positional(field: FieldDescriptor) -> bool:
         and not field.is_repeated
         and is_required(field)
     )
+
+
+def is_document(field: FieldDescriptor) -> bool:
+    """Whether `field` is a whole document, which people have in a file."""
+    return field.name == "document" and field.type == field.TYPE_STRING and not field.is_repeated
 
 
 def enum_prefix(enum: EnumDescriptor) -> str:

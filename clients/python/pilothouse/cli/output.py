@@ -110,6 +110,9 @@ class Tables(Output):
     def answer(self, message: Message) -> None:
         field = rows_field(message)
         fields = message.DESCRIPTOR.fields_by_name
+        if "document" in fields:
+            self.screen.text(getattr(message, "document"))  # noqa: B009 - no field that all messages have
+            return
         if field is not None and ("next_page_token" in fields or len(fields) == 1):
             self.rows(field, getattr(message, field))
         else:

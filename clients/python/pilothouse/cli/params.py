@@ -15,6 +15,7 @@ from typing import Any, TypeGuard, cast
 import click
 from google.protobuf import json_format
 from google.protobuf.descriptor import Descriptor, EnumDescriptor, FieldDescriptor
+from google.protobuf.field_mask_pb2 import FieldMask
 from google.protobuf.message import Message
 from google.protobuf.message_factory import GetMessageClass
 
@@ -22,6 +23,7 @@ from pilothouse.cli import contract, values
 
 DURATION = "google.protobuf.Duration"
 TIMESTAMP = "google.protobuf.Timestamp"
+FIELD_MASK = "google.protobuf.FieldMask"
 _FLOATS = frozenset({FieldDescriptor.CPPTYPE_DOUBLE, FieldDescriptor.CPPTYPE_FLOAT})
 _UNSIGNED = frozenset({FieldDescriptor.CPPTYPE_UINT32, FieldDescriptor.CPPTYPE_UINT64})
 _SIGNED = frozenset({FieldDescriptor.CPPTYPE_INT32, FieldDescriptor.CPPTYPE_INT64})
@@ -79,6 +81,19 @@ def read_text(typed: str) -> str:
     if typed.startswith("@"):
         return Path(typed[1:]).read_text("utf-8")
     return typed
+
+
+def read_file(typed: str) -> str:
+    """The text of a file, or of standard input for `-`. Raises ValueError for what is no text, OSError."""
+    try:
+        return sys.stdin.read() if typed == "-" else Path(typed).read_text("utf-8")
+    except UnicodeDecodeError:
+        raise ValueError(f"{typed} is no text in UTF-8") from None
+
+
+def parse_paths(typed: str) -> FieldMask:
+    """The names of fields, with commas between them."""
+    return FieldMask(paths=[path.strip() for path in typed.split(",") if path.strip()])
 
 
 def parse_messages(descriptor: Descriptor, typed: str) -> list[Message]:
@@ -187,6 +202,8 @@ def _message_param(field: FieldDescriptor, message: Descriptor) -> ValueParam:
         return ValueParam("DURATION", values.parse_duration)
     if message.full_name == TIMESTAMP:
         return ValueParam("TIME", lambda typed: values.parse_time(typed, dt.datetime.now(dt.UTC)))
+    if message.full_name == FIELD_MASK:
+        return ValueParam("NAME,…", parse_paths)
     if field.is_repeated:
         return ValueParam("JSON|@FILE|-", lambda typed: parse_messages(message, typed))
     return ValueParam("JSON|@FILE|-", lambda typed: _one_message(message, typed))
@@ -221,7 +238,15 @@ class FieldArgument(click.Argument):
     """A positional argument for a field that says what the command is about."""
 
     def __init__(self, field: FieldDescriptor) -> None:
-        super().__init__([field.name], type=click.STRING, required=True, metavar=field.name.upper())
+        document = contract.is_document(field)
+        required = contract.is_required(field)
+        name = "FILE" if document else field.name.upper()
+        super().__init__(
+            [field.name],
+            type=ValueParam("FILE", read_file) if document else click.STRING,
+            required=required,
+            metavar=name if required else f"[{name}]",
+        )
         self.field = field
 
 

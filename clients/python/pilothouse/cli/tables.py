@@ -49,6 +49,12 @@ class Screen:
         self._stream.write(text.rstrip() + "\n")
         self._stream.flush()
 
+    def text(self, text: str) -> None:
+        """Write a whole text, line by line as it is, for a file as well as for a person."""
+        lines = text.removesuffix("\n").split("\n")
+        self._stream.write("".join(f"{values.neutral(line)}\n" for line in lines))
+        self._stream.flush()
+
     def style(self, text: str, style: str) -> str:
         """`text` in a colour, where there are colours."""
         return f"\x1b[{_STYLES[style]}m{text}\x1b[0m" if self.colour and text.strip() else text
