@@ -153,11 +153,11 @@ class Poster:
         return max(0, min(at_us - self._now_us(), LONGEST_RETRY_US))
 
 
-def _told(error: Exception) -> str:
+def _told(error: BaseException) -> str:
     """The innermost reason there are words for."""
+    told = type(error).__name__
     inner: BaseException | None = error
     while inner is not None:
-        if str(inner):
-            return str(inner)
+        told = getattr(inner, "strerror", None) or str(inner) or told
         inner = inner.__cause__ or inner.__context__
-    return type(error).__name__
+    return str(told)

@@ -1,0 +1,1 @@
+"""Channels, the ways out of the house, and heartbeats from outside."""
