@@ -6,7 +6,7 @@ comes from. An alert is known by its labels after the rule's were applied, as in
 
 from __future__ import annotations
 
-from collections.abc import Mapping, Sequence
+from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import dataclass, replace
 
 from pilothouse_server.domain.alerts import templates
@@ -85,6 +85,12 @@ class RuleRun:
         """The alerts that fire."""
         return [each.told for each in self._alerts.values() if each.instance.state in FIRING]
 
+    def active(self) -> Iterator[tuple[Identity, str, int]]:
+        """Labels, state and beginning of each alert that is pending or fires, in Prometheus' words."""
+        for identity, each in self._alerts.items():
+            state = "firing" if each.instance.state in FIRING else "pending"
+            yield identity, state, each.instance.active_us
+
     def _labelled(self, series: Series) -> tuple[Identity, Mapping[str, str]]:
         """The alert's labels, which are made of the series' alone. By the name too: `or` may leave another metric with
         the same labels, and a template may look at it."""
@@ -98,3 +104,37 @@ class RuleRun:
             kept = {name: value for name, value in labels.items() if value}
             known = self._labels[key] = (tuple(sorted(kept.items())), kept)
         return known
+
+
+class AlertSeries:
+    """The series `ALERTS` and `ALERTS_FOR_STATE` that Prometheus writes of alerts. Two rules of one name may write the
+    same series, and a different value in the same slot is an error of the one that writes later."""
+
+    def __init__(self) -> None:
+        self._before: dict[int, set[_Key]] = {}
+        self._written: dict[_Key, int | None] = {}
+
+    def begin_slot(self) -> None:
+        """Nothing is written in the new slot yet."""
+        self._written = {}
+
+    def write(self, run: RuleRun) -> None:
+        """What one rule writes, in the order of rules. Raises SameLabels."""
+        values: dict[_Key, int | None] = {}
+        for identity, state, active_us in run.active():
+            labels = tuple(each for each in identity if each[0] != "alertstate")
+            values[state, labels] = 1
+            values["since", labels] = active_us // 1_000_000
+        for key, value in values.items():
+            if key in self._written and self._written[key] != value:
+                said = shown(dict(key[1]))
+                raise SameLabels(
+                    f"another rule of its name has an alert {said} that began or ended at another time"
+                )
+        gone = self._before.get(id(run), set()) - values.keys()
+        self._before[id(run)] = set(values)
+        # That a series ended is written where nothing else is.
+        self._written = dict.fromkeys(gone) | self._written | values
+
+
+_Key = tuple[str, Identity]

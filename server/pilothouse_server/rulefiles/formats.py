@@ -36,14 +36,13 @@ def read(document: str, format: int = 0) -> list[Rule]:
     """The rules of a document; with the format 0 its first key tells. Raises InvalidArgument with the line. Whether a
     rule may be so is `validation`'s to say. Takes up to a second for 1 MiB, so it belongs in a thread."""
     try:
-        return [rule for rule, _ in read_lines(document, format)]
+        return [rule for rule, _ in lines_of(parse(document), format)]
     except Refused as error:
         raise InvalidArgument("document", str(error)) from error
 
 
-def read_lines(document: str, format: int = 0) -> list[tuple[Rule, int]]:
+def lines_of(node: Node, format: int = 0) -> list[tuple[Rule, int]]:
     """The rules, and the line in which each begins. Raises Refused."""
-    node = parse(document)
     if (format or format_of(node)) == RuleFormat.PROMETHEUS:
         file = prometheus.read_node(node)
         return list(zip(live.rules_of(file), (each.line for each in file.rules), strict=True))

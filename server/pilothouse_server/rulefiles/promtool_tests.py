@@ -10,7 +10,7 @@ from __future__ import annotations
 from collections.abc import Sequence
 from dataclasses import dataclass
 
-from pilothouse_server.rulefiles.alerting import RuleRun, SameLabels
+from pilothouse_server.rulefiles.alerting import AlertSeries, RuleRun, SameLabels
 from pilothouse_server.rulefiles.fields import Fields, numbered, text_of
 from pilothouse_server.rulefiles.prometheus import AlertingRule
 from pilothouse_server.rulefiles.promql import NotInSubset
@@ -156,10 +156,13 @@ def run(test: Test, rules: Sequence[AlertingRule], interval_us: int) -> list[Fai
     runs = [RuleRun(rule, test.series) for rule in rules]
     waiting = sorted(test.expectations, key=lambda each: each.at_us, reverse=True)
     failures: list[Failure] = []
+    written = AlertSeries()
     for ts_us in range(0, last_us + 1, interval_us):
+        written.begin_slot()
         for each in runs:
             try:
                 each.evaluate(ts_us)
+                written.write(each)
             except SameLabels as error:
                 told = f"cannot be evaluated: {error}"
                 failures.append(Failure(test.name, test.line, each.rule.name, ts_us, problem=told))

@@ -6,10 +6,13 @@ from collections.abc import Generator, Sequence
 from contextlib import contextmanager
 from pathlib import Path
 
-from pilothouse_server.rulefiles import prometheus, promtool_tests
+from pilothouse_server.domain.alerts import validation
+from pilothouse_server.domain.alerts.rules import Rule
+from pilothouse_server.domain.errors import PilothouseError
+from pilothouse_server.rulefiles import formats, own_tests, prometheus, promtool_tests
 from pilothouse_server.rulefiles.prometheus import AlertingRule
 from pilothouse_server.rulefiles.reports import Failure, Report
-from pilothouse_server.rulefiles.yaml_text import MOST_BYTES, Node, Refused, parse
+from pilothouse_server.rulefiles.yaml_text import MOST_BYTES, Entries, Node, Refused, parse
 
 
 class Unreadable(Exception):
@@ -21,6 +24,8 @@ def run_file(path: Path) -> Report:
     try:
         node = parsed(path)
         with _named(path):
+            if isinstance(node, Entries) and "rules" in node.entries:
+                return _own(path, node)
             return _promtool(path, node)
     except Unreadable as error:
         return Report(str(path), refused=str(error))
@@ -46,6 +51,31 @@ def _promtool(path: Path, node: Node) -> Report:
         failures += promtool_tests.run(test, rules, file.interval_us)
     expected = sum(len(test.expectations) for test in file.tests)
     return Report(str(path), len(file.tests), expected, failures)
+
+
+def _own(path: Path, node: Node) -> Report:
+    file = own_tests.read(node)
+    rules: list[Rule] = []
+    for rule_path in rule_paths(path, file.rule_files):
+        with _named(rule_path):
+            for rule, line in formats.lines_of(parsed(rule_path)):
+                rules.append(_checked(rule, rules, line))
+    failures: list[Failure] = []
+    for test in file.tests:
+        failures += own_tests.run(test, rules)
+    expected = sum(len(test.expectations) for test in file.tests)
+    return Report(str(path), len(file.tests), expected, failures)
+
+
+def _checked(rule: Rule, before: Sequence[Rule], line: int) -> Rule:
+    """The rule, as a server would take it. Which channels and escalations there are is not known here."""
+    if any(rule.name == each.name for each in before):
+        raise Refused(line, f"there are two rules of the name {rule.name!r}")
+    try:
+        validation.check_alone(rule, None, None, rule.name)
+    except PilothouseError as error:
+        raise Refused(line, error.message) from error
+    return rule
 
 
 def rule_paths(path: Path, patterns: Sequence[tuple[str, int]]) -> list[Path]:

@@ -1,0 +1,1 @@
+"""The same rules and series given to promtool and to us."""
