@@ -133,6 +133,8 @@ class Gatherer:
         if group is not None and delivery_id in group.open:
             group.ended(delivery_id)
             self._plan(place, now_us)
+            if not group.members:
+                self.changed.add(place)
 
     def forget_channels(self, known: Mapping[str, Channel]) -> Sequence[Place]:
         """Groups of channels that are there no more."""

@@ -339,7 +339,8 @@ class Group:
         if self._repeats() and self.tell_us is not None:
             return self.tell_us + how.repeat_us
         if not self.members and self.flush_us is not None:
-            return self.flush_us + how.interval_us
+            over_us = self.flush_us + how.interval_us
+            return over_us if over_us > now_us else None
         return None
 
     def _begun(self) -> int:
