@@ -182,7 +182,7 @@ async def test_rules_deleted_longest_ago_are_forgotten(
         await shelf.book.delete(name, "", ADA)
         if name == "a":
             await shelf.book.restore("a", 1, "", ADA)
-    kept = []
+    kept = list[str]()
     for name in "abcd":
         try:
             await shelf.book.version(name, 0)

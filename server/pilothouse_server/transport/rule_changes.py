@@ -1,4 +1,7 @@
-"""What an UpdateRule makes of a rule: the fields that its mask names, and nothing else."""
+"""What an UpdateRule makes of a rule: the fields that its mask names, and nothing else.
+
+The request's rule may be incomplete, so the rules of the contract are looked at when it was put together.
+"""
 
 from __future__ import annotations
 

@@ -17,7 +17,6 @@ from pilothouse_server.services.alerts.rulebook import Edit, Rulebook
 from pilothouse_server.services.alerts.ruleviews import RuleViews
 from pilothouse_server.transport.caller import actor
 from pilothouse_server.transport.rule_changes import changed, checked
-from pilothouse_server.transport.status import abort, no_such_method
 from pilothouse_server.wire.alert_rules import (
     differences_to_proto,
     rule_from_proto,
@@ -52,7 +51,7 @@ class RuleServicer(rules_pb2_grpc.RuleServiceServicer):
     rulebook: Rulebook
     views: RuleViews
     files: RuleFiles
-    backtest: Backtest | None = None
+    backtest: Backtest
 
     async def ListRules(
         self, request: pb.ListRulesRequest, context: Context
@@ -130,9 +129,6 @@ class RuleServicer(rules_pb2_grpc.RuleServiceServicer):
     async def BacktestRule(
         self, request: pb.BacktestRuleRequest, context: Context
     ) -> AsyncIterator[pb.BacktestRuleResponse]:
-        if self.backtest is None:
-            await abort(context, no_such_method("BacktestRule"))
-            return
         async for each in self.backtest(request, context):
             yield each
 

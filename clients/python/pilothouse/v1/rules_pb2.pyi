@@ -691,7 +691,7 @@ class UpdateRuleRequest(_message.Message):
     """Only check it."""
     @_builtins.property
     def rule(self) -> Global___AlertRule:
-        """The rule, by its id, with new values of what the mask names."""
+        """The rule, by its id, with new values of what the mask names; all else is not looked at."""
 
     @_builtins.property
     def update_mask(self) -> _field_mask_pb2.FieldMask:

@@ -1011,7 +1011,7 @@ export const CreateRuleResponseSchema: GenMessage<CreateRuleResponse, {jsonType:
  */
 export type UpdateRuleRequest = Message<"pilothouse.v1.UpdateRuleRequest"> & {
   /**
-   * The rule, by its id, with new values of what the mask names.
+   * The rule, by its id, with new values of what the mask names; all else is not looked at.
    *
    * @generated from field: pilothouse.v1.AlertRule rule = 1;
    */
@@ -1053,7 +1053,7 @@ export type UpdateRuleRequest = Message<"pilothouse.v1.UpdateRuleRequest"> & {
  */
 export type UpdateRuleRequestJson = {
   /**
-   * The rule, by its id, with new values of what the mask names.
+   * The rule, by its id, with new values of what the mask names; all else is not looked at.
    *
    * @generated from field: pilothouse.v1.AlertRule rule = 1;
    */
