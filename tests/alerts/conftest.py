@@ -6,16 +6,20 @@ from collections.abc import AsyncIterator, Callable, Sequence
 from dataclasses import dataclass, field
 
 import pytest
+from sqlalchemy import Connection, delete
 
 from pilothouse_server.adapters.clock import SystemClock
+from pilothouse_server.adapters.sql import rule_store
 from pilothouse_server.adapters.sql.alert_store import SqlAlerts
 from pilothouse_server.adapters.sql.control_queries import SqlControlQueries
 from pilothouse_server.adapters.sql.outbox_store import oldest
+from pilothouse_server.adapters.sql.tables_control import ALERT_RULE_VERSIONS, ALERT_RULES
 from pilothouse_server.domain.alerts.records import Alert
 from pilothouse_server.domain.alerts.rules import Rule
 from pilothouse_server.domain.alerts.states import AlertState
 from pilothouse_server.domain.errors import Unavailable
 from pilothouse_server.domain.metrics.snapshot import MetricsSnapshot
+from pilothouse_server.services.alerts.book import Suppressor
 from pilothouse_server.services.alerts.engine import AlertEngine
 from pilothouse_server.services.alerts.journal import AlertBatch, AlertJournal, Restored
 from pilothouse_server.services.alerts.limits import AlertLimits
@@ -62,11 +66,13 @@ class Watchtower:
     clock: SetClock = field(default_factory=SetClock)
     changes: Changes = field(default_factory=Changes)
     outbox: Changes = field(default_factory=Changes)
+    suppressor: Suppressor | None = None
+    published: bool = False
 
     async def open(self) -> None:
         """Starts on what is in the database."""
         self.database = open_database(self.place)
-        self.store = RuledAlerts(self.database)
+        self.store = RuledAlerts(self.database, published=self.published)
         self.store.rules = self.rules
         self.queries = SqlControlQueries(self.database, self.clock)
         self.journal = AlertJournal(self.store, self.clock, self.changes, self.outbox)
@@ -77,6 +83,7 @@ class Watchtower:
             uuid7,
             offline_after_us=30 * SECOND,
             limits=self.limits,
+            suppressor=self.suppressor,
         )
         await self.engine.start()
 
@@ -85,6 +92,12 @@ class Watchtower:
         await self.database.close()
         self.clock.us += down * SECOND
         await self.open()
+
+    async def restart_with(self, *rules: Rule) -> None:
+        """The same, and meanwhile these became the rules."""
+        self.store.rules = ()
+        await self.database.write(lambda connection: _become(connection, rules))
+        await self.restart()
 
     async def tick(
         self, snapshot: MetricsSnapshot | int, *, seconds: int = 1, save: bool = True
@@ -115,6 +128,12 @@ class Watchtower:
         _, steps = await self.queries.alert_with_steps(alert.id)
         assert [step.position for step in steps] == list(range(len(steps)))
         return [AlertState(step.to_state).name for step in steps]
+
+
+def _become(connection: Connection, rules: Sequence[Rule]) -> None:
+    connection.execute(delete(ALERT_RULES))
+    connection.execute(delete(ALERT_RULE_VERSIONS))
+    rule_store.ship(connection, rules)
 
 
 @pytest.fixture

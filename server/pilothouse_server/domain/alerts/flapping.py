@@ -20,10 +20,11 @@ from typing import NamedTuple
 SLOTS = 21
 SLOT_US = 10_000_000
 BEGINS, ENDS = 0.5, 0.25
-NEWEST, OLDEST = 1.25, 0.75
+NEWEST, OLDEST, ONE = 50, 30, 40
+"""Weights in fortieths, so that a share of exactly one half is one."""
 
 _ALL = (1 << SLOTS) - 1
-_WEIGHTS = tuple(NEWEST - (NEWEST - OLDEST) * age / (SLOTS - 1) for age in range(SLOTS))
+_WEIGHTS = tuple(NEWEST - (NEWEST - OLDEST) * age // (SLOTS - 1) for age in range(SLOTS))
 
 
 class Flaps(NamedTuple):
@@ -38,7 +39,8 @@ class Flaps(NamedTuple):
     @property
     def share(self) -> float:
         """The weighted share of slots with a change, from 0 to 1."""
-        return sum(w for age, w in enumerate(_WEIGHTS) if self.changed >> age & 1) / SLOTS
+        weight = sum(each for age, each in enumerate(_WEIGHTS) if self.changed >> age & 1)
+        return weight / (ONE * SLOTS)
 
     @property
     def quiet(self) -> bool:

@@ -10,6 +10,7 @@ from collections.abc import Iterable, Mapping
 from dataclasses import dataclass
 from enum import IntEnum
 from functools import lru_cache
+from typing import Any, Protocol
 
 import re2
 
@@ -74,20 +75,27 @@ def check(matcher: Matcher, field: str) -> None:
     if matcher.type in (MatchType.REGEX, MatchType.NOT_REGEX):
         try:
             _compiled(matcher.value)
-        except re2.error as error:
+        except _RE2.error as error:
             raise InvalidArgument(
                 field, f"{matcher.value!r} is no regular expression of RE2: {error}"
             ) from error
 
 
-_OPTIONS = re2.Options()
+class _Pattern(Protocol):
+    def fullmatch(self, text: str, /) -> object | None: ...
+
+
+_RE2: Any = re2
+"""It says nothing of its types."""
+_OPTIONS: Any = _RE2.Options()
 _OPTIONS.log_errors = False
 _OPTIONS.max_mem = 1 << 20
 
 
 @lru_cache(maxsize=1024)
-def _compiled(pattern: str) -> re2._Regexp[str]:
-    return re2.compile(pattern, _OPTIONS)
+def _compiled(pattern: str) -> _Pattern:
+    compiled: _Pattern = _RE2.compile(pattern, _OPTIONS)
+    return compiled
 
 
 _WRITTEN = re.compile(

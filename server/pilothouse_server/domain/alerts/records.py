@@ -143,8 +143,10 @@ def begin(of: Beginning, instance: Instance, observed: Sequence[Observation]) ->
         annotations=annotations_of(rule, labels, instance.value),
         evidence=evidence_of(rule, name, observed),
         update_us=instance.active_us,
+        steps=1,
     )
-    return _stepped(alert, 0, instance.active_us)
+    step = AlertStep(of.alert_id, 0, instance.active_us, 0, instance.state, instance.value)
+    return _told(alert, step)
 
 
 def advance(
@@ -243,12 +245,15 @@ def end_by_rule(alert: Alert, actor: str, why: str, ts_us: int) -> Change:
 
 def matched_labels(alert: Alert) -> dict[str, str]:
     """What matchers of silences, inhibitions and channels, and groups, look at."""
-    return {
-        **alert.labels,
-        "alertname": alert.rule_name,
-        "rule_id": alert.rule_id,
-        "severity": alert.severity.name.lower(),
-    }
+    return matchable(alert.labels, alert.rule_name, alert.rule_id, alert.severity)
+
+
+def matchable(
+    labels: Mapping[str, str], rule_name: str, rule_id: str, severity: Severity
+) -> dict[str, str]:
+    """The same, of what is known of an alert."""
+    named = {"alertname": rule_name, "rule_id": rule_id, "severity": severity.name.lower()}
+    return {**labels, **named}
 
 
 def fired(alert: Alert) -> bool:

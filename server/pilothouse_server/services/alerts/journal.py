@@ -130,6 +130,7 @@ class AlertJournal:
         self._stored: set[str] = set()
         self._unseen: set[str] = set()
         self._noted = Changes()
+        self._rung = False
         self._waiting: list[asyncio.Future[None]] = []
         self._over = False
         self.failures = 0
@@ -158,12 +159,12 @@ class AlertJournal:
         if change.event is not None:
             self._batch.events.append(change.event)
         self._batch.intents += change.intents
-        self._noted.notify()
+        self._ring()
 
     def answer(self, answer: Answer) -> None:
         """Remembers an answer until it is stored, together with what is noted before the next await."""
         self._batch.answers.append(answer)
-        self._noted.notify()
+        self._ring()
 
     def note_flaps(self, key: InstanceKey, record: FlapRecord) -> None:
         """Remembers how often an instance changed; stored with the next write."""
@@ -217,9 +218,15 @@ class AlertJournal:
             self._storing = self._taken()
             await self._save(self._storing)
 
+    def _ring(self) -> None:
+        """Once for each batch: a storm notes thousands of changes at once."""
+        if not self._rung:
+            self._rung = True
+            self._noted.notify()
+
     def _taken(self) -> _Storing:
         """What is noted, as one batch, with those who wait for it."""
-        batch, self._batch = self._batch, AlertBatch()
+        batch, self._batch, self._rung = self._batch, AlertBatch(), False
         unseen, self._unseen = self._unseen, set()
         batch.id = uuid7()
         batch.steps = [step for step in batch.steps if step.alert_id not in unseen]
