@@ -218,11 +218,13 @@ class StillNamed(PilothouseError):
 @dataclass(eq=False)
 class NoSecretKey(PilothouseError):
     setting: str
+    detail: str = ""
 
     @property
     def message(self) -> str:
+        why = f" ({self.detail})" if self.detail else ""
         return (
-            f"there is no key to encrypt secrets with: make one by `pilothouse-server new-secret-key`"
+            f"there is no key to encrypt secrets with{why}: make one by `pilothouse-server new-secret-key`"
             f" and give it to every replica as {self.setting}"
         )
 

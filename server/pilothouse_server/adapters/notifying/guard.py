@@ -23,6 +23,10 @@ async def resolved(host: str, port: int) -> Sequence[Address]:
     return [ip_address(str(sockaddr[0]).partition("%")[0]) for *_, sockaddr in found]
 
 
+class NameUnknown(httpcore.ConnectError):
+    """Nobody knows an address of that name; the text names it."""
+
+
 class GuardedBackend(httpcore.AsyncNetworkBackend):
     """How an HTTP client connects."""
 
@@ -75,6 +79,4 @@ class GuardedBackend(httpcore.AsyncNetworkBackend):
         except TimeoutError as error:
             raise httpcore.ConnectTimeout(f"the name {host} was not found in time") from error
         except OSError as error:
-            raise httpcore.ConnectError(
-                f"the name {host} is not known: {error.strerror}"
-            ) from error
+            raise NameUnknown(f"the name {host} is not known: {error.strerror}") from error

@@ -5,6 +5,7 @@ judged as one that may go better later or not.
 from __future__ import annotations
 
 import asyncio
+import os
 import ssl
 from collections.abc import Callable, Mapping
 from email.utils import parsedate_to_datetime
@@ -14,7 +15,12 @@ from urllib.parse import urlsplit
 import certifi
 import httpcore
 
-from pilothouse_server.adapters.notifying.guard import GuardedBackend, Resolve, resolved
+from pilothouse_server.adapters.notifying.guard import (
+    GuardedBackend,
+    NameUnknown,
+    Resolve,
+    resolved,
+)
 from pilothouse_server.adapters.notifying.hosts import AllowedHosts, HostRefused
 from pilothouse_server.domain.notifications.receipts import DeliveryFailed, Receipt
 
@@ -158,6 +164,10 @@ def _told(error: BaseException) -> str:
     told = type(error).__name__
     inner: BaseException | None = error
     while inner is not None:
-        told = getattr(inner, "strerror", None) or str(inner) or told
+        # asyncio's own words for these name no reason.
+        words = os.strerror(inner.errno or 0) if isinstance(inner, ConnectionError) else str(inner)
+        told = words or told
+        if isinstance(inner, NameUnknown):
+            return told
         inner = inner.__cause__ or inner.__context__
-    return str(told)
+    return told

@@ -8,7 +8,6 @@ text.
 from __future__ import annotations
 
 import base64
-import binascii
 import contextlib
 import hashlib
 import json
@@ -44,7 +43,7 @@ def keys_of(text: str) -> list[bytes]:
         plain = part.translate(str.maketrans("-_", "+/"))
         try:
             key = base64.b64decode(plain + "=" * (-len(plain) % 4), validate=True)
-        except binascii.Error:
+        except ValueError:
             key = b""
         if len(key) != KEY_BYTES:
             raise ValueError(
@@ -110,11 +109,8 @@ class Sealer:
     def _keys(self) -> Sequence[bytes]:
         if self._file is None:
             return self._set
-        with contextlib.suppress(FileNotFoundError):
-            try:
-                return [*self._set, *keys_of(self._file.read_text("ascii"))]
-            except ValueError:
-                return self._set
+        with contextlib.suppress(FileNotFoundError, ValueError):
+            return [*self._set, *keys_of(self._file.read_text("ascii"))]
         return self._set
 
 
@@ -126,7 +122,12 @@ def _name(key: bytes) -> str:
 def _made(file: Path) -> bytes:
     """A new key in the file, which is there before anything is encrypted with it."""
     text = new_key()
-    descriptor = os.open(file, os.O_WRONLY | os.O_CREAT | os.O_EXCL | os.O_CLOEXEC, 0o600)
+    flags = os.O_WRONLY | os.O_CREAT | os.O_EXCL | os.O_CLOEXEC
+    try:
+        descriptor = os.open(file, flags, 0o600)
+    except OSError as error:
+        # One that is there and cannot be read is somebody's, and perhaps only in the wrong place.
+        raise NoSecretKey(SETTING, f"{file} holds no key: {error.strerror}") from error
     with os.fdopen(descriptor, "w", encoding="ascii") as stream:
         stream.write(f"{text}\n")
         stream.flush()
