@@ -23,12 +23,27 @@ from tests.backtest.conftest import Lives
 from tests.backtest.life import BEGIN, OFFLINE_AFTER_US, Life, of_backtest
 
 MINUTES = 75
-TYPE = {"dimension": "workflow_type"}
-ERRORS = {"metric": "error_rate", "window": "5m", "comparison": ">", "threshold": 0.2}
-SLOW = {"metric": "latency_p95", "window": "1m", "comparison": ">", "threshold": 1.5}
-DEEP = {"metric": "queue_depth", "comparison": ">", "threshold": 4}
-IDLE = {"metric": "throughput", "window": "1m", "comparison": "<", "threshold": 0.05}
-SILENT = {"metric": "agent_silence", "comparison": ">=", "threshold": 120.0}
+TYPE: dict[str, object] = {"dimension": "workflow_type"}
+ERRORS: dict[str, object] = {
+    "metric": "error_rate",
+    "window": "5m",
+    "comparison": ">",
+    "threshold": 0.2,
+}
+SLOW: dict[str, object] = {
+    "metric": "latency_p95",
+    "window": "1m",
+    "comparison": ">",
+    "threshold": 1.5,
+}
+DEEP: dict[str, object] = {"metric": "queue_depth", "comparison": ">", "threshold": 4}
+IDLE: dict[str, object] = {
+    "metric": "throughput",
+    "window": "1m",
+    "comparison": "<",
+    "threshold": 0.05,
+}
+SILENT: dict[str, object] = {"metric": "agent_silence", "comparison": ">=", "threshold": 120.0}
 
 
 def ruled(name: str, condition: dict[str, object], **fields: object) -> Rule:

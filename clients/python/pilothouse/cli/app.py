@@ -12,7 +12,7 @@ from typing import Any, NoReturn
 
 import click
 
-from pilothouse.cli import contexts, contract, exits, params
+from pilothouse.cli import backtests, contexts, contract, exits, params
 from pilothouse.cli.output import FORMS, output_for
 from pilothouse.cli.tables import Screen
 from pilothouse.cli.values import neutral
@@ -106,14 +106,22 @@ def _is_control(command: contract.Command) -> bool:
     return is_control(command)
 
 
+def _fields(command: contract.Command) -> list[click.Parameter]:
+    """What a request is made from."""
+    if command.path == backtests.PATH:
+        return backtests.parameters()
+    method = command.method
+    return [] if method.client_streaming else params.parameters(method.input_type)
+
+
 class MethodCommand(click.Command):
     """One method of the contract."""
 
     def __init__(self, command: contract.Command) -> None:
-        fields = (
-            [] if command.method.client_streaming else params.parameters(command.method.input_type)
-        )
+        fields = _fields(command)
         taken = {parameter.name for parameter in fields}
+        if command.path == backtests.PATH:
+            taken |= {"limit", "columns"}
         own = [*_extra_options(command), *_output_options(), *_connection_options()]
         super().__init__(
             command.name,
@@ -122,7 +130,7 @@ class MethodCommand(click.Command):
             help=contract.comment(command.method) or None,
         )
         self._command = command
-        self._fields = {name for name in taken if name}
+        self._fields = {parameter.name for parameter in fields if parameter.name}
 
     def _run(self, **given: Any) -> None:
         from pilothouse.cli.calls import Call, run  # noqa: PLC0415

@@ -13,7 +13,7 @@ import click
 from google.protobuf.message import Message
 
 from pilothouse._pages import Pages, rows_field
-from pilothouse.cli import contract, params
+from pilothouse.cli import backtests, contract, params
 from pilothouse.cli.contexts import Context
 from pilothouse.cli.output import Output
 
@@ -79,6 +79,8 @@ def run(call: Call) -> None:
         method = call.command.method
         if method.client_streaming:
             _send(client, call)
+        elif call.command.path == backtests.PATH:
+            backtests.run(client, call)
         elif method.server_streaming:
             _follow(client, call)
         elif is_paged(call.command) and (call.every_page or call.limit is not None):

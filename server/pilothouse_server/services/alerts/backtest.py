@@ -9,7 +9,7 @@ from __future__ import annotations
 import asyncio
 from collections import defaultdict
 from collections.abc import AsyncGenerator, Awaitable, Generator, Iterable, Mapping, Sequence
-from contextlib import contextmanager
+from contextlib import aclosing, contextmanager
 from dataclasses import dataclass, field
 from types import MappingProxyType
 from typing import Final, NamedTuple, Protocol
@@ -20,26 +20,17 @@ from pilothouse_server.domain.alerts.charting import Line
 from pilothouse_server.domain.alerts.conditions import AlertMetric
 from pilothouse_server.domain.alerts.matchers import all_match
 from pilothouse_server.domain.alerts.phases import Extent, Phase, phases
-from pilothouse_server.domain.alerts.replay import Needs, Piece, Replay, needs_of
+from pilothouse_server.domain.alerts.replay import Piece, Replay, needs_of
 from pilothouse_server.domain.alerts.rules import LABEL_OF, Rule
 from pilothouse_server.domain.errors import Busy, InvalidArgument, LimitExceeded, Unavailable
 from pilothouse_server.domain.metrics.checkpoint import BucketRow, unpack
+from pilothouse_server.domain.metrics.limits import AGENT_MEMORY_US
 from pilothouse_server.domain.metrics.snapshot import MINUTE_US, AgentSeen, Dimension
 from pilothouse_server.ports import Clock
 from pilothouse_server.services.alerts.sightings import AgentEvents, Sightings, open_sightings
 
 SECOND_US: Final = 1_000_000
 LONGEST_US: Final = 31 * 24 * 60 * MINUTE_US
-AT_ONCE: Final = 2
-"""Backtests at a time."""
-MOST_NAMES: Final = 2_000
-"""Instances of one backtest."""
-MOST_EVALUATIONS: Final = 10_000_000
-"""Instances times slots of one backtest."""
-MOST_FIRED: Final = 1_000
-"""Alerts that would have fired that are told one by one; the others are counted."""
-MOST_NEVER_FIRED: Final = 200
-"""The same of those whose condition did not hold for long enough."""
 ROWS_AT_ONCE: Final = 10_000
 """Rows of history read at once, or few more."""
 NOBODY: Final[Mapping[str, AgentSeen]] = MappingProxyType({})
@@ -48,6 +39,22 @@ BEAT: Final = 0.5
 SLICE: Final = 0.002
 """Seconds of work after which others get as long a time."""
 ROWS_A_STEP: Final = 50
+
+
+@dataclass(frozen=True, slots=True)
+class BacktestLimits:
+    """What bounds backtests."""
+
+    at_once: int = 2
+    """Backtests at a time."""
+    names: int = 2_000
+    """Instances of one backtest."""
+    evaluations: int = 10_000_000
+    """Instances times slots of one backtest."""
+    fired: int = 1_000
+    """Alerts that would have fired that are told one by one; the others are counted."""
+    never_fired: int = 200
+    """The same of those whose condition did not hold for long enough."""
 
 
 class BacktestStore(AgentEvents, Protocol):
@@ -102,13 +109,13 @@ class _Job:
     """One backtest under way."""
 
     rule: Rule
-    needs: Needs
     names: Sequence[str]
     plan: Sequence[Phase]
     test: Backtest
     sightings: Sightings | None
     replay: Replay
-    time_us: int = 0
+    limits: BacktestLimits
+    time_us: int
     judged: int = 0
     """Slots that are behind us."""
     told: list[int] = field(default_factory=lambda: [0, 0])
@@ -129,7 +136,8 @@ class _Job:
         ended, self.test.ended = self.test.ended, []
         for alert in ended:
             fired = alert.fire_us is not None
-            if self.told[fired] >= (MOST_FIRED if fired else MOST_NEVER_FIRED):
+            most = self.limits.fired if fired else self.limits.never_fired
+            if self.told[fired] >= most:
                 self.untold[fired] += 1
             else:
                 self.told[fired] += 1
@@ -140,12 +148,17 @@ class Backtests:
     """`run` one; on any replica."""
 
     def __init__(
-        self, store: BacktestStore, clock: Clock, *, offline_after_us: int, at_once: int = AT_ONCE
+        self,
+        store: BacktestStore,
+        clock: Clock,
+        *,
+        offline_after_us: int,
+        limits: BacktestLimits = BacktestLimits(),
     ) -> None:
         self._store = store
         self._clock = clock
         self._offline_after_us = offline_after_us
-        self._at_once = at_once
+        self._limits = limits
         self._running = 0
         self._turn = asyncio.Lock()
 
@@ -163,9 +176,9 @@ class Backtests:
             for phase in job.plan:
                 if phase.slots:
                     yield Source(*phase.judged_us, phase.unit_us)
-                work = self._replayed(job, phase)
-                async for update in _beating(work, job):
-                    yield update
+                async with aclosing(_beating(self._replayed(job, phase), job)) as updates:
+                    async for update in updates:
+                        yield update
             job.test.close(job.plan[-1].end * job.plan[-1].unit_us)
             for alert in job.alerts():
                 yield alert
@@ -175,8 +188,8 @@ class Backtests:
 
     @contextmanager
     def _admitted(self) -> Generator[None]:
-        if self._running >= self._at_once:
-            raise Busy("backtests", self._at_once)
+        if self._running >= self._limits.at_once:
+            raise Busy("backtests", self._limits.at_once)
         self._running += 1
         try:
             yield
@@ -188,20 +201,23 @@ class Backtests:
         if extent is None:
             raise Unavailable("snapshot", "the log has not been read yet; try again in a moment")
         needs = needs_of(rule)
-        plan = phases(start_us, end_us, extent, needs.longest_us)
+        plan = phases(max(start_us, extent.begin_us), end_us, extent, needs.longest_us)
         slots = sum(phase.slots for phase in plan)
-        if not slots or end_us <= extent.begin_us:
+        if not slots:
             raise InvalidArgument("start_time", nothing_stored(extent))
         names = await self._names(rule)
-        if (size := max(1, len(names)) * slots) > MOST_EVALUATIONS:
-            raise LimitExceeded("evaluations of one backtest", MOST_EVALUATIONS, size)
+        most = self._limits.evaluations
+        if (size := max(1, len(names)) * slots) > most:
+            raise LimitExceeded("evaluations of one backtest", most, size)
         sightings = None
         if any(each.metric == AlertMetric.AGENT_SILENCE for each in rule.thresholds):
             silence = max(each.threshold for each in rule.thresholds if _silent(each.metric))
-            before_us = round(silence * SECOND_US) + self._offline_after_us
+            before_us = min(round(silence * SECOND_US), AGENT_MEMORY_US) + self._offline_after_us
             sightings = await open_sightings(self._store, start_us, end_us, before_us)
         test = Backtest(rule, offline_after_us=self._offline_after_us, slots=slots)
-        return _Job(rule, needs, names, plan, test, sightings, Replay(needs), start_us), extent
+        replay = Replay(needs)
+        job = _Job(rule, names, plan, test, sightings, replay, self._limits, start_us)
+        return job, extent
 
     async def _names(self, rule: Rule) -> Sequence[str]:
         """The series that at least one comparison looks at."""
@@ -210,7 +226,8 @@ class Backtests:
             return ()
         if all(_silent(e.metric) or e.dimension == Dimension.FLEET for e in rule.thresholds):
             return ()
-        found = await self._store.names(dimension, 10 * MOST_NAMES)
+        most = self._limits.names
+        found = await self._store.names(dimension, 10 * most)
         label = LABEL_OF[dimension]
         own = [each.matchers for each in rule.thresholds if each.dimension == dimension]
         names = [
@@ -218,8 +235,8 @@ class Backtests:
             for name in found
             if dimension == Dimension.AGENT or any(all_match(m, {label: name}) for m in own)
         ]
-        if len(names) > MOST_NAMES:
-            raise LimitExceeded("instances of one backtest", MOST_NAMES, len(names))
+        if len(names) > most:
+            raise LimitExceeded("instances of one backtest", most, len(names))
         return names
 
     async def _replayed(self, job: _Job, phase: Phase) -> None:
