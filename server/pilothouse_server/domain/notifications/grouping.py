@@ -1,10 +1,10 @@
 """When a group of alerts is told, and what: Alertmanager's dispatcher and its dedup stage, as values in and values out.
 
-A group waits `wait_us` for more alerts before it is told first, and `interval_us` between two changes. It is told when
+A group waits `wait_us` for more alerts before it is told of, and `interval_us` between two changes. It is told when
 an alert fires that its newest notification did not show, when one ended that was told as firing, and again after
 `repeat_us` unless somebody takes care of all of it. On purpose other than there: an end is owed wherever a firing was
 told, also of an alert that was silenced meanwhile; acknowledged alerts do not repeat; flapping is told when it begins
-and when it ends; a change after a quiet time waits for no tick; and while a notification is on its way the group says
+and when it ends; a change after a quiet time waits for no tick, only for what comes with it; and while a notification is on its way the group says
 nothing more, so that an end never overtakes its beginning.
 
 A group changes in place, for a storm has ten thousand members; `changed` and `gone` say what is to be stored.
@@ -333,9 +333,9 @@ class Group:
 
     def _next_us(self, now_us: int, how: Gathering) -> int | None:
         if self._begun() or self.overflow or (self._owed() and not how.skip_resolved):
-            if self.flush_us is None:
-                return self.due_us or now_us
-            return max(now_us, self.flush_us + how.interval_us)
+            if self.due_us is not None and self.due_us > now_us:
+                return self.due_us
+            return max(now_us, (self.flush_us or 0) + how.interval_us) if self.flush_us else now_us
         if self._repeats() and self.tell_us is not None:
             return self.tell_us + how.repeat_us
         if not self.members and self.flush_us is not None:
@@ -370,7 +370,8 @@ class Group:
     def _touch(self, now_us: int, how: Gathering, since_us: int) -> None:
         """Something is to be told."""
         if self.flush_us is not None:
-            self._sooner(max(now_us, self.flush_us + how.interval_us))
+            gathered_us = now_us + min(how.wait_us, how.interval_us)
+            self._sooner(max(gathered_us, self.flush_us + how.interval_us))
         else:
             self._sooner(max(now_us, min(since_us, now_us) + how.wait_us))
 
