@@ -392,17 +392,24 @@ class AlertServicer(alerts_pb2_grpc.AlertServiceServicer):
 
         return await self.server.answer("ResolveAlert", request, context, effect)
 
-    async def ListAlertRules(
-        self, request: alerts_pb2.ListAlertRulesRequest, context: Context
-    ) -> alerts_pb2.ListAlertRulesResponse:
-        return alerts_pb2.ListAlertRulesResponse(rules=self.server.rules)
+    async def UnacknowledgeAlert(
+        self, request: alerts_pb2.UnacknowledgeAlertRequest, context: Context
+    ) -> alerts_pb2.UnacknowledgeAlertResponse:
+        alert = self._alert(request.alert_id)
+        alert.acknowledge_comment = ""
+        return alerts_pb2.UnacknowledgeAlertResponse(alert=alert)
 
-    async def GetAlertRule(
-        self, request: alerts_pb2.GetAlertRuleRequest, context: Context
-    ) -> alerts_pb2.GetAlertRuleResponse:
-        return alerts_pb2.GetAlertRuleResponse(
-            rule=next(each for each in self.server.rules if each.id == request.rule_id)
-        )
+    async def AssignAlert(
+        self, request: alerts_pb2.AssignAlertRequest, context: Context
+    ) -> alerts_pb2.AssignAlertResponse:
+        alert = self._alert(request.alert_id)
+        alert.assignee = request.assignee
+        return alerts_pb2.AssignAlertResponse(alert=alert)
+
+    async def CommentAlert(
+        self, request: alerts_pb2.CommentAlertRequest, context: Context
+    ) -> alerts_pb2.CommentAlertResponse:
+        return alerts_pb2.CommentAlertResponse(alert=self._alert(request.alert_id))
 
 
 class MetricsServicer(metrics_pb2_grpc.MetricsServiceServicer):

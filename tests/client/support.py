@@ -182,7 +182,6 @@ class Server:
         self.workflow_feed: Feed[workflows_pb2.Workflow] = Feed("workflows")
         self.agents: Feed[agents_pb2.Agent] = Feed("agents")
         self.alerts: Feed[alerts_pb2.Alert] = Feed("alerts")
-        self.rules: list[alerts_pb2.AlertRule] = []
         self.commands: dict[str, Command] = {}
         self.command_feed: Feed[Command] = Feed("commands")
         self.executors: dict[str, commands_pb2.Executor] = {}

@@ -9,6 +9,7 @@ from typing import Any
 
 import httpx
 import pytest
+import pytest_asyncio
 from google.protobuf.duration_pb2 import Duration
 
 import pilothouse.aio
@@ -25,13 +26,15 @@ M = pb.AlertMetric
 FIRING, RESOLVED = alerts_pb2.ALERT_STATE_FIRING, alerts_pb2.ALERT_STATE_RESOLVED
 
 
-@pytest.fixture(params=["sqlite", "postgresql"])
-async def server(request: pytest.FixtureRequest, tmp_path: Path) -> AsyncIterator[Pilothouse]:
-    """`pilothouse-server up` on each database."""
+@pytest_asyncio.fixture(scope="module", loop_scope="module", params=["sqlite", "postgresql"])
+async def server(
+    request: pytest.FixtureRequest, tmp_path_factory: pytest.TempPathFactory
+) -> AsyncIterator[Pilothouse]:
+    """`pilothouse-server up` on each database, for all tests of the file: each has rules of its own."""
     url: dict[str, str] = {}
     if request.param == "postgresql":
-        url["PILOTHOUSE_DATABASE_URL"] = request.getfixturevalue("database_url")
-    async with Pilothouse(tmp_path / "data", **url) as running:
+        url["PILOTHOUSE_DATABASE_URL"] = request.getfixturevalue("module_database_url")
+    async with Pilothouse(tmp_path_factory.mktemp("rules") / "data", **url) as running:
         yield running
 
 
@@ -65,22 +68,26 @@ async def test_a_rule_is_edited_while_it_fires(client: pilothouse.aio.Client) ->
     async def alerts(rule_id: str) -> list[alerts_pb2.Alert]:
         return [each async for each in client.list_alerts(filter=f"rule = {rule_id}")]
 
+    async def fires(rule_id: str, but: str = "") -> alerts_pb2.Alert:
+        async def found() -> alerts_pb2.Alert | None:
+            alert = await firing(rule_id)
+            return None if alert is None or alert.id == but else alert
+
+        alert = await wait_until(found, what=f"an alert of {rule_id}")
+        assert alert is not None
+        return alert
+
     async def firing(rule_id: str) -> alerts_pb2.Alert | None:
         return next((each for each in await alerts(rule_id) if each.state == FIRING), None)
 
-    first = await wait_until(lambda: firing("waiting"), what="the alert")
-    other = await wait_until(lambda: firing("other"), what="the other alert")
+    first, other = await fires("waiting"), await fires("other")
     rule = client.rule("waiting")
     described = await rule.update(pb.AlertRule(description="x"), "description", etag="1")
     assert (described.resets_instances, described.rule.version) == (False, 2)
     moved = pb.AlertRule(labels={"team": "ops"})
     assert (await rule.update(moved, "labels")).resets_instances
 
-    async def again() -> alerts_pb2.Alert | None:
-        found = await firing("waiting")
-        return found if found and found.id != first.id else None
-
-    second = await wait_until(again, what="an alert of the changed rule")
+    second = await fires("waiting", but=first.id)
     assert dict(second.labels) == {"team": "ops"}
     ended = (await client.alerts.GetAlert(alerts_pb2.GetAlertRequest(alert_id=first.id))).alert
     assert ended.state == RESOLVED
@@ -94,7 +101,7 @@ async def test_a_rule_is_edited_while_it_fires(client: pilothouse.aio.Client) ->
     shown = await rule.get()
     assert (shown.enabled, shown.version, shown.instance_count) == (False, 4, 0)
     await rule.enable()
-    await wait_until(lambda: firing("waiting"), what="the alert, once more")
+    await fires("waiting", but=second.id)
 
     async def counted() -> bool:
         rules = {each.id: each for each in await client.list_rules()}
@@ -190,20 +197,20 @@ async def test_a_file_is_taken_and_given_by_the_command_line(
     exported = await typed(server, "rules", "export")
     assert exported.code == 0, exported.err
     file = tmp_path / "rules.yaml"
-    file.write_text(exported.out.replace("name: Queue depth", "name: Waiting"), "utf-8")
+    file.write_text(exported.out.replace("name: Latency p95", "name: Slow"), "utf-8")
     only = await typed(server, "rules", "import", str(file), "--validate-only")
     assert only.code == 0, only.err
     done = await typed(server, "rules", "import", str(file), "--reason", "renamed")
     assert "UPDATED" in done.out
-    assert "Waiting" in (await typed(server, "rules", "list")).out
-    versions = await typed(server, "rules", "list-versions", "queue-depth")
+    assert "Slow" in (await typed(server, "rules", "list")).out
+    versions = await typed(server, "rules", "list-versions", "latency-p95")
     assert "renamed" in versions.out
     prometheus = await typed(server, "rules", "export", "--format", "prometheus")
     assert prometheus.out.startswith("groups:")
     missing = await typed(server, "rules", "import", str(tmp_path / "nothing.yaml"))
     assert missing.code == 2
     (tmp_path / "rule.json").write_text(
-        '{"id": "queue-depth", "condition": {"threshold": {"threshold": 5}}}', "utf-8"
+        '{"id": "agent-offline", "condition": {"threshold": {"threshold": 90}}}', "utf-8"
     )
     masked = ("--update-mask", "condition.threshold.threshold")
     done = await typed(server, "rules", "update", "--rule", f"@{tmp_path}/rule.json", *masked)

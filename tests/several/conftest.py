@@ -50,6 +50,7 @@ class Replica:
         self.clock = Clock()
         self.database = PostgresDatabase(url)
         self.projected, self.alerted, self.requests = Changes(), Changes(), Changes()
+        self.rules = Changes()
         self.signals = ControlSignals(workflows=self.projected, outbox=self.projected)
         self.bell = Bell(
             url,
@@ -58,6 +59,7 @@ class Replica:
                 "projected": self.projected,
                 "alerted": self.alerted,
                 "alert-requests": self.requests,
+                "rules": self.rules,
             },
         )
         self.store = SqlCommands(self.database)

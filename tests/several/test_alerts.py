@@ -17,8 +17,8 @@ from pilothouse_server.adapters.sql.database import Database
 from pilothouse_server.adapters.sql.fencing import FencedDatabase
 from pilothouse_server.domain.alerts.records import Alert
 from pilothouse_server.domain.alerts.requests import AlertRequest, RequestState, Verb
-from pilothouse_server.domain.alerts.states import AlertState
 from pilothouse_server.domain.alerts.rules import Rule
+from pilothouse_server.domain.alerts.states import AlertState
 from pilothouse_server.domain.errors import (
     AlertResolved,
     EtagMismatch,
@@ -28,8 +28,8 @@ from pilothouse_server.domain.errors import (
     Unavailable,
 )
 from pilothouse_server.services.alerts.desk import AlertRequests
-from pilothouse_server.services.alerts.journal import AlertBatch, AlertJournal, Restored
 from pilothouse_server.services.alerts.engine import AlertEngine
+from pilothouse_server.services.alerts.journal import AlertBatch, AlertJournal, Restored
 from pilothouse_server.services.ids import uuid7
 from pilothouse_server.services.views import PageRequest
 from tests.alerts.build import SECOND, depth, rule
@@ -355,23 +355,3 @@ async def test_old_requests_are_withdrawn_and_forgotten(pair: Pair) -> None:
     await wait_until(forgotten, what="the old request to be forgotten")
     running.cancel()
     await asyncio.gather(running, return_exceptions=True)
-
-
-async def test_rules_are_shown_everywhere_and_what_is_not_known_is_said(pair: Pair) -> None:
-    one, other = pair
-    lead = await leading(one)
-    await lead.tick(BUSY, 1)
-    (unknown,) = await other.desk.rules()
-    assert (unknown.rule.id, unknown.live) == ("r", 1)
-    assert "not known" in unknown.error
-    async with working(lead):
-
-        async def known() -> bool:
-            return (await other.desk.rules())[0].error == ""
-
-        await wait_until(known, what="the lead's note")
-        assert await other.desk.rules() == await one.desk.rules()
-    other.clock.ahead_us = 60 * SECOND
-    assert "not known" in (await other.desk.rule("r")).error
-    with pytest.raises(NotFound):
-        await other.desk.rule("x")

@@ -23,8 +23,11 @@ from pilothouse_server.adapters.sql.event_views import SqlEventViews
 from pilothouse_server.adapters.sql.metrics_store import SqlMetricsStore
 from pilothouse_server.adapters.sql.outbox_store import SqlOutbox
 from pilothouse_server.adapters.sql.projection_store import SqlProjectionStore
+from pilothouse_server.adapters.sql.rule_store import SqlRules
+from pilothouse_server.adapters.sql.rule_views import SqlRuleViews
 from pilothouse_server.adapters.sql.tables_control import (
     ALERT_CLOCK,
+    ALERT_RULE_VERSIONS,
     ALERT_TRANSITIONS,
     ALERTS,
     COMMANDS,
@@ -43,6 +46,8 @@ from pilothouse_server.adapters.sql.tables_projection import (
     WORKFLOWS,
 )
 from pilothouse_server.adapters.sql.workflow_views import SqlWorkflowViews
+from pilothouse_server.domain.alerts.documents import rule_to_document
+from pilothouse_server.domain.alerts.search import terms_of
 from pilothouse_server.domain.commands import Deadlines
 from pilothouse_server.domain.events import EventType
 from pilothouse_server.domain.projection.agent import AgentRecord
@@ -54,6 +59,7 @@ from pilothouse_server.wire.events import decode_stored, encode_events
 from tests.databases import Place, open_database
 from tests.projection.build import NOON, SECOND, event
 from tests.projection.test_store import busy_fleet
+from tests.rules.build import rule as a_rule
 from tests.services.conftest import SetClock
 from tests.storage.explained import ExplainedDatabase
 
@@ -107,20 +113,30 @@ def commands() -> Iterable[dict[str, Any]]:
 
 def alerts() -> Iterable[dict[str, Any]]:
     for n in range(ROWS):
-        live = n >= ROWS - 20
+        live, labels = n >= ROWS - 20, {"agent_id": f"a{n % 800}"}
         yield {
-            "id": f"l{n}", "revision": n + 1, "rule_id": f"rule{n % 9}", "rule_name": "r", "name": f"n{n}",
-            "labels": {}, "severity": 1 + n % 5, "state": 2 if live else 4, "summary": "s", "clears_when": "c",
+            "id": f"l{n}", "sequence": n + 1, "revision": n + 1, "rule_id": f"rule{n % 9}", "rule_name": "r", "name": f"n{n}",
+            "labels": labels, "severity": 1 + n % 5, "state": 2 if live else 4, "summary": "s", "clears_when": "c",
             "value": 1.0, "threshold": 1.0, "active_us": NOON + n, "fire_us": NOON + n, "down_us": 0,
             "resolve_us": None if live else NOON + n, "latched": False, "acknowledged_by": "",
             "acknowledge_comment": "", "resolved_by": "", "update_us": NOON + n, "steps": 2,
+            "terms": terms_of("r", "s", labels),
+        }  # fmt: skip
+
+
+def rule_versions() -> Iterable[dict[str, Any]]:
+    for n in range(ROWS):
+        of = a_rule(id=f"rule{n % 40}", name=f"N{n % 40}", version=1 + n // 40)
+        yield {
+            "rule_id": of.id, "version": of.version, "document": rule_to_document(of), "deleted": n % 400 == 7,
+            "create_us": NOON + n, "actor": "", "reason": "", "request_id": f"request-{n}" if n % 9 else "",
         }  # fmt: skip
 
 
 def fill(connection: Connection) -> None:
     made: list[tuple[Table, Iterable[bulk.Row]]] = [
         (WORKFLOWS, workflows()), (EVENTS, events()), (TASKS, tasks()), (AGENTS, agents()),
-        (ALERT_TRANSITIONS, ((f"l{n // 2}", n % 2, NOON, 1, 2, 1.0, "", "") for n in range(2 * ROWS))),
+        (ALERT_TRANSITIONS, ((f"l{n // 2}", n % 2, NOON, 1, 2, 1.0, "", "", 0, "") for n in range(2 * ROWS))),
         (METRIC_WORKFLOWS, ((n % 2, f"w{n}", n, 0, 0, False, "{}") for n in range(ROWS))),
         (METRIC_AGENTS, ((n % 2, f"a{n}", "{}") for n in range(ROWS))),
         (METRIC_BUCKETS, ((1, f"s{n % 10}", n // 10, 0, "{}", "") for n in range(2 * ROWS))),
@@ -130,6 +146,7 @@ def fill(connection: Connection) -> None:
         bulk.insert(connection, table, list(rows))
     connection.execute(insert(COMMANDS), list(commands()))
     connection.execute(insert(ALERTS), list(alerts()))
+    connection.execute(insert(ALERT_RULE_VERSIONS), list(rule_versions()))
     connection.execute(insert(ALERT_CLOCK), {"id": 1, "slot_us": NOON, "removed_revision": 0})
     outbox_store.add(connection, (event(EventType.COMMAND_REQUESTED) for _ in range(ROWS)))
     reached = {"revision": ROWS, "position": 3 * ROWS}
@@ -183,6 +200,14 @@ EVENT_FILTERS = [
 ]  # fmt: skip
 
 
+ALERT_FILTERS = [
+    "", "state = FIRING", "rule = rule3", "severity >= CRITICAL", "id = l7", "state = FIRING OR rule = rule7",
+    "labels.agent_id = a7", "labels.agent_id = nobody", "r", "nothing", "nothing a7", "-labels.agent_id = a7",
+    "acknowledged = true", "silenced = true", "inhibited = true", "flapping = true", "kind = NO_DATA",
+    "assignee = ada", "active_time < -1000d", "fire_time > -1h", "resolve_time < -1h", "rule != rule3 severity = DEBUG",
+]  # fmt: skip
+
+
 async def ask_workflows(database: Database) -> None:
     views = SqlWorkflowViews(database, CLOCK)
     for filter_text in WORKFLOW_FILTERS:
@@ -222,7 +247,7 @@ async def ask_control(database: Database) -> None:
     for filter_text in ("", "state = REQUESTED", "workflow_id = w000100", "source = engine1"):
         first = await queries.commands(PageRequest(10, filter=filter_text))
         await queries.commands(PageRequest(10, filter=filter_text, token=first.next_token))
-    for filter_text in ("", "state = FIRING", "rule = rule3", "severity >= CRITICAL"):
+    for filter_text in ALERT_FILTERS:
         first_alerts = await queries.alerts(PageRequest(10, filter=filter_text))
         await queries.alerts(PageRequest(10, filter=filter_text, token=first_alerts.next_token))
     await queries.alert_with_steps("l100")
@@ -243,6 +268,23 @@ async def ask_alert_engine(database: Database) -> None:
     store = SqlAlerts(database)
     await store.restore(())
     await store.find("l100")
+    await store.requested("0199f5a0-0000-7000-8000-000000000000")
+
+
+async def ask_rules(database: Database) -> None:
+    store, views = SqlRules(database), SqlRuleViews(database)
+    page = await store.versions("rule3", 50, "")
+    await store.versions("rule3", 50, page.next_token)
+    await store.look(lambda t: (t.get("rule3"), t.version("rule3", 7), t.version("rule3", 0)))
+    await store.look(lambda t: t.requested("request-1"))
+    await store.since(0)
+    await views.rules()
+    await views.rules("rule3")
+    for change in (
+        lambda t: t.put([a_rule(id="rule3", name="x", version=2000)], ""),
+        lambda t: t.delete(a_rule(id="rule3", name="x", version=2000), ""),
+    ):
+        await store.change(change)
 
 
 async def ask_metrics(database: Database) -> None:
@@ -268,12 +310,12 @@ async def project(database: Database) -> None:
 
 
 QUESTIONS = [
-    ask_workflows, ask_agents, ask_events, ask_control, ask_commands, ask_alert_engine, ask_metrics, project,
+    ask_workflows, ask_agents, ask_events, ask_control, ask_commands, ask_alert_engine, ask_rules, ask_metrics, project,
 ]  # fmt: skip
 
 SMALL = {
     # What a statement makes itself, of as many rows as it may.
-    "counted",
+    *("counted", "some"),
     *("counters", "identity", "cursors", "executors"),
     *("alert_rules", "alert_clock", "command_clock", "metric_counters"),
 }
