@@ -24,11 +24,13 @@ from pilothouse.v1 import (
     channels_pb2,
     commands_pb2,
     dead_events_pb2,
+    deliveries_pb2,
     escalations_pb2,
     events_pb2,
     heartbeats_pb2,
     platform_pb2,
     rules_pb2,
+    silences_pb2,
     workflows_pb2,
 )
 from pilothouse.v1.agents_pb2_grpc import add_AgentServiceServicer_to_server as add_agents
@@ -37,6 +39,9 @@ from pilothouse.v1.channels_pb2_grpc import add_ChannelServiceServicer_to_server
 from pilothouse.v1.commands_pb2_grpc import add_CommandServiceServicer_to_server as add_commands
 from pilothouse.v1.dead_events_pb2_grpc import (
     add_DeadEventServiceServicer_to_server as add_dead_events,
+)
+from pilothouse.v1.deliveries_pb2_grpc import (
+    add_DeliveryServiceServicer_to_server as add_deliveries,
 )
 from pilothouse.v1.escalations_pb2_grpc import (
     add_EscalationServiceServicer_to_server as add_escalations,
@@ -47,6 +52,7 @@ from pilothouse.v1.heartbeats_pb2_grpc import (
 )
 from pilothouse.v1.platform_pb2_grpc import add_PlatformServiceServicer_to_server as add_platform
 from pilothouse.v1.rules_pb2_grpc import add_RuleServiceServicer_to_server as add_rules
+from pilothouse.v1.silences_pb2_grpc import add_SilenceServiceServicer_to_server as add_silences
 from pilothouse.v1.workflows_pb2_grpc import add_WorkflowServiceServicer_to_server as add_workflows
 from pilothouse_server import world as surroundings
 from pilothouse_server.adapters.board import MemoryBoard
@@ -54,13 +60,13 @@ from pilothouse_server.adapters.clock import SystemClock
 from pilothouse_server.adapters.notifying.sealing import KEY_FILE, Sealer, keys_of
 from pilothouse_server.adapters.notifying.sender import Sender
 from pilothouse_server.adapters.redis_log import RedisLog
-from pilothouse_server.adapters.sql import courier_store
 from pilothouse_server.adapters.sql.agent_views import SqlAgentViews
 from pilothouse_server.adapters.sql.alert_desk_store import SqlAlertDesk
 from pilothouse_server.adapters.sql.backtest_store import SqlBacktestStore
 from pilothouse_server.adapters.sql.channel_store import SqlChannels
 from pilothouse_server.adapters.sql.command_store import SqlCommands
 from pilothouse_server.adapters.sql.control_queries import SqlControlQueries
+from pilothouse_server.adapters.sql.delivery_queries import SqlDeliveries
 from pilothouse_server.adapters.sql.escalation_store import SqlEscalations
 from pilothouse_server.adapters.sql.event_views import SqlEventViews
 from pilothouse_server.adapters.sql.heartbeat_store import SqlHeartbeats
@@ -68,11 +74,13 @@ from pilothouse_server.adapters.sql.metrics_store import SqlMetricsStore
 from pilothouse_server.adapters.sql.others import SqlOthers
 from pilothouse_server.adapters.sql.rule_store import SqlRules
 from pilothouse_server.adapters.sql.rule_views import SqlRuleViews
+from pilothouse_server.adapters.sql.silence_store import SqlSilences
 from pilothouse_server.adapters.sql.workflow_views import SqlWorkflowViews
 from pilothouse_server.adapters.sqlite_log import SqliteLog
 from pilothouse_server.config import Settings
 from pilothouse_server.domain.commands import Deadlines
 from pilothouse_server.domain.errors import Unavailable
+from pilothouse_server.domain.notifications.composing import Link
 from pilothouse_server.duties import Common, Duties
 from pilothouse_server.meters import PartsCollector
 from pilothouse_server.rulefiles import formats
@@ -80,6 +88,7 @@ from pilothouse_server.services.alerts.backtest import Backtests
 from pilothouse_server.services.alerts.desk import AlertDesk
 from pilothouse_server.services.alerts.rulebook import Rulebook
 from pilothouse_server.services.alerts.ruleviews import RuleViews
+from pilothouse_server.services.alerts.silencing import Silences
 from pilothouse_server.services.channels import Channels
 from pilothouse_server.services.control import Control, ControlSignals
 from pilothouse_server.services.escalations import Escalations
@@ -88,6 +97,7 @@ from pilothouse_server.services.heartbeats import Heartbeats
 from pilothouse_server.services.ids import uuid7
 from pilothouse_server.services.ingest import Ingest
 from pilothouse_server.services.metric_history import MetricHistory
+from pilothouse_server.services.notifications.log import DeliveryLog
 from pilothouse_server.services.snapshot_desk import SnapshotDesk
 from pilothouse_server.services.standing import Alone, Asked, Identity, Others, Standing, waits
 from pilothouse_server.services.status import ComponentState, LogShard
@@ -98,6 +108,7 @@ from pilothouse_server.transport.backtest import BacktestCalls
 from pilothouse_server.transport.channels import ChannelServicer
 from pilothouse_server.transport.commands import CommandServicer
 from pilothouse_server.transport.dead_events import DeadEventServicer
+from pilothouse_server.transport.deliveries import DeliveryServicer
 from pilothouse_server.transport.escalations import EscalationServicer
 from pilothouse_server.transport.events import EventServicer
 from pilothouse_server.transport.health import HealthKeeper
@@ -108,6 +119,7 @@ from pilothouse_server.transport.metrics import MetricsServicer
 from pilothouse_server.transport.platform import PlatformServicer
 from pilothouse_server.transport.rules import RuleServicer
 from pilothouse_server.transport.server import RpcServer, Service
+from pilothouse_server.transport.silences import SilenceServicer
 from pilothouse_server.transport.watching import Watching
 from pilothouse_server.transport.workflows import WorkflowServicer
 from pilothouse_server.wire.metrics import SnapshotEncoder
@@ -143,7 +155,7 @@ class Core:
             clock,
             told.channels,
             uuid7,
-            lambda: database.read(courier_store.health),
+            SqlDeliveries(database).healths,
         )
         # A process that is alone encodes a snapshot only when somebody asks for it.
         board = None if isinstance(world.board, MemoryBoard) else world.board
@@ -165,6 +177,9 @@ class Core:
                 alive=self._alive,
                 policy=settings.retention,
                 standing=self.standing,
+                sender=self.sender,
+                channels=self.channels.load,
+                link=_link(settings),
             )
         )
         self.registry.register(PartsCollector(self.ingest, self.duties, world))
@@ -291,10 +306,12 @@ class Core:
             formats,
             self._backtests(),
         )
+        silences = SilenceServicer(Silences(SqlSilences(database), clock, told.silences, uuid7))
         channels = ChannelServicer(self.channels)
         escalations = EscalationServicer(
             Escalations(SqlEscalations(database), clock, told.channels)
         )
+        deliveries = DeliveryServicer(DeliveryLog(SqlDeliveries(database), clock, told.deliveries))
         heartbeats = HeartbeatServicer(Heartbeats(SqlHeartbeats(database), clock, told.heartbeats))
         platform = PlatformServicer(self.standing)
         dead = DeadEventServicer(self._world.dead)
@@ -312,11 +329,15 @@ class Core:
             served(commands_pb2.DESCRIPTOR, "CommandService", partial(add_commands, commands)),
             served(alerts_pb2.DESCRIPTOR, "AlertService", partial(add_alerts, alerts)),
             served(rules_pb2.DESCRIPTOR, "RuleService", partial(add_rules, rules)),
+            served(silences_pb2.DESCRIPTOR, "SilenceService", partial(add_silences, silences)),
             served(channels_pb2.DESCRIPTOR, "ChannelService", partial(add_channels, channels)),
             served(
                 escalations_pb2.DESCRIPTOR,
                 "EscalationService",
                 partial(add_escalations, escalations),
+            ),
+            served(
+                deliveries_pb2.DESCRIPTOR, "DeliveryService", partial(add_deliveries, deliveries)
             ),
             served(
                 heartbeats_pb2.DESCRIPTOR, "HeartbeatService", partial(add_heartbeats, heartbeats)
@@ -335,6 +356,12 @@ def _sender(settings: Settings, clock: SystemClock) -> Sender:
         hosts=settings.webhook_hosts,
         external_url=settings.external_url or _bridge_url(settings),
     )
+
+
+def _link(settings: Settings) -> Link:
+    """Where people see an alert."""
+    base = settings.external_url or _bridge_url(settings)
+    return lambda alert_id: f"{base.rstrip('/')}/#/alerts?open={alert_id}"
 
 
 def _bridge_url(settings: Settings) -> str:

@@ -7,33 +7,43 @@ as the process and is told who leads.
 from __future__ import annotations
 
 import contextlib
-from collections.abc import AsyncGenerator, Awaitable, Callable, Collection
+from collections.abc import AsyncGenerator, Awaitable, Callable, Collection, Sequence
 from contextlib import asynccontextmanager
 from dataclasses import dataclass, field
 
 from pilothouse_server.adapters.sql.alert_desk_store import SqlAlertRequests
 from pilothouse_server.adapters.sql.alert_store import SqlAlerts
 from pilothouse_server.adapters.sql.command_store import SqlCommands, settling
+from pilothouse_server.adapters.sql.courier_store import SqlCourier
 from pilothouse_server.adapters.sql.heartbeat_store import SqlHeartbeats
 from pilothouse_server.adapters.sql.metrics_store import SqlMetricsStore
+from pilothouse_server.adapters.sql.notifier_store import SqlNotifications
 from pilothouse_server.adapters.sql.outbox_store import SqlOutbox
 from pilothouse_server.adapters.sql.projection_store import SqlProjectionStore
 from pilothouse_server.adapters.sql.retention_store import SqlRetention
 from pilothouse_server.adapters.sql.rule_store import SqlRules
+from pilothouse_server.adapters.sql.silence_store import SqlSilences
+from pilothouse_server.domain.alerts.rules import Rule
 from pilothouse_server.domain.commands import Deadlines
 from pilothouse_server.domain.errors import LeaseLost, Unavailable
 from pilothouse_server.domain.metrics.snapshot import FiringAlerts
+from pilothouse_server.domain.notifications.composing import Link
 from pilothouse_server.ports import Clock, Tenure
 from pilothouse_server.services.aggregate import Aggregator, AggregatorSettings
 from pilothouse_server.services.alerts.desk import AlertDesk, AlertRequests
 from pilothouse_server.services.alerts.engine import AlertEngine
 from pilothouse_server.services.alerts.following import RuleFollower
 from pilothouse_server.services.alerts.journal import AlertJournal
+from pilothouse_server.services.alerts.silencing import SilenceKeeper
+from pilothouse_server.services.alerts.suppressor import Silenced
 from pilothouse_server.services.control import Control, ControlSignals
 from pilothouse_server.services.executors import Absence
 from pilothouse_server.services.heartbeats import HeartbeatFollower
 from pilothouse_server.services.ids import uuid7
 from pilothouse_server.services.merging import MergedMetrics
+from pilothouse_server.services.notifications.courier import Courier, Load
+from pilothouse_server.services.notifications.lane import Sender
+from pilothouse_server.services.notifications.notifier import Notifier
 from pilothouse_server.services.posting import part_poster
 from pilothouse_server.services.project import Projector, SilenceSweeper
 from pilothouse_server.services.relay import Relay
@@ -44,6 +54,9 @@ from pilothouse_server.services.status import Look
 from pilothouse_server.services.tenure import Part, Parts
 from pilothouse_server.wire.events import decode_signals, decode_stored, encode_events
 from pilothouse_server.world import World
+
+ALIVE_WITHIN_US = 15_000_000
+"""So old at most may the newest judgement of the rules be while heartbeats say that all is well."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -62,6 +75,10 @@ class Common:
     policy: Policy
     """What is kept, and for how long."""
     standing: Standing
+    sender: Sender
+    channels: Load
+    link: Link
+    """Where people see an alert."""
 
 
 class ShardWork:
@@ -132,6 +149,15 @@ class LeadWork:
             world.signals.alerted,
             signals.outbox,
             world.signals.alert_requests,
+            notifications=world.signals.notifications,
+        )
+        self._quiet = Silenced()
+        self._silences = SilenceKeeper(
+            SqlSilences(database),
+            self._quiet,
+            clock,
+            world.signals.silences,
+            world.signals.alerted,
         )
         self._heartbeats = HeartbeatFollower(
             SqlHeartbeats(database),
@@ -146,11 +172,12 @@ class LeadWork:
             uuid7,
             heartbeats=self._heartbeats.due,
             offline_after_us=common.offline_after_us,
+            suppressor=self._quiet,
         )
         self.requests = AlertRequests(
             SqlAlertRequests(database), self.alerts, clock, world.signals.alert_requests
         )
-        self._rules = RuleFollower(SqlRules(database), self.alerts, clock, world.signals.rules)
+        self._rules = RuleFollower(SqlRules(database), self, clock, world.signals.rules)
         self.merged: MergedMetrics | None = None
         if len(world.shards) > 1:
             self.merged = MergedMetrics(
@@ -166,6 +193,7 @@ class LeadWork:
             first.firing = lambda: self.alerts.firing
         self.snapshots = self.merged or first.aggregator
         self.snapshots.subscribe_ticks(self.alerts.tick)
+        self.notifier, self.courier = self._notifying(common)
         self._commands = Control(SqlCommands(database), clock, signals, uuid7, common.deadlines)
         self._absence = Absence(SqlCommands(database), common.alive, clock, signals)
         self.retention = Retention(
@@ -175,10 +203,48 @@ class LeadWork:
             first.projection, clock, world.signals.projected, common.offline_after_us
         )
 
+    def _notifying(self, common: Common) -> tuple[Notifier, Courier]:
+        """Who decides what is told, and who carries it out of the house."""
+        world, clock = common.world, common.clock
+        database, told = world.fenced(self.tenure.fence), world.signals
+
+        def wake(channel_ids: Collection[str]) -> None:
+            courier.wake(channel_ids)
+
+        notifier = Notifier(
+            SqlNotifications(database),
+            clock,
+            told.notifications,
+            wake,
+            common.link,
+        )
+        courier = Courier(
+            SqlCourier(database),
+            common.sender,
+            common.channels,
+            clock,
+            changes=(told.deliveries, told.channels),
+            alive=lambda: (
+                not notifier.waiting_for
+                and clock.now_us() - self.alerts.judged_us < ALIVE_WITHIN_US
+            ),
+            ended=lambda channel_id, key, id: notifier.ended((channel_id, key), id),
+            look_again=notifier.look_again,
+        )
+        return notifier, courier
+
     async def start(self) -> None:
-        """Takes up what was stored. Raises Unavailable."""
+        """Takes up what was stored, silences too: an alert that was kept quiet by the lead before is so from the first
+        slot on. Raises Unavailable."""
         await self._heartbeats.start()
         await self.alerts.start()
+        self._quiet.apply(self.alerts.rules())
+        await self._silences.look()
+
+    def apply(self, rules: Sequence[Rule], ts_us: int) -> None:
+        """From now on these are the rules."""
+        self._quiet.apply(rules)
+        self.alerts.apply(rules, ts_us)
 
     def parts(self) -> dict[str, Part]:
         """What runs."""
@@ -186,7 +252,10 @@ class LeadWork:
             "relay": self.relay.run(),
             "heartbeats": self._heartbeats.run(),
             "alert-journal": self.journal.run(),
+            "notifier": self.notifier.run(),
+            "courier": self.courier.run(),
             "rule-follower": self._rules.run(),
+            "silence-keeper": self._silences.run(),
             "command-sweeper": self._commands.run(),
             "silence-sweeper": self._sweeper.run(),
             "retention": self.retention.run(),
@@ -203,6 +272,8 @@ class LeadWork:
         """How it is, by a key for each part."""
         return {
             "relay": waits("relay", self.relay),
+            "notifier": waits("notifier", self.notifier),
+            "courier": waits("courier", self.courier),
             "heartbeats": waits("heartbeats", self._heartbeats),
             "retention": waits("retention", self.retention),
         }

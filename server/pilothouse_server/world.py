@@ -76,6 +76,7 @@ class Signals:
     """Something happened that somebody may want to be told of."""
     deliveries: Changes = field(default_factory=Changes)
     rules: Changes = field(default_factory=Changes)
+    silences: Changes = field(default_factory=Changes)
     channels: Changes = field(default_factory=Changes)
     """Channels or escalations."""
     heartbeats: Changes = field(default_factory=Changes)
@@ -90,6 +91,7 @@ class Signals:
             "notifications": self.notifications,
             "deliveries": self.deliveries,
             "rules": self.rules,
+            "silences": self.silences,
             "channels": self.channels,
             "heartbeats": self.heartbeats,
         }

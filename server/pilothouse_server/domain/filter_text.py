@@ -30,6 +30,8 @@ from pilothouse_server.domain.filters import (
     Or,
     Schema,
     Stated,
+    Words,
+    words_of,
 )
 
 MAX_BYTES: Final = 2048
@@ -106,7 +108,7 @@ class _Parser:
     def _condition(self) -> Filter:
         start = self._at
         if self._text[start] == '"':
-            return Contains(self._schema.searched, self._value())
+            return self._searched(self._value(), start)
         found = _NAME.match(self._text, start)
         if found is None or found[0] in _KEYWORDS:
             raise self._expected(f"{_CONDITION}; fields: {self._fields()}")
@@ -115,17 +117,26 @@ class _Parser:
         operator = _OPERATOR.match(self._text, self._at)
         if operator is None:
             self._at = found.end()
-            return Contains(self._schema.searched, found[0])
+            return self._searched(found[0], start)
         name = found[0]
-        if name not in self._schema.fields:
+        if self._schema.find(name) is None:
             self._at = start
             raise self._expected(f"one of the fields {self._fields()}")
         self._at = operator.end()
         self._skip_space()
         return self._comparison(name, operator[0], operator.start())
 
+    def _searched(self, text: str, start: int) -> Filter:
+        if not self._schema.words:
+            return Contains(self._schema.searched, text)
+        words = words_of(text)
+        if not words:
+            self._at = start
+            raise self._expected("a word with a letter or a digit")
+        return Words(self._schema.words, tuple(words))
+
     def _comparison(self, name: str, op: str, op_at: int) -> Filter:
-        about = self._schema.fields[name]
+        about = self._schema.find(name) or Field()
         start = self._at
         bare = start < len(self._text) and self._text[start] != '"'
         text = self._value()
@@ -134,6 +145,8 @@ class _Parser:
         after, self._at = self._at, op_at
         if about.kind is Kind.ENUM and op in _ORDERS and not about.ordered:
             raise self._expected(f"one of = != : after {name}")
+        if about.kind is Kind.LABEL and op not in ("=", "!="):
+            raise self._expected(f"one of = != after {name}, or {name}:*")
         if op == ":" and about.kind in (Kind.TIME, Kind.NUMBER):
             raise self._expected(f"one of = != < <= > >= after {name}, or {name}:*")
         self._at = start
@@ -145,6 +158,8 @@ class _Parser:
         match about.kind:
             case Kind.TEXT:
                 return Contains((name,), text) if op == ":" else Compare(name, op, text)
+            case Kind.LABEL:
+                return Compare(name, op, text)
             case Kind.ENUM:
                 return self._enumerated(name, about, op, text)
             case Kind.TIME:
@@ -221,7 +236,8 @@ class _Parser:
         self._at = found.end() if found is not None else self._at
 
     def _fields(self) -> str:
-        return ", ".join(self._schema.fields)
+        labels = [f"{self._schema.labels}.NAME"] if self._schema.labels else []
+        return ", ".join([*self._schema.fields, *labels])
 
     def _expected(self, expected: str) -> InvalidFilter:
         return InvalidFilter(self._at, expected, self._text)

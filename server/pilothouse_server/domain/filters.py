@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import re
 from collections.abc import Callable, Mapping
 from dataclasses import dataclass, field
 from enum import Enum, IntEnum
@@ -9,6 +10,8 @@ from operator import ge, gt, le, lt
 from typing import Any
 
 Value = str | int
+
+_LABEL = re.compile(r"[a-zA-Z_]\w{0,63}", re.ASCII)
 
 
 class Kind(Enum):
@@ -18,6 +21,8 @@ class Kind(Enum):
     ENUM = "enumeration"
     TIME = "time"
     NUMBER = "number"
+    LABEL = "label"
+    """A text that is equal or not, and "" where it is not there."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -40,6 +45,17 @@ class Schema:
     fields: Mapping[str, Field]
     searched: tuple[str, ...]
     """The text fields in which a word on its own is searched."""
+    words: str = ""
+    """The field in whose words a word on its own is searched instead, and which is not asked for otherwise."""
+    labels: str = ""
+    """What stands before the dot in the fields that are labels, as `labels` in labels.agent_id."""
+
+    def find(self, name: str) -> Field | None:
+        """The field of that name."""
+        group, _, label = name.partition(".")
+        if self.labels and group == self.labels and _LABEL.fullmatch(label):
+            return Field(Kind.LABEL)
+        return self.fields.get(name)
 
 
 @dataclass(frozen=True, slots=True)
@@ -57,6 +73,14 @@ class Contains:
 
     fields: tuple[str, ...]
     text: str
+
+
+@dataclass(frozen=True, slots=True)
+class Words:
+    """Each of these begins one of the field's words, which are in small letters with spaces between them."""
+
+    field: str
+    words: tuple[str, ...]
 
 
 @dataclass(frozen=True, slots=True)
@@ -95,7 +119,7 @@ class Or:
     terms: tuple[Filter, ...]
 
 
-Filter = Compare | Contains | OneOf | Stated | Not | And | Or
+Filter = Compare | Contains | Words | OneOf | Stated | Not | And | Or
 EVERYTHING = And(())
 
 
@@ -111,7 +135,7 @@ def without(tree: Filter, name: str) -> Filter:
 
 def _without(tree: Filter, name: str) -> Filter | None:
     match tree:
-        case Compare(field=about) | OneOf(field=about) | Stated(field=about):
+        case Compare(field=about) | Words(field=about) | OneOf(field=about) | Stated(field=about):
             return None if about == name else tree
         case Contains(fields=fields):
             return None if fields == (name,) else tree
@@ -138,6 +162,9 @@ def matches(tree: Filter, read: Read) -> bool:
             return _compares(read(name), op, value)
         case Contains(fields=fields, text=text):
             return any(ascii_lower(text) in ascii_lower(str(read(name) or "")) for name in fields)
+        case Words(field=name, words=words):
+            there = str(read(name) or "").split(" ")
+            return all(any(word.startswith(asked) for word in there) for asked in words)
         case OneOf(field=name, values=values):
             return read(name) in values
         case Stated(field=name):
@@ -148,6 +175,17 @@ def matches(tree: Filter, read: Read) -> bool:
             return all(matches(term, read) for term in terms)
         case Or(terms=terms):
             return any(matches(term, read) for term in terms)
+
+
+LONGEST_WORD = 64
+"""Letters of a word that are looked at."""
+
+_WORD = re.compile("[0-9A-Za-z\u0080-\U0010ffff]+")
+
+
+def words_of(text: str) -> list[str]:
+    """The words in a text, in order: as long a row of letters and digits as there is, ASCII letters in small ones."""
+    return [word[:LONGEST_WORD] for word in _WORD.findall(ascii_lower(text))]
 
 
 def ascii_lower(text: str) -> str:

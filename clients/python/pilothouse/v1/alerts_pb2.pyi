@@ -400,7 +400,8 @@ class ListAlertsRequest(_message.Message):
     PAGE_TOKEN_FIELD_NUMBER: _builtins.int
     filter: _builtins.str
     """Only these. Fields: id, state, severity, rule, kind, acknowledged, assignee, silenced, inhibited, flapping, active_time, fire_time,
-    resolve_time, and labels, as labels.agent_id=a7; a bare word is searched in summary, rule name and labels.
+    resolve_time, and labels, as labels.agent_id=a7. A bare word finds alerts in whose summary, rule name or labels a word begins with
+    it.
     """
     page_size: _builtins.int
     """At most this many; 0 is 50."""
@@ -423,7 +424,9 @@ Global___ListAlertsRequest: _TypeAlias = ListAlertsRequest  # noqa: Y015
 
 @_typing.final
 class ListAlertsResponse(_message.Message):
-    """One page of alerts, newest first."""
+    """One page of alerts, newest first. A filter that hardly any of very many alerts fulfils is answered in parts, each in bounded
+    time: a page may have fewer alerts than asked for, or none, and still be followed by more.
+    """
 
     DESCRIPTOR: _descriptor.Descriptor
 

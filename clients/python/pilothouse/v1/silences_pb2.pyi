@@ -105,7 +105,7 @@ class Silence(_message.Message):
     id: _builtins.str
     """Its id; made by the server."""
     until_resolved: _builtins.bool
-    """Until every alert that matched when it began is resolved; those that begin later are not kept quiet."""
+    """Until every alert that matched when it was made is resolved; those that begin later are not kept quiet. It begins at once."""
     comment: _builtins.str
     """Why."""
     created_by: _builtins.str
@@ -124,7 +124,9 @@ class Silence(_message.Message):
 
     @_builtins.property
     def end_time(self) -> _timestamp_pb2.Timestamp:
-        """Until when; needed unless `until_resolved`. With a recurrence, until when that goes on."""
+        """Until when; needed for one that holds once. With a recurrence, until when that goes on; absent is until it is expired. With
+        `until_resolved`, until when at the longest.
+        """
 
     @_builtins.property
     def recurrence(self) -> Global___Recurrence:

@@ -45,7 +45,8 @@ _ALIVE = [int(state) for state in AlertState if state != AlertState.RESOLVED]
 
 
 class SqlAlerts:
-    """The engine's side: what was, and what becomes. With `published` each step is put in the outbox of the Redis too."""
+    """The engine's side: what was, and what becomes. With `published` each step is in the Redis' outbox
+    too."""
 
     def __init__(self, database: Database, *, published: bool = False) -> None:
         self._database = database

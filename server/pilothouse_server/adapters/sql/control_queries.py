@@ -6,9 +6,9 @@ from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass
 from typing import Any, Generic, TypeVar
 
-from sqlalchemy import ColumnElement, Connection, RowMapping, Table, and_, case, or_, select, true
+from sqlalchemy import ColumnElement, Connection, RowMapping, Table, and_, select
 
-from pilothouse_server.adapters.sql import pages
+from pilothouse_server.adapters.sql import alert_lists, pages
 from pilothouse_server.adapters.sql.alert_store import CLOCK, alert_of, find, steps_of
 from pilothouse_server.adapters.sql.command_store import command_of
 from pilothouse_server.adapters.sql.database import Database
@@ -20,7 +20,6 @@ from pilothouse_server.domain.alerts.records import Alert, AlertStep
 from pilothouse_server.domain.alerts.states import AlertState
 from pilothouse_server.domain.commands import Command, CommandState
 from pilothouse_server.domain.errors import NotFound
-from pilothouse_server.domain.events import Severity
 from pilothouse_server.domain.filter_text import parse
 from pilothouse_server.domain.filters import Field, Kind, Schema, enum_field
 from pilothouse_server.domain.workflows import Action
@@ -46,18 +45,6 @@ COMMAND_FILTER = Schema(
     },
     searched=("workflow_id", "reason"),
 )
-ALERT_FILTER = Schema(
-    fields={
-        "id": Field(),
-        "state": enum_field(AlertState, "ALERT_STATE_"),
-        "severity": enum_field(Severity, "SEVERITY_", ordered=True),
-        "rule": Field(),
-        "acknowledged": Field(Kind.ENUM, {"TRUE": 1, "FALSE": 0}),
-        "fire_time": _TIME,
-        "resolve_time": _TIME,
-    },
-    searched=("summary",),
-)
 
 
 @dataclass(frozen=True)
@@ -70,15 +57,14 @@ class _List(Generic[T]):
     columns: Mapping[str, ColumnElement[Any]]
     order: Sequence[Sort]
     item: Callable[[RowMapping], T]
-    always: ColumnElement[bool]
 
     def page(self, connection: Connection, asked: PageRequest, now_us: int) -> Page[T]:
         """One page, and the token of the next one."""
         mark = pages.fingerprint(self.name, asked.filter)
         size = asked.size
-        where = [self.always, clause_of(parse(asked.filter, self.schema, now_us), self.columns)]
+        where = clause_of(parse(asked.filter, self.schema, now_us), self.columns)
         key = pages.decode(asked.token, mark, self.order) if asked.token else None
-        query = select(self.table).where(*where)
+        query = select(self.table).where(where)
         rows = pages.rows(connection, query, self.order, key, size + 1)
         following = ""
         if len(rows) > size:
@@ -94,26 +80,6 @@ _COMMANDS = _List(
     {**dict(COMMANDS.columns), "request_time": COMMANDS.c.request_us},
     (Sort(COMMANDS.c.sequence, descending=True, type=int),),
     command_of,
-    true(),
-)
-_ALERTS = _List(
-    "alerts",
-    ALERTS,
-    ALERT_FILTER,
-    {
-        **dict(ALERTS.columns),
-        "rule": ALERTS.c.rule_id,
-        "acknowledged": case((ALERTS.c.acknowledge_us.is_not(None), 1), else_=0),
-        "fire_time": ALERTS.c.fire_us,
-        "resolve_time": ALERTS.c.resolve_us,
-    },
-    (
-        Sort(ALERTS.c.active_us, descending=True, type=int),
-        Sort(ALERTS.c.id, descending=True, type=str),
-    ),
-    alert_of,
-    # What is over and never fired is no history.
-    or_(ALERTS.c.fire_us.is_not(None), ALERTS.c.state != _RESOLVED),
 )
 
 
@@ -132,7 +98,7 @@ class SqlControlQueries:
 
     async def alerts(self, asked: PageRequest) -> Page[Alert]:
         now_us = self._clock.now_us()
-        return await self._database.read(lambda connection: _ALERTS.page(connection, asked, now_us))
+        return await self._database.read(lambda c: alert_lists.page(c, asked, now_us))
 
     async def alert_with_steps(self, alert_id: str) -> tuple[Alert, Sequence[AlertStep]]:
         def run(connection: Connection) -> tuple[Alert, Sequence[AlertStep]]:

@@ -17,6 +17,7 @@ from pilothouse_server.domain.filters import (
     OneOf,
     Or,
     Stated,
+    Words,
     ascii_lower,
 )
 
@@ -37,6 +38,9 @@ def clause_of(tree: Filter, columns: Columns) -> ColumnElement[bool]:
                 false(),
                 *(func.lower(columns[name]).contains(lowered, autoescape=True) for name in fields),
             )
+        case Words(field=name, words=words):
+            spaced = literal(" ") + columns[name]
+            return and_(true(), *(spaced.contains(f" {word}", autoescape=True) for word in words))
         case OneOf(field=name, values=values):
             return columns[name].in_(sorted(values))
         case Stated(field=name):

@@ -209,8 +209,8 @@ ALERTS = Table(
         postgresql_where=text("state <> 4"),
     ),
 )
-"""`sequence`: its first revision, which stays: the number of its row in the index of words, `alert_search`, which SQLite has
-and triggers keep; PostgreSQL has an index over the words themselves. `terms`: see `domain.alerts.search`."""
+"""`sequence`: its first revision, which stays: the number of its row in the index of words, `alert_search`, which
+triggers keep in SQLite; PostgreSQL has an index over the words themselves. `terms`: see `domain.alerts.search`."""
 
 ALERT_TRANSITIONS = Table(
     "alert_transitions",

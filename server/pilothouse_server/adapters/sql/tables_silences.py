@@ -43,4 +43,4 @@ SILENCES = Table(
     ),
 )
 """`cron` is empty where it does not recur. `bound`: ids of the alerts that matched when one `until_resolved` was made.
-`expire_us`: when it was ended, by hand or because its alerts were over. `asked`: what its request was, to know a repeat."""
+`expire_us`: when it was ended, by hand or because its alerts were over. `asked`: what its request was."""

@@ -596,7 +596,7 @@ export type ListAlertsRequest = Message<"pilothouse.v1.ListAlertsRequest"> & {
   /**
    * Only these. Fields: id, state, severity, rule, kind, acknowledged, assignee, silenced, inhibited, flapping, active_time, fire_time,
    * resolve_time, and labels, as labels.agent_id=a7. A bare word finds alerts in whose summary, rule name or labels a word begins with
-   * it; numbers of the summary are not searched.
+   * it.
    *
    * @generated from field: string filter = 1;
    */
@@ -626,7 +626,7 @@ export type ListAlertsRequestJson = {
   /**
    * Only these. Fields: id, state, severity, rule, kind, acknowledged, assignee, silenced, inhibited, flapping, active_time, fire_time,
    * resolve_time, and labels, as labels.agent_id=a7. A bare word finds alerts in whose summary, rule name or labels a word begins with
-   * it; numbers of the summary are not searched.
+   * it.
    *
    * @generated from field: string filter = 1;
    */

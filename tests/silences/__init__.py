@@ -1,0 +1,1 @@
+"""Silences, and what keeps alerts quiet."""
