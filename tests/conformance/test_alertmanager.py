@@ -130,8 +130,9 @@ def ours(scenario: str, acts: Sequence[Act]) -> dict[str, list[Said]]:
             desk.suppress(each.id, judged.get(each.id, LOUD))
     desk.wait((began + END * SECOND - desk.us) / SECOND)
     told: dict[str, list[Said]] = {}
-    for _, each in desk.log:
-        told.setdefault(each.group_labels.get("team", ""), []).append(said_by_us(each))
+    for _, notification in desk.log:
+        group = notification.group_labels.get("team", "")
+        told.setdefault(group, []).append(said_by_us(notification))
     return told
 
 
