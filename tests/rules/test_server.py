@@ -35,6 +35,12 @@ async def server(
     if request.param == "postgresql":
         url["PILOTHOUSE_DATABASE_URL"] = request.getfixturevalue("module_database_url")
     async with Pilothouse(tmp_path_factory.mktemp("rules") / "data", **url) as running:
+
+        async def shipped() -> bool:
+            return bool((await running.get("/api/v1/rules"))["rules"])
+
+        # It answers before it leads, and whoever leads first brings the rules.
+        await wait_until(shipped, what="the shipped rules")
         yield running
 
 
