@@ -12,6 +12,7 @@ from contextlib import asynccontextmanager
 from dataclasses import dataclass, field
 
 from pilothouse_server.adapters.sql.alert_desk_store import SqlAlertRequests
+from pilothouse_server.adapters.sql.alert_outbox import SqlAlertOutbox
 from pilothouse_server.adapters.sql.alert_store import SqlAlerts
 from pilothouse_server.adapters.sql.command_store import SqlCommands, settling
 from pilothouse_server.adapters.sql.courier_store import SqlCourier
@@ -34,6 +35,7 @@ from pilothouse_server.services.alerts.desk import AlertDesk, AlertRequests
 from pilothouse_server.services.alerts.engine import AlertEngine
 from pilothouse_server.services.alerts.following import RuleFollower
 from pilothouse_server.services.alerts.journal import AlertJournal
+from pilothouse_server.services.alerts.publisher import AlertPublisher
 from pilothouse_server.services.alerts.silencing import SilenceKeeper
 from pilothouse_server.services.alerts.suppressor import Silenced
 from pilothouse_server.services.control import Control, ControlSignals
@@ -52,6 +54,7 @@ from pilothouse_server.services.snapshot_desk import SnapshotDesk
 from pilothouse_server.services.standing import Standing, reads, waits
 from pilothouse_server.services.status import Look
 from pilothouse_server.services.tenure import Part, Parts
+from pilothouse_server.wire.alert_events import encode_alert_event
 from pilothouse_server.wire.events import decode_signals, decode_stored, encode_events
 from pilothouse_server.world import World
 
@@ -143,8 +146,19 @@ class LeadWork:
         self.tenure = tenure
         self._shared = world.shared_database
         self.relay = Relay(SqlOutbox(database), world.intake, encode_events, clock, signals.outbox)
+        self._publisher: AlertPublisher | None = None
+        if world.alert_stream is not None:
+            self._publisher = AlertPublisher(
+                SqlAlertOutbox(database),
+                world.alert_stream,
+                encode_alert_event,
+                tenure.fence,
+                clock,
+                world.signals.alerted,
+            )
+        alerts = SqlAlerts(database, published=self._publisher is not None)
         self.journal = AlertJournal(
-            SqlAlerts(database),
+            alerts,
             clock,
             world.signals.alerted,
             signals.outbox,
@@ -166,7 +180,7 @@ class LeadWork:
             alone=not world.shared_database,
         )
         self.alerts = AlertEngine(
-            SqlAlerts(database),
+            alerts,
             self.journal,
             clock,
             uuid7,
@@ -264,19 +278,24 @@ class LeadWork:
             # Alone there is nobody who asks through the database, and nobody who could be gone.
             parts["alert-requests"] = self.requests.run()
             parts["executor-absence"] = self._absence.run()
+        if self._publisher is not None:
+            parts["alert-publisher"] = self._publisher.run()
         if self.merged is not None:
             parts["merger"] = self.merged.run()
         return parts
 
     def watched(self) -> dict[str, Look]:
         """How it is, by a key for each part."""
-        return {
+        looks: dict[str, Look] = {
             "relay": waits("relay", self.relay),
             "notifier": waits("notifier", self.notifier),
             "courier": waits("courier", self.courier),
             "heartbeats": waits("heartbeats", self._heartbeats),
             "retention": waits("retention", self.retention),
         }
+        if self._publisher is not None:
+            looks["alert-publisher"] = waits("alert-publisher", self._publisher)
+        return looks
 
 
 @dataclass(slots=True)

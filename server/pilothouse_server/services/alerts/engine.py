@@ -44,6 +44,8 @@ class AlertEngine:
         heartbeats: Callable[[], Sequence[HeartbeatDue]] = tuple,
     ) -> None:
         self.journal = journal
+        self.judged_us = 0
+        """When rules were judged last, by the clock."""
         self._store = store
         self._acts = Acts(self, store, journal, clock)
         self._clock = clock
@@ -118,6 +120,7 @@ class AlertEngine:
         self._book.sweep(ts_us)
         self._book.quieten(ts_us)
         self._note_slot(ts_us)
+        self.judged_us = self._clock.now_us()
 
     async def acknowledge(self, alert_id: str, *, actor: str, comment: str, etag: str) -> Alert:
         """Somebody takes care of it; a repeat changes nothing. Raises NotFound, AlertResolved, EtagMismatch."""
