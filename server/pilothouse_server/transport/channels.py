@@ -23,7 +23,7 @@ from pilothouse_server.wire.channels import (
 )
 
 Context = grpc.aio.ServicerContext[Any, Any]
-TARGETS = ("webhook", "cloud_events", "apprise")
+OPTIONAL = ("webhook", "cloud_events", "apprise", "enabled")
 
 
 class ChannelServicer(channels_pb2_grpc.ChannelServiceServicer):
@@ -61,11 +61,10 @@ class ChannelServicer(channels_pb2_grpc.ChannelServiceServicer):
             raise InvalidArgument("channel.id", "names the channel that is to be changed")
         mask = masks.checked(request.update_mask, pb.Channel.DESCRIPTOR, CHANGEABLE)
         if not request.update_mask.paths:
-            # What is not said of the target is not said against it.
-            said = wanted.WhichOneof("target")
-            mask = FieldMask(
-                paths=[each for each in mask.paths if each not in TARGETS or each == said]
-            )
+            # What is not said of these is not said against them.
+            said = {wanted.WhichOneof("target"), "enabled" if wanted.HasField("enabled") else ""}
+            paths = [each for each in mask.paths if each not in OPTIONAL or each in said]
+            mask = FieldMask(paths=paths)
 
         def change(stored: Channel) -> Draft:
             message = channel_to_proto(stored)

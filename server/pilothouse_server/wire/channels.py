@@ -86,7 +86,7 @@ def channel_from_proto(message: pb.Channel) -> Draft:
         id=message.id,
         name=message.name,
         target=target,
-        enabled=message.enabled,
+        enabled=message.enabled if message.HasField("enabled") else True,
         is_default=message.is_default,
         matchers=matchers_from_proto(message.matchers, "channel.matchers"),
         min_severity=Severity(message.min_severity) if message.min_severity else None,

@@ -197,7 +197,7 @@ class Channel(_message.Message):
     name: _builtins.str
     """What people call it; no two have the same."""
     enabled: _builtins.bool
-    """Whether anything is sent to it. What happens meanwhile is not sent later."""
+    """Whether anything is sent to it; absent in a new one: it is. What happens meanwhile is not sent later."""
     is_default: _builtins.bool
     """Whether alerts of rules that name no channel go to it."""
     min_severity: _enums_pb2.Severity.ValueType
@@ -263,7 +263,7 @@ class Channel(_message.Message):
         *,
         id: _builtins.str = ...,
         name: _builtins.str = ...,
-        enabled: _builtins.bool = ...,
+        enabled: _builtins.bool | None = ...,
         is_default: _builtins.bool = ...,
         webhook: Global___WebhookChannel | None = ...,
         cloud_events: Global___CloudEventsChannel | None = ...,
@@ -283,12 +283,17 @@ class Channel(_message.Message):
         etag: _builtins.str = ...,
         health: Global___ChannelHealth | None = ...,
     ) -> None: ...
-    _HasFieldArgType: _TypeAlias = _typing.Literal["apprise", b"apprise", "cloud_events", b"cloud_events", "create_time", b"create_time", "group_interval", b"group_interval", "group_wait", b"group_wait", "health", b"health", "heartbeat_interval", b"heartbeat_interval", "repeat_interval", b"repeat_interval", "target", b"target", "update_time", b"update_time", "webhook", b"webhook"]  # noqa: Y015
+    _HasFieldArgType: _TypeAlias = _typing.Literal["_enabled", b"_enabled", "apprise", b"apprise", "cloud_events", b"cloud_events", "create_time", b"create_time", "enabled", b"enabled", "group_interval", b"group_interval", "group_wait", b"group_wait", "health", b"health", "heartbeat_interval", b"heartbeat_interval", "repeat_interval", b"repeat_interval", "target", b"target", "update_time", b"update_time", "webhook", b"webhook"]  # noqa: Y015
     def HasField(self, field_name: _HasFieldArgType) -> _builtins.bool: ...
-    _ClearFieldArgType: _TypeAlias = _typing.Literal["apprise", b"apprise", "cloud_events", b"cloud_events", "create_time", b"create_time", "enabled", b"enabled", "etag", b"etag", "group_by", b"group_by", "group_interval", b"group_interval", "group_wait", b"group_wait", "health", b"health", "heartbeat_interval", b"heartbeat_interval", "id", b"id", "is_default", b"is_default", "matchers", b"matchers", "min_severity", b"min_severity", "name", b"name", "rate_limit_per_minute", b"rate_limit_per_minute", "repeat_interval", b"repeat_interval", "skip_resolved", b"skip_resolved", "target", b"target", "update_time", b"update_time", "updated_by", b"updated_by", "webhook", b"webhook"]  # noqa: Y015
+    _ClearFieldArgType: _TypeAlias = _typing.Literal["_enabled", b"_enabled", "apprise", b"apprise", "cloud_events", b"cloud_events", "create_time", b"create_time", "enabled", b"enabled", "etag", b"etag", "group_by", b"group_by", "group_interval", b"group_interval", "group_wait", b"group_wait", "health", b"health", "heartbeat_interval", b"heartbeat_interval", "id", b"id", "is_default", b"is_default", "matchers", b"matchers", "min_severity", b"min_severity", "name", b"name", "rate_limit_per_minute", b"rate_limit_per_minute", "repeat_interval", b"repeat_interval", "skip_resolved", b"skip_resolved", "target", b"target", "update_time", b"update_time", "updated_by", b"updated_by", "webhook", b"webhook"]  # noqa: Y015
     def ClearField(self, field_name: _ClearFieldArgType) -> None: ...
+    _WhichOneofReturnType__enabled: _TypeAlias = _typing.Literal["enabled"]  # noqa: Y015
+    _WhichOneofArgType__enabled: _TypeAlias = _typing.Literal["_enabled", b"_enabled"]  # noqa: Y015
     _WhichOneofReturnType_target: _TypeAlias = _typing.Literal["webhook", "cloud_events", "apprise"]  # noqa: Y015
     _WhichOneofArgType_target: _TypeAlias = _typing.Literal["target", b"target"]  # noqa: Y015
+    @_typing.overload
+    def WhichOneof(self, oneof_group: _WhichOneofArgType__enabled) -> _WhichOneofReturnType__enabled | None: ...
+    @_typing.overload
     def WhichOneof(self, oneof_group: _WhichOneofArgType_target) -> _WhichOneofReturnType_target | None: ...
 
 Global___Channel: _TypeAlias = Channel  # noqa: Y015
@@ -495,7 +500,9 @@ class UpdateChannelRequest(_message.Message):
     """The channel's etag as the caller saw it. Empty: not checked."""
     @_builtins.property
     def channel(self) -> Global___Channel:
-        """The channel, by its id, with new values of what the mask names. Secrets that are empty stay as they are."""
+        """The channel, by its id, with new values of what the mask names; all else is not looked at. Secrets that are empty
+        stay as they are, and so does a URL that is sent back as it was shown; with another host they have to be said anew.
+        """
 
     @_builtins.property
     def update_mask(self) -> _field_mask_pb2.FieldMask:
@@ -595,7 +602,7 @@ class TestChannelRequest(_message.Message):
     """Which channel."""
     @_builtins.property
     def channel(self) -> Global___Channel:
-        """Or one that is not stored."""
+        """Or one that is not stored. With the id of one that is: that one, with these changes."""
 
     def __init__(
         self,

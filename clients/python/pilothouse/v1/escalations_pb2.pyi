@@ -261,7 +261,7 @@ class UpdateEscalationRequest(_message.Message):
     """The escalation's etag as the caller saw it. Empty: not checked."""
     @_builtins.property
     def escalation(self) -> Global___Escalation:
-        """The escalation, by its id, with new values of what the mask names."""
+        """The escalation, by its id, with new values of what the mask names; all else is not looked at."""
 
     @_builtins.property
     def update_mask(self) -> _field_mask_pb2.FieldMask:

@@ -417,7 +417,7 @@ export const GetEscalationResponseSchema: GenMessage<GetEscalationResponse, {jso
  */
 export type UpdateEscalationRequest = Message<"pilothouse.v1.UpdateEscalationRequest"> & {
   /**
-   * The escalation, by its id, with new values of what the mask names.
+   * The escalation, by its id, with new values of what the mask names; all else is not looked at.
    *
    * @generated from field: pilothouse.v1.Escalation escalation = 1;
    */
@@ -445,7 +445,7 @@ export type UpdateEscalationRequest = Message<"pilothouse.v1.UpdateEscalationReq
  */
 export type UpdateEscalationRequestJson = {
   /**
-   * The escalation, by its id, with new values of what the mask names.
+   * The escalation, by its id, with new values of what the mask names; all else is not looked at.
    *
    * @generated from field: pilothouse.v1.Escalation escalation = 1;
    */
