@@ -152,9 +152,9 @@ class LeadWork:
                 SqlAlertOutbox(database),
                 world.alert_stream,
                 encode_alert_event,
-                tenure.fence,
                 clock,
                 world.signals.alerted,
+                fence=tenure.fence,
             )
         alerts = SqlAlerts(database, published=self._publisher is not None)
         self.journal = AlertJournal(

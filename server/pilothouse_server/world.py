@@ -29,6 +29,7 @@ from pilothouse_server.adapters.board import MemoryBoard
 from pilothouse_server.adapters.intake import SingleIntake
 from pilothouse_server.adapters.leases import OwnLeases
 from pilothouse_server.adapters.postgres_leases import PostgresLeases
+from pilothouse_server.adapters.redis_alerts import RedisAlertStream
 from pilothouse_server.adapters.redis_board import RedisBoard
 from pilothouse_server.adapters.redis_dead import RedisDeadEvents
 from pilothouse_server.adapters.redis_intake import RedisIntake
@@ -48,6 +49,7 @@ from pilothouse_server.datadir import owned
 from pilothouse_server.domain.addresses import shown
 from pilothouse_server.domain.errors import Misconfigured, Unavailable
 from pilothouse_server.ports import Board, Clock, Fence, Intake, Leases, ShardLog
+from pilothouse_server.services.alerts.publisher import AlertStream
 from pilothouse_server.services.dead_events import DeadEvents, NoDeadEvents
 from pilothouse_server.services.fanout import Changes
 from pilothouse_server.services.retention import consumers
@@ -107,6 +109,8 @@ class World:
     database: Database
     board: Board
     dead: DeadEvents
+    alert_stream: AlertStream | None
+    """Where steps of alerts are published; None where nobody could listen."""
     leases: Leases
     signals: Signals
     watched: Mapping[str, Waiting]
@@ -147,10 +151,14 @@ async def opened(settings: Settings, clock: Clock) -> AsyncGenerator[World]:
         shards, intake = await _log_of(settings, stack)
         board: Board = MemoryBoard()
         dead: DeadEvents = NoDeadEvents()
+        alert_stream: AlertStream | None = None
         if settings.redis_url:
             redis_dead = RedisDeadEvents(settings.redis_url, settings.log_shards)
             stack.push_async_callback(redis_dead.close)
             dead = redis_dead
+            redis_alerts = RedisAlertStream(settings.redis_url)
+            stack.push_async_callback(redis_alerts.close)
+            alert_stream = redis_alerts
             redis_board = RedisBoard(settings.redis_url)
             stack.push_async_callback(redis_board.close)
             board = redis_board
@@ -169,6 +177,7 @@ async def opened(settings: Settings, clock: Clock) -> AsyncGenerator[World]:
             database=database,
             board=board,
             dead=dead,
+            alert_stream=alert_stream,
             leases=leases,
             signals=signals,
             watched=watched,

@@ -125,6 +125,7 @@ def test_it_is_what_the_words_say(rules: Rules, some: list[tuple[str, dict[str, 
 def test_what_is_remembered_of_an_alert_changes_nothing() -> None:
     rules = {"low": [by("high", "agent")]}
     inhibitions = Inhibitions()
+    alerts: list[Firing] = []
     for turn in range(300):
         alerts = [firing(f"l{turn}", "low", agent="7"), firing(f"h{turn}", "high", agent="7")]
         assert inhibitions.judge(alerts, rules) == {f"l{turn}": (f"h{turn}",)}

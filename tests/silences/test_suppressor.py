@@ -58,7 +58,7 @@ def test_alerts_that_match_are_quiet_while_the_silence_holds() -> None:
     }
     assert quiet.next_change_us == NOW + HOUR
     assert quiet.judge(alerts, NOW + HOUR) == {}
-    assert quiet.next_change_us is None
+    assert not quiet.next_change_us
     assert quiet.judge(alerts, NOW) != {}, "the clock was put back"
 
 

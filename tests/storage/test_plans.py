@@ -115,8 +115,9 @@ def alerts() -> Iterable[dict[str, Any]]:
     for n in range(ROWS):
         live, labels = n >= ROWS - 20, {"agent_id": f"a{n % 800}"}
         yield {
-            "id": f"l{n}", "sequence": n + 1, "revision": n + 1, "rule_id": f"rule{n % 9}", "rule_name": "r", "name": f"n{n}",
-            "labels": labels, "severity": 1 + n % 5, "state": 2 if live else 4, "summary": "s", "clears_when": "c",
+            "id": f"l{n}", "sequence": n + 1, "revision": n + 1, "rule_id": f"rule{n % 9}",
+            "rule_name": "r", "name": f"n{n}", "labels": labels,
+            "severity": 1 + n % 5, "state": 2 if live else 4, "summary": "s", "clears_when": "c",
             "value": 1.0, "threshold": 1.0, "active_us": NOON + n, "fire_us": NOON + n, "down_us": 0,
             "resolve_us": None if live else NOON + n, "latched": False, "acknowledged_by": "",
             "acknowledge_comment": "", "resolved_by": "", "update_us": NOON + n, "steps": 2,

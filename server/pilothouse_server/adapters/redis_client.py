@@ -179,8 +179,8 @@ def unavailable(what: str, url: str, error: BaseException) -> Unavailable:
 
 _CHECK_URL = "check the user and password in PILOTHOUSE_REDIS_URL"
 _RIGHTS = (
-    "give the user ~workflow:events* ~monitoring:* &monitoring:* and the categories @stream @string @hash @pubsub"
-    " @scripting @transaction @connection and INFO"
+    "give the user ~workflow:events* ~monitoring:* ~alerts:events* &monitoring:* &alerts:events and the categories"
+    " @stream @string @hash @pubsub @scripting @transaction @connection and INFO"
 )
 
 
