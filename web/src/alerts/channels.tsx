@@ -38,22 +38,24 @@ export function Channels(): JSX.Element {
         row={(each) => <Channel key={each.id} channel={each} />}
       />
       <Dead />
-      <Several
-        title="Escalations"
-        list={desk.escalations}
-        make="escalation"
-        none="An escalation tells further channels step by step until somebody acknowledges. A rule names the one that it uses."
-        testId="escalations"
-        row={(each) => <Escalation key={each.id} escalation={each} />}
-      />
-      <Several
-        title="Heartbeats from outside"
-        list={desk.heartbeats}
-        make="heartbeat"
-        none="Something that has to be heard of at an interval, such as a nightly job: its silence raises an alert."
-        testId="heartbeats"
-        row={(each) => <Heartbeat key={each.id} heartbeat={each} />}
-      />
+      <div class="column">
+        <Several
+          title="Escalations"
+          list={desk.escalations}
+          make="escalation"
+          none="An escalation tells further channels step by step until somebody acknowledges. A rule names the one that it uses."
+          testId="escalations"
+          row={(each) => <Escalation key={each.id} escalation={each} />}
+        />
+        <Several
+          title="Heartbeats from outside"
+          list={desk.heartbeats}
+          make="heartbeat"
+          none="Something that has to be heard of at an interval, such as a nightly job: its silence raises an alert."
+          testId="heartbeats"
+          row={(each) => <Heartbeat key={each.id} heartbeat={each} />}
+        />
+      </div>
       {kind === "channel" ? (
         <ChannelForm key={id} id={id} />
       ) : kind === "escalation" ? (

@@ -33,7 +33,9 @@ export function History(): JSX.Element {
     const timer = setTimeout(
       () =>
         list.ask(async (pageToken, signal) => {
-          const { message } = await call(AlertService.method.listAlerts, { filter, pageSize: PAGE, pageToken }, signal);
+          // What never fired is no history, unless it is asked for.
+          const asked = filter === "" ? "NOT state = PENDING" : filter;
+          const { message } = await call(AlertService.method.listAlerts, { filter: asked, pageSize: PAGE, pageToken }, signal);
           return { items: message.alerts, next: message.nextPageToken };
         }),
       list.view.peek().at === undefined ? 0 : TYPING_MS,
@@ -93,7 +95,7 @@ export function History(): JSX.Element {
 
 function Table({ alerts }: { readonly alerts: readonly Alert[] }): JSX.Element {
   return (
-    <table class="table full cards">
+    <table class="table full listed">
       <thead>
         <tr>
           <th class="w-state">State</th>

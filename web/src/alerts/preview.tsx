@@ -86,7 +86,7 @@ function Headline({ view, wrong }: { readonly view: Backtest; readonly wrong: bo
   const firing = jsonMs(summary.firing_duration);
   return (
     <p class="headline" aria-live="polite" data-testid="backtest-headline">
-      <b>Would {times}</b> in {durationText(view.to - view.from)}
+      <b>Would {times}</b> in {SINCE.find(([ms]) => ms === view.to - view.from)?.[1] ?? durationText(view.to - view.from)}
       {summary.fired === 0 || firing === 0 ? "" : `, for ${durationText(firing)} in all`}
       {running ? <span class="faint"> · trying again…</span> : wrong ? <span class="faint"> · before the last change</span> : null}
     </p>
@@ -99,6 +99,10 @@ function Charts({ view, draft }: { readonly view: Backtest; readonly draft: Aler
   const index = Math.min(chosen.value, thresholds.length - 1);
   const threshold = thresholds[index];
   const lines = view.lines.get(index) ?? [];
+  // History may begin within the time that was asked for: the chart begins with it.
+  const known = lines.flatMap((line) => line.time[line.values.findIndex((value) => value !== null)] ?? []);
+  const first = known.length === 0 ? view.from : Math.min(...known) * 1000;
+  const begin = Math.max(view.from, first - (view.to - first) * 0.02 - 5_000);
   const critical = severityOf(draft.severity) >= Severity.ERROR;
   const spans = useMemo(
     () => view.alerts.map((each) => ({ from: msOf(each.fire_time) ?? view.to, to: msOf(each.resolve_time) ?? view.to, critical })),
@@ -127,7 +131,7 @@ function Charts({ view, draft }: { readonly view: Backtest; readonly draft: Aler
           <Note>Nothing is stored that it could have been compared with.</Note>
         ) : null
       ) : (
-        <RulePlot key={index} threshold={threshold} lines={lines} span={{ from: view.from, to: view.to }} marks={marks} spans={spans} />
+        <RulePlot key={index} threshold={threshold} lines={lines} span={{ from: begin, to: view.to }} marks={marks} spans={spans} />
       )}
     </>
   );

@@ -2,7 +2,8 @@
 import { useSignal } from "@preact/signals";
 import type { JSX } from "preact";
 import { useEffect, useMemo } from "preact/hooks";
-import { plural } from "../core/format";
+import { durationText, plural } from "../core/format";
+import { jsonMs } from "../core/time";
 import type { AlertRuleJson, ConditionJson } from "../gen/pilothouse/v1/rules_pb";
 import { CallError, type Violation } from "../live/call";
 import { requestId } from "../stores/control";
@@ -180,7 +181,8 @@ function cliOf(draft: AlertRuleJson, fresh: boolean, reason: string): string {
 }
 
 function sentenceOf(draft: AlertRuleJson): JSX.Element {
-  const held = draft.forDuration === undefined ? "" : ` for ${draft.forDuration.replace(/s$/, " s")}`;
+  const ms = jsonMs(draft.forDuration);
+  const held = ms === 0 ? "" : ` for ${durationText(ms)}`;
   return (
     <>
       Fires when <b>{conditionWords(draft.condition)}</b>

@@ -97,7 +97,7 @@ function RuleTable(): JSX.Element {
             </button>
           </Note>
         ) : (
-          <table class="table full cards">
+          <table class="table full listed">
             <thead>
               <tr>
                 <th class="w-name">Name</th>
@@ -172,8 +172,9 @@ function Row({ rule }: { readonly rule: AlertRuleJson }): JSX.Element {
         {channels.length === 0 ? "default channels" : channels.map((each) => desk.channelName(each)).join(", ")}
       </td>
       <td class="w-who weak cut" title={changed === undefined ? "" : exactTime(changed)}>
-        {rule.updatedBy ? `${rule.updatedBy}, ` : ""}
-        {changed === undefined || rule.version === "1" ? (rule.updatedBy ? "" : "shipped") : when(changed, clock.serverNow())}
+        {changed === undefined || (rule.updatedBy === undefined && rule.version === "1")
+          ? "shipped"
+          : `${when(changed, clock.serverNow())}${rule.updatedBy === undefined ? "" : ` by ${rule.updatedBy}`}`}
       </td>
       <td class="w-act">
         <Toggle rule={rule} firing={firing} />

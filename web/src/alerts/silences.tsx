@@ -57,7 +57,7 @@ export function Silences(): JSX.Element {
         ) : view.items.length === 0 ? (
           <Note>Nothing is silenced. A silence keeps alerts that match it quiet for a time: they are shown, and nobody is notified.</Note>
         ) : (
-          <table class="table full cards">
+          <table class="table full listed">
             <thead>
               <tr>
                 <th class="w-state">State</th>

@@ -4,10 +4,12 @@ import type { Line } from "../core/history";
 
 const WIDTH = 72;
 const HEIGHT = 22;
+// Two points are a slope that says nothing.
+const LEAST = 3;
 
 export function sparkPath(values: Line, width = WIDTH, height = HEIGHT): string {
   const known = values.filter((value): value is number => value !== null);
-  if (known.length < 2) {
+  if (known.length < LEAST) {
     return "";
   }
   const low = Math.min(...known);
