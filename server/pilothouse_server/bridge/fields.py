@@ -7,6 +7,7 @@ and in any case ("pause").
 """
 
 import json
+import re
 from collections.abc import Iterable, Mapping
 from typing import Any, cast
 
@@ -132,7 +133,14 @@ def _one(value: Any, field: FieldDescriptor, path: str, depth: int) -> Any:
         "google.protobuf."
     ):
         return _message(value, field.message_type, path, depth)
+    if field.message_type is not None and isinstance(value, str) and _is_mask(field.message_type):
+        # Proto JSON names the fields of a mask as it names fields; here they may be named as in the contract.
+        return re.sub(r"_([a-z])", lambda found: found[1].upper(), value)
     return value
+
+
+def _is_mask(descriptor: Descriptor) -> bool:
+    return descriptor.full_name == "google.protobuf.FieldMask"
 
 
 def _enum(value: Any, descriptor: EnumDescriptor, path: str) -> Any:
