@@ -10,7 +10,9 @@ import pytest
 
 from pilothouse.v1.enums_pb2 import ControlAction, WorkflowState
 from pilothouse.v1.metrics_pb2 import MetricDimension, MetricsSnapshot
+from pilothouse.v1.rules_pb2 import UpdateRuleRequest
 from pilothouse.v1.workflows_pb2 import GetWorkflowRequest, GetWorkflowResponse, Workflow
+from pilothouse_server.bridge import fields
 from tests.bridge.support import Stage, refusal, staged
 from tests.support import wait_until
 
@@ -101,6 +103,13 @@ async def test_a_body_that_is_one_field_leaves_the_others_to_the_query() -> None
         assert (await send(stage, "POST", "/api/v1/events", json=event)).json()["id"] == "e-1"
         assert stage.server.requests[-1].event.workflow_id == "w-1"
         assert dict(stage.server.requests[-1].event.attributes) == {"a": "b"}
+
+
+@pytest.mark.parametrize("mask", ["for_duration,labels", "forDuration,labels"])
+def test_a_mask_names_fields_as_the_contract_does_or_as_json_does(mask: str) -> None:
+    request = UpdateRuleRequest()
+    fields.fill(request, {"rule": {"id": "r"}, "update_mask": mask})
+    assert list(request.update_mask.paths) == ["for_duration", "labels"]
 
 
 async def test_an_illegal_transition_is_409_with_its_reason() -> None:
