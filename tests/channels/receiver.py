@@ -10,6 +10,8 @@ from contextlib import asynccontextmanager
 from dataclasses import dataclass, field
 from typing import Any
 
+from tests.support import wait_until
+
 
 @dataclass(frozen=True)
 class Received:
@@ -49,6 +51,10 @@ class Receiver:
     def url(self, path: str = "/hook", *, host: str = "127.0.0.1") -> str:
         """Where it is."""
         return f"{self.scheme}://{host}:{self.port}{path}"
+
+    async def has(self, count: int, *, within: float = 20.0) -> None:
+        """Waits until it has got so many requests."""
+        await wait_until(lambda: len(self.received) >= count, within=within)
 
 
 @asynccontextmanager

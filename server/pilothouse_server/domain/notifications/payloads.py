@@ -1,6 +1,6 @@
 """What is sent, as plain values: Alertmanager's webhook, CloudEvents, and the text of a message to people.
 
-The webhook is that of Alertmanager 0.32, `template.Data` with `version`, `groupKey` and `truncatedAlerts` of
+The webhook is that of Alertmanager, `template.Data` with `version`, `groupKey` and `truncatedAlerts` of
 notify/webhook: the same names, types and order, so that whatever takes its webhooks takes ours. A firing alert has no
 end, which Go writes as the year 1.
 """

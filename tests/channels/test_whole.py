@@ -1,0 +1,61 @@
+"""The whole server: a job that beats over HTTP, its silence told to a webhook, over a kill."""
+
+from __future__ import annotations
+
+from pathlib import Path
+from typing import Any
+
+import httpx
+
+from tests.channels.receiver import listening
+from tests.e2e.support import Pilothouse
+from tests.support import wait_until
+
+
+async def test_a_job_that_falls_silent_is_told_of_and_so_is_its_return(tmp_path: Path) -> None:
+    async with listening() as receiver, httpx.AsyncClient() as http:
+        server = Pilothouse(tmp_path / "data", PILOTHOUSE_WEBHOOK_HOSTS="127.0.0.1")
+        async with server:
+            channel = {
+                "name": "Ops",
+                "webhook": {"url": receiver.url("/hook?key=qu3ry"), "secret": "s3cret"},
+            }
+            await answered(server, "channels", {"channel": channel})
+            interval = {"heartbeat": {"interval": "3s", "channels": ["ops"]}}
+            put = await http.put(f"{server.url}/api/v1/heartbeats/nightly", json=interval)
+            assert put.is_success, put.text
+            # As `curl -X POST` does it: no body, no content type.
+            beat = await http.post(f"{server.url}/api/v1/heartbeats/nightly:beat")
+            assert beat.is_success, beat.text
+            unknown = await http.post(f"{server.url}/api/v1/heartbeats/other:beat")
+            assert (unknown.status_code, unknown.json()["reason"]) == (404, "HEARTBEAT_NOT_FOUND")
+            await wait_until(lambda: states(server, "FIRING"), within=20)
+            await receiver.has(1)
+            await server.kill()
+            await server.start()
+
+            await http.post(f"{server.url}/api/v1/heartbeats/nightly:beat")
+
+            await wait_until(lambda: states(server, "RESOLVED"), within=20)
+            await receiver.has(2)
+        firing, resolved = receiver.received
+        assert firing.json["alerts"][0]["labels"]["heartbeat"] == "nightly"
+        assert [each.json["status"] for each in (firing, resolved)] == ["firing", "resolved"]
+        assert all("x-pilothouse-signature" in each.headers for each in receiver.received)
+        assert not any(secret in server.log for secret in ("s3cret", "qu3ry"))
+        data = b"".join(each.read_bytes() for each in server.data_dir.iterdir() if each.is_file())
+        assert not any(secret in data for secret in (b"s3cret", b"qu3ry"))
+
+
+async def answered(server: Pilothouse, path: str, body: dict[str, Any]) -> dict[str, Any]:
+    """What is made by a POST."""
+    answer = await server.post(f"/api/v1/{path}", body)
+    assert answer.is_success, answer.text
+    made: dict[str, Any] = answer.json()
+    return made
+
+
+async def states(server: Pilothouse, state: str) -> bool:
+    """Whether there is one alert, and it is in this state."""
+    alerts = (await server.get("/api/v1/alerts"))["alerts"]
+    return [each["state"] for each in alerts] == [f"ALERT_STATE_{state}"]
