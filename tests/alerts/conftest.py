@@ -14,6 +14,7 @@ from pilothouse_server.adapters.sql.alert_store import SqlAlerts
 from pilothouse_server.adapters.sql.control_queries import SqlControlQueries
 from pilothouse_server.adapters.sql.outbox_store import oldest
 from pilothouse_server.adapters.sql.tables_control import ALERT_RULE_VERSIONS, ALERT_RULES
+from pilothouse_server.domain.alerts.observing import HeartbeatDue
 from pilothouse_server.domain.alerts.records import Alert
 from pilothouse_server.domain.alerts.rules import Rule
 from pilothouse_server.domain.alerts.states import AlertState
@@ -68,6 +69,8 @@ class Watchtower:
     outbox: Changes = field(default_factory=Changes)
     suppressor: Suppressor | None = None
     published: bool = False
+    due: list[HeartbeatDue] = field(default_factory=list[HeartbeatDue])
+    """The heartbeats that are waited for."""
 
     async def open(self) -> None:
         """Starts on what is in the database."""
@@ -84,6 +87,7 @@ class Watchtower:
             offline_after_us=30 * SECOND,
             limits=self.limits,
             suppressor=self.suppressor,
+            heartbeats=lambda: self.due,
         )
         await self.engine.start()
 

@@ -462,7 +462,7 @@ async def test_a_rule_that_takes_too_long_goes_on_in_the_next_slot_and_delays_no
     towers: Towers,
 ) -> None:
     slow = replace(STAGES, id="slow", name="A")
-    tower = towers(slow, rule(), limits=AlertLimits(rule_ns=0))
+    tower = towers(slow, rule(), limits=AlertLimits(rule_ns=0, slot_ns=1 << 62))
     await tower.open()
     names = [f"stage-{number:03}" for number in range(200)]
     fired: list[int] = []

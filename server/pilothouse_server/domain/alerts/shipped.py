@@ -25,7 +25,7 @@ HEARTBEAT_MISSED = Rule(
         "A heartbeat that should come in from outside is overdue. One alert for each, of the heartbeat's own severity."
     ),
     condition=Threshold(
-        metric=AlertMetric.AGENT_SILENCE, comparison=Comparison.GREATER_OR_EQUAL, threshold=0
+        metric=AlertMetric.AGENT_SILENCE, comparison=Comparison.GREATER_OR_EQUAL, threshold=1
     ),
     severity=Severity.CRITICAL,
 )
