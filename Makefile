@@ -12,6 +12,7 @@ PIP := $(BIN)/python -m pip install --quiet --disable-pip-version-check --constr
 NODE := $(BIN)/python -m tools.node
 TESTS ?= tests
 RUNS ?= 20
+SEEDS ?= 1000
 TOPOLOGY ?= all
 PYTEST_ARGUMENTS ?= -n 2 --dist loadgroup
 
@@ -26,16 +27,20 @@ demo: .venv/.run web/dist/index.html ## Start everything with a real engine and 
 	@exec $(BIN)/pilothouse-server demo
 
 .PHONY: test
-test: .venv/.dev web/dist/index.html browser ## Run all tests, those in a browser too
+test: .venv/.dev web/dist/index.html browser judges ## Run all tests, those in a browser too
 	$(BIN)/pytest $(PYTEST_ARGUMENTS) $(TESTS)
 
 .PHONY: coverage
-coverage: .venv/.dev web/dist/index.html browser ## Run all tests and print which lines they reach
+coverage: .venv/.dev web/dist/index.html browser judges ## Run all tests and print which lines they reach
 	$(BIN)/pytest $(PYTEST_ARGUMENTS) --cov --cov-report=term $(TESTS)
 
 .PHONY: faults
 faults: .venv/.dev ## Disturb the running system at random and compare: RUNS=200 SEED=1 TOPOLOGY=all
 	$(BIN)/python -m tests.faults --runs $(RUNS) --topology $(TOPOLOGY) $(if $(SEED),--seed $(SEED))
+
+.PHONY: conformance
+conformance: .venv/.dev judges ## Compare many made-up rules with promtool, slot by slot: SEEDS=1000
+	$(BIN)/python -m tests.conformance --seeds $(SEEDS)
 
 .PHONY: check
 check: check-code check-contract check-web ## Lint, types, import rules, the contract and the web code
@@ -149,4 +154,15 @@ browser:
 	if [ "$$(id -u)" = 0 ] && command -v apt-get >/dev/null 2>&1; then \
 	  echo 'Installing Chromium for the browser tests'; \
 	  { apt-get -qq update && apt-get -qq install --yes --no-install-recommends chromium; } >/dev/null || true; \
+	fi
+
+# Prometheus' promtool and Alertmanager say what alerts should be. Without them, and without root to install them, those
+# tests are skipped.
+.PHONY: judges
+judges:
+	@if command -v promtool >/dev/null 2>&1 && command -v prometheus-alertmanager >/dev/null 2>&1; then exit 0; fi; \
+	if [ "$$(id -u)" = 0 ] && command -v apt-get >/dev/null 2>&1; then \
+	  echo 'Installing Prometheus and Alertmanager to compare alerts with'; \
+	  { apt-get -qq update && apt-get -qq install --yes --no-install-recommends prometheus prometheus-alertmanager; } \
+	    >/dev/null || true; \
 	fi

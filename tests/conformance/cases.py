@@ -26,6 +26,8 @@ NUMBERS = (
     "010",
     "0.30000000000000004",
 )
+NAMES_OF_ALERTS = (("A", "B", 'Slow: "x"'), ("C", "D"))
+"""By group: in which order promtool evaluates groups is left to chance where the file does not say."""
 SIGNS = (">", ">=", "<", "<=", "==", "!=")
 INTERVALS = (7, 15, 30, 45, 60, 90, 120, 300)
 PATTERNS = ("a|b", ".*", ".+", "[a-c]", "", "2.*", "d .")
@@ -66,7 +68,7 @@ def case(seed: int) -> Case:
     groups: list[dict[str, object]] = []
     names: list[str] = []
     for number in range(chance.choice((1, 1, 2))):
-        rules = [_rule(chance) for _ in range(chance.randint(1, 3))]
+        rules = [_rule(chance, NAMES_OF_ALERTS[number]) for _ in range(chance.randint(1, 3))]
         names += [str(each["alert"]) for each in rules]
         groups.append({"name": f"group {number}", "rules": rules})
     interval = chance.choice(INTERVALS[:-1])
@@ -97,9 +99,9 @@ def case(seed: int) -> Case:
     return Case({"groups": groups}, test_file, looks)
 
 
-def _rule(chance: Random) -> dict[str, object]:
+def _rule(chance: Random, names: tuple[str, ...]) -> dict[str, object]:
     rule: dict[str, object] = {
-        "alert": chance.choice(("A", "B", 'Slow: "x"', "C")),
+        "alert": chance.choice(names),
         "expr": _expression(chance, 0),
     }
     for key in ("for", "keep_firing_for"):

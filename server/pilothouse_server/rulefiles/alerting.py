@@ -8,6 +8,7 @@ from __future__ import annotations
 
 from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import dataclass, replace
+from typing import NamedTuple
 
 from pilothouse_server.domain.alerts import templates
 from pilothouse_server.domain.alerts.conditions import (
@@ -106,35 +107,58 @@ class RuleRun:
         return known
 
 
-class AlertSeries:
-    """The series `ALERTS` and `ALERTS_FOR_STATE` that Prometheus writes of alerts. Two rules of one name may write the
-    same series, and a different value in the same slot is an error of the one that writes later."""
+class NotEvaluated(NamedTuple):
+    """A rule that failed in a slot, and why."""
 
-    def __init__(self) -> None:
-        self._before: dict[int, set[_Key]] = {}
-        self._written: dict[_Key, int | None] = {}
+    rule: str
+    why: str
 
-    def begin_slot(self) -> None:
-        """Nothing is written in the new slot yet."""
-        self._written = {}
 
-    def write(self, run: RuleRun) -> None:
-        """What one rule writes, in the order of rules. Raises SameLabels."""
-        values: dict[_Key, int | None] = {}
-        for identity, state, active_us in run.active():
-            labels = tuple(each for each in identity if each[0] != "alertstate")
-            values[state, labels] = 1
-            values["since", labels] = active_us // 1_000_000
-        for key, value in values.items():
-            if key in self._written and self._written[key] != value:
-                said = shown(dict(key[1]))
-                raise SameLabels(
-                    f"another rule of its name has an alert {said} that began or ended at another time"
-                )
-        gone = self._before.get(id(run), set()) - values.keys()
-        self._before[id(run)] = set(values)
-        # That a series ended is written where nothing else is.
-        self._written = dict.fromkeys(gone) | self._written | values
+class Evaluation:
+    """All rules over the series of one test, in the order of the rules.
+
+    Prometheus writes the series `ALERTS` and `ALERTS_FOR_STATE` of each rule. Two rules of one name may come to write
+    the same one, and another value in the same slot is an error of the rule that writes later.
+    """
+
+    def __init__(self, rules: Sequence[AlertingRule], series: Sequence[Series]) -> None:
+        self._runs = [RuleRun(rule, series) for rule in rules]
+        self._before: list[set[_Key]] = [set() for _ in rules]
+
+    def slot(self, ts_us: int) -> list[NotEvaluated]:
+        """One slot, and which rules failed in it."""
+        written: dict[_Key, int | None] = {}
+        failed: list[NotEvaluated] = []
+        for place, run in enumerate(self._runs):
+            try:
+                run.evaluate(ts_us)
+            except SameLabels as error:
+                failed.append(NotEvaluated(run.rule.name, str(error)))
+                continue
+            values = dict(_series_of(run))
+            clash = next((k for k, value in values.items() if written.get(k, value) != value), None)
+            if clash is not None:
+                told = f"another rule of this name has an alert {shown(dict(clash[1]))}"
+                why = f"{told} that began or ended at another time"
+                failed.append(NotEvaluated(run.rule.name, why))
+            gone = self._before[place] - values.keys()
+            self._before[place] = set(values)
+            # That a series ended is written where nothing else is; the rest stays as it was written first.
+            written = dict.fromkeys(gone) | values | written
+        return failed
+
+    def firing(self, alert: str) -> list[Told]:
+        """The alerts of that name that fire."""
+        return [told for run in self._runs if run.rule.name == alert for told in run.firing()]
+
+
+def _series_of(run: RuleRun) -> Iterator[tuple[_Key, int]]:
+    for identity, state, active_us in run.active():
+        # A label whose template gave nothing is none of the alert's, and stands in the series as it was written.
+        all_labels = {**run.rule.labels, **dict(identity), "alertstate": ""}
+        labels = tuple(sorted((name, value) for name, value in all_labels.items() if value))
+        yield (state, labels), 1
+        yield ("since", labels), active_us // 1_000_000
 
 
 _Key = tuple[str, Identity]

@@ -151,12 +151,10 @@ def tokens(text: str) -> Iterator[Token]:
     """The words, then one that is empty. Raises NotInSubset."""
     for found in _TOKEN.finditer(text):
         if found["unit"]:
-            said = (
-                f"{found[0]!r} is a duration"
-                if found["unit"] in _UNITS
-                else f"{found[0]!r} is no number"
-            )
-            raise NotInSubset(found.start(), said)
+            if found["unit"] not in _UNITS:
+                raise NotInSubset(found.start(), f"{found[0]!r} is no number")
+            yield Token("duration", found[0], found.start())
+            continue
         if found["odd"]:
             said = (
                 "a text has no end" if found["odd"] in "\"'`" else f"{found['odd']!r} is not known"
@@ -334,6 +332,8 @@ class _Parser:
         token, word = self._token, self._word()
         if token.kind == "end":
             raise NotInSubset(token.at, f"{expected}, and this is the end")
+        if token.kind == "duration":
+            raise NotInSubset(token.at, f"{expected}, and {token.text} is a duration")
         if word in _WORDS and token.kind != "text":
             raise NotInSubset(token.at, f"{_WORDS[word]} is not taken here")
         if word in _ARITHMETIC and self._next and token.kind == "sign":

@@ -10,7 +10,7 @@ from __future__ import annotations
 from collections.abc import Sequence
 from dataclasses import dataclass
 
-from pilothouse_server.rulefiles.alerting import AlertSeries, RuleRun, SameLabels
+from pilothouse_server.rulefiles.alerting import Evaluation
 from pilothouse_server.rulefiles.fields import Fields, numbered, text_of
 from pilothouse_server.rulefiles.prometheus import AlertingRule
 from pilothouse_server.rulefiles.promql import NotInSubset
@@ -51,6 +51,7 @@ class TestFile:
     rule_files: Sequence[tuple[str, int]]
     """Patterns of paths, with their lines."""
     interval_us: int
+    group_order: Sequence[str]
     tests: Sequence[Test]
 
 
@@ -72,7 +73,7 @@ def read(node: Node) -> TestFile:
         for number, each in enumerate(numbered(file.items("tests"), "a test: a mapping"), 1)
     ]
     file.end()
-    return TestFile(paths, interval_us, tests)
+    return TestFile(paths, interval_us, order, tests)
 
 
 def _path(node: Node) -> str:
@@ -147,42 +148,32 @@ def _expectation(fields: Fields) -> Expectation:
     return Expectation(at_us, name, tuple(alerts), fields.line)
 
 
+def in_order(rules: Sequence[AlertingRule], order: Sequence[str]) -> list[AlertingRule]:
+    """The rules as they are evaluated: by the order of their groups; those that it does not name are first."""
+    return sorted(rules, key=lambda each: order.index(each.group) if each.group in order else 0)
+
+
 def run(test: Test, rules: Sequence[AlertingRule], interval_us: int) -> list[Failure]:
     """Evaluates the rules at every interval and compares. A rule that cannot be evaluated ends the test. Raises Refused
     where that would be too much."""
     last_us = max((each.at_us for each in test.expectations), default=0)
     if (last_us // interval_us + 1) * (len(rules) + 1) > MOST_EVALUATIONS:
         raise Refused(test.line, f"more than {MOST_EVALUATIONS:,} evaluations of rules in one test")
-    runs = [RuleRun(rule, test.series) for rule in rules]
+    evaluation = Evaluation(rules, test.series)
     waiting = sorted(test.expectations, key=lambda each: each.at_us, reverse=True)
     failures: list[Failure] = []
-    written = AlertSeries()
     for ts_us in range(0, last_us + 1, interval_us):
-        written.begin_slot()
-        for each in runs:
-            try:
-                each.evaluate(ts_us)
-                written.write(each)
-            except SameLabels as error:
-                told = f"cannot be evaluated: {error}"
-                failures.append(Failure(test.name, test.line, each.rule.name, ts_us, problem=told))
-                return failures
+        if failed := evaluation.slot(ts_us):
+            told = "cannot be evaluated: "
+            return failures + [
+                Failure(test.name, test.line, rule, ts_us, problem=told + why)
+                for rule, why in failed
+            ]
         while waiting and waiting[-1].at_us < ts_us + interval_us:
-            failures += _judged(test, waiting.pop(), runs)
+            each = waiting.pop()
+            got = evaluation.firing(each.alert)
+            if not same(each.alerts, got):
+                failures.append(
+                    Failure(test.name, each.line, each.alert, each.at_us, each.alerts, got)
+                )
     return failures
-
-
-def _judged(test: Test, expectation: Expectation, runs: Sequence[RuleRun]) -> list[Failure]:
-    got = [told for each in runs if each.rule.name == expectation.alert for told in each.firing()]
-    if same(expectation.alerts, got):
-        return []
-    return [
-        Failure(
-            test.name,
-            expectation.line,
-            expectation.alert,
-            expectation.at_us,
-            expectation.alerts,
-            got,
-        )
-    ]

@@ -46,9 +46,10 @@ def _promtool(path: Path, node: Node) -> Report:
     for rule_path in rule_paths(path, file.rule_files):
         with _named(rule_path):
             rules += prometheus.read_node(parsed(rule_path)).rules
+    ordered = promtool_tests.in_order(rules, file.group_order)
     failures: list[Failure] = []
     for test in file.tests:
-        failures += promtool_tests.run(test, rules, file.interval_us)
+        failures += promtool_tests.run(test, ordered, file.interval_us)
     expected = sum(len(test.expectations) for test in file.tests)
     return Report(str(path), len(file.tests), expected, failures)
 
