@@ -11,6 +11,7 @@ import sys
 ON_SERVERS = ["--redis", "--postgres"]
 COMMANDS: list[tuple[str, list[str], list[str]]] = [
     ("bench.fold", [], ["--events", "100000", "--sizes", "100000"]),
+    ("bench.alert_engine", [], ["--sizes", "10000", "--ticks", "5"]),
     ("bench.redis_log", [], ["--events", "20000"]),
     ("bench.latency", [], ["--seconds", "5", "--rates", "100,1000"]),
     ("bench.latency", ON_SERVERS, ["--seconds", "5", "--rates", "100,1000"]),

@@ -21,8 +21,6 @@ from pilothouse_server.domain.alerts.observing import (
     Observer,
     Subject,
     View,
-    observe,
-    unseen,
 )
 from pilothouse_server.domain.alerts.rules import Rule
 from pilothouse_server.domain.alerts.shipped import SHIPPED
@@ -44,7 +42,12 @@ SILENT = rule(
 def seen(
     tested: Rule, of: MetricsSnapshot, listening: Listening = LISTENING
 ) -> dict[str, tuple[Observation, ...]]:
-    return {each.name: each.observed for each in observe(tested, of, T0, listening)}
+    observer, view = Observer(tested), View(of, T0, listening)
+    every = {
+        name: observer.observe(name, subject, view)
+        for name, subject in view.subjects(observer.dimension).items()
+    }
+    return {name: observed for name, observed in every.items() if observed is not None}
 
 
 def values(tested: Rule, of: MetricsSnapshot) -> dict[str, list[float | None]]:
@@ -162,8 +165,8 @@ def test_an_agent_is_silent_since_it_was_heard_last() -> None:
 def test_an_agent_that_said_goodbye_or_is_forgotten_is_not_silent() -> None:
     gone = snapshot(agents=(agent("gone", T0 - 999 * SECOND, deregistered=True),))
     assert verdict_of(SILENT, seen(SILENT, gone)["gone"]) == Verdict.FALSE
-    assert verdict_of(SILENT, unseen(SILENT)) == Verdict.FALSE
-    assert unseen(rule()) == (NOTHING,)
+    assert verdict_of(SILENT, Observer(SILENT).unseen) == Verdict.FALSE
+    assert Observer(rule()).unseen == (NOTHING,)
 
 
 def test_silence_while_the_server_itself_was_down_is_not_held_against_an_agent() -> None:

@@ -159,6 +159,13 @@ def test_4_the_value_between_is_shown() -> None:
     assert (between.state, between.value) == (AlertState.FIRING, 9.0)
 
 
+def test_the_value_of_a_tree_is_that_of_what_decided() -> None:
+    tested = rule(condition=AnyOf((over(10.0), over(5.0))))
+    begun = step(None, [Observation(1.0), Observation(6.0)], T0, tested)
+    assert begun is not None
+    assert begun.value == 6.0
+
+
 # On the engine.
 
 

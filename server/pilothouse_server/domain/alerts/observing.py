@@ -7,7 +7,7 @@ say the same of each.
 
 from __future__ import annotations
 
-from collections.abc import Callable, Iterator, Mapping
+from collections.abc import Callable, Mapping
 from functools import cached_property
 from typing import Final, NamedTuple
 
@@ -192,22 +192,6 @@ class Observer:
 
 MOST_MATCHED = 20_000
 """Names for which it is remembered whether they match."""
-
-
-def observe(
-    rule: Rule, snapshot: MetricsSnapshot, ts_us: int, listening: Listening
-) -> Iterator[Seen]:
-    """Every instance that the rule can see in the snapshot."""
-    observer, view = Observer(rule), View(snapshot, ts_us, listening)
-    for name, subject in view.subjects(observer.dimension).items():
-        observed = observer.observe(name, subject, view)
-        if observed is not None:
-            yield Seen(name, observed)
-
-
-def unseen(rule: Rule) -> tuple[Observation, ...]:
-    """What to think of an instance that the snapshot shows no more."""
-    return Observer(rule).unseen
 
 
 def _measure_of(threshold: Threshold) -> Measure:

@@ -64,10 +64,6 @@ class RuleInstances:
         """There was no time for the rule in this slot."""
         self._waits_since_us = self._waits_since_us or ts_us
 
-    def forget_settled(self) -> None:
-        """Looks at everything again."""
-        self._settled.clear()
-
     def evaluate(self, view: View) -> None:
         """Steps every instance to the slot of the view."""
         began = self._begin_slot(view.ts_us)
