@@ -86,8 +86,10 @@ class Notification:
     @classmethod
     def from_json(cls, document: Mapping[str, Any]) -> Notification:
         """What was stored."""
-        alerts = tuple(NotifiedAlert(**each) for each in document["alerts"])
-        return cls(**{**document, "kind": DeliveryKind(document["kind"]), "alerts": alerts})
+        fields = dict(document)
+        fields["kind"] = DeliveryKind(document["kind"])
+        fields["alerts"] = tuple(NotifiedAlert(**each) for each in document["alerts"])
+        return cls(**fields)
 
 
 def _common(maps: Sequence[Mapping[str, str]]) -> dict[str, str]:

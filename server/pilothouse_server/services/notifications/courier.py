@@ -42,7 +42,7 @@ class Courier:
         *,
         changes: Sequence[Changes] = (),
         alive: Callable[[], bool] = lambda: True,
-        ended: Callable[[str, str, str], None] = lambda *_: None,
+        ended: Callable[[str, str, str], None] = lambda _channel, _group, _delivery: None,
         look_again: Callable[[], None] = lambda: None,
         jitter: Callable[[], float] = random.random,
         timeout: float = TIMEOUT,

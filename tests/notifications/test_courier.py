@@ -1,0 +1,401 @@
+"""What waits is sent, at least once and under one id, to receivers that do as receivers do."""
+
+from __future__ import annotations
+
+from dataclasses import replace
+from typing import Any
+
+import pytest
+
+from pilothouse_server.adapters.sql import courier_store
+from pilothouse_server.adapters.sql.courier_store import SqlCourier
+from pilothouse_server.domain.errors import Unavailable
+from pilothouse_server.domain.notifications.breaker import Breaker
+from pilothouse_server.domain.notifications.channels import Channel, Webhook
+from pilothouse_server.domain.notifications.deliveries import DeliveryState, Verdict
+from pilothouse_server.services.channels import ChannelHealth
+from tests.channels.receiver import Answer, Receiver
+from tests.notifications.build import HOUR, SECOND, channel
+from tests.notifications.conftest import Listen
+from tests.notifications.office import Office, sent, told
+from tests.support import wait_until
+
+pytestmark = pytest.mark.usefixtures("kind")
+
+PATIENCE = 20.0
+
+
+def hook(receiver: Receiver, id: str = "hook", **given: Any) -> Channel:
+    """A channel to a receiver."""
+    return channel(id, target=Webhook(receiver.url()), **given)
+
+
+async def health(office: Office, id: str = "hook") -> ChannelHealth:
+    """How a channel does."""
+    return (await office.database.read(courier_store.health)).get(id, ChannelHealth())
+
+
+async def states(office: Office) -> list[str]:
+    """Of all deliveries, newest first."""
+    return [each.state.name for each in await office.deliveries()]
+
+
+async def until_told(receiver: Receiver, *wanted: tuple[str, str]) -> None:
+    """Exactly this arrived, in this order, however often each."""
+    await wait_until(
+        lambda: told(receiver) == list(wanted),
+        within=PATIENCE,
+        what=f"{wanted}, not {told(receiver)}",
+    )
+
+
+async def until_states(office: Office, *wanted: str) -> None:
+    """The deliveries stand so, newest first."""
+    seen: list[str] = []
+
+    async def reached() -> bool:
+        seen[:] = await states(office)
+        return seen == list(wanted)
+
+    await wait_until(reached, within=PATIENCE, what=f"{wanted}")
+
+
+async def test_a_firing_and_its_end_arrive_once_each(office: Office, listen: Listen) -> None:
+    receiver = await listen()
+    await office.add(hook(receiver))
+    async with office.running():
+        await office.fire("a")
+        await until_told(receiver, ("firing", "a"))
+        await until_states(office, "DELIVERED")
+        await office.wait(10)
+        await office.resolve("a")
+        await until_told(receiver, ("firing", "a"), ("resolved", "a"))
+        await until_states(office, "DELIVERED", "DELIVERED")
+    assert set(sent(receiver).values()) == {1}
+    assert (await health(office)).last_success_us == office.clock.us
+
+
+async def test_what_is_refused_for_now_is_sent_again_under_the_same_id(
+    office: Office, listen: Listen
+) -> None:
+    receiver = await listen()
+    receiver.answer = Answer(status=503)
+    await office.add(hook(receiver))
+    async with office.running():
+        await office.fire("a")
+        await wait_until(lambda: len(receiver.received) == 2, within=PATIENCE)
+        receiver.answer = Answer()
+        await until_states(office, "DELIVERED")
+    assert len(sent(receiver)) == 1
+    (delivery,) = await office.deliveries()
+    assert delivery.attempts == len(receiver.received)
+    assert (await health(office)).failures == 0
+
+
+async def test_an_end_waits_until_its_beginning_arrived(office: Office, listen: Listen) -> None:
+    receiver = await listen()
+    receiver.answer = Answer(status=500)
+    await office.add(hook(receiver))
+    async with office.running():
+        await office.fire("a")
+        await wait_until(lambda: receiver.received, within=PATIENCE)
+        await office.wait(10)
+        await office.resolve("a")
+        await wait_until(lambda: len(receiver.received) >= 3, within=PATIENCE)
+        assert told(receiver) == [("firing", "a")]
+        receiver.answer = Answer()
+        await office.wait(60)
+        office.courier.wake({"hook"})
+        await until_told(receiver, ("firing", "a"), ("resolved", "a"))
+
+
+async def test_what_cannot_go_well_is_given_up_at_once_and_its_end_is_told(
+    office: Office, listen: Listen
+) -> None:
+    receiver = await listen()
+    receiver.answer = Answer(status=400, body=b"what is this?")
+    await office.add(hook(receiver))
+    async with office.running():
+        await office.fire("a")
+        await until_states(office, "DEAD")
+        (delivery,) = await office.deliveries()
+        assert (delivery.status_code, delivery.attempts) == (400, 1)
+        assert "400" in delivery.error
+        assert (await health(office)).dead == 1
+        receiver.answer = Answer()
+        await office.wait(10)
+        await office.resolve("a")
+        await until_states(office, "DELIVERED", "DEAD")
+        await office.log.retry(delivery.id)
+        await until_states(office, "DELIVERED", "DELIVERED")
+    assert [status for status, _ in told(receiver)] == ["firing", "resolved"]
+
+
+async def test_after_a_day_of_tries_it_is_given_up(office: Office, listen: Listen) -> None:
+    receiver = await listen()
+    receiver.answer = Answer(status=502)
+    await office.add(hook(receiver, repeat_interval_us=48 * HOUR))
+    async with office.running():
+        await office.fire("a")
+        await wait_until(lambda: receiver.received, within=PATIENCE)
+        await office.wait(24 * 3600)
+        office.courier.wake({"hook"})
+        await until_states(office, "DEAD")
+
+
+async def test_a_receiver_that_wants_to_be_left_alone_is(office: Office, listen: Listen) -> None:
+    receiver = await listen()
+    receiver.answer = Answer(status=429, headers={"Retry-After": "120"})
+    await office.add(hook(receiver, group_by=("agent",)))
+    async with office.running():
+        await office.fire("a")
+        await wait_until(lambda: receiver.received, within=PATIENCE)
+        await wait_until(lambda: _open(office), within=PATIENCE)
+        await office.fire("b")
+        receiver.answer = Answer()
+        await office.wait(119)
+        office.courier.wake({"hook"})
+        await until_states(office, "WAITING", "WAITING")
+        assert len(receiver.received) == 1
+        await office.wait(1)
+        office.courier.wake({"hook"})
+        await until_states(office, "DELIVERED", "DELIVERED")
+
+
+async def _open(office: Office) -> bool:
+    return (await health(office)).open
+
+
+async def test_a_channel_that_hangs_delays_no_other(office: Office, listen: Listen) -> None:
+    slow, quick = await listen(), await listen()
+    slow.answer = Answer(hangs=True)
+    await office.add(
+        hook(slow, "slow", group_by=("agent",)), hook(quick, "quick", group_by=("agent",))
+    )
+    ids = [f"a{number}" for number in range(20)]
+    async with office.running():
+        await office.fire(*ids)
+        await wait_until(lambda: len(sent(quick)) == 20, within=PATIENCE)
+        await wait_until(lambda: len(slow.received) == 4, within=PATIENCE)
+    assert (await health(office, "slow")).waiting == 20
+
+
+async def test_no_answer_is_a_failure_after_a_while(office: Office, listen: Listen) -> None:
+    receiver = await listen()
+    receiver.answer = Answer(hangs=True)
+    office.timeout = 0.2
+    office.restart()
+    await office.add(hook(receiver))
+    async with office.running():
+        await office.fire("a")
+        await wait_until(lambda: len(receiver.received) >= 2, within=PATIENCE)
+        receiver.answer = Answer()
+        await until_states(office, "DELIVERED")
+    assert len(sent(receiver)) == 1
+
+
+async def test_nobody_who_listens_is_a_failure_that_is_told(office: Office) -> None:
+    await office.add(channel())
+    async with office.running():
+        await office.fire("a")
+        await wait_until(lambda: _failed(office), within=PATIENCE)
+        (delivery,) = await office.deliveries()
+    assert delivery.state == DeliveryState.WAITING
+    assert delivery.error
+
+
+async def _failed(office: Office) -> bool:
+    return any(each.attempts for each in await office.deliveries())
+
+
+async def test_after_five_failures_a_channel_is_tried_with_one_at_a_time(
+    office: Office, listen: Listen
+) -> None:
+    receiver = await listen()
+    receiver.answer = Answer(status=500)
+    await office.add(hook(receiver, group_by=("agent",)))
+    async with office.running():
+        await office.fire("a", "b")
+        await wait_until(lambda: _open(office), within=PATIENCE)
+        failed = await health(office)
+        assert 5 <= failed.failures <= 6
+        assert failed.retry_us is not None
+        before = len(receiver.received)
+        await office.wait(10)
+        office.courier.wake({"hook"})
+        await wait_until(lambda: len(receiver.received) == before + 1, within=PATIENCE)
+        await wait_until(lambda: _rests(office, failed), within=PATIENCE)
+        receiver.answer = Answer()
+        await office.wait(600)
+        office.courier.wake({"hook"})
+        await until_states(office, "DELIVERED", "DELIVERED")
+    assert (await health(office)).failures == 0
+
+
+async def _rests(office: Office, before: ChannelHealth) -> bool:
+    now = await health(office)
+    return (now.retry_us or 0) > (before.retry_us or 0) and now.failures > before.failures
+
+
+async def test_no_more_are_sent_in_a_minute_than_the_channel_allows(
+    office: Office, listen: Listen
+) -> None:
+    receiver = await listen()
+    await office.add(hook(receiver, group_by=("agent",), rate_per_minute=3))
+    async with office.running():
+        await office.fire("a", "b", "c", "d", "e")
+        await wait_until(lambda: len(receiver.received) == 3, within=PATIENCE)
+        await office.wait(59)
+        office.courier.wake({"hook"})
+        await wait_until(lambda: _waiting(office, 2), within=PATIENCE)
+        await office.wait(1)
+        office.courier.wake({"hook"})
+        await wait_until(lambda: len(receiver.received) == 5, within=PATIENCE)
+
+
+async def _waiting(office: Office, count: int) -> bool:
+    return (await health(office)).waiting == count
+
+
+async def test_a_send_that_a_dead_lead_had_begun_is_repeated_under_the_same_id(
+    office: Office, listen: Listen
+) -> None:
+    receiver = await listen()
+    receiver.answer = Answer(hangs=True)
+    await office.add(hook(receiver))
+    async with office.running():
+        await office.fire("a")
+        await wait_until(lambda: receiver.received, within=PATIENCE)
+    receiver.answer = Answer()
+    office.restart()
+    async with office.running():
+        await until_states(office, "DELIVERED")
+        await office.wait(10)
+        await office.resolve("a")
+        await until_told(receiver, ("firing", "a"), ("resolved", "a"))
+    assert sorted(sent(receiver).values()) == [1, 2]
+
+
+class Away(SqlCourier):
+    """A database that is away for a while after a send."""
+
+    refusals = 0
+
+    async def settle(
+        self, channel_id: str, delivery_id: str, verdict: Verdict, breaker: Breaker
+    ) -> None:
+        if self.refusals:
+            self.refusals -= 1
+            raise Unavailable("database", "it is away")
+        await super().settle(channel_id, delivery_id, verdict, breaker)
+
+
+async def test_a_database_that_is_away_after_a_send_does_not_send_again(
+    office: Office, listen: Listen
+) -> None:
+    receiver = await listen()
+    store = Away(office.database)
+    store.refusals = 2
+    await office.add(hook(receiver))
+    office.courier = office.couriers(store)
+    async with office.running():
+        await office.fire("a")
+        await until_states(office, "DELIVERED")
+        await office.wait(10)
+        await office.resolve("a")
+        await until_told(receiver, ("firing", "a"), ("resolved", "a"))
+    assert store.refusals == 0
+    assert set(sent(receiver).values()) == {1}
+
+
+async def test_a_disabled_channel_gets_nothing_and_what_waited_is_dropped(
+    office: Office, listen: Listen
+) -> None:
+    receiver = await listen()
+    receiver.answer = Answer(status=500)
+    await office.add(hook(receiver))
+    async with office.running():
+        await office.fire("a")
+        await wait_until(lambda: receiver.received, within=PATIENCE)
+        await office.change(replace(hook(receiver), enabled=False))
+        await until_states(office, "DROPPED")
+        (delivery,) = await office.deliveries()
+        assert delivery.error == "the channel is disabled"
+
+
+async def test_what_waits_for_a_channel_that_is_gone_is_dropped(
+    office: Office, listen: Listen
+) -> None:
+    receiver = await listen()
+    receiver.answer = Answer(status=500)
+    await office.add(hook(receiver))
+    async with office.running():
+        await office.fire("a")
+        await wait_until(lambda: receiver.received, within=PATIENCE)
+        await office.channels.delete("hook", "")
+        office.changed.notify()
+        await until_states(office, "DROPPED")
+
+
+async def test_a_delivery_that_somebody_dropped_lets_its_group_go_on(
+    office: Office, listen: Listen
+) -> None:
+    receiver = await listen()
+    receiver.answer = Answer(status=500)
+    await office.add(hook(receiver))
+    async with office.running():
+        await office.fire("a")
+        await wait_until(lambda: receiver.received, within=PATIENCE)
+        (delivery,) = await office.deliveries()
+        await office.log.drop(delivery.id)
+        receiver.answer = Answer()
+        await office.wait(10)
+        await office.resolve("a")
+        await until_told(receiver, ("firing", "a"), ("resolved", "a"))
+
+
+async def test_heartbeats_are_sent_while_alerts_are_judged_and_only_the_newest(
+    office: Office, listen: Listen
+) -> None:
+    receiver = await listen()
+    alive = True
+    office.alive = lambda: alive
+    office.restart()
+    await office.add(hook(receiver, heartbeat_us=30 * SECOND))
+    async with office.running():
+        await wait_until(lambda: len(receiver.received) == 1, within=PATIENCE)
+        (beat,) = receiver.received
+        assert beat.json["alerts"][0]["labels"]["alertname"] == "Watchdog"
+        alive = False
+        await office.wait(300)
+        office.courier.wake({"hook"})
+        await until_beats(office, 1)
+        assert len(receiver.received) == 1
+        alive = True
+        office.courier.wake({"hook"})
+        await wait_until(lambda: len(receiver.received) == 2, within=PATIENCE)
+        await until_beats(office, 1)
+    assert len(sent(receiver)) == 2
+
+
+async def until_beats(office: Office, count: int) -> None:
+    """So many are in the log: the newest."""
+
+    async def reached() -> bool:
+        return len(await office.deliveries("kind=HEARTBEAT")) == count
+
+    await wait_until(reached, within=PATIENCE)
+
+
+async def test_a_heartbeat_that_arrived_is_not_sent_again_after_a_restart(
+    office: Office, listen: Listen
+) -> None:
+    receiver = await listen()
+    await office.add(hook(receiver, heartbeat_us=30 * SECOND))
+    async with office.running():
+        await until_beats(office, 1)
+    office.restart()
+    async with office.running():
+        await office.fire("a")
+        await wait_until(lambda: len(receiver.received) == 2, within=PATIENCE)
+    assert len(await office.deliveries("kind=HEARTBEAT")) == 1
