@@ -3,6 +3,8 @@
 from __future__ import annotations
 
 import datetime as dt
+import io
+from pathlib import Path
 
 import click
 import pytest
@@ -14,10 +16,12 @@ from google.protobuf.timestamp_pb2 import Timestamp
 
 from pilothouse.cli import contract, params, values
 from pilothouse.cli.columns import columns_of, title
+from pilothouse.cli.tables import Screen
 from pilothouse.v1.agents_pb2 import Agent
 from pilothouse.v1.commands_pb2 import Command
 from pilothouse.v1.enums_pb2 import ControlAction
 from pilothouse.v1.events_pb2 import Event
+from pilothouse.v1.rules_pb2 import ImportRulesRequest, UpdateRuleRequest
 from pilothouse.v1.workflows_pb2 import Workflow
 
 NOW = dt.datetime(2026, 1, 31, 12, 0, tzinfo=dt.UTC)
@@ -90,6 +94,7 @@ def service_of(name: str, *methods: str) -> ServiceDescriptor:
             ["ExportAudit*", "VerifyHashChain"],
             ["export", "verify-hash-chain"],
         ),
+        ("DeliveryService", "deliveries", ["ListDeliveries", "RetryDelivery"], ["list", "retry"]),
         ("SiteService", "site", ["GetServerStatus"], ["get-server-status"]),
         ("BatchService", "batchs", ["StartBatch", "StartBatchs"], ["start", "start-batchs"]),
     ],
@@ -100,6 +105,32 @@ def test_a_new_method_is_a_new_command(
     found = service_of(service, *methods)
     assert contract.group_name(found) == group
     assert list(contract.commands(found)) == names
+
+
+def test_a_document_is_read_from_a_file(tmp_path: Path) -> None:
+    """And a mask is names with commas between them."""
+    file = tmp_path / "rules.yaml"
+    file.write_text("rules: []\n", "utf-8")
+    taken = contract.groups()["rules"]["import"].method.input_type
+    command = click.Command("x", params=params.parameters(taken))
+    request = ImportRulesRequest()
+    params.fill(request, command.make_context("x", [str(file)]).params)
+    assert request.document == "rules: []\n"
+    (tmp_path / "binary").write_bytes(b"\xff")
+    for missing in ("nothing.yaml", "binary"):
+        with pytest.raises(click.BadParameter):
+            command.make_context("x", [str(tmp_path / missing)])
+    changed = contract.groups()["rules"]["update"].method.input_type
+    command = click.Command("x", params=params.parameters(changed))
+    update = UpdateRuleRequest()
+    params.fill(update, command.make_context("x", ["--update-mask", "name, labels"]).params)
+    assert list(update.update_mask.paths) == ["name", "labels"]
+
+
+def test_a_document_is_printed_as_it_is_and_cannot_command_the_terminal() -> None:
+    stream = io.StringIO()
+    Screen(stream, terminal=False, colour=False).text("a:\n  - b \n  - \x1b[2J\n")
+    assert stream.getvalue() == "a:\n  - b \n  - ␛[2J\n"
 
 
 def test_every_kind_of_field_has_its_kind_of_option() -> None:
