@@ -3,13 +3,13 @@ import { useSignal } from "@preact/signals";
 import type { JSX } from "preact";
 import { timeOfDay } from "../core/format";
 import type { Line, Span } from "../core/history";
-import { jsonMs } from "../core/time";
 import type { ThresholdJson } from "../gen/pilothouse/v1/rules_pb";
 import type { FiringMark } from "../stores/alerts";
-import { Chart, type FiringSpan } from "../ui/chart";
+import { Chart } from "../ui/chart";
 import { TIME_STEPS } from "../ui/charts";
 import type { Token } from "../ui/colours";
 import { useStores } from "../ui/context";
+import type { FiringSpan } from "../ui/plot";
 import { exact, metricOf, thresholdWords, valueWords } from "./words";
 
 export interface PlotLine {
@@ -76,9 +76,8 @@ export function RulePlot({ threshold, lines, span, marks, spans }: PlotProps): J
           {...(recovery === undefined ? {} : { band: [limit, recovery] as const })}
           marks={marks}
           spans={spans}
-          sync={`plot ${jsonMs(threshold.window)}`}
           themeVersion={theme.version.value}
-          hover={(each) => (hover.value = each)}
+          at={hover}
           zoom={(each) => (zoomed.value = each)}
           reset={() => (zoomed.value = undefined)}
         />

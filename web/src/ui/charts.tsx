@@ -7,10 +7,11 @@ import { DEFAULT_RANGE } from "../core/route";
 import { jsonMs } from "../core/time";
 import type { AlertMetricJson, AlertRuleJson } from "../gen/pilothouse/v1/rules_pb";
 import type { FiringMark } from "../stores/alerts";
-import { Chart, type ChartLine } from "./chart";
+import { Chart } from "./chart";
 import type { Token } from "./colours";
 import { useStores } from "./context";
 import { Note } from "./panel";
+import type { ChartLine } from "./plot";
 import type { Threshold } from "./scale";
 
 interface LineSpec {
@@ -116,7 +117,7 @@ function HistoryChart({ spec, hover }: { readonly spec: ChartSpec; readonly hove
             threshold={threshold}
             marks={alerts.marks.value}
             themeVersion={theme.version.value}
-            hover={(index) => (hover.value = index)}
+            at={hover}
             zoom={(zoomed: Span) => route.go({ range: { kind: "fixed", ...zoomed } })}
             reset={() => route.go({ range: DEFAULT_RANGE })}
           />

@@ -8,6 +8,7 @@ export type Token =
   | "warning"
   | "critical"
   | "good"
+  | "accent"
   | "series-1"
   | "series-2"
   | "series-3"
