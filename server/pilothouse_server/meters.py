@@ -47,6 +47,7 @@ class PartsCollector(Collector):
         if lead is not None:
             yield from _lead(lead)
             yield from _rules(lead)
+            yield from _notifications(lead)
 
 
 def _connections(database: Database) -> Iterator[Metric]:
@@ -144,6 +145,31 @@ def _reader(snapshot: MetricsSnapshot) -> Iterator[Metric]:
     yield _gauge(
         "tick_interval_seconds", "Time between snapshots.", snapshot.tick_interval_us / 1_000_000
     )
+
+
+def _notifications(lead: LeadWork) -> Iterator[Metric]:
+    """By channel, of which there are at most a few hundred."""
+    yield _counter("notifications_gathered", "Intents gathered.", lead.notifier.gathered)
+    yield _counter("notifications_store_failures", "Times it failed.", lead.notifier.failures)
+    yield _gauge("notification_groups", "Groups of alerts.", lead.notifier.groups)
+    delivered, failed, dead = (
+        CounterMetricFamily(f"pilothouse_notifications_{name}", text, labels=["channel"])
+        for name, text in (
+            ("delivered", "Notifications that arrived."),
+            ("failed", "Tries that failed."),
+            ("dead", "Notifications that were given up."),
+        )
+    )
+    waiting = GaugeMetricFamily(
+        "pilothouse_notifications_waiting", "Notifications to be sent.", labels=["channel"]
+    )
+    for channel_id, meters in lead.courier.meters().items():
+        delivered.add_metric([channel_id], meters.delivered)
+        failed.add_metric([channel_id], meters.failed)
+        dead.add_metric([channel_id], meters.dead)
+    for channel_id, count in lead.notifier.waiting().items():
+        waiting.add_metric([channel_id], count)
+    yield from (delivered, failed, dead, waiting)
 
 
 def _rules(lead: LeadWork) -> Iterator[Metric]:

@@ -12,6 +12,7 @@ from pilothouse_server.adapters.sql.tables_control import (
     COMMANDS,
     EXECUTORS,
 )
+from pilothouse_server.adapters.sql.tables_notifications import DELIVERIES, DELIVERY_ALERTS
 from pilothouse_server.adapters.sql.tables_projection import AGENTS, EVENTS, TASKS, WORKFLOWS
 from pilothouse_server.domain.commands import Command, CommandState
 from pilothouse_server.domain.events import EventType
@@ -176,6 +177,24 @@ async def test_alerts_go_with_their_steps_so_long_after_they_were_resolved(house
     await house.sweep(alerts_us=90 * DAY_US)
     assert await house.names(ALERTS) == ["firing", "latched", "young"]
     assert await house.names(ALERT_TRANSITIONS) == ["young"]
+
+
+async def test_deliveries_go_so_long_after_they_ended_and_never_while_they_wait(
+    house: House,
+) -> None:
+    ended = {"state": 2, "end_us": NOON - 91 * DAY_US}
+    await house.add(
+        DELIVERIES,
+        ended | {"id": "old"},
+        ended | {"id": "dead", "state": 3},
+        ended | {"id": "young", "end_us": NOON - 89 * DAY_US},
+        {"id": "waiting", "state": 1, "end_us": None},
+    )
+    told = [{"alert_id": "a", "delivery_id": id} for id in ("old", "dead", "young", "waiting")]
+    await house.add(DELIVERY_ALERTS, *told)
+    await house.sweep(alerts_us=90 * DAY_US)
+    assert await house.names(DELIVERIES) == ["waiting", "young"]
+    assert len(await house.names(DELIVERY_ALERTS)) == 2
 
 
 async def test_executors_go_that_were_away_so_long_and_have_no_workflow(house: House) -> None:

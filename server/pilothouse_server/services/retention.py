@@ -51,6 +51,7 @@ class Kind(StrEnum):
     WORKFLOWS = "workflows"
     COMMANDS = "commands"
     ALERTS = "alerts"
+    DELIVERIES = "deliveries"
     AGENTS = "agents"
     EXECUTORS = "executors"
 
@@ -74,6 +75,11 @@ class Policy:
     executors_us: int = 30 * DAY_US
     """Since they were connected."""
     log: LogKeep = LogKeep(age_us=DAY_US, size_bytes=4 << 30, cap_bytes=16 << 30)  # noqa: RUF009 - it cannot change
+
+    @property
+    def deliveries_us(self) -> int:
+        """Since they ended: what was told of an alert is known as long as the alert is."""
+        return self.alerts_us
 
     def age_us(self, kind: Kind) -> int:
         """How long things of a kind are kept."""

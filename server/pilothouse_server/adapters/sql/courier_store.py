@@ -35,6 +35,12 @@ class SqlCourier:
     async def breakers(self) -> Mapping[str, Breaker]:
         return await self._database.read(breakers)
 
+    async def forget(self, channel_ids: Collection[str]) -> None:
+        gone = CHANNEL_HEALTH.c.channel_id.in_(list(channel_ids))
+        await self._database.write(
+            lambda c: c.execute(delete(CHANNEL_HEALTH).where(gone)), beside=True
+        )
+
     async def waiting_channels(self) -> Collection[str]:
         query = select(DELIVERIES.c.channel_id).where(WAITING).distinct()
         return await self._database.read(lambda c: c.execute(query).scalars().all())

@@ -267,7 +267,9 @@ def _run_row(run: EscalationRun) -> tuple[object, ...]:
 
 
 def _run(row: RowMapping) -> EscalationRun:
-    return EscalationRun(**{**row, "labels": json.loads(row["labels"]), "held": Held(row["held"])})
+    fields = dict(row)
+    fields["labels"], fields["held"] = json.loads(row["labels"]), Held(row["held"])
+    return EscalationRun(**fields)
 
 
 def _delivery_row(outgoing: Outgoing) -> tuple[object, ...]:

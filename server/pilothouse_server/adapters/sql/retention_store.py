@@ -37,6 +37,7 @@ from pilothouse_server.adapters.sql.tables_control import (
     COMMANDS,
     EXECUTORS,
 )
+from pilothouse_server.adapters.sql.tables_notifications import DELIVERIES, DELIVERY_ALERTS
 from pilothouse_server.adapters.sql.tables_projection import (
     AGENTS,
     COUNTERS,
@@ -253,6 +254,16 @@ def _alerts(connection: Connection, cut: Cut, limit: int) -> Removed:
     return Removed(len(found), more=len(found) == limit)
 
 
+def _deliveries(connection: Connection, cut: Cut, limit: int) -> Removed:
+    old = _old(DELIVERIES, "end_us", cut.before_us).limit(limit)
+    locked = old.with_for_update(skip_locked=True, of=DELIVERIES)
+    ids = list(connection.execute(locked).scalars())
+    if ids:
+        connection.execute(delete(DELIVERY_ALERTS).where(DELIVERY_ALERTS.c.delivery_id.in_(ids)))
+        connection.execute(delete(DELIVERIES).where(DELIVERIES.c.id.in_(ids)))
+    return Removed(len(ids), more=len(ids) == limit)
+
+
 def _agents(connection: Connection, cut: Cut, limit: int) -> Removed:
     at_work = exists().where(TASKS.c.agent_id == AGENTS.c.id, text("tasks.state = 3"))
     old = (
@@ -278,6 +289,7 @@ _REMOVERS: Mapping[Kind, Remover] = {
     Kind.WORKFLOWS: _workflows,
     Kind.COMMANDS: _commands,
     Kind.ALERTS: _alerts,
+    Kind.DELIVERIES: _deliveries,
     Kind.AGENTS: _agents,
     Kind.EXECUTORS: _executors,
 }

@@ -257,15 +257,12 @@ class Gatherer:
 
     def _group(self, channel: Channel, labels: Mapping[str, str]) -> Group:
         chosen = {name: labels[name] for name in channel.group_by if name in labels}
-        key = key_of(chosen)
-        if (channel.id, key) not in self.groups and self._of_channel.get(
-            channel.id, 0
-        ) >= MOST_GROUPS:
-            chosen = {}
-            key = key_of(chosen)
-        found = self.groups.get((channel.id, key))
+        found = self.groups.get((channel.id, key_of(chosen)))
+        if found is None and self._of_channel.get(channel.id, 0) >= MOST_GROUPS:
+            chosen.clear()
+            found = self.groups.get((channel.id, key_of(chosen)))
         if found is None:
-            found = Group(channel.id, chosen, key)
+            found = Group(channel.id, chosen, key_of(chosen))
             self._add(found)
         return found
 

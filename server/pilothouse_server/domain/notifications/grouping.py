@@ -4,8 +4,8 @@ A group waits `wait_us` for more alerts before it is told of, and `interval_us` 
 an alert fires that its newest notification did not show, when one ended that was told as firing, and again after
 `repeat_us` unless somebody takes care of all of it. On purpose other than there: an end is owed wherever a firing was
 told, also of an alert that was silenced meanwhile; acknowledged alerts do not repeat; flapping is told when it begins
-and when it ends; a change after a quiet time waits for no tick, only for what comes with it; and while a notification is on its way the group says
-nothing more, so that an end never overtakes its beginning.
+and when it ends; a change after a quiet time waits for no tick, only for what comes with it; and while a notification
+is on its way the group says nothing more, so that an end never overtakes its beginning.
 
 A group changes in place, for a storm has ten thousand members; `changed` and `gone` say what is to be stored.
 """
@@ -335,7 +335,7 @@ class Group:
         if self._begun() or self.overflow or (self._owed() and not how.skip_resolved):
             if self.due_us is not None and self.due_us > now_us:
                 return self.due_us
-            return max(now_us, (self.flush_us or 0) + how.interval_us) if self.flush_us else now_us
+            return max(now_us, now_us if self.flush_us is None else self.flush_us + how.interval_us)
         if self._repeats() and self.tell_us is not None:
             return self.tell_us + how.repeat_us
         if not self.members and self.flush_us is not None:

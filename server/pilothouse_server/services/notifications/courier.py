@@ -80,7 +80,7 @@ class Courier:
 
     async def run(self) -> None:
         """Sends until it is cancelled. Raises LeaseLost when another replica leads."""
-        breakers: Mapping[str, Breaker] | None = None
+        breakers: dict[str, Breaker] | None = None
         async with asyncio.TaskGroup() as tasks:
             for changes in self._changes:
                 tasks.create_task(self._forward(changes))
@@ -88,7 +88,7 @@ class Courier:
                 seen = self._stirred.version
                 try:
                     if breakers is None:
-                        breakers = await self._store.breakers()
+                        breakers = dict(await self._store.breakers())
                     await self._follow(breakers, tasks)
                 except Unavailable as error:
                     self._waiting_for = error.message
@@ -107,20 +107,24 @@ class Courier:
                 for lane in self._lanes.values():
                     lane.wake()
 
-    async def _follow(self, breakers: Mapping[str, Breaker], tasks: asyncio.TaskGroup) -> None:
+    async def _follow(self, breakers: dict[str, Breaker], tasks: asyncio.TaskGroup) -> None:
         """A lane for each channel that there is."""
         channels = {channel.id: channel for channel in await self._load()}
         for gone in self._lanes.keys() - channels.keys():
             self._tasks.pop(gone).cancel()
-            del self._lanes[gone]
+            breakers[gone] = self._lanes.pop(gone).breaker
+        if lost := breakers.keys() - channels.keys():
+            await self._store.forget(lost)
+            for each in lost:
+                del breakers[each]
         for channel_id, channel in channels.items():
             lane = self._lanes.get(channel_id)
             if lane is None:
-                lane = Lane(channel, breakers.get(channel_id, Breaker()), self._road)
+                lane = Lane(channel, breakers.pop(channel_id, Breaker()), self._road)
                 self._lanes[channel_id] = lane
                 self._tasks[channel_id] = tasks.create_task(lane.run(), name=f"lane-{channel_id}")
             elif channel != lane.channel:
                 lane.change(channel)
-        for lost in set(await self._store.waiting_channels()) - channels.keys():
-            while await self._store.drop(lost, "the channel is gone", self._clock.now_us()):
+        for each in set(await self._store.waiting_channels()) - channels.keys():
+            while await self._store.drop(each, "the channel is gone", self._clock.now_us()):
                 self._look_again()

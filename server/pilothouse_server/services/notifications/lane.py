@@ -61,6 +61,10 @@ class CourierStore(Protocol):
 
     async def breakers(self) -> Mapping[str, Breaker]: ...
 
+    async def forget(self, channel_ids: Collection[str]) -> None:
+        """These channels are gone: another of the same id begins anew."""
+        ...
+
     async def waiting_channels(self) -> Collection[str]:
         """Channels with deliveries that wait."""
         ...

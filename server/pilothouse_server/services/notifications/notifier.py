@@ -7,6 +7,7 @@ it is read again.
 
 from __future__ import annotations
 
+from collections import Counter
 from collections.abc import Callable, Collection, Mapping, Sequence
 from typing import Final, NamedTuple, Protocol
 
@@ -122,6 +123,13 @@ class Notifier:
     def groups(self) -> int:
         """How many there are."""
         return 0 if self._gatherer is None else len(self._gatherer.groups)
+
+    def waiting(self) -> Mapping[str, int]:
+        """How many notifications are on their way, by channel."""
+        counts: Counter[str] = Counter()
+        for group in () if self._gatherer is None else self._gatherer.groups.values():
+            counts[group.channel_id] += len(group.open)
+        return counts
 
     def ended(self, place: Place, delivery_id: str) -> None:
         """A notification arrived, or was given up: its group may go on."""
