@@ -96,6 +96,15 @@ def unpack(row: BucketRow) -> tuple[PackedCell, Gauges | None]:
     return (started, completed, failed, cancelled, tuple(durations)), gauges
 
 
+def unpack_counts(row: BucketRow) -> tuple[PackedCell, Gauges | None]:
+    """The same without the durations, for those who do not look at them: a fifth of the work."""
+    gauges = Gauges(*json.loads(row.gauges)) if row.gauges else None
+    if not row.cell:
+        return EMPTY, gauges
+    started, completed, failed, cancelled, _ = row.cell[1:].split(",", 4)
+    return (int(started), int(completed), int(failed), int(cancelled), ()), gauges
+
+
 def would_forget(state: MetricsState, rolled: int, to_us: int) -> bool:
     """Whether buckets that are not rolled up slide out of memory when the time goes on to `to_us` at once."""
     if not state.since_us:
