@@ -22,6 +22,8 @@ from tests.client.cli import Done, type_command
 from tests.e2e.support import Pilothouse
 from tests.support import wait_until
 
+pytestmark = pytest.mark.xdist_group("rules on a server")
+
 M = pb.AlertMetric
 FIRING, RESOLVED = alerts_pb2.ALERT_STATE_FIRING, alerts_pb2.ALERT_STATE_RESOLVED
 
