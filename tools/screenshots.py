@@ -31,6 +31,8 @@ class Shot:
     scale: int = 1
     opens: str = ""
     """The state of the workflow whose sheet is open; empty when none is."""
+    waits: str = ""
+    """What has to be there before the picture is taken; empty for what the view has anyway."""
 
 
 SHOTS = (
@@ -39,6 +41,14 @@ SHOTS = (
     Shot("monitoring-phone", width=390, height=844, scale=2),
     Shot("workflows-dark", view="workflows"),
     Shot("workflow-sheet-dark", view="workflows", opens="FAILED"),
+    Shot("alerts-dark", view="alerts", waits="page-alerts"),
+    Shot("alerts-light", view="alerts", theme="light", waits="page-alerts"),
+    Shot("alerts-phone", view="alerts", width=390, height=844, scale=2, waits="page-alerts"),
+    Shot("alerts-history-dark", view="alerts?tab=history", waits="alerts-history"),
+    Shot("alerts-rules-light", view="alerts?tab=rules", theme="light", waits="rule-row"),
+    Shot("alerts-rule-dark", view="alerts?tab=rules&open=error-rate", waits="rule-plot"),
+    Shot("alerts-silences-dark", view="alerts?tab=silences&open=:new", waits="silence-form"),
+    Shot("alerts-channels-dark", view="alerts?tab=channels", waits="channels"),
 )
 
 
@@ -53,6 +63,9 @@ def take(browser: Browser, url: str, shot: Shot) -> Path:
     page = context.new_page()
     page.goto(f"{url.rstrip('/')}/#/{shot.view}")
     _wait_for_data(page, shot.view)
+    if shot.waits:
+        expect(page.get_by_test_id(shot.waits).first).to_be_visible(timeout=30_000)
+        expect(page.get_by_text("Reading", exact=False)).to_have_count(0)
     if shot.opens:
         row = page.locator(f'[data-testid="workflow-row"][data-state="{shot.opens}"]').first
         workflow = row.get_attribute("data-workflow-id")
@@ -66,7 +79,8 @@ def take(browser: Browser, url: str, shot: Shot) -> Path:
 
 def _wait_for_data(page: Page, view: str) -> None:
     expect(page.get_by_test_id("connection")).to_have_attribute("data-mode", "live")
-    expect(page.get_by_test_id("workflow-row").first).to_be_attached()
+    if not view.startswith("alerts"):
+        expect(page.get_by_test_id("workflow-row").first).to_be_attached()
     # The first measured delay is that of a page that is still being built.
     expect(page.get_by_test_id("connection-delay")).to_have_text(
         re.compile(r"^\d{1,2} ms$"), timeout=30_000

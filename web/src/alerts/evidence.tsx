@@ -48,7 +48,7 @@ export function EvidenceChart({ alert }: { readonly alert: Alert }): JSX.Element
       {subject === undefined ? (
         <p class="weak">
           {rule === undefined
-            ? "Its rule is gone, so there is no chart of what it compared."
+            ? "It is of no rule that is kept here, so there is no chart of what it compared."
             : "No history is kept of what this rule looks at; its value is above."}
         </p>
       ) : (

@@ -17,7 +17,7 @@ import { subjectOf } from "./series";
 import { metricOf, msOf, valueWords } from "./words";
 
 export function AlertLine({ alert }: { readonly alert: Alert }): JSX.Element {
-  const { route } = useStores();
+  const { route, clock } = useStores();
   const look = alertLook(alert);
   const since = timestampMs(alert.fireTime) ?? timestampMs(alert.activeTime);
   return (
@@ -49,7 +49,7 @@ export function AlertLine({ alert }: { readonly alert: Alert }): JSX.Element {
       <ValueNow alert={alert} />
       <p class="since">
         <Since at={since} ago={false} />
-        <span class="faint small">{since === undefined ? "" : `since ${when(since, Date.now())}`}</span>
+        <span class="faint small">{since === undefined ? "" : `since ${when(since, clock.serverNow())}`}</span>
       </p>
       <AlertActs alert={alert} few />
     </li>
@@ -88,11 +88,11 @@ function ValueNow({ alert }: { readonly alert: Alert }): JSX.Element {
 
 // What is done about it and what keeps it quiet, each with its end.
 export function Chips({ alert }: { readonly alert: Alert }): JSX.Element | null {
-  const { route, alerts } = useStores();
+  const { route, alerts, clock } = useStores();
   const { silences } = useDesk();
   const quiet = alert.suppression;
   const acknowledged = timestampMs(alert.acknowledgeTime);
-  const until = (at: number | undefined): string => (at === undefined ? "" : ` until ${when(at, Date.now())}`);
+  const until = (at: number | undefined): string => (at === undefined ? "" : ` until ${when(at, clock.serverNow())}`);
   const chips: JSX.Element[] = [];
   if (acknowledged !== undefined) {
     const title = `${exactTime(acknowledged)}${alert.acknowledgeComment === "" ? "" : `: ${alert.acknowledgeComment}`}`;

@@ -23,7 +23,7 @@ const ACTS: Readonly<Partial<Record<AlertAct, Look>>> = {
   [AlertAct.ACKNOWLEDGE]: { word: "Acknowledged", tone: "notice", shape: "check" },
   [AlertAct.UNACKNOWLEDGE]: { word: "No longer acknowledged", tone: "warning", shape: "ring" },
   [AlertAct.RESOLVE]: { word: "Resolved by hand", tone: "good", shape: "check" },
-  [AlertAct.ASSIGN]: { word: "Given to somebody", tone: "notice", shape: "arrow" },
+  [AlertAct.ASSIGN]: { word: "Assigned", tone: "notice", shape: "arrow" },
   [AlertAct.COMMENT]: { word: "Comment", tone: "unknown", shape: "dash" },
   [AlertAct.RULE_CHANGE]: { word: "Ended by a change of its rule", tone: "unknown", shape: "cross" },
   [AlertAct.SUPPRESSION]: { word: "Kept quiet, or no longer", tone: "unknown", shape: "hold" },

@@ -83,7 +83,7 @@ function Missing({ view, id }: { readonly view: ListView<unknown>; readonly id: 
 }
 
 function Summary({ alert }: { readonly alert: Alert }): JSX.Element {
-  const { clock, route } = useStores();
+  const { clock, route, alerts } = useStores();
   const look = alertLook(alert);
   const fired = timestampMs(alert.fireTime) ?? timestampMs(alert.activeTime);
   const over = timestampMs(alert.resolveTime);
@@ -112,8 +112,13 @@ function Summary({ alert }: { readonly alert: Alert }): JSX.Element {
             · over <time title={exactTime(over)}>{when(over, clock.serverNow())}</time>
             {alert.resolvedBy === "" ? "" : `, by ${alert.resolvedBy}`}
           </>
-        )}{" "}
-        · <a href={route.href({ tab: "rules", open: alert.ruleId })}>rule, version {String(alert.ruleVersion)}</a>
+        )}
+        {alerts.rules.value?.some((each) => each.id === alert.ruleId) === true ? (
+          <>
+            {" "}
+            · <a href={route.href({ tab: "rules", open: alert.ruleId })}>rule, version {String(alert.ruleVersion)}</a>
+          </>
+        ) : null}
       </p>
       <AlertActs alert={alert} />
     </section>

@@ -64,7 +64,7 @@ export function Silences(): JSX.Element {
                 <th>Alerts that match</th>
                 <th class="w-when">When</th>
                 <th class="w-time number">Quiet now</th>
-                <th class="w-who">Who and why</th>
+                <th class="w-said">Who and why</th>
                 <th class="w-act" />
               </tr>
             </thead>
@@ -111,7 +111,7 @@ function Row({ silence, expire }: { readonly silence: SilenceJson; readonly expi
       <td class="w-time number" data-label="quiet now">
         {silence.state === "SILENCE_STATE_ACTIVE" ? (silence.silencedCount ?? 0) : "–"}
       </td>
-      <td class="w-who" title={silence.comment}>
+      <td class="w-said" title={silence.comment}>
         <span class="cut">{silence.comment}</span>
         <span class="faint small">{silence.createdBy}</span>
       </td>
