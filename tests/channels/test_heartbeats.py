@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import asyncio
-from collections.abc import AsyncIterator
+from collections.abc import AsyncGenerator
 from contextlib import asynccontextmanager
 from dataclasses import dataclass, field
 
@@ -78,7 +78,7 @@ def nightly() -> Heartbeat:
 
 
 @asynccontextmanager
-async def running(follower: HeartbeatFollower) -> AsyncIterator[None]:
+async def running(follower: HeartbeatFollower) -> AsyncGenerator[None]:
     async with asyncio.TaskGroup() as tasks:
         task = tasks.create_task(follower.run())
         yield

@@ -112,7 +112,8 @@ def webhook(url: str = "http://127.0.0.1:9/hook", **fields: Any) -> pb.Channel:
     target = pb.WebhookChannel(
         url=f"{url}?key=qu3ry", secret="s3cret", headers={"Authorization": "t0ken"}
     )
-    return pb.Channel(**{"name": "Ops", "enabled": True, "webhook": target, **fields})
+    given: dict[str, Any] = {"name": "Ops", "enabled": True, "webhook": target, **fields}
+    return pb.Channel(**given)
 
 
 async def refused(call: Any) -> CallError:

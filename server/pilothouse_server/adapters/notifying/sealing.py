@@ -39,7 +39,8 @@ def new_key() -> str:
 def keys_of(text: str) -> list[bytes]:
     """The keys of the setting. Raises ValueError, which does not repeat them."""
     keys: list[bytes] = []
-    for position, part in enumerate(filter(None, map(str.strip, text.split(","))), start=1):
+    parts = [part.strip() for part in text.split(",") if part.strip()]
+    for position, part in enumerate(parts, start=1):
         plain = part.translate(str.maketrans("-_", "+/"))
         try:
             key = base64.b64decode(plain + "=" * (-len(plain) % 4), validate=True)
