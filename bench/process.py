@@ -64,13 +64,18 @@ class Server:
 
 
 async def start_server(
-    command: str, data_dir: Path, storage: Storage | None = None, *, live_interval: float = 1.0
+    command: str,
+    data_dir: Path,
+    storage: Storage | None = None,
+    *,
+    live_interval: float = 1.0,
+    **settings: str,
 ) -> Server:
-    """Starts `up` or `serve` and waits until it is ready."""
+    """Starts `up` or `serve` and waits until it is ready; settings are its environment's."""
     arguments = ["--grpc-port", "0", "--data-dir", str(data_dir)]
     arguments += ["--http-port", "0"] if command == "up" else []
     environment = {"PILOTHOUSE_LIVE_INTERVAL": str(live_interval)}
-    environment |= storage.environment() if storage else {}
+    environment |= (storage.environment() if storage else {}) | settings
     child, found = await _start([command, *arguments], environment, READY)
     return Server(found["http"] or "", found["grpc"], data_dir, psutil.Process(child.pid), child)
 
@@ -108,13 +113,19 @@ async def _start(
 
 @asynccontextmanager
 async def running_server(
-    storage: Storage | None = None, *, command: str = "up", live_interval: float = 1.0
+    storage: Storage | None = None,
+    *,
+    command: str = "up",
+    live_interval: float = 1.0,
+    **settings: str,
 ) -> AsyncGenerator[Server]:
     """A server on an empty storage; it is ended after."""
     if storage:
         storage.renew()
     with tempfile.TemporaryDirectory(prefix="pilothouse-bench-") as directory:
-        server = await start_server(command, Path(directory), storage, live_interval=live_interval)
+        server = await start_server(
+            command, Path(directory), storage, live_interval=live_interval, **settings
+        )
         try:
             yield server
         finally:
