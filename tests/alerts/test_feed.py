@@ -8,14 +8,19 @@ from contextlib import aclosing, asynccontextmanager
 from typing import cast
 
 import pytest
+from sqlalchemy import Connection, insert, select
 
+from pilothouse_server.adapters.sql import alert_lists
+from pilothouse_server.adapters.sql.revisions import reserve_revisions
+from pilothouse_server.adapters.sql.tables_control import ALERTS
 from pilothouse_server.domain.alerts.records import Alert
+from pilothouse_server.domain.alerts.requests import AlertRequest, Verb
 from pilothouse_server.domain.alerts.states import AlertState
 from pilothouse_server.domain.errors import InvalidFilter, InvalidPageToken, NotFound
 from pilothouse_server.domain.events import Severity
 from pilothouse_server.services.views import PageRequest
 from pilothouse_server.services.watch import CaughtUp, Heartbeat, Items, Reset, Update, watch
-from tests.alerts.build import SECOND, rule
+from tests.alerts.build import SECOND, T0, rule
 from tests.alerts.conftest import Watchtower
 
 Towers = Callable[..., Watchtower]
@@ -92,6 +97,105 @@ async def test_a_list_is_filtered_by_what_people_ask(towers: Towers) -> None:
     assert await rules("fire_time > -1h") == ["r"]
     assert await rules("fire_time < -1h") == []
     assert await rules("NOT acknowledged = true") == ["f", "r"]
+
+
+async def test_alerts_are_found_by_their_labels_and_words(towers: Towers) -> None:
+    core = rule(labels={"team": "core", "zone": "eu-1"}, name="Queue: the long one")
+    tower = towers(core, rule(id="f", name="Other", labels={"team": "Edge"}))
+    await tower.open()
+    await tower.tick(11)
+
+    async def rules(filter_text: str) -> list[str]:
+        return sorted(alert.rule_id for alert in await tower.alerts(filter_text))
+
+    assert await rules("labels.team = core") == ["r"]
+    assert await rules("labels.team != core") == ["f"]
+    assert await rules("labels.zone:*") == ["r"]
+    assert await rules('labels.nothing = ""') == ["f", "r"]
+    assert await rules("labels.team = edge") == [], "equal is equal"
+    assert await rules("edge") == ["f"]
+    assert await rules("QUE") == ["f", "r"], "in the summary of one, in the name of the other"
+    assert await rules("LONG") == ["r"]
+    assert await rules("ong") == [], "a word begins with what is searched"
+    assert await rules("eu-1 core") == ["r"]
+    assert await rules("core edge") == []
+    assert await rules("long OR edge") == ["f", "r"]
+    assert await rules("-long") == ["f"]
+    for wrong, expected in (
+        ("labels.team > a", "one of = !="),
+        ("labels.9 = a", "one of the fields"),
+        ("%", "a word with a letter"),
+    ):
+        with pytest.raises(InvalidFilter, match=expected):
+            await tower.alerts(wrong)
+
+
+async def test_what_changes_in_an_alert_is_found_at_once_and_what_is_removed_no_more(
+    towers: Towers,
+) -> None:
+    tower = towers(PLAIN)
+    await tower.open()
+    await tower.tick(11)
+    assert len(await tower.alerts('"depth 11"')) == 1
+    await tower.tick(4711, seconds=10)
+    assert len(await tower.alerts("4 711")) == 1
+    assert await tower.alerts("711") != []
+    (alert,) = await tower.alerts()
+    await tower.engine.act(AlertRequest(Verb.ASSIGN, alert.id, "ada", "", assignee="bob"))
+    for filter_text in ("assignee = bob", "assignee:*", "assignee != ada", "kind = CONDITION"):
+        assert len(await tower.alerts(filter_text)) == 1
+    for filter_text in ("assignee = ada", "inhibited = true", "flapping = true", "kind = NO_DATA"):
+        assert await tower.alerts(filter_text) == []
+
+
+async def listed(tower: Watchtower, filter_text: str, patience: float) -> tuple[list[str], int]:
+    """The ids of all that is listed, and in how many pages."""
+    found: list[str] = []
+    token, count = "", 0
+    while True:
+        asked = PageRequest(500, token, filter_text)
+        page = await tower.database.read(
+            lambda c, asked=asked: alert_lists.page(c, asked, tower.clock.us, patience)
+        )
+        found += [alert.id for alert in page.items]
+        token, count = page.next_token, count + 1
+        if not token:
+            return found, count
+
+
+async def test_a_list_that_takes_too_long_goes_on_with_the_next_page(towers: Towers) -> None:
+    tower = towers(PLAIN)
+    await tower.open()
+    await tower.tick(11)
+    (alert,) = await tower.alerts()
+
+    def fill(connection: Connection) -> None:
+        row = dict(connection.execute(select(ALERTS)).mappings().one())
+        last = reserve_revisions(connection, 6_000)[-1]
+        rows = [
+            row | {"id": f"l{n:05}", "sequence": last - n, "revision": last - n, "state": 4}
+            | {"active_us": T0 - n % 100 * SECOND, "rule_id": f"r{n % 3}", "fire_us": T0 + n}
+            | {"resolve_us": T0 + n, "severity": 5 if n == 5_000 else 3}
+            for n in range(5_999)
+        ]  # fmt: skip
+        connection.execute(insert(ALERTS), rows)
+
+    await tower.database.write(fill)
+    everything, _ = await listed(tower, "", 10)
+    assert (len(everything), everything[0]) == (6_000, alert.id)
+    assert await listed(tower, "severity = CRITICAL", 0) == (["l05000"], 1), "an index knows it"
+    for filter_text in (
+        "rule != r0 rule != r1 rule != r2 rule != r",
+        "rule = r1 severity != WARNING",
+    ):
+        found, pages = await listed(tower, filter_text, 0)
+        assert (found, pages > 3) == ([], True)
+        assert await listed(tower, filter_text, 10) == ([], 1)
+    whole, _ = await listed(tower, "rule = r2", 10)
+    parts, _ = await listed(tower, "rule = r2", 0)
+    assert (
+        parts == whole == [each for each in everything if each[0] == "l" and int(each[1:]) % 3 == 2]
+    )
 
 
 async def test_bad_filters_tokens_and_ids_are_named(towers: Towers) -> None:
@@ -180,7 +284,8 @@ async def test_who_was_away_while_an_alert_was_removed_starts_again(towers: Towe
 async def test_many_alerts_come_whole(towers: Towers) -> None:
     tower = towers(*(rule(id=f"r{n}", name=f"Rule {n}") for n in range(600)))
     await tower.open()
-    await tower.tick(11)
+    while tower.engine.firing.warning < 600:
+        await tower.tick(11)
     came: list[str] = []
     async with following(tower) as follower:
         while (said := await follower.next()) != "caught up":

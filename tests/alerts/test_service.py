@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import asyncio
+import uuid
 from collections.abc import AsyncIterator, Callable
 
 import grpc
@@ -10,7 +11,7 @@ import pytest
 from prometheus_client import CollectorRegistry
 
 from pilothouse.v1 import alerts_pb2 as pb
-from pilothouse.v1 import alerts_pb2_grpc, enums_pb2
+from pilothouse.v1 import alerts_pb2_grpc
 from pilothouse_server.adapters.sql.alert_desk_store import SqlAlertDesk
 from pilothouse_server.services.alerts.desk import AlertDesk
 from pilothouse_server.services.fanout import Changes
@@ -95,40 +96,117 @@ async def test_an_alert_is_followed_acknowledged_and_resolved(
     stream.cancel()
 
 
-async def test_the_rules_are_listed_with_what_they_watch(
-    tower: Watchtower, alerts: alerts_pb2_grpc.AlertServiceAsyncStub
-) -> None:
-    await breach(tower)
-    rules = (await alerts.ListAlertRules(pb.ListAlertRulesRequest())).rules
-    assert [rule.name for rule in rules] == sorted(rule.name for rule in rules)
-    assert {rule.id: rule.instance_count for rule in rules} == {
-        "agent-offline": 0,
-        "error-rate": 0,
-        "latency-p95": 0,
-        "queue-depth": 1,
-        "success-rate-sla": 0,
-    }
-    rule = (await alerts.GetAlertRule(pb.GetAlertRuleRequest(rule_id="latency-p95"))).rule
-    assert (rule.window.seconds, rule.for_duration.seconds, rule.threshold) == (300, 300, 0.5)
-    assert rule.severity == enums_pb2.SEVERITY_WARNING
-    assert rule.enabled
-    assert not rule.evaluation_error
-
-
-@pytest.mark.parametrize("name", ["GetAlert", "AcknowledgeAlert", "ResolveAlert"])
+@pytest.mark.parametrize(
+    "name", ["Get", "Acknowledge", "Unacknowledge", "Assign", "Comment", "Resolve"]
+)
 async def test_an_unknown_alert_is_not_found(
     alerts: alerts_pb2_grpc.AlertServiceAsyncStub, name: str
 ) -> None:
-    request = {
-        "GetAlert": pb.GetAlertRequest(alert_id="no"),
-        "AcknowledgeAlert": pb.AcknowledgeAlertRequest(alert_id="no"),
-        "ResolveAlert": pb.ResolveAlertRequest(alert_id="no"),
-    }[name]
+    request = getattr(pb, f"{name}AlertRequest")(alert_id="no")
+    if name == "Comment":
+        request.comment = "hm"
     with pytest.raises(grpc.aio.AioRpcError) as error:
-        await getattr(alerts, name)(request)
+        await getattr(alerts, f"{name}Alert")(request)
     assert error.value.code() == grpc.StatusCode.NOT_FOUND
 
 
-async def test_an_unknown_rule_is_not_found(alerts: alerts_pb2_grpc.AlertServiceAsyncStub) -> None:
-    with pytest.raises(grpc.aio.AioRpcError, match="no rule 'no'"):
-        await alerts.GetAlertRule(pb.GetAlertRuleRequest(rule_id="no"))
+async def firing(tower: Watchtower, alerts: alerts_pb2_grpc.AlertServiceAsyncStub) -> pb.Alert:
+    """An alert that fires, stored."""
+    await breach(tower)
+    await tower.journal.flush()
+    (alert,) = (await alerts.ListAlerts(pb.ListAlertsRequest(filter="state = FIRING"))).alerts
+    return alert
+
+
+async def timeline(
+    alerts: alerts_pb2_grpc.AlertServiceAsyncStub, alert_id: str
+) -> list[tuple[str, str]]:
+    """What was done by hand, and what was said."""
+    got = await alerts.GetAlert(pb.GetAlertRequest(alert_id=alert_id))
+    return [
+        (pb.AlertAct.Name(step.act).removeprefix("ALERT_ACT_"), step.comment)
+        for step in got.transitions
+        if step.act
+    ]
+
+
+async def test_an_alert_is_assigned_commented_and_given_back(
+    tower: Watchtower, alerts: alerts_pb2_grpc.AlertServiceAsyncStub
+) -> None:
+    alert = await firing(tower, alerts)
+    acknowledge = pb.AcknowledgeAlertRequest(alert_id=alert.id, comment="mine")
+    acknowledge.expire_after.seconds = 600
+    seen = (await alerts.AcknowledgeAlert(acknowledge)).alert
+    assert seen.acknowledge_expire_time.seconds - seen.acknowledge_time.seconds == 600
+    assign = pb.AssignAlertRequest(
+        alert_id=alert.id, assignee="bob", comment="yours", etag=seen.etag
+    )
+    seen = (await alerts.AssignAlert(assign)).alert
+    assert seen.assignee == "bob"
+    assign.assignee = "eve"
+    with pytest.raises(grpc.aio.AioRpcError, match="changed since") as error:
+        await alerts.AssignAlert(assign)
+    assert error.value.code() == grpc.StatusCode.ABORTED
+    comment = pb.CommentAlertRequest(alert_id=alert.id, comment="hm", etag=seen.etag)
+    seen = (await alerts.CommentAlert(comment)).alert
+    assert seen.etag == comment.etag, "what is said changes nothing that was decided"
+    unacknowledge = pb.UnacknowledgeAlertRequest(alert_id=alert.id, comment="not me")
+    for _ in range(2):
+        seen = (await alerts.UnacknowledgeAlert(unacknowledge)).alert
+    assert not seen.HasField("acknowledge_time")
+    assert not seen.HasField("acknowledge_expire_time")
+    assert not seen.acknowledged_by
+    seen = (await alerts.AssignAlert(pb.AssignAlertRequest(alert_id=alert.id))).alert
+    assert not seen.assignee
+    assert await timeline(alerts, alert.id) == [
+        ("ACKNOWLEDGE", "mine"),
+        ("ASSIGN", "yours"),
+        ("COMMENT", "hm"),
+        ("UNACKNOWLEDGE", "not me"),
+        ("ASSIGN", ""),
+    ]
+
+
+async def test_an_act_is_done_once_for_its_request_id(
+    tower: Watchtower, alerts: alerts_pb2_grpc.AlertServiceAsyncStub
+) -> None:
+    alert = await firing(tower, alerts)
+    request_id = str(uuid.uuid4())
+    comment = pb.CommentAlertRequest(alert_id=alert.id, comment="once", request_id=request_id)
+    await asyncio.gather(*(alerts.CommentAlert(comment) for _ in range(5)))
+    ids = [str(uuid.uuid4()) for _ in range(2)]
+    to_ada = pb.AssignAlertRequest(alert_id=alert.id, assignee="ada", request_id=ids[0])
+    to_bob = pb.AssignAlertRequest(alert_id=alert.id, assignee="bob", request_id=ids[1])
+    for assign in (to_ada, to_bob):
+        await alerts.AssignAlert(assign)
+    to_ada.request_id = ids[0].upper()
+    again = (await alerts.AssignAlert(to_ada)).alert
+    assert again.assignee == "bob", "a repeat undoes nothing that came after it"
+    with pytest.raises(grpc.aio.AioRpcError, match="other content") as error:
+        await alerts.UnacknowledgeAlert(
+            pb.UnacknowledgeAlertRequest(alert_id=alert.id, request_id=request_id)
+        )
+    assert error.value.code() == grpc.StatusCode.ALREADY_EXISTS
+    assert await timeline(alerts, alert.id) == [("COMMENT", "once"), ("ASSIGN", ""), ("ASSIGN", "")]
+
+
+async def test_history_is_commented_and_nothing_else(
+    tower: Watchtower, alerts: alerts_pb2_grpc.AlertServiceAsyncStub
+) -> None:
+    alert = await firing(tower, alerts)
+    for _ in range(5):
+        await tower.tick(0, seconds=1000, save=False)
+        await tower.journal.stored()
+    assert tower.engine.held(alert.id) is None, "the engine forgot it"
+    said = [f"number {number}" for number in range(5)]
+    commented = await asyncio.gather(
+        *(alerts.CommentAlert(pb.CommentAlertRequest(alert_id=alert.id, comment=c)) for c in said)
+    )
+    assert all(each.alert.state == pb.ALERT_STATE_RESOLVED for each in commented)
+    assert sorted(await timeline(alerts, alert.id)) == [("COMMENT", each) for each in said]
+    for refused in (
+        alerts.AssignAlert(pb.AssignAlertRequest(alert_id=alert.id, assignee="ada")),
+        alerts.UnacknowledgeAlert(pb.UnacknowledgeAlertRequest(alert_id=alert.id)),
+    ):
+        with pytest.raises(grpc.aio.AioRpcError, match="already resolved"):
+            await refused

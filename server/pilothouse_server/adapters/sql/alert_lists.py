@@ -70,7 +70,10 @@ FIRST_LOOK: Final = 512
 LOOK: Final = 4_096
 """Alerts that are looked at in one statement, at first and later."""
 PATIENCE: Final = 0.04
-"""Seconds after which a page is given as it is."""
+"""Seconds after which a page is given as it is; so much is looked at in any case:"""
+LEAST_TURNS: Final = 2
+MANY: Final = 0.1
+"""Share of the newest alerts that fulfil a condition which is not worth asking an index about."""
 
 _RESOLVED: Final = int(AlertState.RESOLVED)
 _TRUE: Final = Field(Kind.ENUM, {"TRUE": 1, "FALSE": 0})
@@ -103,6 +106,7 @@ _BY_VALUE: Final = {
     "severity": ALERTS.c.severity,
 }
 _BY_RANGE: Final = {"severity": ALERTS.c.severity, "fire_time": ALERTS.c.fire_us}
+_TIMES: Final = {"fire_time": ALERTS.c.fire_us, "resolve_time": ALERTS.c.resolve_us}
 _RARELY: Final[Mapping[tuple[str, str | int], str]] = {
     ("kind", int(AlertKind.NO_DATA)): "no_data",
     **{(name, 1): name for name in ("acknowledged", "silenced", "inhibited", "flapping")},
@@ -139,7 +143,7 @@ class _Columns(dict[str, ColumnElement[Any]]):
 
     def __missing__(self, name: str) -> ColumnElement[Any]:
         _, _, label = name.partition(".")
-        value: ColumnElement[Any] = func.coalesce(self._labels[label].as_string(), "")
+        value: ColumnElement[Any] = func.coalesce(self._labels[label].as_string(), "", type_=Text)
         return value
 
 
@@ -166,13 +170,16 @@ class AlertList:
             return
         few = self._few()
         if few is not None:
-            self._take(_among(few, key))
+            if few:
+                self._take(_among(few, key))
             return
+        turns = 0
         while key is not None:
-            if self.now() - begun > self.patience:
+            if turns >= LEAST_TURNS and self.now() - begun > self.patience:
                 self.end = key
                 return
             key = self._turn(key, LOOK)
+            turns += 1
 
     def rows(self) -> list[Alert]:
         """The alerts of the page."""
@@ -222,7 +229,8 @@ class AlertList:
             # Only an index may answer: that few alerts are many is for us to find out, not for the planner to guess.
             self.connection.execute(text("SET LOCAL enable_seqscan = off"))
         try:
-            for queries in list(_indexed(self.tree, postgres=postgres))[:MOST_ASKED]:
+            conditions = self._rare_ones()
+            for queries in list(_indexed(conditions, postgres=postgres))[:MOST_ASKED]:
                 found: set[int] = set()
                 for query in queries:
                     numbers: Iterable[int] = self.connection.execute(query.limit(FEW + 1)).scalars()
@@ -235,6 +243,23 @@ class AlertList:
             if postgres:
                 self.connection.execute(text("SET LOCAL enable_seqscan = on"))
         return None
+
+    def _rare_ones(self) -> Filter:
+        """What the filter asks for that hardly any of the newest alerts is: an index knows soon how many others are."""
+        terms = [each for term in _conditions(self.tree) for each in _single(term)]
+        if not terms:
+            return EVERYTHING
+        newest = select(*_SHOWN).order_by(ALERTS.c.active_us.desc(), ALERTS.c.id.desc())
+        rows = newest.limit(FIRST_LOOK).subquery("some")
+        columns = _Columns(rows)
+        counts = [func.sum(case((clause_of(term, columns), 1), else_=0)) for term in terms]
+        total, *held = self.connection.execute(select(func.count(), *counts)).one()
+        rare = [
+            term
+            for term, count in zip(terms, held, strict=True)
+            if (count or 0) <= MANY * total or total < FIRST_LOOK
+        ]
+        return And(tuple(rare))
 
 
 def page(
@@ -266,12 +291,26 @@ def _conditions(tree: Filter) -> Iterable[Filter]:
     return tree.terms if isinstance(tree, And) else (tree,)
 
 
+def _single(term: Filter) -> Iterator[Filter]:
+    """Each word of a search alone."""
+    match term:
+        case Words(field=name, words=words):
+            yield from (Words(name, (word,)) for word in words)
+        case And(terms=terms):
+            for each in terms:
+                yield from _single(each)
+        case _:
+            yield term
+
+
 _RANGES: Final[Mapping[str, Callable[[Any, Any], Any]]] = {"<": lt, "<=": le, ">": gt, ">=": ge}
 
 
 def _bounds(tree: Filter) -> Iterator[ColumnElement[bool]]:
-    """What the filter says of the time by which alerts are in order."""
+    """What the filter says of the time by which alerts are in order, also those of one rule."""
     for term in _conditions(tree):
+        if isinstance(term, Compare) and (term.field, term.op) == ("rule", "="):
+            yield ALERTS.c.rule_id == term.value
         if isinstance(term, Compare) and term.field == "active_time" and term.op != "!=":
             at = literal(term.value, BigInteger)
             if term.op == "=":
@@ -291,12 +330,14 @@ def _indexed(tree: Filter, *, postgres: bool) -> Iterator[list[Select[Any]]]:
             lists = [next(_indexed(each, postgres=postgres), None) for each in term.terms]
             if all(lists):
                 yield [query for each in lists if each is not None for query in each]
-        elif isinstance(term, And):
-            yield from _indexed(term, postgres=postgres)
         else:
             clause = _clause(term)
             if clause is not None:
-                yield [select(ALERTS.c.sequence).where(clause)]
+                query = select(ALERTS.c.sequence).where(clause)
+                # In the order of the index that is to answer, so that no other one is taken.
+                if isinstance(term, Compare) and term.op in _RANGES and term.field in _TIMES:
+                    query = query.order_by(_TIMES[term.field])
+                yield [query]
 
 
 def _clause(term: Filter) -> ColumnElement[bool] | None:
