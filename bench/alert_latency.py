@@ -21,7 +21,6 @@ import time
 from collections.abc import Mapping
 from dataclasses import dataclass, field
 
-import grpc
 import httpx
 
 from bench.alert_peers import (
@@ -37,6 +36,7 @@ from bench.process import Server, running_server
 from bench.report import milliseconds, percentile, provenance, table
 from bench.storage import Storage, add_storage, running_storage
 from pilothouse import aio
+from pilothouse.errors import NoSnapshot
 from pilothouse.v1 import alerts_pb2, channels_pb2, enums_pb2, events_pb2, metrics_pb2, rules_pb2
 from tests.support import wait_until
 
@@ -160,7 +160,7 @@ async def _probed(server: Server, client: aio.Client, delays: Delays, probes: in
 async def _served(client: aio.Client) -> bool:
     try:
         answer = await client.metrics.GetMetrics(metrics_pb2.GetMetricsRequest())
-    except grpc.RpcError:
+    except NoSnapshot:
         return False
     return answer.snapshot.totals.events > 0
 
