@@ -19,7 +19,7 @@ import pytest
 
 import pilothouse.aio
 from pilothouse.v1.platform_pb2 import GetServerStatusRequest, ServerStatus
-from tests.compose import OUR_SERVICES, Service
+from tests.compose import OUR_SERVICES, SECRETS, Service
 from tests.servers.valkey import Valkey
 from tests.support import free_port, wait_until
 
@@ -49,7 +49,7 @@ class Running:
         assert self.process.returncode is None, self.said
         text: str = self.service.said["healthcheck"]["test"][3]
         for name in PORTS:
-            said = self.service.environment(REDIS_PASSWORD="", POSTGRES_PASSWORD="").get(name, "-")
+            said = self.service.environment(**SECRETS).get(name, "-")
             text = text.replace(f":{said}/", f":{self.environment.get(name, '-')}/")
         asked = await asyncio.create_subprocess_exec(
             sys.executable, "-c", text, stderr=asyncio.subprocess.DEVNULL
@@ -62,7 +62,9 @@ async def started(
     service: Service, here: dict[str, str], directory: Path
 ) -> AsyncGenerator[Running]:
     """The service with its own command and environment, but for where things are on this machine."""
-    environment = service.environment(REDIS_PASSWORD=PASSWORD, POSTGRES_PASSWORD=PASSWORD)
+    environment = service.environment(
+        **(SECRETS | {"REDIS_PASSWORD": PASSWORD, "POSTGRES_PASSWORD": PASSWORD})
+    )
     for name, value in environment.items():
         for there, instead in here.items():
             value = value.replace(there, instead)  # noqa: PLW2901 - one after the other

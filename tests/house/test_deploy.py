@@ -16,7 +16,7 @@ import yaml
 
 from pilothouse_server.__main__ import main
 from pilothouse_server.config import Settings, read_settings
-from tests.compose import COMPOSE, OUR_SERVICES, Service, services
+from tests.compose import COMPOSE, OUR_SERVICES, SECRETS, Service, services
 
 ROOT = Path(__file__).resolve().parents[2]
 SYSTEMD = ROOT / "deploy" / "systemd"
@@ -42,7 +42,7 @@ def seconds(text: str) -> float:
 def test_compose_runs_commands_and_sets_variables_that_there_are(
     service: Service, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    settings = judged(service.environment(REDIS_PASSWORD="a", POSTGRES_PASSWORD="b"), monkeypatch)
+    settings = judged(service.environment(**SECRETS), monkeypatch)
 
     assert service.command[0] in main.commands
     assert len(service.command) == 1
@@ -76,7 +76,7 @@ def test_what_a_service_waits_for_is_there_and_tells_its_health() -> None:
 def test_health_is_asked_where_the_service_answers(service: Service) -> None:
     kind, program, option, text = service.said["healthcheck"]["test"]
     found = re.search(r"http://127\.0\.0\.1:(\d+)(/\w+)'", text)
-    environment = service.environment(REDIS_PASSWORD="a", POSTGRES_PASSWORD="b")
+    environment = service.environment(**SECRETS)
     port = environment.get("PILOTHOUSE_METRICS_PORT") or environment["PILOTHOUSE_HTTP_PORT"]
 
     assert (kind, program, option) == ("CMD", "python", "-c")
@@ -87,7 +87,7 @@ def test_health_is_asked_where_the_service_answers(service: Service) -> None:
 
 def test_the_passwords_are_nobodys_until_somebody_sets_them() -> None:
     text = COMPOSE.read_text("utf-8")
-    assert set(re.findall(r"\$\{(\w+):\?", text)) == {"REDIS_PASSWORD", "POSTGRES_PASSWORD"}
+    assert set(re.findall(r"\$\{(\w+):\?", text)) == set(SECRETS)
 
 
 def instructions() -> list[tuple[str, str]]:
