@@ -21,6 +21,8 @@ from pilothouse_server.domain.alerts.states import (
     RETENTION_US,
     AlertState,
     Instance,
+    down,
+    resolve_by_hand,
     step,
     step_no_data,
 )
@@ -157,6 +159,83 @@ def test_4_the_value_between_is_shown() -> None:
     between = step(firing, [Observation(9.0)], T0 + SECOND, PLAIN)
     assert between is not None
     assert (between.state, between.value) == (AlertState.FIRING, 9.0)
+
+
+AT = T0 + 100 * SECOND
+
+
+@pytest.mark.parametrize(
+    ("before", "letter", "expected"),
+    [
+        (
+            Instance(AlertState.RECOVERING, T0, fire_us=T0, false_us=T0, down_us=5),
+            "T",
+            Instance(AlertState.FIRING, T0, fire_us=T0, value=11.0),
+        ),
+        (
+            Instance(AlertState.PENDING, T0, down_us=5),
+            "T",
+            Instance(AlertState.FIRING, T0, fire_us=AT, value=11.0),
+        ),
+        (
+            Instance(AlertState.FIRING, T0, fire_us=T0, down_us=5),
+            "F",
+            Instance(AlertState.RECOVERING, T0, fire_us=T0, false_us=AT, value=7.0),
+        ),
+        (
+            Instance(AlertState.RECOVERING, T0, fire_us=T0, false_us=T0, down_us=5),
+            "F",
+            Instance(AlertState.RESOLVED, T0, fire_us=T0, false_us=T0, resolve_us=AT, value=7.0),
+        ),
+    ],
+)
+def test_3_each_step_begins_its_own_clock(
+    before: Instance, letter: str, expected: Instance
+) -> None:
+    assert step(before, [Observation(VALUES[letter])], AT, BOTH) == expected
+
+
+@pytest.mark.parametrize("state", [AlertState.PENDING, AlertState.RECOVERING])
+@pytest.mark.parametrize(("counted_us", "over"), [(HOLD - 1, False), (HOLD, True)])
+def test_7_down_time_counts_for_neither_hold(
+    state: AlertState, counted_us: int, *, over: bool
+) -> None:
+    """However often nobody looked."""
+    pending = state == AlertState.PENDING
+    at = Instance(state, T0) if pending else Instance(state, T0, fire_us=T0, false_us=T0)
+    at = down(down(at, 20 * SECOND), 30 * SECOND)
+    assert at.down_us == 50 * SECOND
+    letter = "T" if pending else "F"
+    after = step(at, [Observation(VALUES[letter])], T0 + 50 * SECOND + counted_us, BOTH)
+    assert after is not None
+    assert (after.state != state) is over
+
+
+def test_7_what_does_not_wait_has_no_down_time() -> None:
+    for state in (AlertState.FIRING, AlertState.RESOLVED):
+        at = Instance(state, T0, fire_us=T0)
+        assert down(at, 5) is at
+
+
+@pytest.mark.parametrize(
+    ("at", "resolve_us"),
+    [
+        (Instance(AlertState.FIRING, T0, fire_us=T0 - 1), T0),
+        (Instance(AlertState.FIRING, T0, fire_us=T0 + 3), T0 + 3),
+        (Instance(AlertState.PENDING, T0 + 2), T0 + 2),
+        (Instance(AlertState.RECOVERING, T0, fire_us=T0 + 3, false_us=T0 + 4, down_us=7), T0 + 4),
+    ],
+)
+def test_an_end_by_hand_is_never_before_what_came_before(at: Instance, resolve_us: int) -> None:
+    ended = resolve_by_hand(at, T0)
+    assert (ended.state, ended.resolve_us) == (AlertState.RESOLVED, resolve_us)
+    assert (ended.latched, ended.down_us) == (True, 0)
+
+
+def test_5_an_alert_of_no_value_never_has_one() -> None:
+    absent = step_no_data(None, [Observation(None)], T0, of(policy=P.ALERT))
+    assert absent is not None
+    assert absent.value is None
 
 
 def test_the_value_of_a_tree_is_that_of_what_decided() -> None:
