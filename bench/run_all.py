@@ -28,6 +28,12 @@ COMMANDS: list[tuple[str, list[str], list[str]]] = [
     ("bench.catch_up", [], ["--events", "30000"]),
     ("bench.retention", [], ["--events", "20000", "--seconds", "3"]),
     ("bench.retention", [], ["--events", "10000", "--seconds", "3"]),
+    ("bench.alert_latency", [], ["--probes", "20"]),
+    ("bench.alert_latency", ON_SERVERS, ["--probes", "20"]),
+    ("bench.alert_eval", [], ["--seconds", "5"]),
+    ("bench.alert_storm", [], ["--rules", "2", "--agents", "200"]),
+    ("bench.alert_storm", ON_SERVERS, ["--rules", "2", "--agents", "200"]),
+    ("bench.backtest", [], ["--series", "10", "--hours", "3"]),
     ("bench.footprint", [], ["--seconds", "5", "--rate", "3000"]),
 ]
 """The module, its arguments, and what makes it quick."""
