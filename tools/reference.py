@@ -11,7 +11,7 @@ from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any
 
-from google.api import annotations_pb2
+from google.api import annotations_pb2, field_behavior_pb2
 from google.protobuf.descriptor_pb2 import (
     DescriptorProto,
     EnumDescriptorProto,
@@ -27,6 +27,7 @@ from pilothouse.v1 import options_pb2
 PACKAGE = ".pilothouse.v1."
 _SERVICES, _MESSAGES, _ENUMS = 6, 4, 5
 _METHODS, _FIELDS, _VALUES = 2, 2, 2
+_BEHAVIOUR: Any = field_behavior_pb2.field_behavior
 _SCALARS = {
     number: name.removeprefix("TYPE_").lower() for name, number in FieldDescriptorProto.Type.items()
 }
@@ -118,6 +119,8 @@ def _message(source: Source, path: tuple[int, ...], message: DescriptorProto) ->
     yield "|---|---|---|"
     for number, item in enumerate(message.field):
         comment = source.comment(*path, _FIELDS, number)
+        if field_behavior_pb2.OUTPUT_ONLY in item.options.Extensions[_BEHAVIOUR]:
+            comment += " Set by the server."
         yield f"| `{item.name}` | {_type(item, entries)} | {comment.replace('|', chr(92) + '|')} |"
     yield ""
 

@@ -24,6 +24,7 @@ _sym_db = _symbol_database.Default()
 
 from pilothouse._vendor.buf.validate import validate_pb2 as buf_dot_validate_dot_validate__pb2
 from google.api import annotations_pb2 as google_dot_api_dot_annotations__pb2
+from google.api import field_behavior_pb2 as google_dot_api_dot_field__behavior__pb2
 from google.protobuf import duration_pb2 as google_dot_protobuf_dot_duration__pb2
 from google.protobuf import field_mask_pb2 as google_dot_protobuf_dot_field__mask__pb2
 from google.protobuf import timestamp_pb2 as google_dot_protobuf_dot_timestamp__pb2
@@ -32,7 +33,7 @@ from pilothouse.v1 import matchers_pb2 as pilothouse_dot_v1_dot_matchers__pb2
 from pilothouse.v1 import options_pb2 as pilothouse_dot_v1_dot_options__pb2
 
 
-DESCRIPTOR = _descriptor_pool.Default().AddSerializedFile(b'\n\x1cpilothouse/v1/channels.proto\x12\rpilothouse.v1\x1a\x1b\x62uf/validate/validate.proto\x1a\x1cgoogle/api/annotations.proto\x1a\x1egoogle/protobuf/duration.proto\x1a google/protobuf/field_mask.proto\x1a\x1fgoogle/protobuf/timestamp.proto\x1a\x19pilothouse/v1/enums.proto\x1a\x1cpilothouse/v1/matchers.proto\x1a\x1bpilothouse/v1/options.proto\"\xf7\x01\n\x0eWebhookChannel\x12\x18\n\x03url\x18\x01 \x01(\tB\x0b\xbaH\x08r\x06(\x80\x10\x88\x01\x01\x12\x18\n\x06secret\x18\x02 \x01(\tB\x08\xbaH\x05r\x03(\x80\x02\x12\x63\n\x07headers\x18\x03 \x03(\x0b\x32*.pilothouse.v1.WebhookChannel.HeadersEntryB&\xbaH#\x9a\x01 \x10\x10\"\x15r\x13(@2\x0f^[A-Za-z0-9-]+$*\x05r\x03(\x80\x10\x12\x1c\n\nmax_alerts\x18\x04 \x01(\rB\x08\xbaH\x05*\x03\x18\xe8\x07\x1a.\n\x0cHeadersEntry\x12\x0b\n\x03key\x18\x01 \x01(\t\x12\r\n\x05value\x18\x02 \x01(\t:\x02\x38\x01\"\xfb\x01\n\x12\x43loudEventsChannel\x12\x18\n\x03url\x18\x01 \x01(\tB\x0b\xbaH\x08r\x06(\x80\x10\x88\x01\x01\x12\x18\n\x06secret\x18\x02 \x01(\tB\x08\xbaH\x05r\x03(\x80\x02\x12g\n\x07headers\x18\x03 \x03(\x0b\x32..pilothouse.v1.CloudEventsChannel.HeadersEntryB&\xbaH#\x9a\x01 \x10\x10\"\x15r\x13(@2\x0f^[A-Za-z0-9-]+$*\x05r\x03(\x80\x10\x12\x18\n\x06source\x18\x04 \x01(\tB\x08\xbaH\x05r\x03(\x80\x02\x1a.\n\x0cHeadersEntry\x12\x0b\n\x03key\x18\x01 \x01(\t\x12\r\n\x05value\x18\x02 \x01(\t:\x02\x38\x01\"A\n\x0e\x41ppriseChannel\x12\x1d\n\x04urls\x18\x01 \x03(\tB\x0f\xbaH\x0c\x92\x01\t\x10\n\"\x05r\x03(\x80\x10\x12\x10\n\x08services\x18\x02 \x03(\t\"\xbe\x07\n\x07\x43hannel\x12%\n\x02id\x18\x01 \x01(\tB\x19\xbaH\x16r\x14(@2\x10^[A-Za-z0-9_-]*$\x12\x18\n\x04name\x18\x02 \x01(\tB\n\xbaH\x07r\x05 \x01(\x80\x01\x12\x14\n\x07\x65nabled\x18\x03 \x01(\x08H\x01\x88\x01\x01\x12\x12\n\nis_default\x18\x04 \x01(\x08\x12\x30\n\x07webhook\x18\x05 \x01(\x0b\x32\x1d.pilothouse.v1.WebhookChannelH\x00\x12\x39\n\x0c\x63loud_events\x18\x06 \x01(\x0b\x32!.pilothouse.v1.CloudEventsChannelH\x00\x12\x30\n\x07\x61pprise\x18\x07 \x01(\x0b\x32\x1d.pilothouse.v1.AppriseChannelH\x00\x12\x32\n\x08matchers\x18\x08 \x03(\x0b\x32\x16.pilothouse.v1.MatcherB\x08\xbaH\x05\x92\x01\x02\x10\x14\x12\x37\n\x0cmin_severity\x18\t \x01(\x0e\x32\x17.pilothouse.v1.SeverityB\x08\xbaH\x05\x82\x01\x02\x10\x01\x12\x1c\n\x08group_by\x18\n \x03(\tB\n\xbaH\x07\x92\x01\x04\x10\x14\x18\x01\x12<\n\ngroup_wait\x18\x0b \x01(\x0b\x32\x19.google.protobuf.DurationB\r\xbaH\n\xaa\x01\x07\"\x03\x08\x90\x1c\x32\x00\x12\x41\n\x0egroup_interval\x18\x0c \x01(\x0b\x32\x19.google.protobuf.DurationB\x0e\xbaH\x0b\xaa\x01\x08\"\x04\x08\x80\xa3\x05\x32\x00\x12\x45\n\x0frepeat_interval\x18\r \x01(\x0b\x32\x19.google.protobuf.DurationB\x11\xbaH\x0e\xaa\x01\x0b\"\x05\x08\x80\x9a\x9e\x01\x32\x02\x08\x01\x12\x15\n\rskip_resolved\x18\x0e \x01(\x08\x12\'\n\x15rate_limit_per_minute\x18\x0f \x01(\rB\x08\xbaH\x05*\x03\x18\xf0.\x12G\n\x12heartbeat_interval\x18\x10 \x01(\x0b\x32\x19.google.protobuf.DurationB\x10\xbaH\r\xaa\x01\n\"\x04\x08\x80\xa3\x05\x32\x02\x08\x01\x12/\n\x0b\x63reate_time\x18\x11 \x01(\x0b\x32\x1a.google.protobuf.Timestamp\x12/\n\x0bupdate_time\x18\x12 \x01(\x0b\x32\x1a.google.protobuf.Timestamp\x12\x12\n\nupdated_by\x18\x13 \x01(\t\x12\x0c\n\x04\x65tag\x18\x14 \x01(\t\x12,\n\x06health\x18\x15 \x01(\x0b\x32\x1c.pilothouse.v1.ChannelHealthB\x0f\n\x06target\x12\x05\xbaH\x02\x08\x01\x42\n\n\x08_enabled\"\xc4\x01\n\rChannelHealth\x12\x0c\n\x04open\x18\x01 \x01(\x08\x12.\n\nretry_time\x18\x02 \x01(\x0b\x32\x1a.google.protobuf.Timestamp\x12\x10\n\x08\x66\x61ilures\x18\x03 \x01(\r\x12\r\n\x05\x65rror\x18\x04 \x01(\t\x12\x35\n\x11last_success_time\x18\x05 \x01(\x0b\x32\x1a.google.protobuf.Timestamp\x12\x0f\n\x07waiting\x18\x06 \x01(\r\x12\x0c\n\x04\x64\x65\x61\x64\x18\x07 \x01(\r\"h\n\x14\x43reateChannelRequest\x12/\n\x07\x63hannel\x18\x01 \x01(\x0b\x32\x16.pilothouse.v1.ChannelB\x06\xbaH\x03\xc8\x01\x01\x12\x1f\n\nrequest_id\x18\x02 \x01(\tB\x0b\xbaH\x08r\x03\xb0\x01\x01\xd8\x01\x01\"@\n\x15\x43reateChannelResponse\x12\'\n\x07\x63hannel\x18\x01 \x01(\x0b\x32\x16.pilothouse.v1.Channel\"\x15\n\x13ListChannelsRequest\"@\n\x14ListChannelsResponse\x12(\n\x08\x63hannels\x18\x01 \x03(\x0b\x32\x16.pilothouse.v1.Channel\"2\n\x11GetChannelRequest\x12\x1d\n\nchannel_id\x18\x01 \x01(\tB\t\xbaH\x06r\x04 \x01(@\"=\n\x12GetChannelResponse\x12\'\n\x07\x63hannel\x18\x01 \x01(\x0b\x32\x16.pilothouse.v1.Channel\"\x90\x01\n\x14UpdateChannelRequest\x12/\n\x07\x63hannel\x18\x01 \x01(\x0b\x32\x16.pilothouse.v1.ChannelB\x06\xbaH\x03\xd8\x01\x03\x12/\n\x0bupdate_mask\x18\x02 \x01(\x0b\x32\x1a.google.protobuf.FieldMask\x12\x16\n\x04\x65tag\x18\x03 \x01(\tB\x08\xbaH\x05r\x03(\x80\x01\"@\n\x15UpdateChannelResponse\x12\'\n\x07\x63hannel\x18\x01 \x01(\x0b\x32\x16.pilothouse.v1.Channel\"M\n\x14\x44\x65leteChannelRequest\x12\x1d\n\nchannel_id\x18\x01 \x01(\tB\t\xbaH\x06r\x04 \x01(@\x12\x16\n\x04\x65tag\x18\x02 \x01(\tB\x08\xbaH\x05r\x03(\x80\x01\"\x17\n\x15\x44\x65leteChannelResponse\"Z\n\x12TestChannelRequest\x12\x1b\n\nchannel_id\x18\x01 \x01(\tB\x07\xbaH\x04r\x02(@\x12\'\n\x07\x63hannel\x18\x02 \x01(\x0b\x32\x16.pilothouse.v1.Channel\"y\n\x13TestChannelResponse\x12\x11\n\tdelivered\x18\x01 \x01(\x08\x12\r\n\x05\x65rror\x18\x02 \x01(\t\x12+\n\x08\x64uration\x18\x03 \x01(\x0b\x32\x19.google.protobuf.Duration\x12\x13\n\x0bstatus_code\x18\x04 \x01(\r2\x91\x06\n\x0e\x43hannelService\x12{\n\rCreateChannel\x12#.pilothouse.v1.CreateChannelRequest\x1a$.pilothouse.v1.CreateChannelResponse\"\x1f\x88\xb5\x18\x04\x82\xd3\xe4\x93\x02\x15\"\x10/api/v1/channels:\x01*\x12u\n\x0cListChannels\x12\".pilothouse.v1.ListChannelsRequest\x1a#.pilothouse.v1.ListChannelsResponse\"\x1c\x88\xb5\x18\x01\x82\xd3\xe4\x93\x02\x12\x12\x10/api/v1/channels\x12|\n\nGetChannel\x12 .pilothouse.v1.GetChannelRequest\x1a!.pilothouse.v1.GetChannelResponse\")\x88\xb5\x18\x01\x82\xd3\xe4\x93\x02\x1f\x12\x1d/api/v1/channels/{channel_id}\x12\x88\x01\n\rUpdateChannel\x12#.pilothouse.v1.UpdateChannelRequest\x1a$.pilothouse.v1.UpdateChannelResponse\",\x88\xb5\x18\x04\x82\xd3\xe4\x93\x02\"2\x1d/api/v1/channels/{channel.id}:\x01*\x12\x85\x01\n\rDeleteChannel\x12#.pilothouse.v1.DeleteChannelRequest\x1a$.pilothouse.v1.DeleteChannelResponse\")\x88\xb5\x18\x04\x82\xd3\xe4\x93\x02\x1f*\x1d/api/v1/channels/{channel_id}\x12z\n\x0bTestChannel\x12!.pilothouse.v1.TestChannelRequest\x1a\".pilothouse.v1.TestChannelResponse\"$\x88\xb5\x18\x04\x82\xd3\xe4\x93\x02\x1a\"\x15/api/v1/channels:test:\x01*b\x06proto3')
+DESCRIPTOR = _descriptor_pool.Default().AddSerializedFile(b'\n\x1cpilothouse/v1/channels.proto\x12\rpilothouse.v1\x1a\x1b\x62uf/validate/validate.proto\x1a\x1cgoogle/api/annotations.proto\x1a\x1fgoogle/api/field_behavior.proto\x1a\x1egoogle/protobuf/duration.proto\x1a google/protobuf/field_mask.proto\x1a\x1fgoogle/protobuf/timestamp.proto\x1a\x19pilothouse/v1/enums.proto\x1a\x1cpilothouse/v1/matchers.proto\x1a\x1bpilothouse/v1/options.proto\"\xf7\x01\n\x0eWebhookChannel\x12\x18\n\x03url\x18\x01 \x01(\tB\x0b\xbaH\x08r\x06(\x80\x10\x88\x01\x01\x12\x18\n\x06secret\x18\x02 \x01(\tB\x08\xbaH\x05r\x03(\x80\x02\x12\x63\n\x07headers\x18\x03 \x03(\x0b\x32*.pilothouse.v1.WebhookChannel.HeadersEntryB&\xbaH#\x9a\x01 \x10\x10\"\x15r\x13(@2\x0f^[A-Za-z0-9-]+$*\x05r\x03(\x80\x10\x12\x1c\n\nmax_alerts\x18\x04 \x01(\rB\x08\xbaH\x05*\x03\x18\xe8\x07\x1a.\n\x0cHeadersEntry\x12\x0b\n\x03key\x18\x01 \x01(\t\x12\r\n\x05value\x18\x02 \x01(\t:\x02\x38\x01\"\xfb\x01\n\x12\x43loudEventsChannel\x12\x18\n\x03url\x18\x01 \x01(\tB\x0b\xbaH\x08r\x06(\x80\x10\x88\x01\x01\x12\x18\n\x06secret\x18\x02 \x01(\tB\x08\xbaH\x05r\x03(\x80\x02\x12g\n\x07headers\x18\x03 \x03(\x0b\x32..pilothouse.v1.CloudEventsChannel.HeadersEntryB&\xbaH#\x9a\x01 \x10\x10\"\x15r\x13(@2\x0f^[A-Za-z0-9-]+$*\x05r\x03(\x80\x10\x12\x18\n\x06source\x18\x04 \x01(\tB\x08\xbaH\x05r\x03(\x80\x02\x1a.\n\x0cHeadersEntry\x12\x0b\n\x03key\x18\x01 \x01(\t\x12\r\n\x05value\x18\x02 \x01(\t:\x02\x38\x01\"G\n\x0e\x41ppriseChannel\x12\x1d\n\x04urls\x18\x01 \x03(\tB\x0f\xbaH\x0c\x92\x01\t\x10\n\"\x05r\x03(\x80\x10\x12\x16\n\x08services\x18\x02 \x03(\tB\x04\xe2\x41\x01\x03\"\xdc\x07\n\x07\x43hannel\x12%\n\x02id\x18\x01 \x01(\tB\x19\xbaH\x16r\x14(@2\x10^[A-Za-z0-9_-]*$\x12\x18\n\x04name\x18\x02 \x01(\tB\n\xbaH\x07r\x05 \x01(\x80\x01\x12\x14\n\x07\x65nabled\x18\x03 \x01(\x08H\x01\x88\x01\x01\x12\x12\n\nis_default\x18\x04 \x01(\x08\x12\x30\n\x07webhook\x18\x05 \x01(\x0b\x32\x1d.pilothouse.v1.WebhookChannelH\x00\x12\x39\n\x0c\x63loud_events\x18\x06 \x01(\x0b\x32!.pilothouse.v1.CloudEventsChannelH\x00\x12\x30\n\x07\x61pprise\x18\x07 \x01(\x0b\x32\x1d.pilothouse.v1.AppriseChannelH\x00\x12\x32\n\x08matchers\x18\x08 \x03(\x0b\x32\x16.pilothouse.v1.MatcherB\x08\xbaH\x05\x92\x01\x02\x10\x14\x12\x37\n\x0cmin_severity\x18\t \x01(\x0e\x32\x17.pilothouse.v1.SeverityB\x08\xbaH\x05\x82\x01\x02\x10\x01\x12\x1c\n\x08group_by\x18\n \x03(\tB\n\xbaH\x07\x92\x01\x04\x10\x14\x18\x01\x12<\n\ngroup_wait\x18\x0b \x01(\x0b\x32\x19.google.protobuf.DurationB\r\xbaH\n\xaa\x01\x07\"\x03\x08\x90\x1c\x32\x00\x12\x41\n\x0egroup_interval\x18\x0c \x01(\x0b\x32\x19.google.protobuf.DurationB\x0e\xbaH\x0b\xaa\x01\x08\"\x04\x08\x80\xa3\x05\x32\x00\x12\x45\n\x0frepeat_interval\x18\r \x01(\x0b\x32\x19.google.protobuf.DurationB\x11\xbaH\x0e\xaa\x01\x0b\"\x05\x08\x80\x9a\x9e\x01\x32\x02\x08\x01\x12\x15\n\rskip_resolved\x18\x0e \x01(\x08\x12\'\n\x15rate_limit_per_minute\x18\x0f \x01(\rB\x08\xbaH\x05*\x03\x18\xf0.\x12G\n\x12heartbeat_interval\x18\x10 \x01(\x0b\x32\x19.google.protobuf.DurationB\x10\xbaH\r\xaa\x01\n\"\x04\x08\x80\xa3\x05\x32\x02\x08\x01\x12\x35\n\x0b\x63reate_time\x18\x11 \x01(\x0b\x32\x1a.google.protobuf.TimestampB\x04\xe2\x41\x01\x03\x12\x35\n\x0bupdate_time\x18\x12 \x01(\x0b\x32\x1a.google.protobuf.TimestampB\x04\xe2\x41\x01\x03\x12\x18\n\nupdated_by\x18\x13 \x01(\tB\x04\xe2\x41\x01\x03\x12\x12\n\x04\x65tag\x18\x14 \x01(\tB\x04\xe2\x41\x01\x03\x12\x32\n\x06health\x18\x15 \x01(\x0b\x32\x1c.pilothouse.v1.ChannelHealthB\x04\xe2\x41\x01\x03\x42\x0f\n\x06target\x12\x05\xbaH\x02\x08\x01\x42\n\n\x08_enabled\"\xc4\x01\n\rChannelHealth\x12\x0c\n\x04open\x18\x01 \x01(\x08\x12.\n\nretry_time\x18\x02 \x01(\x0b\x32\x1a.google.protobuf.Timestamp\x12\x10\n\x08\x66\x61ilures\x18\x03 \x01(\r\x12\r\n\x05\x65rror\x18\x04 \x01(\t\x12\x35\n\x11last_success_time\x18\x05 \x01(\x0b\x32\x1a.google.protobuf.Timestamp\x12\x0f\n\x07waiting\x18\x06 \x01(\r\x12\x0c\n\x04\x64\x65\x61\x64\x18\x07 \x01(\r\"h\n\x14\x43reateChannelRequest\x12/\n\x07\x63hannel\x18\x01 \x01(\x0b\x32\x16.pilothouse.v1.ChannelB\x06\xbaH\x03\xc8\x01\x01\x12\x1f\n\nrequest_id\x18\x02 \x01(\tB\x0b\xbaH\x08r\x03\xb0\x01\x01\xd8\x01\x01\"@\n\x15\x43reateChannelResponse\x12\'\n\x07\x63hannel\x18\x01 \x01(\x0b\x32\x16.pilothouse.v1.Channel\"\x15\n\x13ListChannelsRequest\"@\n\x14ListChannelsResponse\x12(\n\x08\x63hannels\x18\x01 \x03(\x0b\x32\x16.pilothouse.v1.Channel\"2\n\x11GetChannelRequest\x12\x1d\n\nchannel_id\x18\x01 \x01(\tB\t\xbaH\x06r\x04 \x01(@\"=\n\x12GetChannelResponse\x12\'\n\x07\x63hannel\x18\x01 \x01(\x0b\x32\x16.pilothouse.v1.Channel\"\x90\x01\n\x14UpdateChannelRequest\x12/\n\x07\x63hannel\x18\x01 \x01(\x0b\x32\x16.pilothouse.v1.ChannelB\x06\xbaH\x03\xd8\x01\x03\x12/\n\x0bupdate_mask\x18\x02 \x01(\x0b\x32\x1a.google.protobuf.FieldMask\x12\x16\n\x04\x65tag\x18\x03 \x01(\tB\x08\xbaH\x05r\x03(\x80\x01\"@\n\x15UpdateChannelResponse\x12\'\n\x07\x63hannel\x18\x01 \x01(\x0b\x32\x16.pilothouse.v1.Channel\"M\n\x14\x44\x65leteChannelRequest\x12\x1d\n\nchannel_id\x18\x01 \x01(\tB\t\xbaH\x06r\x04 \x01(@\x12\x16\n\x04\x65tag\x18\x02 \x01(\tB\x08\xbaH\x05r\x03(\x80\x01\"\x17\n\x15\x44\x65leteChannelResponse\"Z\n\x12TestChannelRequest\x12\x1b\n\nchannel_id\x18\x01 \x01(\tB\x07\xbaH\x04r\x02(@\x12\'\n\x07\x63hannel\x18\x02 \x01(\x0b\x32\x16.pilothouse.v1.Channel\"y\n\x13TestChannelResponse\x12\x11\n\tdelivered\x18\x01 \x01(\x08\x12\r\n\x05\x65rror\x18\x02 \x01(\t\x12+\n\x08\x64uration\x18\x03 \x01(\x0b\x32\x19.google.protobuf.Duration\x12\x13\n\x0bstatus_code\x18\x04 \x01(\r2\x91\x06\n\x0e\x43hannelService\x12{\n\rCreateChannel\x12#.pilothouse.v1.CreateChannelRequest\x1a$.pilothouse.v1.CreateChannelResponse\"\x1f\x88\xb5\x18\x04\x82\xd3\xe4\x93\x02\x15\"\x10/api/v1/channels:\x01*\x12u\n\x0cListChannels\x12\".pilothouse.v1.ListChannelsRequest\x1a#.pilothouse.v1.ListChannelsResponse\"\x1c\x88\xb5\x18\x01\x82\xd3\xe4\x93\x02\x12\x12\x10/api/v1/channels\x12|\n\nGetChannel\x12 .pilothouse.v1.GetChannelRequest\x1a!.pilothouse.v1.GetChannelResponse\")\x88\xb5\x18\x01\x82\xd3\xe4\x93\x02\x1f\x12\x1d/api/v1/channels/{channel_id}\x12\x88\x01\n\rUpdateChannel\x12#.pilothouse.v1.UpdateChannelRequest\x1a$.pilothouse.v1.UpdateChannelResponse\",\x88\xb5\x18\x04\x82\xd3\xe4\x93\x02\"2\x1d/api/v1/channels/{channel.id}:\x01*\x12\x85\x01\n\rDeleteChannel\x12#.pilothouse.v1.DeleteChannelRequest\x1a$.pilothouse.v1.DeleteChannelResponse\")\x88\xb5\x18\x04\x82\xd3\xe4\x93\x02\x1f*\x1d/api/v1/channels/{channel_id}\x12z\n\x0bTestChannel\x12!.pilothouse.v1.TestChannelRequest\x1a\".pilothouse.v1.TestChannelResponse\"$\x88\xb5\x18\x04\x82\xd3\xe4\x93\x02\x1a\"\x15/api/v1/channels:test:\x01*b\x06proto3')
 
 _globals = globals()
 _builder.BuildMessageAndEnumDescriptors(DESCRIPTOR, _globals)
@@ -61,6 +62,8 @@ if not _descriptor._USE_C_DESCRIPTORS:
   _globals['_CLOUDEVENTSCHANNEL'].fields_by_name['source']._serialized_options = b'\272H\005r\003(\200\002'
   _globals['_APPRISECHANNEL'].fields_by_name['urls']._loaded_options = None
   _globals['_APPRISECHANNEL'].fields_by_name['urls']._serialized_options = b'\272H\014\222\001\t\020\n\"\005r\003(\200\020'
+  _globals['_APPRISECHANNEL'].fields_by_name['services']._loaded_options = None
+  _globals['_APPRISECHANNEL'].fields_by_name['services']._serialized_options = b'\342A\001\003'
   _globals['_CHANNEL'].oneofs_by_name['target']._loaded_options = None
   _globals['_CHANNEL'].oneofs_by_name['target']._serialized_options = b'\272H\002\010\001'
   _globals['_CHANNEL'].fields_by_name['id']._loaded_options = None
@@ -83,6 +86,16 @@ if not _descriptor._USE_C_DESCRIPTORS:
   _globals['_CHANNEL'].fields_by_name['rate_limit_per_minute']._serialized_options = b'\272H\005*\003\030\360.'
   _globals['_CHANNEL'].fields_by_name['heartbeat_interval']._loaded_options = None
   _globals['_CHANNEL'].fields_by_name['heartbeat_interval']._serialized_options = b'\272H\r\252\001\n\"\004\010\200\243\0052\002\010\001'
+  _globals['_CHANNEL'].fields_by_name['create_time']._loaded_options = None
+  _globals['_CHANNEL'].fields_by_name['create_time']._serialized_options = b'\342A\001\003'
+  _globals['_CHANNEL'].fields_by_name['update_time']._loaded_options = None
+  _globals['_CHANNEL'].fields_by_name['update_time']._serialized_options = b'\342A\001\003'
+  _globals['_CHANNEL'].fields_by_name['updated_by']._loaded_options = None
+  _globals['_CHANNEL'].fields_by_name['updated_by']._serialized_options = b'\342A\001\003'
+  _globals['_CHANNEL'].fields_by_name['etag']._loaded_options = None
+  _globals['_CHANNEL'].fields_by_name['etag']._serialized_options = b'\342A\001\003'
+  _globals['_CHANNEL'].fields_by_name['health']._loaded_options = None
+  _globals['_CHANNEL'].fields_by_name['health']._serialized_options = b'\342A\001\003'
   _globals['_CREATECHANNELREQUEST'].fields_by_name['channel']._loaded_options = None
   _globals['_CREATECHANNELREQUEST'].fields_by_name['channel']._serialized_options = b'\272H\003\310\001\001'
   _globals['_CREATECHANNELREQUEST'].fields_by_name['request_id']._loaded_options = None
@@ -111,44 +124,44 @@ if not _descriptor._USE_C_DESCRIPTORS:
   _globals['_CHANNELSERVICE'].methods_by_name['DeleteChannel']._serialized_options = b'\210\265\030\004\202\323\344\223\002\037*\035/api/v1/channels/{channel_id}'
   _globals['_CHANNELSERVICE'].methods_by_name['TestChannel']._loaded_options = None
   _globals['_CHANNELSERVICE'].methods_by_name['TestChannel']._serialized_options = b'\210\265\030\004\202\323\344\223\002\032\"\025/api/v1/channels:test:\001*'
-  _globals['_WEBHOOKCHANNEL']._serialized_start=292
-  _globals['_WEBHOOKCHANNEL']._serialized_end=539
-  _globals['_WEBHOOKCHANNEL_HEADERSENTRY']._serialized_start=493
-  _globals['_WEBHOOKCHANNEL_HEADERSENTRY']._serialized_end=539
-  _globals['_CLOUDEVENTSCHANNEL']._serialized_start=542
-  _globals['_CLOUDEVENTSCHANNEL']._serialized_end=793
-  _globals['_CLOUDEVENTSCHANNEL_HEADERSENTRY']._serialized_start=493
-  _globals['_CLOUDEVENTSCHANNEL_HEADERSENTRY']._serialized_end=539
-  _globals['_APPRISECHANNEL']._serialized_start=795
-  _globals['_APPRISECHANNEL']._serialized_end=860
-  _globals['_CHANNEL']._serialized_start=863
-  _globals['_CHANNEL']._serialized_end=1821
-  _globals['_CHANNELHEALTH']._serialized_start=1824
-  _globals['_CHANNELHEALTH']._serialized_end=2020
-  _globals['_CREATECHANNELREQUEST']._serialized_start=2022
-  _globals['_CREATECHANNELREQUEST']._serialized_end=2126
-  _globals['_CREATECHANNELRESPONSE']._serialized_start=2128
-  _globals['_CREATECHANNELRESPONSE']._serialized_end=2192
-  _globals['_LISTCHANNELSREQUEST']._serialized_start=2194
-  _globals['_LISTCHANNELSREQUEST']._serialized_end=2215
-  _globals['_LISTCHANNELSRESPONSE']._serialized_start=2217
-  _globals['_LISTCHANNELSRESPONSE']._serialized_end=2281
-  _globals['_GETCHANNELREQUEST']._serialized_start=2283
-  _globals['_GETCHANNELREQUEST']._serialized_end=2333
-  _globals['_GETCHANNELRESPONSE']._serialized_start=2335
-  _globals['_GETCHANNELRESPONSE']._serialized_end=2396
-  _globals['_UPDATECHANNELREQUEST']._serialized_start=2399
-  _globals['_UPDATECHANNELREQUEST']._serialized_end=2543
-  _globals['_UPDATECHANNELRESPONSE']._serialized_start=2545
-  _globals['_UPDATECHANNELRESPONSE']._serialized_end=2609
-  _globals['_DELETECHANNELREQUEST']._serialized_start=2611
-  _globals['_DELETECHANNELREQUEST']._serialized_end=2688
-  _globals['_DELETECHANNELRESPONSE']._serialized_start=2690
-  _globals['_DELETECHANNELRESPONSE']._serialized_end=2713
-  _globals['_TESTCHANNELREQUEST']._serialized_start=2715
-  _globals['_TESTCHANNELREQUEST']._serialized_end=2805
-  _globals['_TESTCHANNELRESPONSE']._serialized_start=2807
-  _globals['_TESTCHANNELRESPONSE']._serialized_end=2928
-  _globals['_CHANNELSERVICE']._serialized_start=2931
-  _globals['_CHANNELSERVICE']._serialized_end=3716
+  _globals['_WEBHOOKCHANNEL']._serialized_start=325
+  _globals['_WEBHOOKCHANNEL']._serialized_end=572
+  _globals['_WEBHOOKCHANNEL_HEADERSENTRY']._serialized_start=526
+  _globals['_WEBHOOKCHANNEL_HEADERSENTRY']._serialized_end=572
+  _globals['_CLOUDEVENTSCHANNEL']._serialized_start=575
+  _globals['_CLOUDEVENTSCHANNEL']._serialized_end=826
+  _globals['_CLOUDEVENTSCHANNEL_HEADERSENTRY']._serialized_start=526
+  _globals['_CLOUDEVENTSCHANNEL_HEADERSENTRY']._serialized_end=572
+  _globals['_APPRISECHANNEL']._serialized_start=828
+  _globals['_APPRISECHANNEL']._serialized_end=899
+  _globals['_CHANNEL']._serialized_start=902
+  _globals['_CHANNEL']._serialized_end=1890
+  _globals['_CHANNELHEALTH']._serialized_start=1893
+  _globals['_CHANNELHEALTH']._serialized_end=2089
+  _globals['_CREATECHANNELREQUEST']._serialized_start=2091
+  _globals['_CREATECHANNELREQUEST']._serialized_end=2195
+  _globals['_CREATECHANNELRESPONSE']._serialized_start=2197
+  _globals['_CREATECHANNELRESPONSE']._serialized_end=2261
+  _globals['_LISTCHANNELSREQUEST']._serialized_start=2263
+  _globals['_LISTCHANNELSREQUEST']._serialized_end=2284
+  _globals['_LISTCHANNELSRESPONSE']._serialized_start=2286
+  _globals['_LISTCHANNELSRESPONSE']._serialized_end=2350
+  _globals['_GETCHANNELREQUEST']._serialized_start=2352
+  _globals['_GETCHANNELREQUEST']._serialized_end=2402
+  _globals['_GETCHANNELRESPONSE']._serialized_start=2404
+  _globals['_GETCHANNELRESPONSE']._serialized_end=2465
+  _globals['_UPDATECHANNELREQUEST']._serialized_start=2468
+  _globals['_UPDATECHANNELREQUEST']._serialized_end=2612
+  _globals['_UPDATECHANNELRESPONSE']._serialized_start=2614
+  _globals['_UPDATECHANNELRESPONSE']._serialized_end=2678
+  _globals['_DELETECHANNELREQUEST']._serialized_start=2680
+  _globals['_DELETECHANNELREQUEST']._serialized_end=2757
+  _globals['_DELETECHANNELRESPONSE']._serialized_start=2759
+  _globals['_DELETECHANNELRESPONSE']._serialized_end=2782
+  _globals['_TESTCHANNELREQUEST']._serialized_start=2784
+  _globals['_TESTCHANNELREQUEST']._serialized_end=2874
+  _globals['_TESTCHANNELRESPONSE']._serialized_start=2876
+  _globals['_TESTCHANNELRESPONSE']._serialized_end=2997
+  _globals['_CHANNELSERVICE']._serialized_start=3000
+  _globals['_CHANNELSERVICE']._serialized_end=3785
 # @@protoc_insertion_point(module_scope)

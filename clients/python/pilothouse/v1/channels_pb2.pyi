@@ -149,7 +149,7 @@ class AppriseChannel(_message.Message):
 
     @_builtins.property
     def services(self) -> _containers.RepeatedScalarFieldContainer[_builtins.str]:
-        """The services that the URLs name, without secrets; from the server."""
+        """The services that the URLs name, without secrets."""
 
     def __init__(
         self,

@@ -24,13 +24,14 @@ _sym_db = _symbol_database.Default()
 
 from pilothouse._vendor.buf.validate import validate_pb2 as buf_dot_validate_dot_validate__pb2
 from google.api import annotations_pb2 as google_dot_api_dot_annotations__pb2
+from google.api import field_behavior_pb2 as google_dot_api_dot_field__behavior__pb2
 from google.protobuf import duration_pb2 as google_dot_protobuf_dot_duration__pb2
 from google.protobuf import field_mask_pb2 as google_dot_protobuf_dot_field__mask__pb2
 from google.protobuf import timestamp_pb2 as google_dot_protobuf_dot_timestamp__pb2
 from pilothouse.v1 import options_pb2 as pilothouse_dot_v1_dot_options__pb2
 
 
-DESCRIPTOR = _descriptor_pool.Default().AddSerializedFile(b'\n\x1fpilothouse/v1/escalations.proto\x12\rpilothouse.v1\x1a\x1b\x62uf/validate/validate.proto\x1a\x1cgoogle/api/annotations.proto\x1a\x1egoogle/protobuf/duration.proto\x1a google/protobuf/field_mask.proto\x1a\x1fgoogle/protobuf/timestamp.proto\x1a\x1bpilothouse/v1/options.proto\"m\n\x0e\x45scalationStep\x12;\n\x05\x61\x66ter\x18\x01 \x01(\x0b\x32\x19.google.protobuf.DurationB\x11\xbaH\x0e\xaa\x01\x08\"\x04\x08\x80\xf5$2\x00\xc8\x01\x01\x12\x1e\n\x08\x63hannels\x18\x02 \x03(\tB\x0c\xbaH\t\x92\x01\x06\x08\x01\x10\x14\x18\x01\"\xd1\x02\n\nEscalation\x12%\n\x02id\x18\x01 \x01(\tB\x19\xbaH\x16r\x14(@2\x10^[A-Za-z0-9_-]*$\x12\x18\n\x04name\x18\x02 \x01(\tB\n\xbaH\x07r\x05 \x01(\x80\x01\x12\x38\n\x05steps\x18\x03 \x03(\x0b\x32\x1d.pilothouse.v1.EscalationStepB\n\xbaH\x07\x92\x01\x04\x08\x01\x10\x14\x12\x44\n\x0frepeat_interval\x18\x04 \x01(\x0b\x32\x19.google.protobuf.DurationB\x10\xbaH\r\xaa\x01\n\"\x04\x08\x80\xf5$2\x02\x08<\x12/\n\x0b\x63reate_time\x18\x05 \x01(\x0b\x32\x1a.google.protobuf.Timestamp\x12/\n\x0bupdate_time\x18\x06 \x01(\x0b\x32\x1a.google.protobuf.Timestamp\x12\x12\n\nupdated_by\x18\x07 \x01(\t\x12\x0c\n\x04\x65tag\x18\x08 \x01(\t\"q\n\x17\x43reateEscalationRequest\x12\x35\n\nescalation\x18\x01 \x01(\x0b\x32\x19.pilothouse.v1.EscalationB\x06\xbaH\x03\xc8\x01\x01\x12\x1f\n\nrequest_id\x18\x02 \x01(\tB\x0b\xbaH\x08r\x03\xb0\x01\x01\xd8\x01\x01\"I\n\x18\x43reateEscalationResponse\x12-\n\nescalation\x18\x01 \x01(\x0b\x32\x19.pilothouse.v1.Escalation\"\x18\n\x16ListEscalationsRequest\"I\n\x17ListEscalationsResponse\x12.\n\x0b\x65scalations\x18\x01 \x03(\x0b\x32\x19.pilothouse.v1.Escalation\"8\n\x14GetEscalationRequest\x12 \n\rescalation_id\x18\x01 \x01(\tB\t\xbaH\x06r\x04 \x01(@\"F\n\x15GetEscalationResponse\x12-\n\nescalation\x18\x01 \x01(\x0b\x32\x19.pilothouse.v1.Escalation\"\x99\x01\n\x17UpdateEscalationRequest\x12\x35\n\nescalation\x18\x01 \x01(\x0b\x32\x19.pilothouse.v1.EscalationB\x06\xbaH\x03\xd8\x01\x03\x12/\n\x0bupdate_mask\x18\x02 \x01(\x0b\x32\x1a.google.protobuf.FieldMask\x12\x16\n\x04\x65tag\x18\x03 \x01(\tB\x08\xbaH\x05r\x03(\x80\x01\"I\n\x18UpdateEscalationResponse\x12-\n\nescalation\x18\x01 \x01(\x0b\x32\x19.pilothouse.v1.Escalation\"S\n\x17\x44\x65leteEscalationRequest\x12 \n\rescalation_id\x18\x01 \x01(\tB\t\xbaH\x06r\x04 \x01(@\x12\x16\n\x04\x65tag\x18\x02 \x01(\tB\x08\xbaH\x05r\x03(\x80\x01\"\x1a\n\x18\x44\x65leteEscalationResponse2\xe0\x05\n\x11\x45scalationService\x12\x87\x01\n\x10\x43reateEscalation\x12&.pilothouse.v1.CreateEscalationRequest\x1a\'.pilothouse.v1.CreateEscalationResponse\"\"\x88\xb5\x18\x03\x82\xd3\xe4\x93\x02\x18\"\x13/api/v1/escalations:\x01*\x12\x81\x01\n\x0fListEscalations\x12%.pilothouse.v1.ListEscalationsRequest\x1a&.pilothouse.v1.ListEscalationsResponse\"\x1f\x88\xb5\x18\x01\x82\xd3\xe4\x93\x02\x15\x12\x13/api/v1/escalations\x12\x8b\x01\n\rGetEscalation\x12#.pilothouse.v1.GetEscalationRequest\x1a$.pilothouse.v1.GetEscalationResponse\"/\x88\xb5\x18\x01\x82\xd3\xe4\x93\x02%\x12#/api/v1/escalations/{escalation_id}\x12\x97\x01\n\x10UpdateEscalation\x12&.pilothouse.v1.UpdateEscalationRequest\x1a\'.pilothouse.v1.UpdateEscalationResponse\"2\x88\xb5\x18\x03\x82\xd3\xe4\x93\x02(2#/api/v1/escalations/{escalation.id}:\x01*\x12\x94\x01\n\x10\x44\x65leteEscalation\x12&.pilothouse.v1.DeleteEscalationRequest\x1a\'.pilothouse.v1.DeleteEscalationResponse\"/\x88\xb5\x18\x03\x82\xd3\xe4\x93\x02%*#/api/v1/escalations/{escalation_id}b\x06proto3')
+DESCRIPTOR = _descriptor_pool.Default().AddSerializedFile(b'\n\x1fpilothouse/v1/escalations.proto\x12\rpilothouse.v1\x1a\x1b\x62uf/validate/validate.proto\x1a\x1cgoogle/api/annotations.proto\x1a\x1fgoogle/api/field_behavior.proto\x1a\x1egoogle/protobuf/duration.proto\x1a google/protobuf/field_mask.proto\x1a\x1fgoogle/protobuf/timestamp.proto\x1a\x1bpilothouse/v1/options.proto\"m\n\x0e\x45scalationStep\x12;\n\x05\x61\x66ter\x18\x01 \x01(\x0b\x32\x19.google.protobuf.DurationB\x11\xbaH\x0e\xaa\x01\x08\"\x04\x08\x80\xf5$2\x00\xc8\x01\x01\x12\x1e\n\x08\x63hannels\x18\x02 \x03(\tB\x0c\xbaH\t\x92\x01\x06\x08\x01\x10\x14\x18\x01\"\xe9\x02\n\nEscalation\x12%\n\x02id\x18\x01 \x01(\tB\x19\xbaH\x16r\x14(@2\x10^[A-Za-z0-9_-]*$\x12\x18\n\x04name\x18\x02 \x01(\tB\n\xbaH\x07r\x05 \x01(\x80\x01\x12\x38\n\x05steps\x18\x03 \x03(\x0b\x32\x1d.pilothouse.v1.EscalationStepB\n\xbaH\x07\x92\x01\x04\x08\x01\x10\x14\x12\x44\n\x0frepeat_interval\x18\x04 \x01(\x0b\x32\x19.google.protobuf.DurationB\x10\xbaH\r\xaa\x01\n\"\x04\x08\x80\xf5$2\x02\x08<\x12\x35\n\x0b\x63reate_time\x18\x05 \x01(\x0b\x32\x1a.google.protobuf.TimestampB\x04\xe2\x41\x01\x03\x12\x35\n\x0bupdate_time\x18\x06 \x01(\x0b\x32\x1a.google.protobuf.TimestampB\x04\xe2\x41\x01\x03\x12\x18\n\nupdated_by\x18\x07 \x01(\tB\x04\xe2\x41\x01\x03\x12\x12\n\x04\x65tag\x18\x08 \x01(\tB\x04\xe2\x41\x01\x03\"q\n\x17\x43reateEscalationRequest\x12\x35\n\nescalation\x18\x01 \x01(\x0b\x32\x19.pilothouse.v1.EscalationB\x06\xbaH\x03\xc8\x01\x01\x12\x1f\n\nrequest_id\x18\x02 \x01(\tB\x0b\xbaH\x08r\x03\xb0\x01\x01\xd8\x01\x01\"I\n\x18\x43reateEscalationResponse\x12-\n\nescalation\x18\x01 \x01(\x0b\x32\x19.pilothouse.v1.Escalation\"\x18\n\x16ListEscalationsRequest\"I\n\x17ListEscalationsResponse\x12.\n\x0b\x65scalations\x18\x01 \x03(\x0b\x32\x19.pilothouse.v1.Escalation\"8\n\x14GetEscalationRequest\x12 \n\rescalation_id\x18\x01 \x01(\tB\t\xbaH\x06r\x04 \x01(@\"F\n\x15GetEscalationResponse\x12-\n\nescalation\x18\x01 \x01(\x0b\x32\x19.pilothouse.v1.Escalation\"\x99\x01\n\x17UpdateEscalationRequest\x12\x35\n\nescalation\x18\x01 \x01(\x0b\x32\x19.pilothouse.v1.EscalationB\x06\xbaH\x03\xd8\x01\x03\x12/\n\x0bupdate_mask\x18\x02 \x01(\x0b\x32\x1a.google.protobuf.FieldMask\x12\x16\n\x04\x65tag\x18\x03 \x01(\tB\x08\xbaH\x05r\x03(\x80\x01\"I\n\x18UpdateEscalationResponse\x12-\n\nescalation\x18\x01 \x01(\x0b\x32\x19.pilothouse.v1.Escalation\"S\n\x17\x44\x65leteEscalationRequest\x12 \n\rescalation_id\x18\x01 \x01(\tB\t\xbaH\x06r\x04 \x01(@\x12\x16\n\x04\x65tag\x18\x02 \x01(\tB\x08\xbaH\x05r\x03(\x80\x01\"\x1a\n\x18\x44\x65leteEscalationResponse2\xe0\x05\n\x11\x45scalationService\x12\x87\x01\n\x10\x43reateEscalation\x12&.pilothouse.v1.CreateEscalationRequest\x1a\'.pilothouse.v1.CreateEscalationResponse\"\"\x88\xb5\x18\x03\x82\xd3\xe4\x93\x02\x18\"\x13/api/v1/escalations:\x01*\x12\x81\x01\n\x0fListEscalations\x12%.pilothouse.v1.ListEscalationsRequest\x1a&.pilothouse.v1.ListEscalationsResponse\"\x1f\x88\xb5\x18\x01\x82\xd3\xe4\x93\x02\x15\x12\x13/api/v1/escalations\x12\x8b\x01\n\rGetEscalation\x12#.pilothouse.v1.GetEscalationRequest\x1a$.pilothouse.v1.GetEscalationResponse\"/\x88\xb5\x18\x01\x82\xd3\xe4\x93\x02%\x12#/api/v1/escalations/{escalation_id}\x12\x97\x01\n\x10UpdateEscalation\x12&.pilothouse.v1.UpdateEscalationRequest\x1a\'.pilothouse.v1.UpdateEscalationResponse\"2\x88\xb5\x18\x03\x82\xd3\xe4\x93\x02(2#/api/v1/escalations/{escalation.id}:\x01*\x12\x94\x01\n\x10\x44\x65leteEscalation\x12&.pilothouse.v1.DeleteEscalationRequest\x1a\'.pilothouse.v1.DeleteEscalationResponse\"/\x88\xb5\x18\x03\x82\xd3\xe4\x93\x02%*#/api/v1/escalations/{escalation_id}b\x06proto3')
 
 _globals = globals()
 _builder.BuildMessageAndEnumDescriptors(DESCRIPTOR, _globals)
@@ -49,6 +50,14 @@ if not _descriptor._USE_C_DESCRIPTORS:
   _globals['_ESCALATION'].fields_by_name['steps']._serialized_options = b'\272H\007\222\001\004\010\001\020\024'
   _globals['_ESCALATION'].fields_by_name['repeat_interval']._loaded_options = None
   _globals['_ESCALATION'].fields_by_name['repeat_interval']._serialized_options = b'\272H\r\252\001\n\"\004\010\200\365$2\002\010<'
+  _globals['_ESCALATION'].fields_by_name['create_time']._loaded_options = None
+  _globals['_ESCALATION'].fields_by_name['create_time']._serialized_options = b'\342A\001\003'
+  _globals['_ESCALATION'].fields_by_name['update_time']._loaded_options = None
+  _globals['_ESCALATION'].fields_by_name['update_time']._serialized_options = b'\342A\001\003'
+  _globals['_ESCALATION'].fields_by_name['updated_by']._loaded_options = None
+  _globals['_ESCALATION'].fields_by_name['updated_by']._serialized_options = b'\342A\001\003'
+  _globals['_ESCALATION'].fields_by_name['etag']._loaded_options = None
+  _globals['_ESCALATION'].fields_by_name['etag']._serialized_options = b'\342A\001\003'
   _globals['_CREATEESCALATIONREQUEST'].fields_by_name['escalation']._loaded_options = None
   _globals['_CREATEESCALATIONREQUEST'].fields_by_name['escalation']._serialized_options = b'\272H\003\310\001\001'
   _globals['_CREATEESCALATIONREQUEST'].fields_by_name['request_id']._loaded_options = None
@@ -73,30 +82,30 @@ if not _descriptor._USE_C_DESCRIPTORS:
   _globals['_ESCALATIONSERVICE'].methods_by_name['UpdateEscalation']._serialized_options = b'\210\265\030\003\202\323\344\223\002(2#/api/v1/escalations/{escalation.id}:\001*'
   _globals['_ESCALATIONSERVICE'].methods_by_name['DeleteEscalation']._loaded_options = None
   _globals['_ESCALATIONSERVICE'].methods_by_name['DeleteEscalation']._serialized_options = b'\210\265\030\003\202\323\344\223\002%*#/api/v1/escalations/{escalation_id}'
-  _globals['_ESCALATIONSTEP']._serialized_start=237
-  _globals['_ESCALATIONSTEP']._serialized_end=346
-  _globals['_ESCALATION']._serialized_start=349
-  _globals['_ESCALATION']._serialized_end=686
-  _globals['_CREATEESCALATIONREQUEST']._serialized_start=688
-  _globals['_CREATEESCALATIONREQUEST']._serialized_end=801
-  _globals['_CREATEESCALATIONRESPONSE']._serialized_start=803
-  _globals['_CREATEESCALATIONRESPONSE']._serialized_end=876
-  _globals['_LISTESCALATIONSREQUEST']._serialized_start=878
-  _globals['_LISTESCALATIONSREQUEST']._serialized_end=902
-  _globals['_LISTESCALATIONSRESPONSE']._serialized_start=904
-  _globals['_LISTESCALATIONSRESPONSE']._serialized_end=977
-  _globals['_GETESCALATIONREQUEST']._serialized_start=979
-  _globals['_GETESCALATIONREQUEST']._serialized_end=1035
-  _globals['_GETESCALATIONRESPONSE']._serialized_start=1037
-  _globals['_GETESCALATIONRESPONSE']._serialized_end=1107
-  _globals['_UPDATEESCALATIONREQUEST']._serialized_start=1110
-  _globals['_UPDATEESCALATIONREQUEST']._serialized_end=1263
-  _globals['_UPDATEESCALATIONRESPONSE']._serialized_start=1265
-  _globals['_UPDATEESCALATIONRESPONSE']._serialized_end=1338
-  _globals['_DELETEESCALATIONREQUEST']._serialized_start=1340
-  _globals['_DELETEESCALATIONREQUEST']._serialized_end=1423
-  _globals['_DELETEESCALATIONRESPONSE']._serialized_start=1425
-  _globals['_DELETEESCALATIONRESPONSE']._serialized_end=1451
-  _globals['_ESCALATIONSERVICE']._serialized_start=1454
-  _globals['_ESCALATIONSERVICE']._serialized_end=2190
+  _globals['_ESCALATIONSTEP']._serialized_start=270
+  _globals['_ESCALATIONSTEP']._serialized_end=379
+  _globals['_ESCALATION']._serialized_start=382
+  _globals['_ESCALATION']._serialized_end=743
+  _globals['_CREATEESCALATIONREQUEST']._serialized_start=745
+  _globals['_CREATEESCALATIONREQUEST']._serialized_end=858
+  _globals['_CREATEESCALATIONRESPONSE']._serialized_start=860
+  _globals['_CREATEESCALATIONRESPONSE']._serialized_end=933
+  _globals['_LISTESCALATIONSREQUEST']._serialized_start=935
+  _globals['_LISTESCALATIONSREQUEST']._serialized_end=959
+  _globals['_LISTESCALATIONSRESPONSE']._serialized_start=961
+  _globals['_LISTESCALATIONSRESPONSE']._serialized_end=1034
+  _globals['_GETESCALATIONREQUEST']._serialized_start=1036
+  _globals['_GETESCALATIONREQUEST']._serialized_end=1092
+  _globals['_GETESCALATIONRESPONSE']._serialized_start=1094
+  _globals['_GETESCALATIONRESPONSE']._serialized_end=1164
+  _globals['_UPDATEESCALATIONREQUEST']._serialized_start=1167
+  _globals['_UPDATEESCALATIONREQUEST']._serialized_end=1320
+  _globals['_UPDATEESCALATIONRESPONSE']._serialized_start=1322
+  _globals['_UPDATEESCALATIONRESPONSE']._serialized_end=1395
+  _globals['_DELETEESCALATIONREQUEST']._serialized_start=1397
+  _globals['_DELETEESCALATIONREQUEST']._serialized_end=1480
+  _globals['_DELETEESCALATIONRESPONSE']._serialized_start=1482
+  _globals['_DELETEESCALATIONRESPONSE']._serialized_end=1508
+  _globals['_ESCALATIONSERVICE']._serialized_start=1511
+  _globals['_ESCALATIONSERVICE']._serialized_end=2247
 # @@protoc_insertion_point(module_scope)

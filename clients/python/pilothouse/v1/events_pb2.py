@@ -24,13 +24,14 @@ _sym_db = _symbol_database.Default()
 
 from pilothouse._vendor.buf.validate import validate_pb2 as buf_dot_validate_dot_validate__pb2
 from google.api import annotations_pb2 as google_dot_api_dot_annotations__pb2
+from google.api import field_behavior_pb2 as google_dot_api_dot_field__behavior__pb2
 from google.protobuf import duration_pb2 as google_dot_protobuf_dot_duration__pb2
 from google.protobuf import timestamp_pb2 as google_dot_protobuf_dot_timestamp__pb2
 from pilothouse.v1 import enums_pb2 as pilothouse_dot_v1_dot_enums__pb2
 from pilothouse.v1 import options_pb2 as pilothouse_dot_v1_dot_options__pb2
 
 
-DESCRIPTOR = _descriptor_pool.Default().AddSerializedFile(b'\n\x1apilothouse/v1/events.proto\x12\rpilothouse.v1\x1a\x1b\x62uf/validate/validate.proto\x1a\x1cgoogle/api/annotations.proto\x1a\x1egoogle/protobuf/duration.proto\x1a\x1fgoogle/protobuf/timestamp.proto\x1a\x19pilothouse/v1/enums.proto\x1a\x1bpilothouse/v1/options.proto\"\xdb\x07\n\x05\x45vent\x12\x14\n\x02id\x18\x01 \x01(\tB\x08\xbaH\x05r\x03(\x80\x02\x12\x32\n\x04type\x18\x02 \x01(\x0e\x32\x18.pilothouse.v1.EventTypeB\n\xbaH\x07\x82\x01\x04\x10\x01 \x00\x12.\n\noccur_time\x18\x03 \x01(\x0b\x32\x1a.google.protobuf.Timestamp\x12\x18\n\x06source\x18\x04 \x01(\tB\x08\xbaH\x05r\x03(\x80\x02\x12\x1d\n\x0bworkflow_id\x18\x05 \x01(\tB\x08\xbaH\x05r\x03(\x80\x02\x12\x1f\n\rworkflow_type\x18\x06 \x01(\tB\x08\xbaH\x05r\x03(\x80\x02\x12\x1f\n\rworkflow_name\x18\x07 \x01(\tB\x08\xbaH\x05r\x03(\x80\x04\x12\x17\n\x05stage\x18\x08 \x01(\tB\x08\xbaH\x05r\x03(\x80\x02\x12\x19\n\x07task_id\x18\t \x01(\tB\x08\xbaH\x05r\x03(\x80\x02\x12\x1a\n\x08\x61gent_id\x18\n \x01(\tB\x08\xbaH\x05r\x03(\x80\x02\x12\x1c\n\nagent_type\x18\x0b \x01(\tB\x08\xbaH\x05r\x03(\x80\x02\x12\x19\n\x08trace_id\x18\x0c \x01(\tB\x07\xbaH\x04r\x02(@\x12\x18\n\x07span_id\x18\r \x01(\tB\x07\xbaH\x04r\x02(@\x12\x1f\n\x0eparent_span_id\x18\x0e \x01(\tB\x07\xbaH\x04r\x02(@\x12\x33\n\x08severity\x18\x0f \x01(\x0e\x32\x17.pilothouse.v1.SeverityB\x08\xbaH\x05\x82\x01\x02\x10\x01\x12\x19\n\x07message\x18\x10 \x01(\tB\x08\xbaH\x05r\x03(\x80 \x12+\n\x08\x64uration\x18\x11 \x01(\x0b\x32\x19.google.protobuf.Duration\x12\x1a\n\x07\x61ttempt\x18\x12 \x01(\rB\t\xbaH\x06*\x04\x18\xa0\x8d\x06\x12(\n\x05\x65rror\x18\x13 \x01(\x0b\x32\x19.pilothouse.v1.EventError\x12#\n\x05usage\x18\x14 \x01(\x0b\x32\x14.pilothouse.v1.Usage\x12R\n\nattributes\x18\x15 \x03(\x0b\x32$.pilothouse.v1.Event.AttributesEntryB\x18\xbaH\x15\x9a\x01\x12\x10@\"\x07r\x05 \x01(\x80\x01*\x05r\x03(\x80 \x12\x1b\n\ncommand_id\x18\x16 \x01(\tB\x07\xbaH\x04r\x02(@\x12&\n\x04load\x18\x17 \x01(\x0b\x32\x18.pilothouse.v1.AgentLoad\x12#\n\nstage_plan\x18\x18 \x03(\tB\x0f\xbaH\x0c\x92\x01\t\x10@\"\x05r\x03(\x80\x02\x12\x30\n\x0creceive_time\x18\x1e \x01(\x0b\x32\x1a.google.protobuf.Timestamp\x12\x0e\n\x06\x63ursor\x18\x1f \x01(\t\x1a\x31\n\x0f\x41ttributesEntry\x12\x0b\n\x03key\x18\x01 \x01(\t\x12\r\n\x05value\x18\x02 \x01(\t:\x02\x38\x01\"R\n\nEventError\x12\x16\n\x04\x63ode\x18\x01 \x01(\tB\x08\xbaH\x05r\x03(\x80\x02\x12\x19\n\x07message\x18\x02 \x01(\tB\x08\xbaH\x05r\x03(\x80 \x12\x11\n\tretryable\x18\x03 \x01(\x08\"I\n\x05Usage\x12\x14\n\x0cinput_tokens\x18\x01 \x01(\x04\x12\x15\n\routput_tokens\x18\x02 \x01(\x04\x12\x13\n\x0b\x63ost_micros\x18\x03 \x01(\x04\"-\n\tAgentLoad\x12\x0e\n\x06\x61\x63tive\x18\x01 \x01(\r\x12\x10\n\x08\x63\x61pacity\x18\x02 \x01(\r\"2\n\nEventBatch\x12$\n\x06\x65vents\x18\x01 \x03(\x0b\x32\x14.pilothouse.v1.Event\":\n\rRejectedEvent\x12\r\n\x05index\x18\x01 \x01(\r\x12\n\n\x02id\x18\x02 \x01(\t\x12\x0e\n\x06reason\x18\x03 \x01(\t\"B\n\x13PublishEventRequest\x12+\n\x05\x65vent\x18\x01 \x01(\x0b\x32\x14.pilothouse.v1.EventB\x06\xbaH\x03\xc8\x01\x01\"2\n\x14PublishEventResponse\x12\n\n\x02id\x18\x01 \x01(\t\x12\x0e\n\x06\x63ursor\x18\x02 \x01(\t\"D\n\x14PublishEventsRequest\x12,\n\x06\x65vents\x18\x01 \x03(\x0b\x32\x14.pilothouse.v1.EventB\x06\xbaH\x03\xd8\x01\x03\"o\n\x15PublishEventsResponse\x12\x16\n\x0e\x61\x63\x63\x65pted_count\x18\x01 \x01(\r\x12.\n\x08rejected\x18\x02 \x03(\x0b\x32\x1c.pilothouse.v1.RejectedEvent\x12\x0e\n\x06\x63ursor\x18\x03 \x01(\t\"a\n\x19PublishEventStreamRequest\x12,\n\x06\x65vents\x18\x01 \x03(\x0b\x32\x14.pilothouse.v1.EventB\x06\xbaH\x03\xd8\x01\x03\x12\x16\n\x0e\x62\x61tch_sequence\x18\x02 \x01(\x04\"\x8c\x01\n\x1aPublishEventStreamResponse\x12\x16\n\x0e\x62\x61tch_sequence\x18\x01 \x01(\x04\x12\x16\n\x0e\x61\x63\x63\x65pted_count\x18\x02 \x01(\r\x12.\n\x08rejected\x18\x03 \x03(\x0b\x32\x1c.pilothouse.v1.RejectedEvent\x12\x0e\n\x06\x63ursor\x18\x04 \x01(\t\"{\n\x11ListEventsRequest\x12\x18\n\x06\x66ilter\x18\x01 \x01(\tB\x08\xbaH\x05r\x03(\x80\x10\x12\x1b\n\tpage_size\x18\x02 \x01(\rB\x08\xbaH\x05*\x03\x18\xe8\x07\x12\x1c\n\npage_token\x18\x03 \x01(\tB\x08\xbaH\x05r\x03(\x80\x10\x12\x11\n\tascending\x18\x04 \x01(\x08\"S\n\x12ListEventsResponse\x12$\n\x06\x65vents\x18\x01 \x03(\x0b\x32\x14.pilothouse.v1.Event\x12\x17\n\x0fnext_page_token\x18\x02 \x01(\t\"\x88\x01\n\x12WatchEventsRequest\x12\x18\n\x06\x66ilter\x18\x01 \x01(\tB\x08\xbaH\x05r\x03(\x80\x10\x12\x1e\n\x0cresume_token\x18\x02 \x01(\tB\x08\xbaH\x05r\x03(\x80\x10\x12\x19\n\x07\x62\x61\x63klog\x18\x03 \x01(\rB\x08\xbaH\x05*\x03\x18\xe8\x07\x12\x1d\n\x15max_events_per_second\x18\x04 \x01(\r\"\x96\x02\n\x13WatchEventsResponse\x12\x14\n\x0cresume_token\x18\x01 \x01(\t\x12*\n\x05\x62\x61tch\x18\x02 \x01(\x0b\x32\x19.pilothouse.v1.EventBatchH\x00\x12,\n\tcaught_up\x18\x03 \x01(\x0b\x32\x17.pilothouse.v1.CaughtUpH\x00\x12-\n\theartbeat\x18\x04 \x01(\x0b\x32\x18.pilothouse.v1.HeartbeatH\x00\x12%\n\x05reset\x18\x05 \x01(\x0b\x32\x14.pilothouse.v1.ResetH\x00\x12/\n\x07skipped\x18\x06 \x01(\x0b\x32\x1c.pilothouse.v1.SkippedEventsH\x00\x42\x08\n\x06update\"\x1e\n\rSkippedEvents\x12\r\n\x05\x63ount\x18\x01 \x01(\x04\"\n\n\x08\x43\x61ughtUp\":\n\tHeartbeat\x12-\n\tsend_time\x18\x01 \x01(\x0b\x32\x1a.google.protobuf.Timestamp\"\x17\n\x05Reset\x12\x0e\n\x06reason\x18\x01 \x01(\t*\x8c\x08\n\tEventType\x12\x1a\n\x16\x45VENT_TYPE_UNSPECIFIED\x10\x00\x12\x1f\n\x1b\x45VENT_TYPE_WORKFLOW_CREATED\x10\x01\x12\x1f\n\x1b\x45VENT_TYPE_WORKFLOW_STARTED\x10\x02\x12\x1e\n\x1a\x45VENT_TYPE_WORKFLOW_PAUSED\x10\x03\x12\x1f\n\x1b\x45VENT_TYPE_WORKFLOW_RESUMED\x10\x04\x12\x1f\n\x1b\x45VENT_TYPE_WORKFLOW_WAITING\x10\x05\x12!\n\x1d\x45VENT_TYPE_WORKFLOW_COMPLETED\x10\x06\x12\x1e\n\x1a\x45VENT_TYPE_WORKFLOW_FAILED\x10\x07\x12!\n\x1d\x45VENT_TYPE_WORKFLOW_CANCELLED\x10\x08\x12\x1f\n\x1b\x45VENT_TYPE_WORKFLOW_RETRIED\x10\t\x12\x1c\n\x18\x45VENT_TYPE_STAGE_STARTED\x10\n\x12\x1e\n\x1a\x45VENT_TYPE_STAGE_COMPLETED\x10\x0b\x12\x1b\n\x17\x45VENT_TYPE_STAGE_FAILED\x10\x0c\x12\x1c\n\x18\x45VENT_TYPE_STAGE_SKIPPED\x10\r\x12\x1a\n\x16\x45VENT_TYPE_TASK_QUEUED\x10\x0e\x12\x1c\n\x18\x45VENT_TYPE_TASK_ASSIGNED\x10\x0f\x12\x1b\n\x17\x45VENT_TYPE_TASK_STARTED\x10\x10\x12\x1d\n\x19\x45VENT_TYPE_TASK_COMPLETED\x10\x11\x12\x1a\n\x16\x45VENT_TYPE_TASK_FAILED\x10\x12\x12\x1c\n\x18\x45VENT_TYPE_TASK_RETRYING\x10\x13\x12\x1d\n\x19\x45VENT_TYPE_TASK_CANCELLED\x10\x14\x12\x1f\n\x1b\x45VENT_TYPE_AGENT_REGISTERED\x10\x15\x12\x1e\n\x1a\x45VENT_TYPE_AGENT_HEARTBEAT\x10\x16\x12\x1d\n\x19\x45VENT_TYPE_AGENT_DRAINING\x10\x17\x12\x1c\n\x18\x45VENT_TYPE_AGENT_OFFLINE\x10\x18\x12 \n\x1c\x45VENT_TYPE_COMMAND_REQUESTED\x10\x19\x12\x1f\n\x1b\x45VENT_TYPE_COMMAND_ACCEPTED\x10\x1a\x12 \n\x1c\x45VENT_TYPE_COMMAND_EFFECTIVE\x10\x1b\x12\x1d\n\x19\x45VENT_TYPE_COMMAND_FAILED\x10\x1c\x12\x1e\n\x1a\x45VENT_TYPE_COMMAND_EXPIRED\x10\x1d\x12\x1b\n\x17\x45VENT_TYPE_ALERT_FIRING\x10\x1e\x12\x1d\n\x19\x45VENT_TYPE_ALERT_RESOLVED\x10\x1f\x12\x12\n\x0e\x45VENT_TYPE_LOG\x10 2\xcd\x04\n\x0c\x45ventService\x12z\n\x0cPublishEvent\x12\".pilothouse.v1.PublishEventRequest\x1a#.pilothouse.v1.PublishEventResponse\"!\x88\xb5\x18\x02\x82\xd3\xe4\x93\x02\x17\"\x0e/api/v1/events:\x05\x65vent\x12\x7f\n\rPublishEvents\x12#.pilothouse.v1.PublishEventsRequest\x1a$.pilothouse.v1.PublishEventsResponse\"#\x88\xb5\x18\x02\x82\xd3\xe4\x93\x02\x19\"\x14/api/v1/events:batch:\x01*\x12s\n\x12PublishEventStream\x12(.pilothouse.v1.PublishEventStreamRequest\x1a).pilothouse.v1.PublishEventStreamResponse\"\x04\x88\xb5\x18\x02(\x01\x30\x01\x12m\n\nListEvents\x12 .pilothouse.v1.ListEventsRequest\x1a!.pilothouse.v1.ListEventsResponse\"\x1a\x88\xb5\x18\x01\x82\xd3\xe4\x93\x02\x10\x12\x0e/api/v1/events\x12\\\n\x0bWatchEvents\x12!.pilothouse.v1.WatchEventsRequest\x1a\".pilothouse.v1.WatchEventsResponse\"\x04\x88\xb5\x18\x01\x30\x01\x62\x06proto3')
+DESCRIPTOR = _descriptor_pool.Default().AddSerializedFile(b'\n\x1apilothouse/v1/events.proto\x12\rpilothouse.v1\x1a\x1b\x62uf/validate/validate.proto\x1a\x1cgoogle/api/annotations.proto\x1a\x1fgoogle/api/field_behavior.proto\x1a\x1egoogle/protobuf/duration.proto\x1a\x1fgoogle/protobuf/timestamp.proto\x1a\x19pilothouse/v1/enums.proto\x1a\x1bpilothouse/v1/options.proto\"\xe7\x07\n\x05\x45vent\x12\x14\n\x02id\x18\x01 \x01(\tB\x08\xbaH\x05r\x03(\x80\x02\x12\x32\n\x04type\x18\x02 \x01(\x0e\x32\x18.pilothouse.v1.EventTypeB\n\xbaH\x07\x82\x01\x04\x10\x01 \x00\x12.\n\noccur_time\x18\x03 \x01(\x0b\x32\x1a.google.protobuf.Timestamp\x12\x18\n\x06source\x18\x04 \x01(\tB\x08\xbaH\x05r\x03(\x80\x02\x12\x1d\n\x0bworkflow_id\x18\x05 \x01(\tB\x08\xbaH\x05r\x03(\x80\x02\x12\x1f\n\rworkflow_type\x18\x06 \x01(\tB\x08\xbaH\x05r\x03(\x80\x02\x12\x1f\n\rworkflow_name\x18\x07 \x01(\tB\x08\xbaH\x05r\x03(\x80\x04\x12\x17\n\x05stage\x18\x08 \x01(\tB\x08\xbaH\x05r\x03(\x80\x02\x12\x19\n\x07task_id\x18\t \x01(\tB\x08\xbaH\x05r\x03(\x80\x02\x12\x1a\n\x08\x61gent_id\x18\n \x01(\tB\x08\xbaH\x05r\x03(\x80\x02\x12\x1c\n\nagent_type\x18\x0b \x01(\tB\x08\xbaH\x05r\x03(\x80\x02\x12\x19\n\x08trace_id\x18\x0c \x01(\tB\x07\xbaH\x04r\x02(@\x12\x18\n\x07span_id\x18\r \x01(\tB\x07\xbaH\x04r\x02(@\x12\x1f\n\x0eparent_span_id\x18\x0e \x01(\tB\x07\xbaH\x04r\x02(@\x12\x33\n\x08severity\x18\x0f \x01(\x0e\x32\x17.pilothouse.v1.SeverityB\x08\xbaH\x05\x82\x01\x02\x10\x01\x12\x19\n\x07message\x18\x10 \x01(\tB\x08\xbaH\x05r\x03(\x80 \x12+\n\x08\x64uration\x18\x11 \x01(\x0b\x32\x19.google.protobuf.Duration\x12\x1a\n\x07\x61ttempt\x18\x12 \x01(\rB\t\xbaH\x06*\x04\x18\xa0\x8d\x06\x12(\n\x05\x65rror\x18\x13 \x01(\x0b\x32\x19.pilothouse.v1.EventError\x12#\n\x05usage\x18\x14 \x01(\x0b\x32\x14.pilothouse.v1.Usage\x12R\n\nattributes\x18\x15 \x03(\x0b\x32$.pilothouse.v1.Event.AttributesEntryB\x18\xbaH\x15\x9a\x01\x12\x10@\"\x07r\x05 \x01(\x80\x01*\x05r\x03(\x80 \x12\x1b\n\ncommand_id\x18\x16 \x01(\tB\x07\xbaH\x04r\x02(@\x12&\n\x04load\x18\x17 \x01(\x0b\x32\x18.pilothouse.v1.AgentLoad\x12#\n\nstage_plan\x18\x18 \x03(\tB\x0f\xbaH\x0c\x92\x01\t\x10@\"\x05r\x03(\x80\x02\x12\x36\n\x0creceive_time\x18\x1e \x01(\x0b\x32\x1a.google.protobuf.TimestampB\x04\xe2\x41\x01\x03\x12\x14\n\x06\x63ursor\x18\x1f \x01(\tB\x04\xe2\x41\x01\x03\x1a\x31\n\x0f\x41ttributesEntry\x12\x0b\n\x03key\x18\x01 \x01(\t\x12\r\n\x05value\x18\x02 \x01(\t:\x02\x38\x01\"R\n\nEventError\x12\x16\n\x04\x63ode\x18\x01 \x01(\tB\x08\xbaH\x05r\x03(\x80\x02\x12\x19\n\x07message\x18\x02 \x01(\tB\x08\xbaH\x05r\x03(\x80 \x12\x11\n\tretryable\x18\x03 \x01(\x08\"I\n\x05Usage\x12\x14\n\x0cinput_tokens\x18\x01 \x01(\x04\x12\x15\n\routput_tokens\x18\x02 \x01(\x04\x12\x13\n\x0b\x63ost_micros\x18\x03 \x01(\x04\"-\n\tAgentLoad\x12\x0e\n\x06\x61\x63tive\x18\x01 \x01(\r\x12\x10\n\x08\x63\x61pacity\x18\x02 \x01(\r\"2\n\nEventBatch\x12$\n\x06\x65vents\x18\x01 \x03(\x0b\x32\x14.pilothouse.v1.Event\":\n\rRejectedEvent\x12\r\n\x05index\x18\x01 \x01(\r\x12\n\n\x02id\x18\x02 \x01(\t\x12\x0e\n\x06reason\x18\x03 \x01(\t\"B\n\x13PublishEventRequest\x12+\n\x05\x65vent\x18\x01 \x01(\x0b\x32\x14.pilothouse.v1.EventB\x06\xbaH\x03\xc8\x01\x01\"2\n\x14PublishEventResponse\x12\n\n\x02id\x18\x01 \x01(\t\x12\x0e\n\x06\x63ursor\x18\x02 \x01(\t\"D\n\x14PublishEventsRequest\x12,\n\x06\x65vents\x18\x01 \x03(\x0b\x32\x14.pilothouse.v1.EventB\x06\xbaH\x03\xd8\x01\x03\"o\n\x15PublishEventsResponse\x12\x16\n\x0e\x61\x63\x63\x65pted_count\x18\x01 \x01(\r\x12.\n\x08rejected\x18\x02 \x03(\x0b\x32\x1c.pilothouse.v1.RejectedEvent\x12\x0e\n\x06\x63ursor\x18\x03 \x01(\t\"a\n\x19PublishEventStreamRequest\x12,\n\x06\x65vents\x18\x01 \x03(\x0b\x32\x14.pilothouse.v1.EventB\x06\xbaH\x03\xd8\x01\x03\x12\x16\n\x0e\x62\x61tch_sequence\x18\x02 \x01(\x04\"\x8c\x01\n\x1aPublishEventStreamResponse\x12\x16\n\x0e\x62\x61tch_sequence\x18\x01 \x01(\x04\x12\x16\n\x0e\x61\x63\x63\x65pted_count\x18\x02 \x01(\r\x12.\n\x08rejected\x18\x03 \x03(\x0b\x32\x1c.pilothouse.v1.RejectedEvent\x12\x0e\n\x06\x63ursor\x18\x04 \x01(\t\"{\n\x11ListEventsRequest\x12\x18\n\x06\x66ilter\x18\x01 \x01(\tB\x08\xbaH\x05r\x03(\x80\x10\x12\x1b\n\tpage_size\x18\x02 \x01(\rB\x08\xbaH\x05*\x03\x18\xe8\x07\x12\x1c\n\npage_token\x18\x03 \x01(\tB\x08\xbaH\x05r\x03(\x80\x10\x12\x11\n\tascending\x18\x04 \x01(\x08\"S\n\x12ListEventsResponse\x12$\n\x06\x65vents\x18\x01 \x03(\x0b\x32\x14.pilothouse.v1.Event\x12\x17\n\x0fnext_page_token\x18\x02 \x01(\t\"\x88\x01\n\x12WatchEventsRequest\x12\x18\n\x06\x66ilter\x18\x01 \x01(\tB\x08\xbaH\x05r\x03(\x80\x10\x12\x1e\n\x0cresume_token\x18\x02 \x01(\tB\x08\xbaH\x05r\x03(\x80\x10\x12\x19\n\x07\x62\x61\x63klog\x18\x03 \x01(\rB\x08\xbaH\x05*\x03\x18\xe8\x07\x12\x1d\n\x15max_events_per_second\x18\x04 \x01(\r\"\x96\x02\n\x13WatchEventsResponse\x12\x14\n\x0cresume_token\x18\x01 \x01(\t\x12*\n\x05\x62\x61tch\x18\x02 \x01(\x0b\x32\x19.pilothouse.v1.EventBatchH\x00\x12,\n\tcaught_up\x18\x03 \x01(\x0b\x32\x17.pilothouse.v1.CaughtUpH\x00\x12-\n\theartbeat\x18\x04 \x01(\x0b\x32\x18.pilothouse.v1.HeartbeatH\x00\x12%\n\x05reset\x18\x05 \x01(\x0b\x32\x14.pilothouse.v1.ResetH\x00\x12/\n\x07skipped\x18\x06 \x01(\x0b\x32\x1c.pilothouse.v1.SkippedEventsH\x00\x42\x08\n\x06update\"\x1e\n\rSkippedEvents\x12\r\n\x05\x63ount\x18\x01 \x01(\x04\"\n\n\x08\x43\x61ughtUp\":\n\tHeartbeat\x12-\n\tsend_time\x18\x01 \x01(\x0b\x32\x1a.google.protobuf.Timestamp\"\x17\n\x05Reset\x12\x0e\n\x06reason\x18\x01 \x01(\t*\x8c\x08\n\tEventType\x12\x1a\n\x16\x45VENT_TYPE_UNSPECIFIED\x10\x00\x12\x1f\n\x1b\x45VENT_TYPE_WORKFLOW_CREATED\x10\x01\x12\x1f\n\x1b\x45VENT_TYPE_WORKFLOW_STARTED\x10\x02\x12\x1e\n\x1a\x45VENT_TYPE_WORKFLOW_PAUSED\x10\x03\x12\x1f\n\x1b\x45VENT_TYPE_WORKFLOW_RESUMED\x10\x04\x12\x1f\n\x1b\x45VENT_TYPE_WORKFLOW_WAITING\x10\x05\x12!\n\x1d\x45VENT_TYPE_WORKFLOW_COMPLETED\x10\x06\x12\x1e\n\x1a\x45VENT_TYPE_WORKFLOW_FAILED\x10\x07\x12!\n\x1d\x45VENT_TYPE_WORKFLOW_CANCELLED\x10\x08\x12\x1f\n\x1b\x45VENT_TYPE_WORKFLOW_RETRIED\x10\t\x12\x1c\n\x18\x45VENT_TYPE_STAGE_STARTED\x10\n\x12\x1e\n\x1a\x45VENT_TYPE_STAGE_COMPLETED\x10\x0b\x12\x1b\n\x17\x45VENT_TYPE_STAGE_FAILED\x10\x0c\x12\x1c\n\x18\x45VENT_TYPE_STAGE_SKIPPED\x10\r\x12\x1a\n\x16\x45VENT_TYPE_TASK_QUEUED\x10\x0e\x12\x1c\n\x18\x45VENT_TYPE_TASK_ASSIGNED\x10\x0f\x12\x1b\n\x17\x45VENT_TYPE_TASK_STARTED\x10\x10\x12\x1d\n\x19\x45VENT_TYPE_TASK_COMPLETED\x10\x11\x12\x1a\n\x16\x45VENT_TYPE_TASK_FAILED\x10\x12\x12\x1c\n\x18\x45VENT_TYPE_TASK_RETRYING\x10\x13\x12\x1d\n\x19\x45VENT_TYPE_TASK_CANCELLED\x10\x14\x12\x1f\n\x1b\x45VENT_TYPE_AGENT_REGISTERED\x10\x15\x12\x1e\n\x1a\x45VENT_TYPE_AGENT_HEARTBEAT\x10\x16\x12\x1d\n\x19\x45VENT_TYPE_AGENT_DRAINING\x10\x17\x12\x1c\n\x18\x45VENT_TYPE_AGENT_OFFLINE\x10\x18\x12 \n\x1c\x45VENT_TYPE_COMMAND_REQUESTED\x10\x19\x12\x1f\n\x1b\x45VENT_TYPE_COMMAND_ACCEPTED\x10\x1a\x12 \n\x1c\x45VENT_TYPE_COMMAND_EFFECTIVE\x10\x1b\x12\x1d\n\x19\x45VENT_TYPE_COMMAND_FAILED\x10\x1c\x12\x1e\n\x1a\x45VENT_TYPE_COMMAND_EXPIRED\x10\x1d\x12\x1b\n\x17\x45VENT_TYPE_ALERT_FIRING\x10\x1e\x12\x1d\n\x19\x45VENT_TYPE_ALERT_RESOLVED\x10\x1f\x12\x12\n\x0e\x45VENT_TYPE_LOG\x10 2\xcd\x04\n\x0c\x45ventService\x12z\n\x0cPublishEvent\x12\".pilothouse.v1.PublishEventRequest\x1a#.pilothouse.v1.PublishEventResponse\"!\x88\xb5\x18\x02\x82\xd3\xe4\x93\x02\x17\"\x0e/api/v1/events:\x05\x65vent\x12\x7f\n\rPublishEvents\x12#.pilothouse.v1.PublishEventsRequest\x1a$.pilothouse.v1.PublishEventsResponse\"#\x88\xb5\x18\x02\x82\xd3\xe4\x93\x02\x19\"\x14/api/v1/events:batch:\x01*\x12s\n\x12PublishEventStream\x12(.pilothouse.v1.PublishEventStreamRequest\x1a).pilothouse.v1.PublishEventStreamResponse\"\x04\x88\xb5\x18\x02(\x01\x30\x01\x12m\n\nListEvents\x12 .pilothouse.v1.ListEventsRequest\x1a!.pilothouse.v1.ListEventsResponse\"\x1a\x88\xb5\x18\x01\x82\xd3\xe4\x93\x02\x10\x12\x0e/api/v1/events\x12\\\n\x0bWatchEvents\x12!.pilothouse.v1.WatchEventsRequest\x1a\".pilothouse.v1.WatchEventsResponse\"\x04\x88\xb5\x18\x01\x30\x01\x62\x06proto3')
 
 _globals = globals()
 _builder.BuildMessageAndEnumDescriptors(DESCRIPTOR, _globals)
@@ -77,6 +78,10 @@ if not _descriptor._USE_C_DESCRIPTORS:
   _globals['_EVENT'].fields_by_name['command_id']._serialized_options = b'\272H\004r\002(@'
   _globals['_EVENT'].fields_by_name['stage_plan']._loaded_options = None
   _globals['_EVENT'].fields_by_name['stage_plan']._serialized_options = b'\272H\014\222\001\t\020@\"\005r\003(\200\002'
+  _globals['_EVENT'].fields_by_name['receive_time']._loaded_options = None
+  _globals['_EVENT'].fields_by_name['receive_time']._serialized_options = b'\342A\001\003'
+  _globals['_EVENT'].fields_by_name['cursor']._loaded_options = None
+  _globals['_EVENT'].fields_by_name['cursor']._serialized_options = b'\342A\001\003'
   _globals['_EVENTERROR'].fields_by_name['code']._loaded_options = None
   _globals['_EVENTERROR'].fields_by_name['code']._serialized_options = b'\272H\005r\003(\200\002'
   _globals['_EVENTERROR'].fields_by_name['message']._loaded_options = None
@@ -109,50 +114,50 @@ if not _descriptor._USE_C_DESCRIPTORS:
   _globals['_EVENTSERVICE'].methods_by_name['ListEvents']._serialized_options = b'\210\265\030\001\202\323\344\223\002\020\022\016/api/v1/events'
   _globals['_EVENTSERVICE'].methods_by_name['WatchEvents']._loaded_options = None
   _globals['_EVENTSERVICE'].methods_by_name['WatchEvents']._serialized_options = b'\210\265\030\001'
-  _globals['_EVENTTYPE']._serialized_start=2838
-  _globals['_EVENTTYPE']._serialized_end=3874
-  _globals['_EVENT']._serialized_start=226
-  _globals['_EVENT']._serialized_end=1213
-  _globals['_EVENT_ATTRIBUTESENTRY']._serialized_start=1164
-  _globals['_EVENT_ATTRIBUTESENTRY']._serialized_end=1213
-  _globals['_EVENTERROR']._serialized_start=1215
-  _globals['_EVENTERROR']._serialized_end=1297
-  _globals['_USAGE']._serialized_start=1299
-  _globals['_USAGE']._serialized_end=1372
-  _globals['_AGENTLOAD']._serialized_start=1374
-  _globals['_AGENTLOAD']._serialized_end=1419
-  _globals['_EVENTBATCH']._serialized_start=1421
-  _globals['_EVENTBATCH']._serialized_end=1471
-  _globals['_REJECTEDEVENT']._serialized_start=1473
-  _globals['_REJECTEDEVENT']._serialized_end=1531
-  _globals['_PUBLISHEVENTREQUEST']._serialized_start=1533
-  _globals['_PUBLISHEVENTREQUEST']._serialized_end=1599
-  _globals['_PUBLISHEVENTRESPONSE']._serialized_start=1601
-  _globals['_PUBLISHEVENTRESPONSE']._serialized_end=1651
-  _globals['_PUBLISHEVENTSREQUEST']._serialized_start=1653
-  _globals['_PUBLISHEVENTSREQUEST']._serialized_end=1721
-  _globals['_PUBLISHEVENTSRESPONSE']._serialized_start=1723
-  _globals['_PUBLISHEVENTSRESPONSE']._serialized_end=1834
-  _globals['_PUBLISHEVENTSTREAMREQUEST']._serialized_start=1836
-  _globals['_PUBLISHEVENTSTREAMREQUEST']._serialized_end=1933
-  _globals['_PUBLISHEVENTSTREAMRESPONSE']._serialized_start=1936
-  _globals['_PUBLISHEVENTSTREAMRESPONSE']._serialized_end=2076
-  _globals['_LISTEVENTSREQUEST']._serialized_start=2078
-  _globals['_LISTEVENTSREQUEST']._serialized_end=2201
-  _globals['_LISTEVENTSRESPONSE']._serialized_start=2203
-  _globals['_LISTEVENTSRESPONSE']._serialized_end=2286
-  _globals['_WATCHEVENTSREQUEST']._serialized_start=2289
-  _globals['_WATCHEVENTSREQUEST']._serialized_end=2425
-  _globals['_WATCHEVENTSRESPONSE']._serialized_start=2428
-  _globals['_WATCHEVENTSRESPONSE']._serialized_end=2706
-  _globals['_SKIPPEDEVENTS']._serialized_start=2708
-  _globals['_SKIPPEDEVENTS']._serialized_end=2738
-  _globals['_CAUGHTUP']._serialized_start=2740
-  _globals['_CAUGHTUP']._serialized_end=2750
-  _globals['_HEARTBEAT']._serialized_start=2752
-  _globals['_HEARTBEAT']._serialized_end=2810
-  _globals['_RESET']._serialized_start=2812
-  _globals['_RESET']._serialized_end=2835
-  _globals['_EVENTSERVICE']._serialized_start=3877
-  _globals['_EVENTSERVICE']._serialized_end=4466
+  _globals['_EVENTTYPE']._serialized_start=2883
+  _globals['_EVENTTYPE']._serialized_end=3919
+  _globals['_EVENT']._serialized_start=259
+  _globals['_EVENT']._serialized_end=1258
+  _globals['_EVENT_ATTRIBUTESENTRY']._serialized_start=1209
+  _globals['_EVENT_ATTRIBUTESENTRY']._serialized_end=1258
+  _globals['_EVENTERROR']._serialized_start=1260
+  _globals['_EVENTERROR']._serialized_end=1342
+  _globals['_USAGE']._serialized_start=1344
+  _globals['_USAGE']._serialized_end=1417
+  _globals['_AGENTLOAD']._serialized_start=1419
+  _globals['_AGENTLOAD']._serialized_end=1464
+  _globals['_EVENTBATCH']._serialized_start=1466
+  _globals['_EVENTBATCH']._serialized_end=1516
+  _globals['_REJECTEDEVENT']._serialized_start=1518
+  _globals['_REJECTEDEVENT']._serialized_end=1576
+  _globals['_PUBLISHEVENTREQUEST']._serialized_start=1578
+  _globals['_PUBLISHEVENTREQUEST']._serialized_end=1644
+  _globals['_PUBLISHEVENTRESPONSE']._serialized_start=1646
+  _globals['_PUBLISHEVENTRESPONSE']._serialized_end=1696
+  _globals['_PUBLISHEVENTSREQUEST']._serialized_start=1698
+  _globals['_PUBLISHEVENTSREQUEST']._serialized_end=1766
+  _globals['_PUBLISHEVENTSRESPONSE']._serialized_start=1768
+  _globals['_PUBLISHEVENTSRESPONSE']._serialized_end=1879
+  _globals['_PUBLISHEVENTSTREAMREQUEST']._serialized_start=1881
+  _globals['_PUBLISHEVENTSTREAMREQUEST']._serialized_end=1978
+  _globals['_PUBLISHEVENTSTREAMRESPONSE']._serialized_start=1981
+  _globals['_PUBLISHEVENTSTREAMRESPONSE']._serialized_end=2121
+  _globals['_LISTEVENTSREQUEST']._serialized_start=2123
+  _globals['_LISTEVENTSREQUEST']._serialized_end=2246
+  _globals['_LISTEVENTSRESPONSE']._serialized_start=2248
+  _globals['_LISTEVENTSRESPONSE']._serialized_end=2331
+  _globals['_WATCHEVENTSREQUEST']._serialized_start=2334
+  _globals['_WATCHEVENTSREQUEST']._serialized_end=2470
+  _globals['_WATCHEVENTSRESPONSE']._serialized_start=2473
+  _globals['_WATCHEVENTSRESPONSE']._serialized_end=2751
+  _globals['_SKIPPEDEVENTS']._serialized_start=2753
+  _globals['_SKIPPEDEVENTS']._serialized_end=2783
+  _globals['_CAUGHTUP']._serialized_start=2785
+  _globals['_CAUGHTUP']._serialized_end=2795
+  _globals['_HEARTBEAT']._serialized_start=2797
+  _globals['_HEARTBEAT']._serialized_end=2855
+  _globals['_RESET']._serialized_start=2857
+  _globals['_RESET']._serialized_end=2880
+  _globals['_EVENTSERVICE']._serialized_start=3922
+  _globals['_EVENTSERVICE']._serialized_end=4511
 # @@protoc_insertion_point(module_scope)

@@ -257,7 +257,7 @@ class Event(_message.Message):
     command_id: _builtins.str
     """The command that this event answers, so that the command is known to be effective."""
     cursor: _builtins.str
-    """Set by the server: the place in the log."""
+    """Its place in the log."""
     @_builtins.property
     def occur_time(self) -> _timestamp_pb2.Timestamp:
         """When it happened, by the clock of the source. Absent: the time of receipt. More than one minute ahead of the server:
@@ -290,7 +290,7 @@ class Event(_message.Message):
 
     @_builtins.property
     def receive_time(self) -> _timestamp_pb2.Timestamp:
-        """Set by the server: when it took the event."""
+        """When the server took it."""
 
     def __init__(
         self,

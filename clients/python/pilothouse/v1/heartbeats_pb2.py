@@ -24,13 +24,14 @@ _sym_db = _symbol_database.Default()
 
 from pilothouse._vendor.buf.validate import validate_pb2 as buf_dot_validate_dot_validate__pb2
 from google.api import annotations_pb2 as google_dot_api_dot_annotations__pb2
+from google.api import field_behavior_pb2 as google_dot_api_dot_field__behavior__pb2
 from google.protobuf import duration_pb2 as google_dot_protobuf_dot_duration__pb2
 from google.protobuf import timestamp_pb2 as google_dot_protobuf_dot_timestamp__pb2
 from pilothouse.v1 import enums_pb2 as pilothouse_dot_v1_dot_enums__pb2
 from pilothouse.v1 import options_pb2 as pilothouse_dot_v1_dot_options__pb2
 
 
-DESCRIPTOR = _descriptor_pool.Default().AddSerializedFile(b'\n\x1epilothouse/v1/heartbeats.proto\x12\rpilothouse.v1\x1a\x1b\x62uf/validate/validate.proto\x1a\x1cgoogle/api/annotations.proto\x1a\x1egoogle/protobuf/duration.proto\x1a\x1fgoogle/protobuf/timestamp.proto\x1a\x19pilothouse/v1/enums.proto\x1a\x1bpilothouse/v1/options.proto\"\xd9\x03\n\x11\x45xpectedHeartbeat\x12\'\n\x02id\x18\x01 \x01(\tB\x1b\xbaH\x18r\x16 \x01(@2\x10^[A-Za-z0-9_-]+$\x12\x1d\n\x0b\x64\x65scription\x18\x02 \x01(\tB\x08\xbaH\x05r\x03(\x80\x08\x12\x41\n\x08interval\x18\x03 \x01(\x0b\x32\x19.google.protobuf.DurationB\x14\xbaH\x11\xaa\x01\x0b\"\x05\x08\x80\xbd\xa3\x01\x32\x02\x08\x01\xc8\x01\x01\x12\x38\n\x05grace\x18\x04 \x01(\x0b\x32\x19.google.protobuf.DurationB\x0e\xbaH\x0b\xaa\x01\x08\"\x04\x08\x80\xf5$2\x00\x12\x33\n\x08severity\x18\x05 \x01(\x0e\x32\x17.pilothouse.v1.SeverityB\x08\xbaH\x05\x82\x01\x02\x10\x01\x12\x1c\n\x08\x63hannels\x18\x06 \x03(\tB\n\xbaH\x07\x92\x01\x04\x10\x14\x18\x01\x12/\n\x0b\x63reate_time\x18\x07 \x01(\x0b\x32\x1a.google.protobuf.Timestamp\x12-\n\tlast_time\x18\x08 \x01(\x0b\x32\x1a.google.protobuf.Timestamp\x12,\n\x08\x64ue_time\x18\t \x01(\x0b\x32\x1a.google.protobuf.Timestamp\x12\x0f\n\x07overdue\x18\n \x01(\x08\x12\r\n\x05\x63ount\x18\x0b \x01(\x04\"R\n\x13SetHeartbeatRequest\x12;\n\theartbeat\x18\x01 \x01(\x0b\x32 .pilothouse.v1.ExpectedHeartbeatB\x06\xbaH\x03\xc8\x01\x01\"K\n\x14SetHeartbeatResponse\x12\x33\n\theartbeat\x18\x01 \x01(\x0b\x32 .pilothouse.v1.ExpectedHeartbeat\"7\n\x14\x42\x65\x61tHeartbeatRequest\x12\x1f\n\x0cheartbeat_id\x18\x01 \x01(\tB\t\xbaH\x06r\x04 \x01(@\"E\n\x15\x42\x65\x61tHeartbeatResponse\x12,\n\x08\x64ue_time\x18\x01 \x01(\x0b\x32\x1a.google.protobuf.Timestamp\"\x17\n\x15ListHeartbeatsRequest\"N\n\x16ListHeartbeatsResponse\x12\x34\n\nheartbeats\x18\x01 \x03(\x0b\x32 .pilothouse.v1.ExpectedHeartbeat\"9\n\x16\x44\x65leteHeartbeatRequest\x12\x1f\n\x0cheartbeat_id\x18\x01 \x01(\tB\t\xbaH\x06r\x04 \x01(@\"\x19\n\x17\x44\x65leteHeartbeatResponse2\xc3\x04\n\x10HeartbeatService\x12\x89\x01\n\x0cSetHeartbeat\x12\".pilothouse.v1.SetHeartbeatRequest\x1a#.pilothouse.v1.SetHeartbeatResponse\"0\x88\xb5\x18\x03\x82\xd3\xe4\x93\x02&\x1a!/api/v1/heartbeats/{heartbeat.id}:\x01*\x12\x91\x01\n\rBeatHeartbeat\x12#.pilothouse.v1.BeatHeartbeatRequest\x1a$.pilothouse.v1.BeatHeartbeatResponse\"5\x88\xb5\x18\x02\x82\xd3\xe4\x93\x02+\"&/api/v1/heartbeats/{heartbeat_id}:beat:\x01*\x12}\n\x0eListHeartbeats\x12$.pilothouse.v1.ListHeartbeatsRequest\x1a%.pilothouse.v1.ListHeartbeatsResponse\"\x1e\x88\xb5\x18\x01\x82\xd3\xe4\x93\x02\x14\x12\x12/api/v1/heartbeats\x12\x8f\x01\n\x0f\x44\x65leteHeartbeat\x12%.pilothouse.v1.DeleteHeartbeatRequest\x1a&.pilothouse.v1.DeleteHeartbeatResponse\"-\x88\xb5\x18\x03\x82\xd3\xe4\x93\x02#*!/api/v1/heartbeats/{heartbeat_id}b\x06proto3')
+DESCRIPTOR = _descriptor_pool.Default().AddSerializedFile(b'\n\x1epilothouse/v1/heartbeats.proto\x12\rpilothouse.v1\x1a\x1b\x62uf/validate/validate.proto\x1a\x1cgoogle/api/annotations.proto\x1a\x1fgoogle/api/field_behavior.proto\x1a\x1egoogle/protobuf/duration.proto\x1a\x1fgoogle/protobuf/timestamp.proto\x1a\x19pilothouse/v1/enums.proto\x1a\x1bpilothouse/v1/options.proto\"\xf7\x03\n\x11\x45xpectedHeartbeat\x12\'\n\x02id\x18\x01 \x01(\tB\x1b\xbaH\x18r\x16 \x01(@2\x10^[A-Za-z0-9_-]+$\x12\x1d\n\x0b\x64\x65scription\x18\x02 \x01(\tB\x08\xbaH\x05r\x03(\x80\x08\x12\x41\n\x08interval\x18\x03 \x01(\x0b\x32\x19.google.protobuf.DurationB\x14\xbaH\x11\xaa\x01\x0b\"\x05\x08\x80\xbd\xa3\x01\x32\x02\x08\x01\xc8\x01\x01\x12\x38\n\x05grace\x18\x04 \x01(\x0b\x32\x19.google.protobuf.DurationB\x0e\xbaH\x0b\xaa\x01\x08\"\x04\x08\x80\xf5$2\x00\x12\x33\n\x08severity\x18\x05 \x01(\x0e\x32\x17.pilothouse.v1.SeverityB\x08\xbaH\x05\x82\x01\x02\x10\x01\x12\x1c\n\x08\x63hannels\x18\x06 \x03(\tB\n\xbaH\x07\x92\x01\x04\x10\x14\x18\x01\x12\x35\n\x0b\x63reate_time\x18\x07 \x01(\x0b\x32\x1a.google.protobuf.TimestampB\x04\xe2\x41\x01\x03\x12\x33\n\tlast_time\x18\x08 \x01(\x0b\x32\x1a.google.protobuf.TimestampB\x04\xe2\x41\x01\x03\x12\x32\n\x08\x64ue_time\x18\t \x01(\x0b\x32\x1a.google.protobuf.TimestampB\x04\xe2\x41\x01\x03\x12\x15\n\x07overdue\x18\n \x01(\x08\x42\x04\xe2\x41\x01\x03\x12\x13\n\x05\x63ount\x18\x0b \x01(\x04\x42\x04\xe2\x41\x01\x03\"R\n\x13SetHeartbeatRequest\x12;\n\theartbeat\x18\x01 \x01(\x0b\x32 .pilothouse.v1.ExpectedHeartbeatB\x06\xbaH\x03\xc8\x01\x01\"K\n\x14SetHeartbeatResponse\x12\x33\n\theartbeat\x18\x01 \x01(\x0b\x32 .pilothouse.v1.ExpectedHeartbeat\"7\n\x14\x42\x65\x61tHeartbeatRequest\x12\x1f\n\x0cheartbeat_id\x18\x01 \x01(\tB\t\xbaH\x06r\x04 \x01(@\"E\n\x15\x42\x65\x61tHeartbeatResponse\x12,\n\x08\x64ue_time\x18\x01 \x01(\x0b\x32\x1a.google.protobuf.Timestamp\"\x17\n\x15ListHeartbeatsRequest\"N\n\x16ListHeartbeatsResponse\x12\x34\n\nheartbeats\x18\x01 \x03(\x0b\x32 .pilothouse.v1.ExpectedHeartbeat\"9\n\x16\x44\x65leteHeartbeatRequest\x12\x1f\n\x0cheartbeat_id\x18\x01 \x01(\tB\t\xbaH\x06r\x04 \x01(@\"\x19\n\x17\x44\x65leteHeartbeatResponse2\xc3\x04\n\x10HeartbeatService\x12\x89\x01\n\x0cSetHeartbeat\x12\".pilothouse.v1.SetHeartbeatRequest\x1a#.pilothouse.v1.SetHeartbeatResponse\"0\x88\xb5\x18\x03\x82\xd3\xe4\x93\x02&\x1a!/api/v1/heartbeats/{heartbeat.id}:\x01*\x12\x91\x01\n\rBeatHeartbeat\x12#.pilothouse.v1.BeatHeartbeatRequest\x1a$.pilothouse.v1.BeatHeartbeatResponse\"5\x88\xb5\x18\x02\x82\xd3\xe4\x93\x02+\"&/api/v1/heartbeats/{heartbeat_id}:beat:\x01*\x12}\n\x0eListHeartbeats\x12$.pilothouse.v1.ListHeartbeatsRequest\x1a%.pilothouse.v1.ListHeartbeatsResponse\"\x1e\x88\xb5\x18\x01\x82\xd3\xe4\x93\x02\x14\x12\x12/api/v1/heartbeats\x12\x8f\x01\n\x0f\x44\x65leteHeartbeat\x12%.pilothouse.v1.DeleteHeartbeatRequest\x1a&.pilothouse.v1.DeleteHeartbeatResponse\"-\x88\xb5\x18\x03\x82\xd3\xe4\x93\x02#*!/api/v1/heartbeats/{heartbeat_id}b\x06proto3')
 
 _globals = globals()
 _builder.BuildMessageAndEnumDescriptors(DESCRIPTOR, _globals)
@@ -49,6 +50,16 @@ if not _descriptor._USE_C_DESCRIPTORS:
   _globals['_EXPECTEDHEARTBEAT'].fields_by_name['severity']._serialized_options = b'\272H\005\202\001\002\020\001'
   _globals['_EXPECTEDHEARTBEAT'].fields_by_name['channels']._loaded_options = None
   _globals['_EXPECTEDHEARTBEAT'].fields_by_name['channels']._serialized_options = b'\272H\007\222\001\004\020\024\030\001'
+  _globals['_EXPECTEDHEARTBEAT'].fields_by_name['create_time']._loaded_options = None
+  _globals['_EXPECTEDHEARTBEAT'].fields_by_name['create_time']._serialized_options = b'\342A\001\003'
+  _globals['_EXPECTEDHEARTBEAT'].fields_by_name['last_time']._loaded_options = None
+  _globals['_EXPECTEDHEARTBEAT'].fields_by_name['last_time']._serialized_options = b'\342A\001\003'
+  _globals['_EXPECTEDHEARTBEAT'].fields_by_name['due_time']._loaded_options = None
+  _globals['_EXPECTEDHEARTBEAT'].fields_by_name['due_time']._serialized_options = b'\342A\001\003'
+  _globals['_EXPECTEDHEARTBEAT'].fields_by_name['overdue']._loaded_options = None
+  _globals['_EXPECTEDHEARTBEAT'].fields_by_name['overdue']._serialized_options = b'\342A\001\003'
+  _globals['_EXPECTEDHEARTBEAT'].fields_by_name['count']._loaded_options = None
+  _globals['_EXPECTEDHEARTBEAT'].fields_by_name['count']._serialized_options = b'\342A\001\003'
   _globals['_SETHEARTBEATREQUEST'].fields_by_name['heartbeat']._loaded_options = None
   _globals['_SETHEARTBEATREQUEST'].fields_by_name['heartbeat']._serialized_options = b'\272H\003\310\001\001'
   _globals['_BEATHEARTBEATREQUEST'].fields_by_name['heartbeat_id']._loaded_options = None
@@ -63,24 +74,24 @@ if not _descriptor._USE_C_DESCRIPTORS:
   _globals['_HEARTBEATSERVICE'].methods_by_name['ListHeartbeats']._serialized_options = b'\210\265\030\001\202\323\344\223\002\024\022\022/api/v1/heartbeats'
   _globals['_HEARTBEATSERVICE'].methods_by_name['DeleteHeartbeat']._loaded_options = None
   _globals['_HEARTBEATSERVICE'].methods_by_name['DeleteHeartbeat']._serialized_options = b'\210\265\030\003\202\323\344\223\002#*!/api/v1/heartbeats/{heartbeat_id}'
-  _globals['_EXPECTEDHEARTBEAT']._serialized_start=230
-  _globals['_EXPECTEDHEARTBEAT']._serialized_end=703
-  _globals['_SETHEARTBEATREQUEST']._serialized_start=705
-  _globals['_SETHEARTBEATREQUEST']._serialized_end=787
-  _globals['_SETHEARTBEATRESPONSE']._serialized_start=789
-  _globals['_SETHEARTBEATRESPONSE']._serialized_end=864
-  _globals['_BEATHEARTBEATREQUEST']._serialized_start=866
-  _globals['_BEATHEARTBEATREQUEST']._serialized_end=921
-  _globals['_BEATHEARTBEATRESPONSE']._serialized_start=923
-  _globals['_BEATHEARTBEATRESPONSE']._serialized_end=992
-  _globals['_LISTHEARTBEATSREQUEST']._serialized_start=994
-  _globals['_LISTHEARTBEATSREQUEST']._serialized_end=1017
-  _globals['_LISTHEARTBEATSRESPONSE']._serialized_start=1019
-  _globals['_LISTHEARTBEATSRESPONSE']._serialized_end=1097
-  _globals['_DELETEHEARTBEATREQUEST']._serialized_start=1099
-  _globals['_DELETEHEARTBEATREQUEST']._serialized_end=1156
-  _globals['_DELETEHEARTBEATRESPONSE']._serialized_start=1158
-  _globals['_DELETEHEARTBEATRESPONSE']._serialized_end=1183
-  _globals['_HEARTBEATSERVICE']._serialized_start=1186
-  _globals['_HEARTBEATSERVICE']._serialized_end=1765
+  _globals['_EXPECTEDHEARTBEAT']._serialized_start=263
+  _globals['_EXPECTEDHEARTBEAT']._serialized_end=766
+  _globals['_SETHEARTBEATREQUEST']._serialized_start=768
+  _globals['_SETHEARTBEATREQUEST']._serialized_end=850
+  _globals['_SETHEARTBEATRESPONSE']._serialized_start=852
+  _globals['_SETHEARTBEATRESPONSE']._serialized_end=927
+  _globals['_BEATHEARTBEATREQUEST']._serialized_start=929
+  _globals['_BEATHEARTBEATREQUEST']._serialized_end=984
+  _globals['_BEATHEARTBEATRESPONSE']._serialized_start=986
+  _globals['_BEATHEARTBEATRESPONSE']._serialized_end=1055
+  _globals['_LISTHEARTBEATSREQUEST']._serialized_start=1057
+  _globals['_LISTHEARTBEATSREQUEST']._serialized_end=1080
+  _globals['_LISTHEARTBEATSRESPONSE']._serialized_start=1082
+  _globals['_LISTHEARTBEATSRESPONSE']._serialized_end=1160
+  _globals['_DELETEHEARTBEATREQUEST']._serialized_start=1162
+  _globals['_DELETEHEARTBEATREQUEST']._serialized_end=1219
+  _globals['_DELETEHEARTBEATRESPONSE']._serialized_start=1221
+  _globals['_DELETEHEARTBEATRESPONSE']._serialized_end=1246
+  _globals['_HEARTBEATSERVICE']._serialized_start=1249
+  _globals['_HEARTBEATSERVICE']._serialized_end=1828
 # @@protoc_insertion_point(module_scope)

@@ -24,6 +24,7 @@ _sym_db = _symbol_database.Default()
 
 from pilothouse._vendor.buf.validate import validate_pb2 as buf_dot_validate_dot_validate__pb2
 from google.api import annotations_pb2 as google_dot_api_dot_annotations__pb2
+from google.api import field_behavior_pb2 as google_dot_api_dot_field__behavior__pb2
 from google.protobuf import duration_pb2 as google_dot_protobuf_dot_duration__pb2
 from google.protobuf import timestamp_pb2 as google_dot_protobuf_dot_timestamp__pb2
 from pilothouse.v1 import alerts_pb2 as pilothouse_dot_v1_dot_alerts__pb2
@@ -31,7 +32,7 @@ from pilothouse.v1 import matchers_pb2 as pilothouse_dot_v1_dot_matchers__pb2
 from pilothouse.v1 import options_pb2 as pilothouse_dot_v1_dot_options__pb2
 
 
-DESCRIPTOR = _descriptor_pool.Default().AddSerializedFile(b'\n\x1cpilothouse/v1/silences.proto\x12\rpilothouse.v1\x1a\x1b\x62uf/validate/validate.proto\x1a\x1cgoogle/api/annotations.proto\x1a\x1egoogle/protobuf/duration.proto\x1a\x1fgoogle/protobuf/timestamp.proto\x1a\x1apilothouse/v1/alerts.proto\x1a\x1cpilothouse/v1/matchers.proto\x1a\x1bpilothouse/v1/options.proto\"\x84\x01\n\nRecurrence\x12\x18\n\x04\x63ron\x18\x01 \x01(\tB\n\xbaH\x07r\x05 \x01(\x80\x01\x12\x1a\n\ttime_zone\x18\x02 \x01(\tB\x07\xbaH\x04r\x02(@\x12@\n\x08\x64uration\x18\x03 \x01(\x0b\x32\x19.google.protobuf.DurationB\x13\xbaH\x10\xaa\x01\n\"\x04\x08\x80\xf5$2\x02\x08<\xc8\x01\x01\"\x85\x04\n\x07Silence\x12\x13\n\x02id\x18\x01 \x01(\tB\x07\xbaH\x04r\x02(@\x12\x34\n\x08matchers\x18\x02 \x03(\x0b\x32\x16.pilothouse.v1.MatcherB\n\xbaH\x07\x92\x01\x04\x08\x01\x10\x14\x12.\n\nstart_time\x18\x03 \x01(\x0b\x32\x1a.google.protobuf.Timestamp\x12,\n\x08\x65nd_time\x18\x04 \x01(\x0b\x32\x1a.google.protobuf.Timestamp\x12-\n\nrecurrence\x18\x05 \x01(\x0b\x32\x19.pilothouse.v1.Recurrence\x12\x16\n\x0euntil_resolved\x18\x06 \x01(\x08\x12\x1b\n\x07\x63omment\x18\x07 \x01(\tB\n\xbaH\x07r\x05 \x01(\x80\x08\x12\x12\n\ncreated_by\x18\x08 \x01(\t\x12/\n\x0b\x63reate_time\x18\t \x01(\x0b\x32\x1a.google.protobuf.Timestamp\x12/\n\x0bupdate_time\x18\n \x01(\x0b\x32\x1a.google.protobuf.Timestamp\x12*\n\x05state\x18\x0b \x01(\x0e\x32\x1b.pilothouse.v1.SilenceState\x12\x16\n\x0esilenced_count\x18\x0c \x01(\r\x12\x33\n\x0fnext_start_time\x18\r \x01(\x0b\x32\x1a.google.protobuf.Timestamp\"h\n\x14\x43reateSilenceRequest\x12/\n\x07silence\x18\x01 \x01(\x0b\x32\x16.pilothouse.v1.SilenceB\x06\xbaH\x03\xc8\x01\x01\x12\x1f\n\nrequest_id\x18\x02 \x01(\tB\x0b\xbaH\x08r\x03\xb0\x01\x01\xd8\x01\x01\"@\n\x15\x43reateSilenceResponse\x12\'\n\x07silence\x18\x01 \x01(\x0b\x32\x16.pilothouse.v1.Silence\"i\n\x13ListSilencesRequest\x12\x17\n\x0finclude_expired\x18\x01 \x01(\x08\x12\x1b\n\tpage_size\x18\x02 \x01(\rB\x08\xbaH\x05*\x03\x18\xf4\x03\x12\x1c\n\npage_token\x18\x03 \x01(\tB\x08\xbaH\x05r\x03(\x80\x10\"Y\n\x14ListSilencesResponse\x12(\n\x08silences\x18\x01 \x03(\x0b\x32\x16.pilothouse.v1.Silence\x12\x17\n\x0fnext_page_token\x18\x02 \x01(\t\"2\n\x11GetSilenceRequest\x12\x1d\n\nsilence_id\x18\x01 \x01(\tB\t\xbaH\x06r\x04 \x01(@\"=\n\x12GetSilenceResponse\x12\'\n\x07silence\x18\x01 \x01(\x0b\x32\x16.pilothouse.v1.Silence\"O\n\x14\x45xpireSilenceRequest\x12\x1d\n\nsilence_id\x18\x01 \x01(\tB\t\xbaH\x06r\x04 \x01(@\x12\x18\n\x06reason\x18\x02 \x01(\tB\x08\xbaH\x05r\x03(\x80\x08\"@\n\x15\x45xpireSilenceResponse\x12\'\n\x07silence\x18\x01 \x01(\x0b\x32\x16.pilothouse.v1.Silence\"H\n\x15PreviewSilenceRequest\x12/\n\x07silence\x18\x01 \x01(\x0b\x32\x16.pilothouse.v1.SilenceB\x06\xbaH\x03\xc8\x01\x01\"\x94\x01\n\x16PreviewSilenceResponse\x12$\n\x06\x61lerts\x18\x01 \x03(\x0b\x32\x14.pilothouse.v1.Alert\x12\x13\n\x0b\x61lert_count\x18\x02 \x01(\r\x12\x14\n\x0crecent_count\x18\x03 \x01(\r\x12)\n\x05spans\x18\x04 \x03(\x0b\x32\x1a.pilothouse.v1.SilenceSpan\"k\n\x0bSilenceSpan\x12.\n\nstart_time\x18\x01 \x01(\x0b\x32\x1a.google.protobuf.Timestamp\x12,\n\x08\x65nd_time\x18\x02 \x01(\x0b\x32\x1a.google.protobuf.Timestamp*}\n\x0cSilenceState\x12\x1d\n\x19SILENCE_STATE_UNSPECIFIED\x10\x00\x12\x19\n\x15SILENCE_STATE_PENDING\x10\x01\x12\x18\n\x14SILENCE_STATE_ACTIVE\x10\x02\x12\x19\n\x15SILENCE_STATE_EXPIRED\x10\x03\x32\x9d\x05\n\x0eSilenceService\x12{\n\rCreateSilence\x12#.pilothouse.v1.CreateSilenceRequest\x1a$.pilothouse.v1.CreateSilenceResponse\"\x1f\x88\xb5\x18\x03\x82\xd3\xe4\x93\x02\x15\"\x10/api/v1/silences:\x01*\x12u\n\x0cListSilences\x12\".pilothouse.v1.ListSilencesRequest\x1a#.pilothouse.v1.ListSilencesResponse\"\x1c\x88\xb5\x18\x01\x82\xd3\xe4\x93\x02\x12\x12\x10/api/v1/silences\x12|\n\nGetSilence\x12 .pilothouse.v1.GetSilenceRequest\x1a!.pilothouse.v1.GetSilenceResponse\")\x88\xb5\x18\x01\x82\xd3\xe4\x93\x02\x1f\x12\x1d/api/v1/silences/{silence_id}\x12\x8f\x01\n\rExpireSilence\x12#.pilothouse.v1.ExpireSilenceRequest\x1a$.pilothouse.v1.ExpireSilenceResponse\"3\x88\xb5\x18\x03\x82\xd3\xe4\x93\x02)\"$/api/v1/silences/{silence_id}:expire:\x01*\x12\x86\x01\n\x0ePreviewSilence\x12$.pilothouse.v1.PreviewSilenceRequest\x1a%.pilothouse.v1.PreviewSilenceResponse\"\'\x88\xb5\x18\x01\x82\xd3\xe4\x93\x02\x1d\"\x18/api/v1/silences:preview:\x01*b\x06proto3')
+DESCRIPTOR = _descriptor_pool.Default().AddSerializedFile(b'\n\x1cpilothouse/v1/silences.proto\x12\rpilothouse.v1\x1a\x1b\x62uf/validate/validate.proto\x1a\x1cgoogle/api/annotations.proto\x1a\x1fgoogle/api/field_behavior.proto\x1a\x1egoogle/protobuf/duration.proto\x1a\x1fgoogle/protobuf/timestamp.proto\x1a\x1apilothouse/v1/alerts.proto\x1a\x1cpilothouse/v1/matchers.proto\x1a\x1bpilothouse/v1/options.proto\"\x84\x01\n\nRecurrence\x12\x18\n\x04\x63ron\x18\x01 \x01(\tB\n\xbaH\x07r\x05 \x01(\x80\x01\x12\x1a\n\ttime_zone\x18\x02 \x01(\tB\x07\xbaH\x04r\x02(@\x12@\n\x08\x64uration\x18\x03 \x01(\x0b\x32\x19.google.protobuf.DurationB\x13\xbaH\x10\xaa\x01\n\"\x04\x08\x80\xf5$2\x02\x08<\xc8\x01\x01\"\xad\x04\n\x07Silence\x12\x17\n\x02id\x18\x01 \x01(\tB\x0b\xe2\x41\x01\x03\xbaH\x04r\x02(@\x12\x34\n\x08matchers\x18\x02 \x03(\x0b\x32\x16.pilothouse.v1.MatcherB\n\xbaH\x07\x92\x01\x04\x08\x01\x10\x14\x12.\n\nstart_time\x18\x03 \x01(\x0b\x32\x1a.google.protobuf.Timestamp\x12,\n\x08\x65nd_time\x18\x04 \x01(\x0b\x32\x1a.google.protobuf.Timestamp\x12-\n\nrecurrence\x18\x05 \x01(\x0b\x32\x19.pilothouse.v1.Recurrence\x12\x16\n\x0euntil_resolved\x18\x06 \x01(\x08\x12\x1b\n\x07\x63omment\x18\x07 \x01(\tB\n\xbaH\x07r\x05 \x01(\x80\x08\x12\x18\n\ncreated_by\x18\x08 \x01(\tB\x04\xe2\x41\x01\x03\x12\x35\n\x0b\x63reate_time\x18\t \x01(\x0b\x32\x1a.google.protobuf.TimestampB\x04\xe2\x41\x01\x03\x12\x35\n\x0bupdate_time\x18\n \x01(\x0b\x32\x1a.google.protobuf.TimestampB\x04\xe2\x41\x01\x03\x12\x30\n\x05state\x18\x0b \x01(\x0e\x32\x1b.pilothouse.v1.SilenceStateB\x04\xe2\x41\x01\x03\x12\x1c\n\x0esilenced_count\x18\x0c \x01(\rB\x04\xe2\x41\x01\x03\x12\x39\n\x0fnext_start_time\x18\r \x01(\x0b\x32\x1a.google.protobuf.TimestampB\x04\xe2\x41\x01\x03\"h\n\x14\x43reateSilenceRequest\x12/\n\x07silence\x18\x01 \x01(\x0b\x32\x16.pilothouse.v1.SilenceB\x06\xbaH\x03\xc8\x01\x01\x12\x1f\n\nrequest_id\x18\x02 \x01(\tB\x0b\xbaH\x08r\x03\xb0\x01\x01\xd8\x01\x01\"@\n\x15\x43reateSilenceResponse\x12\'\n\x07silence\x18\x01 \x01(\x0b\x32\x16.pilothouse.v1.Silence\"i\n\x13ListSilencesRequest\x12\x17\n\x0finclude_expired\x18\x01 \x01(\x08\x12\x1b\n\tpage_size\x18\x02 \x01(\rB\x08\xbaH\x05*\x03\x18\xf4\x03\x12\x1c\n\npage_token\x18\x03 \x01(\tB\x08\xbaH\x05r\x03(\x80\x10\"Y\n\x14ListSilencesResponse\x12(\n\x08silences\x18\x01 \x03(\x0b\x32\x16.pilothouse.v1.Silence\x12\x17\n\x0fnext_page_token\x18\x02 \x01(\t\"2\n\x11GetSilenceRequest\x12\x1d\n\nsilence_id\x18\x01 \x01(\tB\t\xbaH\x06r\x04 \x01(@\"=\n\x12GetSilenceResponse\x12\'\n\x07silence\x18\x01 \x01(\x0b\x32\x16.pilothouse.v1.Silence\"O\n\x14\x45xpireSilenceRequest\x12\x1d\n\nsilence_id\x18\x01 \x01(\tB\t\xbaH\x06r\x04 \x01(@\x12\x18\n\x06reason\x18\x02 \x01(\tB\x08\xbaH\x05r\x03(\x80\x08\"@\n\x15\x45xpireSilenceResponse\x12\'\n\x07silence\x18\x01 \x01(\x0b\x32\x16.pilothouse.v1.Silence\"H\n\x15PreviewSilenceRequest\x12/\n\x07silence\x18\x01 \x01(\x0b\x32\x16.pilothouse.v1.SilenceB\x06\xbaH\x03\xc8\x01\x01\"\x94\x01\n\x16PreviewSilenceResponse\x12$\n\x06\x61lerts\x18\x01 \x03(\x0b\x32\x14.pilothouse.v1.Alert\x12\x13\n\x0b\x61lert_count\x18\x02 \x01(\r\x12\x14\n\x0crecent_count\x18\x03 \x01(\r\x12)\n\x05spans\x18\x04 \x03(\x0b\x32\x1a.pilothouse.v1.SilenceSpan\"k\n\x0bSilenceSpan\x12.\n\nstart_time\x18\x01 \x01(\x0b\x32\x1a.google.protobuf.Timestamp\x12,\n\x08\x65nd_time\x18\x02 \x01(\x0b\x32\x1a.google.protobuf.Timestamp*}\n\x0cSilenceState\x12\x1d\n\x19SILENCE_STATE_UNSPECIFIED\x10\x00\x12\x19\n\x15SILENCE_STATE_PENDING\x10\x01\x12\x18\n\x14SILENCE_STATE_ACTIVE\x10\x02\x12\x19\n\x15SILENCE_STATE_EXPIRED\x10\x03\x32\x9d\x05\n\x0eSilenceService\x12{\n\rCreateSilence\x12#.pilothouse.v1.CreateSilenceRequest\x1a$.pilothouse.v1.CreateSilenceResponse\"\x1f\x88\xb5\x18\x03\x82\xd3\xe4\x93\x02\x15\"\x10/api/v1/silences:\x01*\x12u\n\x0cListSilences\x12\".pilothouse.v1.ListSilencesRequest\x1a#.pilothouse.v1.ListSilencesResponse\"\x1c\x88\xb5\x18\x01\x82\xd3\xe4\x93\x02\x12\x12\x10/api/v1/silences\x12|\n\nGetSilence\x12 .pilothouse.v1.GetSilenceRequest\x1a!.pilothouse.v1.GetSilenceResponse\")\x88\xb5\x18\x01\x82\xd3\xe4\x93\x02\x1f\x12\x1d/api/v1/silences/{silence_id}\x12\x8f\x01\n\rExpireSilence\x12#.pilothouse.v1.ExpireSilenceRequest\x1a$.pilothouse.v1.ExpireSilenceResponse\"3\x88\xb5\x18\x03\x82\xd3\xe4\x93\x02)\"$/api/v1/silences/{silence_id}:expire:\x01*\x12\x86\x01\n\x0ePreviewSilence\x12$.pilothouse.v1.PreviewSilenceRequest\x1a%.pilothouse.v1.PreviewSilenceResponse\"\'\x88\xb5\x18\x01\x82\xd3\xe4\x93\x02\x1d\"\x18/api/v1/silences:preview:\x01*b\x06proto3')
 
 _globals = globals()
 _builder.BuildMessageAndEnumDescriptors(DESCRIPTOR, _globals)
@@ -45,11 +46,23 @@ if not _descriptor._USE_C_DESCRIPTORS:
   _globals['_RECURRENCE'].fields_by_name['duration']._loaded_options = None
   _globals['_RECURRENCE'].fields_by_name['duration']._serialized_options = b'\272H\020\252\001\n\"\004\010\200\365$2\002\010<\310\001\001'
   _globals['_SILENCE'].fields_by_name['id']._loaded_options = None
-  _globals['_SILENCE'].fields_by_name['id']._serialized_options = b'\272H\004r\002(@'
+  _globals['_SILENCE'].fields_by_name['id']._serialized_options = b'\342A\001\003\272H\004r\002(@'
   _globals['_SILENCE'].fields_by_name['matchers']._loaded_options = None
   _globals['_SILENCE'].fields_by_name['matchers']._serialized_options = b'\272H\007\222\001\004\010\001\020\024'
   _globals['_SILENCE'].fields_by_name['comment']._loaded_options = None
   _globals['_SILENCE'].fields_by_name['comment']._serialized_options = b'\272H\007r\005 \001(\200\010'
+  _globals['_SILENCE'].fields_by_name['created_by']._loaded_options = None
+  _globals['_SILENCE'].fields_by_name['created_by']._serialized_options = b'\342A\001\003'
+  _globals['_SILENCE'].fields_by_name['create_time']._loaded_options = None
+  _globals['_SILENCE'].fields_by_name['create_time']._serialized_options = b'\342A\001\003'
+  _globals['_SILENCE'].fields_by_name['update_time']._loaded_options = None
+  _globals['_SILENCE'].fields_by_name['update_time']._serialized_options = b'\342A\001\003'
+  _globals['_SILENCE'].fields_by_name['state']._loaded_options = None
+  _globals['_SILENCE'].fields_by_name['state']._serialized_options = b'\342A\001\003'
+  _globals['_SILENCE'].fields_by_name['silenced_count']._loaded_options = None
+  _globals['_SILENCE'].fields_by_name['silenced_count']._serialized_options = b'\342A\001\003'
+  _globals['_SILENCE'].fields_by_name['next_start_time']._loaded_options = None
+  _globals['_SILENCE'].fields_by_name['next_start_time']._serialized_options = b'\342A\001\003'
   _globals['_CREATESILENCEREQUEST'].fields_by_name['silence']._loaded_options = None
   _globals['_CREATESILENCEREQUEST'].fields_by_name['silence']._serialized_options = b'\272H\003\310\001\001'
   _globals['_CREATESILENCEREQUEST'].fields_by_name['request_id']._loaded_options = None
@@ -76,34 +89,34 @@ if not _descriptor._USE_C_DESCRIPTORS:
   _globals['_SILENCESERVICE'].methods_by_name['ExpireSilence']._serialized_options = b'\210\265\030\003\202\323\344\223\002)\"$/api/v1/silences/{silence_id}:expire:\001*'
   _globals['_SILENCESERVICE'].methods_by_name['PreviewSilence']._loaded_options = None
   _globals['_SILENCESERVICE'].methods_by_name['PreviewSilence']._serialized_options = b'\210\265\030\001\202\323\344\223\002\035\"\030/api/v1/silences:preview:\001*'
-  _globals['_SILENCESTATE']._serialized_start=1879
-  _globals['_SILENCESTATE']._serialized_end=2004
-  _globals['_RECURRENCE']._serialized_start=259
-  _globals['_RECURRENCE']._serialized_end=391
-  _globals['_SILENCE']._serialized_start=394
-  _globals['_SILENCE']._serialized_end=911
-  _globals['_CREATESILENCEREQUEST']._serialized_start=913
-  _globals['_CREATESILENCEREQUEST']._serialized_end=1017
-  _globals['_CREATESILENCERESPONSE']._serialized_start=1019
-  _globals['_CREATESILENCERESPONSE']._serialized_end=1083
-  _globals['_LISTSILENCESREQUEST']._serialized_start=1085
-  _globals['_LISTSILENCESREQUEST']._serialized_end=1190
-  _globals['_LISTSILENCESRESPONSE']._serialized_start=1192
-  _globals['_LISTSILENCESRESPONSE']._serialized_end=1281
-  _globals['_GETSILENCEREQUEST']._serialized_start=1283
-  _globals['_GETSILENCEREQUEST']._serialized_end=1333
-  _globals['_GETSILENCERESPONSE']._serialized_start=1335
-  _globals['_GETSILENCERESPONSE']._serialized_end=1396
-  _globals['_EXPIRESILENCEREQUEST']._serialized_start=1398
-  _globals['_EXPIRESILENCEREQUEST']._serialized_end=1477
-  _globals['_EXPIRESILENCERESPONSE']._serialized_start=1479
-  _globals['_EXPIRESILENCERESPONSE']._serialized_end=1543
-  _globals['_PREVIEWSILENCEREQUEST']._serialized_start=1545
-  _globals['_PREVIEWSILENCEREQUEST']._serialized_end=1617
-  _globals['_PREVIEWSILENCERESPONSE']._serialized_start=1620
-  _globals['_PREVIEWSILENCERESPONSE']._serialized_end=1768
-  _globals['_SILENCESPAN']._serialized_start=1770
-  _globals['_SILENCESPAN']._serialized_end=1877
-  _globals['_SILENCESERVICE']._serialized_start=2007
-  _globals['_SILENCESERVICE']._serialized_end=2676
+  _globals['_SILENCESTATE']._serialized_start=1952
+  _globals['_SILENCESTATE']._serialized_end=2077
+  _globals['_RECURRENCE']._serialized_start=292
+  _globals['_RECURRENCE']._serialized_end=424
+  _globals['_SILENCE']._serialized_start=427
+  _globals['_SILENCE']._serialized_end=984
+  _globals['_CREATESILENCEREQUEST']._serialized_start=986
+  _globals['_CREATESILENCEREQUEST']._serialized_end=1090
+  _globals['_CREATESILENCERESPONSE']._serialized_start=1092
+  _globals['_CREATESILENCERESPONSE']._serialized_end=1156
+  _globals['_LISTSILENCESREQUEST']._serialized_start=1158
+  _globals['_LISTSILENCESREQUEST']._serialized_end=1263
+  _globals['_LISTSILENCESRESPONSE']._serialized_start=1265
+  _globals['_LISTSILENCESRESPONSE']._serialized_end=1354
+  _globals['_GETSILENCEREQUEST']._serialized_start=1356
+  _globals['_GETSILENCEREQUEST']._serialized_end=1406
+  _globals['_GETSILENCERESPONSE']._serialized_start=1408
+  _globals['_GETSILENCERESPONSE']._serialized_end=1469
+  _globals['_EXPIRESILENCEREQUEST']._serialized_start=1471
+  _globals['_EXPIRESILENCEREQUEST']._serialized_end=1550
+  _globals['_EXPIRESILENCERESPONSE']._serialized_start=1552
+  _globals['_EXPIRESILENCERESPONSE']._serialized_end=1616
+  _globals['_PREVIEWSILENCEREQUEST']._serialized_start=1618
+  _globals['_PREVIEWSILENCEREQUEST']._serialized_end=1690
+  _globals['_PREVIEWSILENCERESPONSE']._serialized_start=1693
+  _globals['_PREVIEWSILENCERESPONSE']._serialized_end=1841
+  _globals['_SILENCESPAN']._serialized_start=1843
+  _globals['_SILENCESPAN']._serialized_end=1950
+  _globals['_SILENCESERVICE']._serialized_start=2080
+  _globals['_SILENCESERVICE']._serialized_end=2749
 # @@protoc_insertion_point(module_scope)

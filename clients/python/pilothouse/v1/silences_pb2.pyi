@@ -103,7 +103,7 @@ class Silence(_message.Message):
     SILENCED_COUNT_FIELD_NUMBER: _builtins.int
     NEXT_START_TIME_FIELD_NUMBER: _builtins.int
     id: _builtins.str
-    """Its id; made by the server."""
+    """Its id."""
     until_resolved: _builtins.bool
     """Until every alert that matched when it was made is resolved; those that begin later are not kept quiet. It begins at once."""
     comment: _builtins.str
