@@ -136,6 +136,10 @@ async def test_rules_are_shown_everywhere_and_what_is_not_known_is_said(pair: Pa
         await wait_until(known, what="the lead's note")
         names = [view.rule.name for view in await views(other).every()]
         assert names == [view.rule.name for view in await views(one).every()] == sorted(names)
+        await book(other).create(rule("queue_depth > 90", id="new", name="New"), ADA)
+        for each in (one, other):
+            new = await views(each).one("new")
+            assert (new.meters, new.error) == (None, ""), "the lead has not come to it yet"
     other.clock.ahead_us = 60 * SECOND
     assert "not known" in (await views(other).one("r")).error
     await book(other).enable("r", False, ADA)

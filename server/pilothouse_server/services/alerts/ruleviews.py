@@ -91,18 +91,19 @@ class RuleViews:
         if engine is not None:
             meters = engine.meters()
             return [_view(rule, engine.live_count(rule.id), meters.get(rule.id)) for rule in rules]
-        fresh = noted.meters is not None
-        fresh = fresh and self._clock.now_us() - noted.meters_us <= METERS_FRESH_US
-        known = noted.meters or {} if fresh else {}
+        if noted.meters is None or self._clock.now_us() - noted.meters_us > METERS_FRESH_US:
+            return [_view(rule, noted.live.get(rule.id, 0), None, UNKNOWN) for rule in rules]
+        known = noted.meters
         return [
             _view(rule, noted.live.get(rule.id, 0), _meters(known.get(rule.id))) for rule in rules
         ]
 
 
-def _view(rule: Rule, live: int, meters: RuleMeters | None) -> RuleView:
+def _view(rule: Rule, live: int, meters: RuleMeters | None, silence: str = "") -> RuleView:
+    """`silence` is the error where nobody tells of any rule: one that the lead has not come to yet is none."""
     if not rule.enabled:
         return RuleView(rule, live, meters)
-    return RuleView(rule, live, meters, UNKNOWN if meters is None else meters.error)
+    return RuleView(rule, live, meters, silence if meters is None else meters.error)
 
 
 _NAMES = frozenset(field.name for field in fields(RuleMeters))
