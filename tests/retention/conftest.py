@@ -8,7 +8,7 @@ from dataclasses import dataclass, field, replace
 from typing import Any
 
 import pytest
-from sqlalchemy import Connection, Table, func, insert, select
+from sqlalchemy import JSON, Connection, Table, func, insert, select
 
 from pilothouse_server.adapters.clock import SystemClock
 from pilothouse_server.adapters.sql.agent_views import SqlAgentViews
@@ -89,7 +89,9 @@ class House:
         """Rows as they are in the table, with what does not matter filled in."""
         blanks: dict[str, Any] = {}
         for column in table.columns:
-            python: type[object] = column.type.python_type
+            python: type[object] = (
+                list if isinstance(column.type, JSON) else column.type.python_type
+            )
             blanks[column.name] = None if column.nullable else python()
 
         def run(connection: Connection) -> None:

@@ -168,10 +168,10 @@ async def test_alerts_go_with_their_steps_so_long_after_they_were_resolved(house
     }
     await house.add(
         ALERTS,
-        resolved | {"id": "old", "revision": 1},
-        resolved | {"id": "young", "revision": 2, "resolve_us": NOON - 89 * DAY_US},
-        resolved | {"id": "latched", "revision": 3, "latched": True},
-        {"id": "firing", "revision": 4, "state": 2, "labels": {}},
+        resolved | {"id": "old", "sequence": 1, "revision": 1},
+        resolved | {"id": "young", "sequence": 2, "revision": 2, "resolve_us": NOON - 89 * DAY_US},
+        resolved | {"id": "latched", "sequence": 3, "revision": 3, "latched": True},
+        {"id": "firing", "sequence": 4, "revision": 4, "state": 2, "labels": {}},
     )
     await house.add(ALERT_TRANSITIONS, *({"alert_id": name} for name in ("old", "young")))
     await house.sweep(alerts_us=90 * DAY_US)
