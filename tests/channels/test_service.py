@@ -334,7 +334,9 @@ async def test_a_test_is_sent_at_once_and_says_what_became_of_it(
     unstored = await channels.TestChannel(
         pb.TestChannelRequest(
             channel=pb.Channel(
-                name="New", cloud_events=pb.CloudEventsChannel(url=receiver.url("/events"))
+                id="new",
+                name="New",
+                cloud_events=pb.CloudEventsChannel(url=receiver.url("/events")),
             )
         )
     )

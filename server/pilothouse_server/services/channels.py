@@ -6,12 +6,13 @@ has to be given again, or whoever may change a channel could have its secrets se
 
 from __future__ import annotations
 
+import contextlib
 from collections.abc import Awaitable, Callable, Mapping, Sequence
 from dataclasses import dataclass, field, replace
 from typing import Final, NamedTuple, Protocol
 from urllib.parse import urlsplit
 
-from pilothouse_server.domain.errors import EtagMismatch, InvalidArgument
+from pilothouse_server.domain.errors import EtagMismatch, InvalidArgument, NotFound
 from pilothouse_server.domain.notifications.channels import (
     SECOND_US,
     Apprise,
@@ -206,6 +207,9 @@ class Channels:
         """Sends a test to a stored channel, to one that is not stored, or to a stored one as it would be after a
         change. Raises NotFound, InvalidArgument."""
         stored = await self.store.find(channel_id) if channel_id else None
+        if stored is None and draft is not None and draft.channel.id:
+            with contextlib.suppress(NotFound):
+                stored = await self.store.find(draft.channel.id)
         try:
             if draft is None:
                 if stored is None:

@@ -86,5 +86,4 @@ class ChannelServicer(channels_pb2_grpc.ChannelServiceServicer):
         self, request: pb.TestChannelRequest, context: Context
     ) -> pb.TestChannelResponse:
         draft = channel_from_proto(request.channel) if request.HasField("channel") else None
-        channel_id = request.channel_id or request.channel.id
-        return tested_to_proto(await self._channels.test(channel_id, draft))
+        return tested_to_proto(await self._channels.test(request.channel_id, draft))

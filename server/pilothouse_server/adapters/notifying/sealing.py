@@ -60,6 +60,8 @@ class Sealer:
     def __init__(self, keys: Iterable[bytes] = (), file: Path | None = None) -> None:
         self._set = list(keys)
         self._file = file
+        self._read: Sequence[bytes] = ()
+        """What was read from the file; read again when a key is wanted that is not there."""
 
     def seal(self, channel_id: str, hidden: Secrets) -> str:
         """Encrypts. Raises NoSecretKey."""
@@ -86,7 +88,7 @@ class Sealer:
             return Secrets()
         _, _, rest = sealed.partition(".")
         name, _, text = rest.partition(".")
-        key = next((each for each in self._keys() if _name(each) == name), None)
+        key = next((each for each in self._keys(name) if _name(each) == name), None)
         if key is None:
             where = (
                 f"{SETTING} has not"
@@ -107,12 +109,13 @@ class Sealer:
             raise SealBroken("its secrets are damaged in the database: set them anew") from error
         return Secrets(found["url"], found["secret"], found["headers"], tuple(found["urls"]))
 
-    def _keys(self) -> Sequence[bytes]:
-        if self._file is None:
-            return self._set
-        with contextlib.suppress(FileNotFoundError, ValueError):
-            return [*self._set, *keys_of(self._file.read_text("ascii"))]
-        return self._set
+    def _keys(self, wanted: str = "") -> Sequence[bytes]:
+        """All keys, the first one first."""
+        known = any(_name(each) == wanted for each in (*self._set, *self._read))
+        if self._file is not None and not known:
+            with contextlib.suppress(FileNotFoundError, ValueError):
+                self._read = keys_of(self._file.read_text("ascii"))
+        return [*self._set, *self._read]
 
 
 def _name(key: bytes) -> str:

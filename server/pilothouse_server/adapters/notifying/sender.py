@@ -128,7 +128,7 @@ class Sender:
         """To each service that did not take this notification in an earlier try."""
         failures: list[tuple[str, bool]] = []
         for service, url in zip(target.services, hidden.urls, strict=True):
-            mark = hashlib.sha256("\n".join((notification.id, url)).encode()).hexdigest()
+            mark = hashlib.sha256(notification.id.encode() + b"\n" + url.encode()).hexdigest()
             if mark in self._taken:
                 continue
             failed = await self._one(url, notification, timeout)

@@ -12,7 +12,7 @@ from collections.abc import Callable, Iterator, Mapping, Sequence
 from dataclasses import replace
 
 from pilothouse_server.domain.alerts import records
-from pilothouse_server.domain.alerts.conditions import NOTHING, Observation
+from pilothouse_server.domain.alerts.conditions import Observation
 from pilothouse_server.domain.alerts.observing import HeartbeatDue, Listening, Seen, View
 from pilothouse_server.domain.alerts.records import Alert, Change, fired
 from pilothouse_server.domain.alerts.requests import AlertRequest, Verb
@@ -168,15 +168,14 @@ class AlertEngine:
             yield OVER_LIMIT, Seen(rule_id, (Observation(float(ruled.refused_now), 1),))
 
     def _overdue(self, view: View) -> Iterator[tuple[Rule, Seen]]:
-        """Each heartbeat with a rule of its own severity and patience. None could be heard while no server ran."""
-        listening_us = view.listening.since_us
+        """Each heartbeat with a rule of its own severity and patience. That none could be heard while no server ran is
+        in the time when it is due already."""
         for each in self._heartbeats():
             patience_us = each.due_us - each.since_us
-            deaf = each.since_us < listening_us and view.ts_us - listening_us < patience_us
             silent = Observation((view.ts_us - each.since_us) / SECOND_US, 1)
             condition = replace(HEARTBEAT_MISSED.first, threshold=patience_us / SECOND_US)
             rule = replace(HEARTBEAT_MISSED, severity=each.severity, condition=condition)
-            yield rule, Seen(each.id, (NOTHING if deaf and view.ts_us >= each.due_us else silent,))
+            yield rule, Seen(each.id, (silent,))
 
     def _end(self, alert: Alert, actor: str, why: str, ts_us: int) -> None:
         if not alert.instance.live:
