@@ -29,7 +29,7 @@ NUMBERS = (
 NAMES_OF_ALERTS = (("A", "B", 'Slow: "x"'), ("C", "D"))
 """By group: in which order promtool evaluates groups is left to chance where the file does not say."""
 SIGNS = (">", ">=", "<", "<=", "==", "!=")
-INTERVALS = (7, 15, 30, 45, 60, 90, 120, 300)
+INTERVALS = (7, 13, 15, 30, 45, 60, 90, 100, 120, 300)
 PATTERNS = ("a|b", ".*", ".+", "[a-c]", "", "2.*", "d .")
 TEMPLATES = (
     "plain",
@@ -77,7 +77,7 @@ def case(seed: int) -> Case:
     for _ in range(chance.choice((1, 1, 2))):
         step = chance.choice(INTERVALS)
         tests.append({"interval": _text(step), "input_series": _all_series(chance)})
-        slots = min(40, 1500 // interval)
+        slots = min(60, 1500 // interval)
         looks.append(
             [
                 (name, look * SECOND_US)
@@ -131,12 +131,15 @@ def _expression(chance: Random, deep: int) -> str:
 
 def _comparison(chance: Random) -> str:
     matchers: list[str] = []
-    for _ in range(chance.choice((0, 0, 1, 1, 2))):
+    for _ in range(chance.choice((0, 0, 0, 1, 2))):
         sign = chance.choice(("=", "!=", "=~", "!~"))
         value = chance.choice(PATTERNS if "~" in sign else (*VALUES, ""))
         matchers.append(f"{chance.choice(NAMES)}{sign}{_quoted(chance, value)}")
     scope = f"{{{', '.join(matchers)}}}" if matchers else chance.choice(("", "{}"))
-    return f"{chance.choice(METRICS)}{scope} {chance.choice(SIGNS)} {chance.choice(NUMBERS)}"
+    # Half of them are nearly always true, so that what they are joined with decides.
+    often = chance.choice(("!= 77", ">= -1", "< 1e9"))
+    limit = chance.choice((often, f"{chance.choice(SIGNS)} {chance.choice(NUMBERS)}"))
+    return f"{chance.choice(METRICS)}{scope} {limit}"
 
 
 def _quoted(chance: Random, value: str) -> str:
@@ -147,9 +150,14 @@ def _quoted(chance: Random, value: str) -> str:
 
 
 def _all_series(chance: Random) -> list[dict[str, object]]:
+    # Few sets of labels, so that metrics meet in `and` and `or`.
+    sets = [
+        {name: chance.choice(VALUES) for name in NAMES if chance.random() < 0.5}
+        for _ in range(chance.randint(1, 3))
+    ]
     found: dict[tuple[str, ...], dict[str, object]] = {}
     for _ in range(chance.randint(0, 7)):
-        labels = {name: chance.choice(VALUES) for name in NAMES if chance.random() < 0.5}
+        labels = chance.choice(sets)
         metric = chance.choice(METRICS)
         written = ",".join(f"{name}={_quoted(chance, value)}" for name, value in labels.items())
         key = (metric, *(f"{name}={value}" for name, value in sorted(labels.items())))

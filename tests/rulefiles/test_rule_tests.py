@@ -218,6 +218,24 @@ def test_two_alerts_with_the_same_labels_end_a_test(tmp_path: Path) -> None:
     )
 
 
+def test_two_rules_of_one_name_cannot_write_one_series_differently(tmp_path: Path) -> None:
+    """promtool fails here too: both would write ALERTS_FOR_STATE, each since another time."""
+    twice = """\
+groups:
+- {name: late, rules: [{alert: A, expr: m > 1, labels: {x: ""}}]}
+- {name: early, rules: [{alert: A, expr: m > 0}]}
+"""
+    tests = """\
+rule_files: ["*.yml.rules"]
+group_eval_order: [early, late]
+tests:
+- {interval: 1m, input_series: [{series: m, values: 1 2}], alert_rule_test: [{eval_time: 9m, alertname: A}]}
+"""
+    report = run_file(promtool_files(tmp_path, tests, twice))
+    assert [(each.alert, each.at_us) for each in report.failures] == [("A", 60_000_000)]
+    assert "another rule of this name has an alert" in report.failures[0].problem
+
+
 T = "rule_files: [a.yml.rules]\ntests:\n- "
 
 
