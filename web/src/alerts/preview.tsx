@@ -6,6 +6,7 @@ import { count, durationText, exactTime, plural, when } from "../core/format";
 import { jsonMs } from "../core/time";
 import { Severity } from "../gen/pilothouse/v1/enums_pb";
 import type { AlertRuleJson } from "../gen/pilothouse/v1/rules_pb";
+import { asSentence } from "../ui/alerts";
 import { useStores } from "../ui/context";
 import { Note } from "../ui/panel";
 import { type Backtest, BacktestStore, nameOf } from "./backtest";
@@ -56,14 +57,13 @@ export function Preview({ draft, wrong }: { readonly draft: AlertRuleJson; reado
       {view.summary === undefined ? null : (
         <p class="faint small">
           Judged by {view.sources.join("; ") || "the stored history"}, {plural(view.summary.instances, "instance")}.
-          {view.summary.caveats.map((each) => (
-            <span key={each} class="tone-warning">
-              {" "}
-              {each}
-            </span>
-          ))}
         </p>
       )}
+      {view.summary?.caveats.map((each) => (
+        <Note key={each} tone="warning">
+          {asSentence(each)}
+        </Note>
+      ))}
     </section>
   );
 }

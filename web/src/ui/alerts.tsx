@@ -128,7 +128,8 @@ function AlertActs({ alert }: { readonly alert: Alert }): JSX.Element {
 }
 
 export function asSentence(text: string): string {
-  return text === "" || /[.!?…]$/.test(text) ? text : `${text}.`;
+  const said = text.charAt(0).toUpperCase() + text.slice(1);
+  return text === "" || /[.!?…]$/.test(text) ? said : `${said}.`;
 }
 
 export function clearWords(text: string): string {
