@@ -228,6 +228,17 @@ def test_what_prometheus_has_no_word_for_is_left_out_with_the_reason(
     assert named in left_out[0]
 
 
+DEEP = """\
+rules:
+- name: x
+  condition:
+    all:
+    - metric: queue_depth
+      comparison: ">"
+      threshold: many
+"""
+
+
 @pytest.mark.parametrize(
     ("document", "line", "named"),
     [
@@ -250,8 +261,7 @@ def test_what_prometheus_has_no_word_for_is_left_out_with_the_reason(
          3, "surprise: is not known"),
         ("rules:\n- name: x\n", 2, "condition: is missing"),
         ("rules:\n- name: 5\n", 2, "5 is not a text"),
-        ("rules:\n- name: x\n  condition:\n    all:\n    - metric: throughput\n      threshold: x\n      comparison: a",
-         6, "'x' is not a number"),
+        (DEEP, 7, "'many' is not a number"),
         ("rules:\n- name: x\n  condition: {metric: cats, comparison: '>', threshold: 1}", 3, "'cats' is none of"),
         ("rules:\n" + "- name: x\n  condition: {metric: queue_depth, comparison: '>', threshold: 1}\n" * 2, 4,
          "that of the rule in line 2"),
