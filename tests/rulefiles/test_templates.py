@@ -116,6 +116,7 @@ def test_without_a_value_the_text_says_so() -> None:
         ("{{ humanize(3.0) }}", "space"),
         ("{{ }}", "missing"),
         ("{{" + "(" * 100, "parentheses"),
+        ("x" * 4097, "4,096 characters"),
     ],
 )
 def test_what_is_outside_the_subset_is_refused_by_name(template: str, named: str) -> None:

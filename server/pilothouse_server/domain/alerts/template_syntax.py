@@ -13,6 +13,7 @@ from typing import Literal, NamedTuple, NoReturn, assert_never
 from pilothouse_server.domain.alerts import formatting
 from pilothouse_server.domain.alerts.formatting import NotPrintable, Verb
 
+MOST_CHARACTERS = 4096
 MOST_DEEP = 10
 """Parentheses and pipes."""
 
@@ -68,6 +69,8 @@ Node = Constant | Label | Labels | Value | Call | Printf
 
 def parse(text: str) -> tuple[str | Node, ...]:
     """The texts and the nodes between them. Raises NotATemplate."""
+    if len(text) > MOST_CHARACTERS:
+        raise NotATemplate(f"a template has at most {MOST_CHARACTERS:,} characters")
     return tuple(part for part in _Parser(text).parts() if part != "")
 
 
