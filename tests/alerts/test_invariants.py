@@ -182,7 +182,7 @@ def test_what_is_told_is_told_once_and_in_order(
 
 
 S = AlertState
-AFTER = {
+AFTER: dict[int, set[AlertState]] = {
     0: {S.PENDING, S.FIRING},
     S.PENDING: {S.FIRING, S.RESOLVED},
     S.FIRING: {S.RECOVERING, S.RESOLVED},

@@ -205,7 +205,8 @@ def steps_of(connection: Connection, alert_id: str) -> list[AlertStep]:
 
 def step_of(fields: RowMapping) -> AlertStep:
     """The step in a row of its table."""
-    return AlertStep(**{**fields, "act": Act(fields["act"])})
+    row: dict[str, Any] = {**fields, "act": Act(fields["act"])}
+    return AlertStep(**row)
 
 
 _STEP = [ALERT_TRANSITIONS.c[name] for name in AlertStep._fields]
