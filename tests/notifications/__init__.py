@@ -1,0 +1,1 @@
+"""What people are told of alerts, when, and how it reaches them."""
