@@ -146,16 +146,7 @@ class LeadWork:
         self.tenure = tenure
         self._shared = world.shared_database
         self.relay = Relay(SqlOutbox(database), world.intake, encode_events, clock, signals.outbox)
-        self._publisher: AlertPublisher | None = None
-        if world.alert_stream is not None:
-            self._publisher = AlertPublisher(
-                SqlAlertOutbox(database),
-                world.alert_stream,
-                encode_alert_event,
-                clock,
-                world.signals.alerted,
-                fence=tenure.fence,
-            )
+        self._publisher = self._publishing(common)
         alerts = SqlAlerts(database, published=self._publisher is not None)
         self.journal = AlertJournal(
             alerts,
@@ -192,19 +183,7 @@ class LeadWork:
             SqlAlertRequests(database), self.alerts, clock, world.signals.alert_requests
         )
         self._rules = RuleFollower(SqlRules(database), self, clock, world.signals.rules)
-        self.merged: MergedMetrics | None = None
-        if len(world.shards) > 1:
-            self.merged = MergedMetrics(
-                first.aggregator,
-                world.board,
-                clock,
-                shards=len(world.shards),
-                epoch=uuid7(),
-                firing=lambda: self.alerts.firing,
-                troubles=common.standing.troubles,
-            )
-        else:
-            first.firing = lambda: self.alerts.firing
+        self.merged = self._merging(common, first)
         self.snapshots = self.merged or first.aggregator
         self.snapshots.subscribe_ticks(self.alerts.tick)
         self.notifier, self.courier = self._notifying(common)
@@ -215,6 +194,36 @@ class LeadWork:
         )
         self._sweeper = SilenceSweeper(
             first.projection, clock, world.signals.projected, common.offline_after_us
+        )
+
+    def _publishing(self, common: Common) -> AlertPublisher | None:
+        """Who tells the stream of alerts, where there is one."""
+        world = common.world
+        if world.alert_stream is None:
+            return None
+        return AlertPublisher(
+            SqlAlertOutbox(world.fenced(self.tenure.fence)),
+            world.alert_stream,
+            encode_alert_event,
+            common.clock,
+            world.signals.alerted,
+            fence=self.tenure.fence,
+        )
+
+    def _merging(self, common: Common, first: ShardWork) -> MergedMetrics | None:
+        """Who makes one picture of all shards; a single shard is the whole of it."""
+        world = common.world
+        if len(world.shards) == 1:
+            first.firing = lambda: self.alerts.firing
+            return None
+        return MergedMetrics(
+            first.aggregator,
+            world.board,
+            common.clock,
+            shards=len(world.shards),
+            epoch=uuid7(),
+            firing=lambda: self.alerts.firing,
+            troubles=common.standing.troubles,
         )
 
     def _notifying(self, common: Common) -> tuple[Notifier, Courier]:
