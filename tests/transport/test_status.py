@@ -43,6 +43,11 @@ SAMPLES: list[errors.PilothouseError] = [
     errors.NotCommandOwner("c1", "engine"),
     errors.ExecutorReplaced("engine"),
     errors.LimitExceeded("events in a batch", 1000, 1001),
+    errors.AlreadyThere("channel", "name", "Ops"),
+    errors.StillNamed("channel", "ops", "rule error-rate"),
+    errors.NoSecretKey("PILOTHOUSE_SECRET_KEY"),
+    errors.DeliveryOver("d1", "SENT"),
+    errors.Busy("backtests", 2),
     *(errors.Unavailable(what, "gone") for what in UNAVAILABLE),
     errors.Misconfigured("log", "wrong password"),
 ]
@@ -87,8 +92,15 @@ def test_words_that_change_are_in_the_metadata() -> None:
     assert dict(info.metadata) == {"action": "pause", "state": "FAILED", "legal_actions": "retry"}
 
 
-def test_unavailable_says_when_to_try_again() -> None:
-    status = status_of(errors.Unavailable("log", "the disk is full", 2_500_000))
+@pytest.mark.parametrize(
+    "error",
+    [
+        errors.Unavailable("log", "the disk is full", 2_500_000),
+        errors.Busy("backtests", 2, 2_500_000),
+    ],
+)
+def test_what_may_go_better_later_says_when_to_try_again(error: errors.PilothouseError) -> None:
+    status = status_of(error)
 
     retry = error_details_pb2.RetryInfo()
     assert any(detail.Unpack(retry) for detail in status.details)
