@@ -293,7 +293,8 @@ async def test_a_heartbeat_is_expected_heard_and_shown(server: Pilothouse, page:
     beat = await server.post("/api/v1/heartbeats/nightly-backup:beat", {})
 
     assert beat.status_code == 200
-    await expect(row).to_contain_text("in time")
+    # Lists are read again every few seconds.
+    await expect(row).to_contain_text("in time", timeout=20_000)
 
 
 async def test_the_history_is_searched_with_the_filter_of_the_api(
