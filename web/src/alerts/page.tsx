@@ -4,6 +4,8 @@ import { useEffect, useMemo } from "preact/hooks";
 import type { Tab } from "../core/route";
 import { useStores } from "../ui/context";
 import "./alerts.css";
+import "./forms.css";
+import "./narrow.css";
 import { ActDialog } from "./acts";
 import { Active } from "./active";
 import { Channels } from "./channels";
