@@ -1210,7 +1210,7 @@ class BacktestRuleResponse(_message.Message):
 
     @_builtins.property
     def series(self) -> Global___BacktestSeries:
-        """What was compared, for a chart; only of the fleet or of the first 20 instances."""
+        """What was compared, for a chart; of at most 20 instances, those that would have fired before those that would not."""
 
     @_builtins.property
     def summary(self) -> Global___BacktestSummary:
@@ -1377,7 +1377,9 @@ Global___BacktestAlert: _TypeAlias = BacktestAlert  # noqa: Y015
 
 @_typing.final
 class BacktestSeries(_message.Message):
-    """What was compared of one instance with one threshold."""
+    """What was compared of one instance with one threshold, in one message or several that follow one another. At most 2,000 points in all: where
+    there were more evaluations, a point keeps the value furthest beyond the threshold.
+    """
 
     DESCRIPTOR: _descriptor.Descriptor
 

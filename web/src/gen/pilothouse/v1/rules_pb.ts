@@ -2030,7 +2030,7 @@ export type BacktestRuleResponse = Message<"pilothouse.v1.BacktestRuleResponse">
     case: "alert";
   } | {
     /**
-     * What was compared, for a chart; only of the fleet or of the first 20 instances.
+     * What was compared, for a chart; of at most 20 instances, those that would have fired before those that would not.
      *
      * @generated from field: pilothouse.v1.BacktestSeries series = 4;
      */
@@ -2075,7 +2075,7 @@ export type BacktestRuleResponseJson = {
   alert?: BacktestAlertJson;
 
   /**
-   * What was compared, for a chart; only of the fleet or of the first 20 instances.
+   * What was compared, for a chart; of at most 20 instances, those that would have fired before those that would not.
    *
    * @generated from field: pilothouse.v1.BacktestSeries series = 4;
    */
@@ -2328,7 +2328,8 @@ export const BacktestAlertSchema: GenMessage<BacktestAlert, {jsonType: BacktestA
   messageDesc(file_pilothouse_v1_rules, 32);
 
 /**
- * What was compared of one instance with one threshold.
+ * What was compared of one instance with one threshold, in one message or several that follow one another. At most 2,000 points in all: where
+ * there were more evaluations, a point keeps the value furthest beyond the threshold.
  *
  * @generated from message pilothouse.v1.BacktestSeries
  */
@@ -2363,7 +2364,8 @@ export type BacktestSeries = Message<"pilothouse.v1.BacktestSeries"> & {
 };
 
 /**
- * What was compared of one instance with one threshold.
+ * What was compared of one instance with one threshold, in one message or several that follow one another. At most 2,000 points in all: where
+ * there were more evaluations, a point keeps the value furthest beyond the threshold.
  *
  * @generated from message pilothouse.v1.BacktestSeries
  */
