@@ -97,7 +97,9 @@ class Sightings:
 
     def caveats(self) -> Sequence[str]:
         """What should be known."""
-        said = ["agents that were silent for longer than that when it began are not looked at"]
+        said = [
+            "agents that had been silent for longer than the threshold when it began are not looked at"
+        ]
         if self._reach.oldest_us > self._start_us:
             said.append(
                 "stored events begin within this time: agents' silence is judged from there"
