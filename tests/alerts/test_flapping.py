@@ -92,6 +92,10 @@ def test_between_the_bounds_it_stays_what_it_is() -> None:
         assert after_change("x" * 7, flapping=flapping) is flapping
 
 
+def test_it_is_about_three_and_a_half_minutes() -> None:
+    assert SLOTS * SLOT_US == 210 * SECOND
+
+
 def test_many_changes_in_one_slot_are_one() -> None:
     once = changed(None, AT * SLOT_US)
     assert changed(once, AT * SLOT_US + SLOT_US - 1) == once == Flaps(AT, 1)

@@ -232,6 +232,19 @@ def test_an_end_by_hand_is_never_before_what_came_before(at: Instance, resolve_u
     assert (ended.latched, ended.down_us) == (True, 0)
 
 
+@pytest.mark.parametrize("letter", "TB.")
+def test_what_was_resolved_by_hand_is_not_forgotten_before_it_was_false(letter: str) -> None:
+    ended = resolve_by_hand(Instance(AlertState.FIRING, T0, fire_us=T0), T0)
+    assert step(ended, [Observation(VALUES[letter])], T0 + 10 * RETENTION_US, PLAIN) is ended
+
+
+def test_what_does_not_change_is_the_same_object() -> None:
+    """So that nobody has to compare."""
+    for letter in "TB.":
+        firing = Instance(AlertState.FIRING, T0, fire_us=T0, value=VALUES[letter])
+        assert step(firing, [Observation(VALUES[letter])], AT, PLAIN) is firing
+
+
 def test_5_an_alert_of_no_value_never_has_one() -> None:
     absent = step_no_data(None, [Observation(None)], T0, of(policy=P.ALERT))
     assert absent is not None
