@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import asyncio
 from dataclasses import replace
 from typing import Any
 
@@ -202,6 +203,30 @@ async def test_nobody_who_listens_is_a_failure_that_is_told(office: Office) -> N
         (delivery,) = await office.deliveries()
     assert delivery.state == DeliveryState.WAITING
     assert delivery.error
+
+
+@pytest.mark.parametrize("said", [b"", b"\x00\xff" * 500, b"HTTP/1.1 200"])
+async def test_a_receiver_that_closes_or_says_nonsense_is_asked_again(
+    office: Office, said: bytes
+) -> None:
+    asked: list[bytes] = []
+
+    async def serve(reader: asyncio.StreamReader, writer: asyncio.StreamWriter) -> None:
+        asked.append(await reader.read(1 << 16))
+        writer.write(said)
+        writer.close()
+
+    server = await asyncio.start_server(serve, "127.0.0.1", 0)
+    port = server.sockets[0].getsockname()[1]
+    await office.add(channel(target=Webhook(f"http://127.0.0.1:{port}/")))
+    async with office.running():
+        await office.fire("a")
+        await wait_until(lambda: len(asked) >= 2, within=PATIENCE)
+    (delivery,) = await office.deliveries()
+    assert delivery.state == DeliveryState.WAITING
+    assert len({each.partition(b"idempotency-key: ")[2][:32].lower() for each in asked}) == 1
+    server.close()
+    await server.wait_closed()
 
 
 async def _failed(office: Office) -> bool:

@@ -31,8 +31,10 @@ from tests.storage.explained import ExplainedDatabase
 ROWS = 20_000
 SAID = json.dumps(watchdog("c0", T0, T0).to_json())
 
-STATES = [DeliveryState.DELIVERED] * 95 + [DeliveryState.DEAD, DeliveryState.DROPPED]
-STATES += [DeliveryState.DEAD, DeliveryState.WAITING, DeliveryState.DELIVERED]
+STATES = (
+    *[DeliveryState.DELIVERED] * 95, DeliveryState.DEAD, DeliveryState.DROPPED, DeliveryState.DEAD,
+    DeliveryState.WAITING, DeliveryState.DELIVERED,
+)  # fmt: skip
 
 
 def deliveries(count: int) -> Iterable[bulk.Row]:

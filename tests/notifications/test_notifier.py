@@ -5,18 +5,25 @@ from __future__ import annotations
 from collections.abc import Awaitable, Callable
 
 import pytest
+from sqlalchemy import insert
 
+from pilothouse_server.adapters.sql.courier_store import SqlCourier
+from pilothouse_server.adapters.sql.fencing import FencedDatabase
 from pilothouse_server.adapters.sql.notifier_store import SqlNotifications
+from pilothouse_server.adapters.sql.tables_leases import LEASES
 from pilothouse_server.adapters.sql.tables_notifications import (
     ESCALATION_RUNS,
     NOTIFICATION_GROUPS,
     NOTIFICATION_INTENTS,
     NOTIFICATION_MEMBERS,
 )
-from pilothouse_server.domain.errors import Unavailable
+from pilothouse_server.domain.errors import LeaseLost, Unavailable
+from pilothouse_server.domain.notifications.breaker import Breaker
 from pilothouse_server.domain.notifications.channels import Escalation, EscalationStep
+from pilothouse_server.domain.notifications.deliveries import Standing, taken
 from pilothouse_server.domain.notifications.intents import IntentKind
 from pilothouse_server.domain.notifications.notification import Notification
+from pilothouse_server.ports import Fence
 from pilothouse_server.services.notifications.notifier import Notifier, Outcome
 from tests.notifications.build import HOUR, SECOND, SILENCED, T0, alert, channel
 from tests.notifications.office import Office
@@ -179,6 +186,25 @@ async def test_many_transitions_at_once_are_one_notification(office: Office) -> 
     await office.gather()
     (told,) = await office.waiting()
     assert (told.resolved_count, told.status) == (2_500, "resolved")
+
+
+async def test_a_lead_that_was_deposed_stores_and_sends_nothing(office: Office) -> None:
+    row = {"name": "shard-0", "holder": "other", "epoch": 2}
+    blanks = {column.name: 0 for column in LEASES.columns if not column.nullable}
+    await office.database.write(lambda c: c.execute(insert(LEASES).values(blanks | row)).close())
+    deposed = FencedDatabase(office.database, Fence("shard-0", 1))
+    await office.add(channel())
+    await office.fire("a")
+    sent: list[str] = []
+    store = SqlNotifications(deposed)
+    notifier = Notifier(store, office.clock, office.happened, sent.extend)
+    with pytest.raises(LeaseLost):
+        await notifier.gather_some()
+    assert sent == []
+    assert await office.waiting() == []
+    assert await office.count(NOTIFICATION_INTENTS) == 1
+    with pytest.raises(LeaseLost):
+        await SqlCourier(deposed).settle("hook", "d", taken(Standing(0, 0), 200, 1), Breaker())
 
 
 async def test_a_channel_that_is_deleted_takes_its_groups_along(office: Office) -> None:
