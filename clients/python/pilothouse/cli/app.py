@@ -111,7 +111,7 @@ def _fields(command: contract.Command) -> list[click.Parameter]:
     if command.path == backtests.PATH:
         return backtests.parameters()
     method = command.method
-    return [] if method.client_streaming else params.parameters(method.input_type)
+    return [] if method.client_streaming else params.parameters(method)
 
 
 class MethodCommand(click.Command):

@@ -17,7 +17,7 @@ import click
 from google.protobuf.timestamp_pb2 import Timestamp
 from rich.cells import cell_len
 
-from pilothouse.cli import params, values
+from pilothouse.cli import messages, params, values
 from pilothouse.cli.output import Tables
 from pilothouse.cli.tables import GAP, Screen, fit
 
@@ -38,7 +38,7 @@ def parameters() -> list[click.Parameter]:
     return [
         click.Argument(
             ["document"],
-            type=params.ValueParam("FILE", params.read_file),
+            type=params.ValueParam("FILE", messages.read_file),
             required=True,
             metavar="FILE",
         ),
@@ -148,7 +148,8 @@ def lines(screen: Screen, gathered: _Gathered) -> list[str]:
     times = {0: "would not have fired", 1: "would have fired once"}
     said = times.get(summary.fired, f"would have fired {summary.fired:,} times")
     firing = f", for {values.show_duration(summary.firing_duration)} in all" * bool(summary.fired)
-    looked = f"{summary.instances:,} instances, {summary.evaluations:,} evaluations"
+    instances = "1 instance" if summary.instances == 1 else f"{summary.instances:,} instances"
+    looked = f"{instances}, {summary.evaluations:,} evaluations"
     found.append(screen.style(f"{said}{firing}", "bold") + GAP + screen.style(looked, "dim"))
     return found
 
@@ -172,7 +173,7 @@ def _cells(alert: BacktestAlert, screen: Screen) -> list[str]:
     labels = fit(shown, MOST_OF_LABELS) if screen.terminal else shown
     return [
         labels,
-        *(time.removesuffix(".000Z") for time in times),
+        *(time.replace(".000Z", "Z") for time in times),
         worst,
         values.neutral(alert.summary),
     ]

@@ -13,7 +13,7 @@ import click
 from google.protobuf.message import Message
 
 from pilothouse._pages import Pages, rows_field
-from pilothouse.cli import backtests, contract, params
+from pilothouse.cli import backtests, contract, messages, requests
 from pilothouse.cli.contexts import Context
 from pilothouse.cli.output import Output
 
@@ -90,9 +90,7 @@ def run(call: Call) -> None:
 
 
 def _request(call: Call) -> Message:
-    request = contract.request_class(call.command.method)()
-    params.fill(request, call.given)
-    return request
+    return requests.made(call.command.method, call.given)
 
 
 def _unary(client: Client, command: contract.Command) -> Callable[[Message], Message]:
@@ -187,13 +185,13 @@ def _send(client: Client, call: Call) -> None:
         contract.response_class(call.command.method).FromString,
     )
     typed = call.input if call.input == "-" else f"@{call.input}"
-    requests = params.parse_messages(call.command.method.input_type, typed)
-    for response in method(_paced(requests)):
+    found = messages.parse_messages(call.command.method.input_type, typed)
+    for response in method(_paced(found)):
         call.output.item(response)
 
 
-def _paced(requests: list[Message]) -> Iterator[Message]:
-    for request in requests:
+def _paced(every: list[Message]) -> Iterator[Message]:
+    for request in every:
         yield request
         # Lets the thread of the answers run between two large requests.
         time.sleep(0)

@@ -13,20 +13,36 @@ from dataclasses import dataclass
 from typing import cast
 
 import click
-from google.protobuf.descriptor import Descriptor, FieldDescriptor
+from google.protobuf.descriptor import Descriptor, FieldDescriptor, OneofDescriptor
 from google.protobuf.message import Message
 
-from pilothouse.cli import contract, values
-from pilothouse.cli.params import DURATION, TIMESTAMP
+from pilothouse.cli import contract, phrases, values
+from pilothouse.cli.contract import DURATION, TIMESTAMP
 
 _FOR_PROGRAMS = re.compile(r".*_token|etag|cursor|request_id|epoch|.*span_id|trace_id|.*position")
-_IRREGULAR = {
+_BOOKKEEPING = re.compile(r"(create|update)_time|version")
+"""Of what people make; who made it says more."""
+_SETTINGS = re.compile(
+    r"description|keep_firing_for|skip_.*|.+_(limit|policy|wait|interval|per_minute)"
+)
+"""Of what people make: looked up of one, and not scanned."""
+_LOOKED_UP = re.compile(
+    r"Alert\.(rule_id|clears_when|threshold|fire_time|acknowledge_\w+|update_time|kind|rule_version)"
+    r"|Delivery\.(channel_id|status_code)"
+)
+"""Of one message, where another column of the list says it or it says little."""
+_DONE = {
     "occur": "occurred",
-    "last_seen": "last seen",
     "send": "sent",
     "expire": "expires",
-    "since": "since",
+    "active": "active since",
+    "due": "due",
+    "last": "last heard",
+    "retry": "next try",
+    "acknowledge_expire": "acknowledged until",
 }
+"""Where the past of the verb is not what is meant."""
+_NAMES = {"for_duration": "for", "instance_count": "alerts"}
 _STAMPED = re.compile(r"(?P<verb>\w+)_time")
 
 
@@ -43,6 +59,7 @@ class Column:
     """One field as a column."""
 
     field: FieldDescriptor
+    """One of them, where it is whichever of several is there."""
     title: str
     weight: int
     """How early it is left out where there is no room: the greatest first."""
@@ -54,28 +71,67 @@ class Column:
         plain = field.enum_type is None and field.message_type is None
         text = (FieldDescriptor.CPPTYPE_STRING, FieldDescriptor.CPPTYPE_BOOL)
         duration = field.message_type is not None and field.message_type.full_name == DURATION
-        return (plain and field.cpp_type not in text) or duration
+        return not field.is_repeated and ((plain and field.cpp_type not in text) or duration)
+
+    @property
+    def says_if(self) -> bool:
+        """Whether it is a flag that people raise: where nobody has, there is nothing to say."""
+        field = self.field
+        flag = field.cpp_type == FieldDescriptor.CPPTYPE_BOOL and not field.has_presence
+        return flag and not field.is_repeated and not contract.is_output_only(field)
 
 
 def columns_of(descriptor: Descriptor) -> list[Column]:
-    """All columns that a message of this kind can have, in the order in which they are shown."""
-    fields = [field for field in contract.fields(descriptor) if _is_column(field)]
+    """The columns of a message of this kind, in the order in which they are shown."""
+    made = contract.is_resource(descriptor)
+    fields = [
+        field
+        for field in contract.fields(descriptor)
+        if in_one_cell(field) and _is_scanned(field, made=made)
+    ]
     columns = [Column(field, title(field), _weight(field)) for field in fields]
-    return sorted(columns, key=lambda each: (each.weight > 1, each.field.index))
+    return sorted(columns, key=lambda each: (each.weight > 1, _place(each.field)))
 
 
-def _is_column(field: FieldDescriptor) -> bool:
-    if field.is_repeated or _FOR_PROGRAMS.fullmatch(field.name):
+def _place(field: FieldDescriptor) -> tuple[bool, int]:
+    """In the order of the contract; what the server adds comes last."""
+    return contract.is_output_only(field), field.index
+
+
+def _is_scanned(field: FieldDescriptor, *, made: bool) -> bool:
+    """Whether one looks for it in a list, where a whole text, say, has no place."""
+    owner = cast("Descriptor", field.containing_type)
+    looked_up = _LOOKED_UP.fullmatch(f"{owner.name}.{field.name}") is not None
+    if looked_up or _FOR_PROGRAMS.fullmatch(field.name):
         return False
-    message = field.message_type
-    return message is None or message.full_name in {DURATION, TIMESTAMP} or _short(message)
+    if not made:
+        return not field.is_repeated or phrases.is_plain(owner)
+    if contract.is_output_only(field):
+        return not field.is_repeated and _BOOKKEEPING.fullmatch(field.name) is None
+    return _SETTINGS.fullmatch(field.name) is None
 
 
-def _short(message: Descriptor) -> bool:
-    """Whether a nested message fits into one cell."""
-    return len(message.fields) <= 3 and all(
-        field.message_type is None and not field.is_repeated for field in contract.fields(message)
-    )
+def in_one_cell(field: FieldDescriptor) -> bool:
+    """Whether what `field` holds is shown in one line."""
+    choice = choice_of(field)
+    if choice is not None:
+        return choice.fields[0] is field
+    message, owner = field.message_type, cast("Descriptor", field.containing_type)
+    if message is None:
+        return True
+    if message.full_name in {DURATION, TIMESTAMP}:
+        return not field.is_repeated
+    if field.is_repeated and not contract.is_resource(owner):
+        return phrases.is_phrase(message)
+    return not contract.is_map(field) and phrases.has(message)
+
+
+def choice_of(field: FieldDescriptor) -> OneofDescriptor | None:
+    """What `field` is one of; they share a column."""
+    choice = field.containing_oneof
+    owner = cast("Descriptor", field.containing_type)
+    made = contract.is_resource(owner) and choice in contract.choices(owner)
+    return choice if made else None
 
 
 def _weight(field: FieldDescriptor) -> int:
@@ -112,25 +168,37 @@ def _weight(field: FieldDescriptor) -> int:
 
 
 def title(field: FieldDescriptor) -> str:
-    """`create_time` → `created`, `workflow_type` of a Workflow → `type`."""
-    owner = (
-        "_".join(
-            word.lower() for word in contract.words(cast("Descriptor", field.containing_type).name)
-        )
-        + "_"
-    )
-    name = field.name.removeprefix(owner) if field.name != owner else field.name
+    """`create_time` → `created`, `workflow_type` of a Workflow → `type`, `silenced_count` → `silenced`."""
+    choice, owner = choice_of(field), cast("Descriptor", field.containing_type)
+    if choice is not None:
+        return choice.name.replace("_", " ")
+    prefix = "_".join(word.lower() for word in contract.words(owner.name)) + "_"
+    if field.name in _NAMES:
+        return _NAMES[field.name]
+    if field.name.endswith("_count"):
+        counted = field.name.removesuffix("_count")
+        noun = contract.is_noun(counted)
+        return contract.plural(counted) if noun else counted.replace("_", " ")
+    name = field.name.removeprefix(prefix).removeprefix("is_")
     stamped = _STAMPED.fullmatch(name)
-    if stamped:
-        verb = stamped["verb"]
-        return _IRREGULAR.get(verb) or verb.replace("_", " ") + (
-            "d" if verb.endswith("e") else "ed"
-        )
-    return name.replace("_", " ")
+    if stamped is None:
+        return name.replace("_", " ")
+    verb = stamped["verb"]
+    # What people set may be yet to come.
+    planned = contract.is_resource(owner) and not contract.is_output_only(field)
+    if verb in _DONE or planned:
+        return _DONE.get(verb, verb)
+    past = verb + ("d" if verb.endswith("e") else "ed")
+    return verb.replace("_", " ") if "_" in verb or verb == "since" else past
 
 
 def cell(message: Message, field: FieldDescriptor, now: dt.datetime | None) -> Cell:
     """What `field` of `message` shows; times relative to `now` when it is given."""
+    choice = choice_of(field)
+    if choice is not None:
+        return Cell(_chosen(message, choice))
+    if field.is_repeated:
+        return Cell(_several(message, field))
     if field.has_presence and not message.HasField(field.name):
         return Cell("")
     value = getattr(message, field.name)
@@ -145,6 +213,25 @@ def cell(message: Message, field: FieldDescriptor, now: dt.datetime | None) -> C
     if nested.full_name == DURATION:
         return Cell(values.show_duration(value))
     return Cell(_nested(value))
+
+
+def _several(message: Message, field: FieldDescriptor) -> str:
+    every = getattr(message, field.name)
+    if field.message_type is None:
+        return values.neutral(", ".join(str(each) for each in every))
+    between = ", " if field.message_type.full_name == phrases.MATCHER else "; "
+    return values.neutral(between.join(phrases.show(each) for each in every))
+
+
+def _chosen(message: Message, choice: OneofDescriptor) -> str:
+    """Which it is, and the first thing that it says: `webhook http://…`."""
+    name = message.WhichOneof(choice.name)
+    if name is None:
+        return ""
+    inner = getattr(message, name)
+    said = next((field for field, _ in inner.ListFields() if field.message_type is None), None)
+    words = cell(inner, said, None).text if said is not None else ""
+    return f"{name.replace('_', ' ')} {words}".rstrip()
 
 
 def _scalar(field: FieldDescriptor, value: str | bytes | float) -> str:
@@ -164,7 +251,7 @@ def _nested(message: Message) -> str:
         return values.neutral(": ".join(parts[key] for key in ("code", "message") if key in parts))
     if set(message.DESCRIPTOR.fields_by_name) == {"active", "capacity"}:
         return f"{parts.get('active', '0')}/{parts.get('capacity', '?')}"
-    return values.neutral(" ".join(f"{key}={value}" for key, value in parts.items()))
+    return values.neutral(phrases.show(message))
 
 
 def chosen(descriptor: Descriptor, names: Sequence[str]) -> list[Column]:

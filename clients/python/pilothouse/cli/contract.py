@@ -17,12 +17,14 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Any, cast
 
+from google.api import annotations_pb2, field_behavior_pb2
 from google.protobuf import descriptor_pb2
 from google.protobuf.descriptor import (
     Descriptor,
     EnumDescriptor,
     FieldDescriptor,
     MethodDescriptor,
+    OneofDescriptor,
     ServiceDescriptor,
 )
 from google.protobuf.message import Message
@@ -30,6 +32,10 @@ from google.protobuf.message_factory import GetMessageClass
 
 import pilothouse.v1
 from pilothouse._vendor.buf.validate import validate_pb2
+
+DURATION = "google.protobuf.Duration"
+TIMESTAMP = "google.protobuf.Timestamp"
+FIELD_MASK = "google.protobuf.FieldMask"
 
 FOLLOWING_VERBS = frozenset({"Subscribe", "Watch", "Follow"})
 """First words of methods that a person would call watching."""
@@ -67,6 +73,13 @@ def plural(noun: str) -> str:
     return noun if noun.endswith("s") else noun + "s"
 
 
+def singular(nouns: str) -> str:
+    """One of them."""
+    if nouns.endswith("ies"):
+        return nouns[:-3] + "y"
+    return nouns[:-1] if nouns.endswith("s") and not nouns.endswith("ss") else nouns
+
+
 def kebab(parts: list[str]) -> str:
     """`parts` as a word of a command line."""
     return "-".join(part.lower() for part in parts)
@@ -83,6 +96,11 @@ def groups() -> Mapping[str, Mapping[str, Command]]:
 def _nouns() -> frozenset[str]:
     """What the services are about."""
     return frozenset("".join(noun(service)) for service in _services())
+
+
+def is_noun(word: str) -> bool:
+    """Whether one of the services is about that."""
+    return word.capitalize() in _nouns()
 
 
 def _services() -> Iterator[ServiceDescriptor]:
@@ -157,25 +175,68 @@ def rules(field: FieldDescriptor) -> Any:
 def is_required(field: FieldDescriptor) -> bool:
     """Whether a request without `field` would be refused."""
     of = rules(field)
-    return bool(of.required or of.string.min_bytes or of.string.min_len or 0 in of.enum.not_in)
+    least = of.string.min_bytes or of.string.min_len or of.repeated.min_items
+    return bool(of.required or least or 0 in of.enum.not_in)
+
+
+def is_unchecked(field: FieldDescriptor) -> bool:
+    """Whether what is in `field` is not held to the rules of its own kind, since part of it may be left out."""
+    return bool(rules(field).ignore == validate_pb2.IGNORE_ALWAYS)
+
+
+def is_output_only(field: FieldDescriptor) -> bool:
+    """Whether only the server sets `field`."""
+    behaviour: Any = field_behavior_pb2.field_behavior
+    return field_behavior_pb2.OUTPUT_ONLY in field.GetOptions().Extensions[behaviour]
+
+
+def is_resource(descriptor: Descriptor) -> bool:
+    """Whether people make messages of this kind and the server adds to them."""
+    return any(is_output_only(field) for field in fields(descriptor))
+
+
+def choices(descriptor: Descriptor) -> list[OneofDescriptor]:
+    """What a message of this kind is one of, with a kind of message for each."""
+    return [
+        each
+        for each in descriptor.oneofs
+        if len(each.fields) > 1 and all(field.message_type for field in each.fields)
+    ]
+
+
+def is_needed(choice: OneofDescriptor) -> bool:
+    """Whether a message without any of them would be refused."""
+    options: Any = choice.GetOptions()
+    return bool(options.Extensions[validate_pb2.oneof].required)
+
+
+def path_fields(method: MethodDescriptor) -> frozenset[str]:
+    """What the method's address names, as `rule.id`: what a call is about."""
+    key: Any = annotations_pb2.http
+    http: Any = method.GetOptions().Extensions[key]
+    address = getattr(http, http.WhichOneof("pattern") or "get")
+    return frozenset(re.findall(r"\{([\w.]+)\}", address))
 
 
 def is_positional(field: FieldDescriptor) -> bool:
     """Whether `field` says what the command is about, as an id or a file does."""
     if is_document(field):
         return True
-    names_it = field.name == "id" or field.name.endswith("_id")
-    return (
-        names_it
-        and field.type == field.TYPE_STRING
-        and not field.is_repeated
-        and is_required(field)
-    )
+    if field.type != field.TYPE_STRING or field.is_repeated:
+        return False
+    subject = words(cast("Descriptor", field.containing_type).name)[1:-1]
+    own = field.name == "_".join(word.lower() for word in [*subject, "id"])
+    return own or ((field.name == "id" or field.name.endswith("_id")) and is_required(field))
 
 
 def is_document(field: FieldDescriptor) -> bool:
     """Whether `field` is a whole document, which people have in a file."""
     return field.name == "document" and field.type == field.TYPE_STRING and not field.is_repeated
+
+
+def is_address(field: FieldDescriptor) -> bool:
+    """Whether `field` says where something is, as a URL does."""
+    return bool(rules(field).string.uri) or field.name in {"url", "urls"}
 
 
 def enum_prefix(enum: EnumDescriptor) -> str:

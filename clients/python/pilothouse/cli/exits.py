@@ -56,10 +56,13 @@ _BY_CODE: Mapping[str, str] = {
 def explain(error: CallError, server: str) -> list[str]:
     """The lines that say what went wrong and what to do, with what the server says neutralised."""
     lines = [f"error: {neutral(error.message) or error.code.name}"]
-    lines += [f"  {neutral(each.field)}: {neutral(each.description)}" for each in error.violations]
+    violations = [f"{each.field}: {each.description}" for each in error.violations]
+    lines += [f"  {neutral(each)}" for each in violations if each != error.message]
     lines.append(f"  reason: {neutral(error.reason) or error.code.name}")
     lines += [
-        f"  {neutral(key)}: {neutral(value)}" for key, value in sorted(error.metadata.items())
+        f"  {neutral(key)}: {neutral(value)}"
+        for key, value in sorted(error.metadata.items())
+        if not (violations and key in {"field", "description"})
     ]
     advice = ADVICE.get(error.reason) or _BY_CODE.get("" if error.reason else error.code.name)
     words = {key: neutral(value) for key, value in error.metadata.items() if value}

@@ -6,24 +6,25 @@
 from __future__ import annotations
 
 import datetime as dt
-import json
-import sys
 from collections.abc import Callable, Mapping
-from pathlib import Path
-from typing import Any, TypeGuard, cast
+from typing import Any
 
 import click
-from google.protobuf import json_format
-from google.protobuf.descriptor import Descriptor, EnumDescriptor, FieldDescriptor
+from google.protobuf.descriptor import (
+    Descriptor,
+    EnumDescriptor,
+    FieldDescriptor,
+    MethodDescriptor,
+)
 from google.protobuf.field_mask_pb2 import FieldMask
 from google.protobuf.message import Message
-from google.protobuf.message_factory import GetMessageClass
 
-from pilothouse.cli import contract, values
+from pilothouse.cli import contract, messages, phrases, places, values
+from pilothouse.cli.contract import DURATION, FIELD_MASK, TIMESTAMP
+from pilothouse.cli.places import Place
 
-DURATION = "google.protobuf.Duration"
-TIMESTAMP = "google.protobuf.Timestamp"
-FIELD_MASK = "google.protobuf.FieldMask"
+EMPTY = object()
+"""Typed as an empty text, where that is no value."""
 _FLOATS = frozenset({FieldDescriptor.CPPTYPE_DOUBLE, FieldDescriptor.CPPTYPE_FLOAT})
 _UNSIGNED = frozenset({FieldDescriptor.CPPTYPE_UINT32, FieldDescriptor.CPPTYPE_UINT64})
 _SIGNED = frozenset({FieldDescriptor.CPPTYPE_INT32, FieldDescriptor.CPPTYPE_INT64})
@@ -74,102 +75,29 @@ class ValueParam(click.ParamType[Any]):
             self.fail(str(error), param, ctx)
 
 
-def read_text(typed: str) -> str:
-    """What was typed, or the file that `@name` names, or standard input for `-`."""
-    if typed == "-":
-        return sys.stdin.read()
-    if typed.startswith("@"):
-        return Path(typed[1:]).read_text("utf-8")
-    return typed
-
-
-def read_file(typed: str) -> str:
-    """The text of a file, or of standard input for `-`. Raises ValueError for what is no text, OSError."""
-    try:
-        return sys.stdin.read() if typed == "-" else Path(typed).read_text("utf-8")
-    except UnicodeDecodeError:
-        raise ValueError(f"{typed} is no text in UTF-8") from None
-
-
 def parse_paths(typed: str) -> FieldMask:
     """The names of fields, with commas between them."""
     return FieldMask(paths=[path.strip() for path in typed.split(",") if path.strip()])
 
 
-def parse_messages(descriptor: Descriptor, typed: str) -> list[Message]:
-    """Messages from JSON: one object, a list of them, or one on each line. Raises ValueError."""
-    return [_message(descriptor, each) for each in _parse_json(read_text(typed))]
+class Emptiable(click.ParamType[Any]):
+    """A value, or nothing at all, typed as an empty text: the field of what is changed shall have none."""
 
+    def __init__(self, kind: click.ParamType[Any]) -> None:
+        self.name = kind.name
+        self._kind = kind
 
-def _parse_json(text: str) -> list[Any]:
-    try:
-        found = json.loads(text)
-    except json.JSONDecodeError as error:
-        lines = [line for line in text.splitlines() if line.strip()]
-        if len(lines) < 2:
-            raise ValueError(f"not JSON: {error}") from None
-        return [_parse_line(number, line) for number, line in enumerate(lines, start=1)]
-    return found if _is_list(found) else [found]
+    def get_metavar(self, param: click.Parameter, ctx: click.Context) -> str | None:
+        kind = self._kind
+        return kind.name.upper() if isinstance(kind, ValueParam) else kind.get_metavar(param, ctx)
 
+    def convert(self, value: Any, param: click.Parameter | None, ctx: click.Context | None) -> Any:
+        return EMPTY if value == "" else self._kind.convert(value, param, ctx)
 
-def _is_list(data: Any) -> TypeGuard[list[Any]]:
-    return isinstance(data, list)
-
-
-def _parse_line(number: int, line: str) -> Any:
-    try:
-        return json.loads(line)
-    except json.JSONDecodeError as error:
-        raise ValueError(f"line {number} is not JSON: {error}") from None
-
-
-def _message(descriptor: Descriptor, data: Any) -> Message:
-    message = GetMessageClass(descriptor)()
-    try:
-        json_format.ParseDict(with_full_enum_names(descriptor, data), message)
-    except json_format.ParseError as error:
-        raise ValueError(f"not a {descriptor.name}: {error}") from None
-    return message
-
-
-def with_full_enum_names(descriptor: Descriptor, data: Any) -> Any:
-    """`data` with the enum values that were written short as the contract names them. Raises ValueError."""
-    if not isinstance(data, dict):
-        return data
-    found = {
-        name: field
-        for field in contract.fields(descriptor)
-        for name in (field.name, field.camelcase_name)
-    }
-    changed: dict[str, Any] = {}
-    for key, value in cast("dict[str, Any]", data).items():
-        field = found.get(key)
-        convert = _enum_converter(field)
-        if field is None or convert is None or contract.is_map(field):
-            changed[key] = value
-        elif _is_list(value):
-            changed[key] = [convert(each) for each in value]
-        else:
-            changed[key] = convert(value)
-    return changed
-
-
-def _enum_converter(field: FieldDescriptor | None) -> Callable[[Any], Any] | None:
-    if field is None:
-        return None
-    enum, message = field.enum_type, field.message_type
-    if enum is not None:
-        return lambda value: contract.enum_name(enum, value) if isinstance(value, str) else value
-    if message is not None and not message.full_name.startswith("google.protobuf."):
-        return lambda value: with_full_enum_names(message, value)
-    return None
-
-
-def _one_message(descriptor: Descriptor, typed: str) -> Message:
-    found = parse_messages(descriptor, typed)
-    if len(found) != 1:
-        raise ValueError(f"one {descriptor.name} is wanted, not {len(found)}")
-    return found[0]
+    def shell_complete(
+        self, ctx: click.Context, param: click.Parameter, incomplete: str
+    ) -> list[Any]:
+        return self._kind.shell_complete(ctx, param, incomplete)
 
 
 def _pair(typed: str) -> tuple[str, str]:
@@ -204,72 +132,87 @@ def _message_param(field: FieldDescriptor, message: Descriptor) -> ValueParam:
         return ValueParam("TIME", lambda typed: values.parse_time(typed, dt.datetime.now(dt.UTC)))
     if message.full_name == FIELD_MASK:
         return ValueParam("NAME,…", parse_paths)
+    name = "TEXT|JSON|@FILE|-" if phrases.has(message) else "JSON|@FILE|-"
     if field.is_repeated:
-        return ValueParam("JSON|@FILE|-", lambda typed: parse_messages(message, typed))
-    return ValueParam("JSON|@FILE|-", lambda typed: _one_message(message, typed))
+        return ValueParam(name, lambda typed: messages.parse_messages(message, typed))
+    return ValueParam(name, lambda typed: messages.one_message(message, typed))
 
 
 class FieldOption(click.Option):
-    """An option for a field. Its help is read from the contract only when it is shown."""
+    """An option for a field: of the request, or of a message in it, by the way there. Its help is read from the
+    contract only when it is shown."""
 
-    def __init__(self, field: FieldDescriptor) -> None:
-        kind = type_of(field)
+    def __init__(self, place: Place, kind: click.ParamType[Any], *, required: bool) -> None:
+        field = place.field
         flag = kind is click.BOOL and not field.is_repeated
-        name = field.name.replace("_", "-")
-        declared = f"--{name}/--no-{name}" if flag else f"--{name}"
+        declared = f"{place.flag}/--no-{place.flag[2:]}" if flag else place.flag
         super().__init__(
-            [declared, field.name],
+            [*place.also, declared, place.name],
             type=kind,
-            required=contract.is_required(field),
+            required=required,
             multiple=field.is_repeated,
             metavar=None if flag else kind.name.upper() if isinstance(kind, ValueParam) else None,
         )
         if flag:
             # A flag that nobody gave is not a flag that was given as no.
             self.default = None
-        self.field = field
+        self.place = place
 
     def get_help_record(self, ctx: click.Context) -> tuple[str, str] | None:
-        self.help = contract.comment(self.field)
+        self.help = contract.comment(self.place.field)
         return super().get_help_record(ctx)
 
 
 class FieldArgument(click.Argument):
     """A positional argument for a field that says what the command is about."""
 
-    def __init__(self, field: FieldDescriptor) -> None:
-        document = contract.is_document(field)
-        required = contract.is_required(field)
-        name = "FILE" if document else field.name.upper()
+    def __init__(self, place: Place) -> None:
+        document = contract.is_document(place.field)
+        # What a message in the request may name too can be left out.
+        required = contract.is_required(place.field) and not place.nested
+        name = "FILE" if document else "_".join(place.words).upper()
         super().__init__(
-            [field.name],
-            type=ValueParam("FILE", read_file) if document else click.STRING,
+            [place.name],
+            type=ValueParam("FILE", messages.read_file) if document else click.STRING,
             required=required,
-            metavar=name if required else f"[{name}]",
+            metavar=name if required or place.nested else f"[{name}]",
         )
-        self.field = field
+        self.place = place
 
 
-def parameters(descriptor: Descriptor) -> list[click.Parameter]:
-    """What a request of this kind is made from: its ids first, then options."""
-    fields = contract.fields(descriptor)
-    positional = [FieldArgument(field) for field in fields if contract.is_positional(field)]
-    return [
-        *positional,
-        *(FieldOption(field) for field in fields if not contract.is_positional(field)),
-    ]
+def parameters(method: MethodDescriptor) -> list[click.Parameter]:
+    """What a request of this method is made from: what it is about first, then options."""
+    arguments: list[click.Parameter] = []
+    options: list[click.Parameter] = []
+    for place in places.places(method):
+        if place.positional:
+            arguments.append(FieldArgument(place))
+            continue
+        kind = type_of(place.field)
+        if place.nested and kind not in (click.STRING, click.BOOL):
+            kind = Emptiable(kind)
+        required = contract.is_required(place.field) and not (place.nested or place.whole)
+        options.append(FieldOption(place, kind, required=required))
+    return [*arguments, *options]
 
 
 def fill(request: Message, given: Mapping[str, Any]) -> None:
     """Set the fields of `request` that were given. Raises click.BadParameter for what a field cannot hold."""
     for field in contract.fields(contract.kind_of(request)):
         value = given.get(field.name)
-        if value is None or value == ():
-            continue
-        try:
-            _set(request, field, value)
-        except (ValueError, TypeError) as error:
-            raise click.BadParameter(str(error), param_hint=field.name) from None
+        if value is not None and value != ():
+            assign(request, field, value)
+
+
+def assign(message: Message, field: FieldDescriptor, value: Any) -> None:
+    """Give `field` what was typed, and nothing else. Raises click.BadParameter for what it cannot hold."""
+    message.ClearField(field.name)
+    if value is EMPTY or value in ((EMPTY,), ("",)):
+        return
+    try:
+        _set(message, field, value)
+    except (ValueError, TypeError) as error:
+        raise click.BadParameter(str(error), param_hint=field.name) from None
 
 
 def _set(request: Message, field: FieldDescriptor, value: Any) -> None:

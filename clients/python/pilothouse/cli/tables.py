@@ -5,15 +5,24 @@ from __future__ import annotations
 import datetime as dt
 import shutil
 from collections.abc import Callable, Iterable, Sequence
-from typing import IO, cast
+from typing import IO
 
 from google.protobuf.descriptor import Descriptor, FieldDescriptor
 from google.protobuf.message import Message
 from rich.cells import cell_len, set_cell_size
 
 from pilothouse.cli import contract, values
-from pilothouse.cli.columns import Cell, Column, cell, chosen, columns_of, title
-from pilothouse.cli.params import TIMESTAMP
+from pilothouse.cli.columns import (
+    Cell,
+    Column,
+    cell,
+    choice_of,
+    chosen,
+    columns_of,
+    in_one_cell,
+    title,
+)
+from pilothouse.cli.contract import TIMESTAMP
 
 GAP = "  "
 MOST_OF_A_CELL = 48
@@ -83,6 +92,12 @@ def _pad(text: str, width: int, *, right: bool) -> str:
     return space + text if right else text + space
 
 
+def _says(column: Column, grid: Sequence[Sequence[Cell]], at: int) -> bool:
+    """Whether the column has something in it in any row."""
+    nothing = ("", "no") if column.says_if else ("",)
+    return any(row[at].text not in nothing for row in grid)
+
+
 class Table:
     """Rows of one kind of message under one head."""
 
@@ -97,7 +112,7 @@ class Table:
         grid = [
             [cell(message, column.field, now) for column in self._columns] for message in messages
         ]
-        filled = [at for at in range(len(self._columns)) if any(row[at].text for row in grid)]
+        filled = [at for at, column in enumerate(self._columns) if _says(column, grid, at)]
         self._columns = [self._columns[at] for at in filled]
         kept = [[row[at] for at in filled] for row in grid]
         self._widths = [
@@ -180,15 +195,18 @@ View = Callable[[Screen, Message], None]
 """Shows one kind of message better than the rule does."""
 
 
-def details(screen: Screen, message: Message, views: dict[str, View], indent: str = "") -> None:
-    """Everything a message has: its values by name, then what it contains."""
+def details(
+    screen: Screen, message: Message, views: dict[str, View], *, inner: bool = False
+) -> None:
+    """Everything a message has: its values by name, then what it contains. An answer is not an inner one."""
     view = views.get(message.DESCRIPTOR.full_name)
     if view is not None:
         view(screen, message)
         return
     shown: list[tuple[str, Cell]] = []
-    for field in contract.fields(contract.kind_of(message)):
-        if not field.is_repeated and _in_one_line(field):
+    fields = contract.fields(contract.kind_of(message))
+    for field in fields:
+        if in_one_cell(field):
             found = cell(message, field, screen.now)
             if found.text:
                 shown.append((title(field), found))
@@ -197,38 +215,31 @@ def details(screen: Screen, message: Message, views: dict[str, View], indent: st
         text = f"{found.look.symbol} {found.text}" if found.look and screen.terminal else found.text
         styled = screen.style(text, found.look.style) if found.look else text
         label = screen.style(_pad(name, width, right=False), "dim")
-        screen.line(f"{indent}{label}{GAP}{styled}")
-    for field in contract.fields(contract.kind_of(message)):
-        _contained(screen, message, field, views, indent)
+        screen.line(f"{label}{GAP}{styled}")
+    for field in fields:
+        if contract.is_map(field):
+            _pairs(screen, message, field)
+        elif not in_one_cell(field) or choice_of(field) is not None:
+            _contained(screen, message, field, views, inner=inner)
 
 
-def _in_one_line(field: FieldDescriptor) -> bool:
-    nested = field.message_type
-    return nested is None or any(
-        each.field.name == field.name
-        for each in columns_of(cast("Descriptor", field.containing_type))
-    )
+def _pairs(screen: Screen, message: Message, field: FieldDescriptor) -> None:
+    for key, each in sorted(getattr(message, field.name).items()):
+        shown = f"{values.neutral(str(key))}={values.neutral(str(each))}"
+        screen.line(f"{screen.style(title(field), 'dim')}{GAP}{shown}")
 
 
 def _contained(
-    screen: Screen, message: Message, field: FieldDescriptor, views: dict[str, View], indent: str
+    screen: Screen, message: Message, field: FieldDescriptor, views: dict[str, View], *, inner: bool
 ) -> None:
+    """A message in a message, with a head of its own. In an answer the first is what was asked for and needs none."""
     value = getattr(message, field.name)
-    if contract.is_map(field):
-        for key, each in sorted(value.items()):
-            shown = f"{values.neutral(str(key))}={values.neutral(str(each))}"
-            screen.line(f"{indent}{screen.style(title(field), 'dim')}{GAP}{shown}")
-    elif field.is_repeated and field.message_type is not None:
-        if value:
-            screen.line()
-            screen.line(indent + screen.style(title(field).upper(), "bold"))
-            Table(screen, columns_of(contract.message_of(field))).rows(value)
-    elif field.is_repeated:
-        if value:
-            shown = ", ".join(values.neutral(str(each)) for each in value)
-            screen.line(f"{indent}{screen.style(title(field), 'dim')}{GAP}{shown}")
-    elif not _in_one_line(field) and message.HasField(field.name):
-        # An answer with one message in it is that message.
-        if len(message.DESCRIPTOR.fields) > 1 and indent:
-            screen.line(indent + screen.style(title(field).upper(), "bold"))
-        details(screen, value, views, indent)
+    if not (value if field.is_repeated else message.HasField(field.name)):
+        return
+    if field.is_repeated or inner:
+        screen.line()
+        screen.line(screen.style(field.name.replace("_", " ").upper(), "bold"))
+    if field.is_repeated:
+        Table(screen, columns_of(contract.message_of(field))).rows(value)
+    else:
+        details(screen, value, views, inner=True)

@@ -60,18 +60,24 @@ def parse_duration(text: str) -> Duration:
 
 
 def parse_time(text: str, now: dt.datetime) -> Timestamp:
-    """RFC 3339, "now", or before now: "-1h30m". Raises ValueError."""
+    """RFC 3339, "now", or before or after now: "-1h30m", "+2h". Raises ValueError."""
     words = text.strip()
     stamp = Timestamp()
     if words == "now":
         stamp.FromDatetime(now)
-    elif words.startswith("-"):
-        stamp.FromDatetime(now - parse_duration(words[1:]).ToTimedelta())
+    elif words.startswith(("-", "+")):
+        away = parse_duration(words[1:]).ToTimedelta()
+        try:
+            stamp.FromDatetime(now - away if words.startswith("-") else now + away)
+        except OverflowError:
+            raise ValueError(f"{text!r} is out of range") from None
     else:
         try:
             when = dt.datetime.fromisoformat(words)
         except ValueError:
-            message = f'{text!r} is not a time, such as "2026-01-31T12:00:00Z", "-1h" or "now"'
+            message = (
+                f'{text!r} is not a time, such as "2026-01-31T12:00:00Z", "-1h", "+2h" or "now"'
+            )
             raise ValueError(message) from None
         stamp.FromDatetime(when.astimezone(dt.UTC))
     return stamp
