@@ -77,8 +77,14 @@ def check(matcher: Matcher, field: str) -> None:
             _compiled(matcher.value)
         except _RE2.error as error:
             raise InvalidArgument(
-                field, f"{matcher.value!r} is no regular expression of RE2: {error}"
+                field, f"{matcher.value!r} is no regular expression of RE2: {_said(error)}"
             ) from error
+
+
+def _said(error: Exception) -> str:
+    """RE2's words, which it gives as bytes."""
+    words = error.args[0] if error.args else ""
+    return words.decode("utf-8", "replace") if isinstance(words, bytes) else str(words)
 
 
 class _Pattern(Protocol):
