@@ -5,6 +5,7 @@ from __future__ import annotations
 import asyncio
 from collections.abc import AsyncGenerator, AsyncIterator, Callable
 from contextlib import aclosing, asynccontextmanager
+from functools import partial
 from typing import cast
 
 import pytest
@@ -141,7 +142,11 @@ async def test_what_changes_in_an_alert_is_found_at_once_and_what_is_removed_no_
     assert len(await tower.alerts("4 711")) == 1
     assert await tower.alerts("711") != []
     (alert,) = await tower.alerts()
-    await tower.engine.act(AlertRequest(Verb.ASSIGN, alert.id, "ada", "", assignee="bob"))
+    asked = AlertRequest(Verb.ASSIGN, alert.id, "ada", "", assignee="bob")
+    assigning = asyncio.create_task(tower.engine.act(asked))
+    await asyncio.sleep(0)
+    await tower.journal.flush()
+    await assigning
     for filter_text in ("assignee = bob", "assignee:*", "assignee != ada", "kind = CONDITION"):
         assert len(await tower.alerts(filter_text)) == 1
     for filter_text in ("assignee = ada", "inhibited = true", "flapping = true", "kind = NO_DATA"):
@@ -155,7 +160,7 @@ async def listed(tower: Watchtower, filter_text: str, patience: float) -> tuple[
     while True:
         asked = PageRequest(500, token, filter_text)
         page = await tower.database.read(
-            lambda c, asked=asked: alert_lists.page(c, asked, tower.clock.us, patience)
+            partial(alert_lists.page, asked=asked, now_us=tower.clock.us, patience=patience)
         )
         found += [alert.id for alert in page.items]
         token, count = page.next_token, count + 1
@@ -163,7 +168,10 @@ async def listed(tower: Watchtower, filter_text: str, patience: float) -> tuple[
             return found, count
 
 
-async def test_a_list_that_takes_too_long_goes_on_with_the_next_page(towers: Towers) -> None:
+async def test_a_list_that_takes_too_long_goes_on_with_the_next_page(
+    towers: Towers, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(alert_lists, "LOOK", 256)
     tower = towers(PLAIN)
     await tower.open()
     await tower.tick(11)
@@ -171,25 +179,25 @@ async def test_a_list_that_takes_too_long_goes_on_with_the_next_page(towers: Tow
 
     def fill(connection: Connection) -> None:
         row = dict(connection.execute(select(ALERTS)).mappings().one())
-        last = reserve_revisions(connection, 6_000)[-1]
+        last = reserve_revisions(connection, 3_000)[-1]
         rows = [
             row | {"id": f"l{n:05}", "sequence": last - n, "revision": last - n, "state": 4}
             | {"active_us": T0 - n % 100 * SECOND, "rule_id": f"r{n % 3}", "fire_us": T0 + n}
-            | {"resolve_us": T0 + n, "severity": 5 if n == 5_000 else 3}
-            for n in range(5_999)
+            | {"resolve_us": T0 + n, "severity": 5 if n == 2_502 else 3}
+            for n in range(2_999)
         ]  # fmt: skip
         connection.execute(insert(ALERTS), rows)
 
     await tower.database.write(fill)
     everything, _ = await listed(tower, "", 10)
-    assert (len(everything), everything[0]) == (6_000, alert.id)
-    assert await listed(tower, "severity = CRITICAL", 0) == (["l05000"], 1), "an index knows it"
+    assert (len(everything), everything[0]) == (3_000, alert.id)
+    assert await listed(tower, "severity = CRITICAL", 0) == (["l02502"], 1), "an index knows it"
     for filter_text in (
         "rule != r0 rule != r1 rule != r2 rule != r",
-        "rule = r1 severity != WARNING",
+        "labels.nothing:* severity = WARNING",
     ):
         found, pages = await listed(tower, filter_text, 0)
-        assert (found, pages > 3) == ([], True)
+        assert (found, pages > 2) == ([], True)
         assert await listed(tower, filter_text, 10) == ([], 1)
     whole, _ = await listed(tower, "rule = r2", 10)
     parts, _ = await listed(tower, "rule = r2", 0)

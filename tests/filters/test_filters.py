@@ -40,6 +40,7 @@ from pilothouse_server.domain.filters import (
     Or,
     Schema,
     Stated,
+    Words,
     enum_field,
     matches,
     without,
@@ -268,3 +269,45 @@ def test_postgresql_means_what_the_language_means(
     postgres_engine: Engine, found: Rows, tree: Filter
 ) -> None:
     assert selected(postgres_engine, found, tree) == matched(found, tree)
+
+
+WORDED = Schema({"id": Field()}, searched=(), words="terms", labels="labels")
+
+
+@pytest.mark.parametrize(
+    ("text", "tree"),
+    [
+        ("Queue", Words("terms", ("queue",))),
+        ('"Queue: depth, EU-1"', Words("terms", ("queue", "depth", "eu", "1"))),
+        ("Öl", Words("terms", ("Öl",))),
+        ("labels.agent_id = a7", Compare("labels.agent_id", "=", "a7")),
+        ('labels.agent_id != ""', Compare("labels.agent_id", "!=", "")),
+        ("labels.agent_id:*", Stated("labels.agent_id")),
+    ],
+)
+def test_words_and_labels_are_asked_for(text: str, tree: Filter) -> None:
+    assert parse(text, WORDED, NOW_US) == tree
+
+
+@pytest.mark.parametrize(
+    ("text", "expected"),
+    [
+        ("labels = a", "one of the fields id, labels.NAME"),
+        ("labels. = a", "one of the fields"),
+        ("labels.a-b = a", "one of the fields"),
+        ("labels.a:b", "one of = !="),
+        ("labels.a < b", "one of = !="),
+        ('"- %"', "a word with a letter or a digit"),
+    ],
+)
+def test_words_and_labels_that_cannot_be_are_refused(text: str, expected: str) -> None:
+    with pytest.raises(InvalidFilter) as refused:
+        parse(text, WORDED, NOW_US)
+    assert expected in refused.value.expected
+
+
+def test_a_word_is_found_where_one_begins_with_it() -> None:
+    row = {"terms": "a7 depth queue"}
+    assert matches(Words("terms", ("que", "a")), row.get)
+    assert not matches(Words("terms", ("ueue",)), row.get)
+    assert not matches(Words("terms", ("que", "b")), row.get)

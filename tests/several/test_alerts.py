@@ -6,17 +6,26 @@ import asyncio
 from collections import Counter
 from collections.abc import AsyncGenerator, Sequence
 from contextlib import asynccontextmanager, suppress
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 
 import pytest
+from sqlalchemy import update
 
 from pilothouse_server.adapters.sql.alert_desk_store import SqlAlertDesk, SqlAlertRequests
 from pilothouse_server.adapters.sql.alert_store import SqlAlerts
 from pilothouse_server.adapters.sql.control_queries import SqlControlQueries
 from pilothouse_server.adapters.sql.database import Database
 from pilothouse_server.adapters.sql.fencing import FencedDatabase
+from pilothouse_server.adapters.sql.tables_control import ALERT_REQUESTS
 from pilothouse_server.domain.alerts.records import Alert
-from pilothouse_server.domain.alerts.requests import AlertRequest, RequestState, Verb
+from pilothouse_server.domain.alerts.requests import (
+    ACTS,
+    TOO_NEW,
+    AlertRequest,
+    RequestState,
+    Verb,
+    error_of,
+)
 from pilothouse_server.domain.alerts.rules import Rule
 from pilothouse_server.domain.alerts.states import AlertState
 from pilothouse_server.domain.errors import (
@@ -25,6 +34,7 @@ from pilothouse_server.domain.errors import (
     LeaseLost,
     NotFound,
     PilothouseError,
+    RequestIdReused,
     Unavailable,
 )
 from pilothouse_server.services.alerts.desk import AlertRequests
@@ -237,6 +247,71 @@ async def test_any_replica_takes_care_of_an_alert(pair: Pair) -> None:
         assert resolved.instance.state == AlertState.RESOLVED
     assert lead.requests.answered == 3
     assert await steps_on(other, alert) == ["FIRING", "FIRING", "RESOLVED"]
+
+
+async def test_every_act_is_done_once_however_often_any_replica_is_asked(pair: Pair) -> None:
+    one, other = pair
+    lead = await leading(one)
+    await lead.tick(BUSY, 1)
+    (alert,) = await alerts_on(other)
+    ids = {verb: uuid7() for verb in Verb}
+    asked = [
+        AlertRequest(Verb.ACKNOWLEDGE, alert.id, "ada", "mine", expire_after_us=60 * SECOND),
+        AlertRequest(Verb.ASSIGN, alert.id, "ada", "", assignee="bob"),
+        AlertRequest(Verb.COMMENT, alert.id, "ada", "hm"),
+        AlertRequest(Verb.UNACKNOWLEDGE, alert.id, "ada", "not mine"),
+    ]
+    async with working(lead):
+        for each in asked:
+            request = replace(each, request_id=ids[each.verb])
+            answers = await asyncio.gather(
+                *(replica.desk.act(request) for replica in (other, other, one))
+            )
+            assert len({answer.etag for answer in answers}) == 1
+        before = replace(asked[1], request_id=ids[Verb.ASSIGN], assignee="eve")
+        assert (await other.desk.act(before)).assignee == "bob", "it was done before"
+        with pytest.raises(RequestIdReused):
+            await other.desk.act(replace(asked[2], request_id=ids[Verb.ASSIGN]))
+    queries = SqlControlQueries(other.database, other.clock)
+    _, steps = await queries.alert_with_steps(alert.id)
+    assert [step.act for step in steps[1:]] == [ACTS[each.verb] for each in asked]
+    (alert,) = await alerts_on(other)
+    assert (alert.assignee, alert.acknowledge_us) == ("bob", None)
+
+
+async def test_history_is_commented_from_any_replica(pair: Pair) -> None:
+    one, other = pair
+    lead = await leading(one)
+    await lead.tick(BUSY, 1)
+    await lead.tick(IDLE, 2)
+    heir = await leading(other)
+    (alert,) = await alerts_on(one)
+    assert heir.engine.held(alert.id) is None
+    async with working(heir):
+        comment = AlertRequest(Verb.COMMENT, alert.id, "ada", "it was the disk")
+        assert (await one.desk.act(comment)).instance.state == AlertState.RESOLVED
+        with pytest.raises(AlertResolved):
+            await one.desk.act(AlertRequest(Verb.ASSIGN, alert.id, "ada", "", assignee="bob"))
+    assert await steps_on(one, alert) == ["FIRING", "RESOLVED", "RESOLVED"]
+
+
+async def test_an_act_of_a_newer_version_is_refused_in_words_and_stops_nothing(pair: Pair) -> None:
+    one, other = pair
+    lead = await leading(one)
+    await lead.tick(BUSY, 1)
+    (alert,) = await alerts_on(other)
+    desk = SqlAlertDesk(other.database)
+    asked = AlertRequest(
+        Verb.COMMENT, alert.id, "ada", "hm", "", "newer", one.clock.now_us()
+    )  # fmt: skip
+    await desk.ask(asked)
+    newer = update(ALERT_REQUESTS).where(ALERT_REQUESTS.c.id == "newer").values(verb=99)
+    await other.database.write(lambda connection: connection.execute(newer).close())
+    async with working(lead):
+        assert (await acknowledge(other, alert.id, actor="ada", comment="", etag="")).acknowledge_us
+    state, refusal = await desk.asked("newer")
+    assert (state, refusal) == (RequestState.REFUSED, TOO_NEW)
+    assert "older version" in str(error_of(TOO_NEW))
 
 
 async def test_every_replica_refuses_alike(pair: Pair) -> None:

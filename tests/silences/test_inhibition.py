@@ -105,6 +105,10 @@ def naive(rules: Rules, alerts: Sequence[Firing]) -> dict[str, set[str]]:
     return found
 
 
+def by_labels(rule_id: str, equal: set[str]) -> Inhibition:
+    return by(rule_id, *sorted(equal))
+
+
 RULE_IDS = st.sampled_from("abcd")
 LABELS = st.dictionaries(st.sampled_from("xy"), st.sampled_from("12"))
 
@@ -112,7 +116,7 @@ LABELS = st.dictionaries(st.sampled_from("xy"), st.sampled_from("12"))
 @given(
     st.dictionaries(
         RULE_IDS,
-        st.lists(st.builds(lambda r, e: by(r, *e), RULE_IDS, st.sets(st.sampled_from("xy"))), max_size=3),
+        st.lists(st.builds(by_labels, RULE_IDS, st.sets(st.sampled_from("xy"))), max_size=3),
     ),
     st.lists(st.tuples(RULE_IDS, LABELS), max_size=8),
 )  # fmt: skip

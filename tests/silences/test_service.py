@@ -6,7 +6,6 @@ import asyncio
 import uuid
 from collections.abc import AsyncIterator, Callable
 from dataclasses import dataclass
-from typing import TYPE_CHECKING
 
 import grpc
 import pytest
@@ -31,9 +30,6 @@ from tests.alerts.build import SECOND, T0, rule
 from tests.alerts.conftest import Watchtower
 from tests.support import wait_until
 
-if TYPE_CHECKING:
-    Stub = silences_pb2_grpc.SilenceServiceAsyncStub
-
 
 @dataclass
 class Quietened:
@@ -43,7 +39,7 @@ class Quietened:
     quiet: Silenced
     keeper: SilenceKeeper
     changes: Changes
-    stub: Stub
+    stub: silences_pb2_grpc.SilenceServiceAsyncStub
 
 
 @pytest.fixture
@@ -79,7 +75,9 @@ def asked(seconds: int | None = 3600, **fields: object) -> pb.Silence:
     return silence
 
 
-async def made(stub: Stub, silence: pb.Silence, request_id: str = "") -> pb.Silence:
+async def made(
+    stub: silences_pb2_grpc.SilenceServiceAsyncStub, silence: pb.Silence, request_id: str = ""
+) -> pb.Silence:
     request = pb.CreateSilenceRequest(silence=silence, request_id=request_id)
     return (await stub.CreateSilence(request)).silence
 

@@ -125,6 +125,36 @@ def test_rows_survive_the_way_up(place: Place) -> None:
         assert connection.execute(text("SELECT id FROM events")).scalar() == "e"
 
 
+def test_alerts_that_are_there_are_found_by_their_words_and_labels(place: Place) -> None:
+    migrate.upgrade(place, "0009_rules")
+    columns = {
+        "id": "'a'", "revision": "7", "rule_id": "'r'", "rule_name": "'Queue depth'", "name": "''",
+        "labels": """'{"agent_id": "a7"}'""", "severity": "3", "state": "4", "summary": "'of the fleet'",
+        "clears_when": "''", "threshold": "1", "active_us": "5", "down_us": "0", "resolve_us": "9",
+        "latched": "false", "acknowledged_by": "''", "acknowledge_comment": "''", "resolved_by": "''",
+        "update_us": "5", "steps": "2",
+    }  # fmt: skip
+    row = f"INSERT INTO alerts ({', '.join(columns)}) VALUES ({', '.join(columns.values())})"
+    with connected(place) as connection:
+        connection.exec_driver_sql(row)
+        connection.exec_driver_sql(
+            row.replace("'a',", "'b',").replace("7,", "3,", 1).replace("5,", "4,", 1)
+        )
+    migrate.upgrade(place)
+    search = "SELECT rowid FROM alert_search WHERE alert_search MATCH 'a7 AND que* AND fleet' ORDER BY rowid"
+    if not isinstance(place, Path):
+        search = (
+            "SELECT sequence FROM alerts WHERE array_to_tsvector(string_to_array(terms, ' '))"
+            " @@ CAST('a7 & que:* & fleet' AS tsquery) ORDER BY sequence"
+        )
+    with connected(place) as connection:
+        assert connection.exec_driver_sql(search).scalars().all() == [1, 2]
+        placed = connection.exec_driver_sql("SELECT id FROM alerts ORDER BY sequence")
+        assert placed.scalars().all() == ["b", "a"], "in the order in which they began"
+        connection.exec_driver_sql("DELETE FROM alerts WHERE id = 'a'")
+        assert connection.exec_driver_sql(search).scalars().all() == [1]
+
+
 def failing(at: int) -> Callable[..., object]:
     """`create_index`, until the power goes."""
     create, calls = Operations.create_index, 0

@@ -65,7 +65,7 @@ def preview_to_proto(preview: Preview) -> pb.PreviewSilenceResponse:
     """The contract's message of what a silence would hide."""
     return pb.PreviewSilenceResponse(
         alerts=map(alert_to_proto, preview.alerts),
-        alert_count=preview.count,
+        alert_count=preview.live,
         recent_count=preview.recent,
         spans=map(_span, preview.spans),
     )

@@ -40,7 +40,6 @@ from pilothouse_server.adapters.sql.alert_store import alert_of
 from pilothouse_server.adapters.sql.filters import clause_of
 from pilothouse_server.adapters.sql.pages import Key, Sort
 from pilothouse_server.adapters.sql.tables_control import ALERTS, RARE_ALERTS
-from pilothouse_server.adapters.sql.tables_retention import RESOLVED
 from pilothouse_server.domain.alerts.records import Alert, AlertKind
 from pilothouse_server.domain.alerts.search import label_term
 from pilothouse_server.domain.alerts.states import AlertState
@@ -105,8 +104,8 @@ _BY_VALUE: Final = {
     "state": ALERTS.c.state,
     "severity": ALERTS.c.severity,
 }
-_BY_RANGE: Final = {"severity": ALERTS.c.severity, "fire_time": ALERTS.c.fire_us}
 _TIMES: Final = {"fire_time": ALERTS.c.fire_us, "resolve_time": ALERTS.c.resolve_us}
+_BY_RANGE: Final = {"severity": ALERTS.c.severity, **_TIMES}
 _RARELY: Final[Mapping[tuple[str, str | int], str]] = {
     ("kind", int(AlertKind.NO_DATA)): "no_data",
     **{(name, 1): name for name in ("acknowledged", "silenced", "inhibited", "flapping")},
@@ -348,9 +347,6 @@ def _clause(term: Filter) -> ColumnElement[bool] | None:
             clause = _BY_VALUE[name].in_(sorted(values))
         case Compare(field=name, op="=", value=value) if name in _BY_VALUE:
             clause = _BY_VALUE[name] == value
-        case Compare(field="resolve_time", op=op, value=value) if op in _RANGES:
-            # As the partial index says it, so that it is seen to have all of them.
-            clause = and_(text(RESOLVED), _ranged(ALERTS.c.resolve_us, op, value))
         case Compare(field=name, op=op, value=value) if name in _BY_RANGE and op in _RANGES:
             clause = _ranged(_BY_RANGE[name], op, value)
         case Compare(field="assignee", op="=", value=str(value)) if value:

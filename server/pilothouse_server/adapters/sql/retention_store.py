@@ -19,6 +19,7 @@ from sqlalchemy import (
     exists,
     func,
     insert,
+    or_,
     select,
     text,
     update,
@@ -46,7 +47,8 @@ from pilothouse_server.adapters.sql.tables_projection import (
     TASKS,
     WORKFLOWS,
 )
-from pilothouse_server.adapters.sql.tables_retention import ENDED, RESOLVED, REVISION_MARKS
+from pilothouse_server.adapters.sql.tables_retention import ENDED, REVISION_MARKS
+from pilothouse_server.adapters.sql.tables_silences import SILENCES
 from pilothouse_server.services.retention import (
     DAY_US,
     HOUR_US,
@@ -239,7 +241,8 @@ def _delete(connection: Connection, table: Table, old: Select[Any], limit: int) 
 def _alerts(connection: Connection, cut: Cut, limit: int) -> Removed:
     old = (
         select(ALERTS.c.id, ALERTS.c.revision)
-        .where(text(RESOLVED), ALERTS.c.resolve_us < cut.before_us, ALERTS.c.latched.is_(False))
+        # Only what is over has such a time; asked for the state too, SQLite would go through all that are over.
+        .where(ALERTS.c.resolve_us < cut.before_us, ALERTS.c.latched.is_(False))
         .order_by(ALERTS.c.resolve_us)
         .limit(limit)
     )
@@ -251,7 +254,17 @@ def _alerts(connection: Connection, cut: Cut, limit: int) -> Removed:
         connection.execute(delete(ALERTS).where(ALERTS.c.id.in_(ids)))
         older = (ALERT_CLOCK.c.id == CLOCK, ALERT_CLOCK.c.removed_revision < newest)
         connection.execute(update(ALERT_CLOCK).where(*older).values(removed_revision=newest))
+    _silences(connection, cut, limit)
     return Removed(len(found), more=len(found) == limit)
+
+
+def _silences(connection: Connection, cut: Cut, limit: int) -> None:
+    """Those that were over when the alerts were: they are what these were kept quiet by."""
+    over = or_(SILENCES.c.expire_us < cut.before_us, SILENCES.c.end_us < cut.before_us)
+    old = select(SILENCES.c.id).where(over).order_by(SILENCES.c.create_us, SILENCES.c.id)
+    ids = list(connection.execute(old.limit(limit)).scalars())
+    if ids:
+        connection.execute(delete(SILENCES).where(SILENCES.c.id.in_(ids)))
 
 
 def _deliveries(connection: Connection, cut: Cut, limit: int) -> Removed:

@@ -112,9 +112,9 @@ class SqlSilenceTransaction:
             .subquery()
         )
         alike = [newest.c[name] for name in ("rule_id", "rule_name", "severity", "written")]
-        query = select(func.max(newest.c.id).label("id"), func.count().label("count"), *alike)
+        query = select(func.max(newest.c.id).label("id"), func.count().label("many"), *alike)
         for row in self._connection.execute(query.group_by(*alike)):
-            yield Labelled(row.id, _labels(row, json.loads(row.written)), row[1])
+            yield Labelled(row.id, _labels(row, json.loads(row.written)), row.many)
 
     def alerts(self, ids: Sequence[str]) -> Sequence[Alert]:
         query = select(ALERTS).where(ALERTS.c.id.in_(ids))

@@ -33,8 +33,7 @@ REMOVALS = Table(
 greatest one among the rows: whoever may have been sent one of them starts again."""
 
 ENDED: Final = "workflows.state IN (5, 6, 7)"
-RESOLVED: Final = "alerts.state = 4"
-"""As the partial indexes say it: a database sees that one has all the rows only when a query says the same."""
+"""As the partial index says it: a database sees that one has all the rows only when a query says the same."""
 
 Index(
     "ix_workflows_ended_revision",
@@ -51,7 +50,7 @@ Index(
 Index(
     "ix_alerts_resolve_us",
     ALERTS.c.resolve_us,
-    sqlite_where=text("state = 4"),
-    postgresql_where=text("state = 4"),
+    sqlite_where=ALERTS.c.resolve_us.is_not(None),
+    postgresql_where=ALERTS.c.resolve_us.is_not(None),
 )
 Index("ix_executors_last_seen_us", EXECUTORS.c.last_seen_us)

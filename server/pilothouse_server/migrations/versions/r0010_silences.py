@@ -43,6 +43,9 @@ def upgrade() -> None:
     )
     op.create_index("uq_alerts_sequence", "alerts", ["sequence"], unique=True)
     _fill_terms()
+    # Only what is over has such a time, and SQLite takes an index of a state first where it is asked for one.
+    op.drop_index("ix_alerts_resolve_us", table_name="alerts")
+    _partial("ix_alerts_resolve_us", "alerts", "resolve_us", "resolve_us IS NOT NULL")
     op.create_index("ix_alerts_severity", "alerts", ["severity"])
     op.create_index("ix_alerts_fire_us", "alerts", ["fire_us"])
     for name, (column, where) in RARE.items():
@@ -65,6 +68,8 @@ def downgrade() -> None:
         op.execute("DROP TABLE alert_search")
     else:
         op.drop_index("ix_alerts_terms", table_name="alerts")
+    op.drop_index("ix_alerts_resolve_us", table_name="alerts")
+    _partial("ix_alerts_resolve_us", "alerts", "resolve_us", "state = 4")
     for name in ("uq_alerts_sequence", "ix_alerts_severity", "ix_alerts_fire_us"):
         op.drop_index(name, table_name="alerts")
     for name in RARE:
@@ -80,16 +85,24 @@ def downgrade() -> None:
 
 
 _SEARCH_UP = (
-    "CREATE VIRTUAL TABLE alert_search USING fts5(terms, content='alerts', content_rowid='sequence', detail=none,"
-    " columnsize=0, tokenize=\"ascii tokenchars '='\")",
+    (
+        "CREATE VIRTUAL TABLE alert_search USING fts5(terms, content='alerts', content_rowid='sequence', detail=none,"
+        " columnsize=0, tokenize=\"ascii tokenchars '='\")"
+    ),
     "INSERT INTO alert_search(alert_search) VALUES ('rebuild')",
-    "CREATE TRIGGER alert_search_insert AFTER INSERT ON alerts BEGIN"
-    " INSERT INTO alert_search(rowid, terms) VALUES (new.sequence, new.terms); END",
-    "CREATE TRIGGER alert_search_delete AFTER DELETE ON alerts BEGIN"
-    " INSERT INTO alert_search(alert_search, rowid, terms) VALUES ('delete', old.sequence, old.terms); END",
-    "CREATE TRIGGER alert_search_update AFTER UPDATE OF terms ON alerts WHEN old.terms <> new.terms BEGIN"
-    " INSERT INTO alert_search(alert_search, rowid, terms) VALUES ('delete', old.sequence, old.terms);"
-    " INSERT INTO alert_search(rowid, terms) VALUES (new.sequence, new.terms); END",
+    (
+        "CREATE TRIGGER alert_search_insert AFTER INSERT ON alerts BEGIN"
+        " INSERT INTO alert_search(rowid, terms) VALUES (new.sequence, new.terms); END"
+    ),
+    (
+        "CREATE TRIGGER alert_search_delete AFTER DELETE ON alerts BEGIN"
+        " INSERT INTO alert_search(alert_search, rowid, terms) VALUES ('delete', old.sequence, old.terms); END"
+    ),
+    (
+        "CREATE TRIGGER alert_search_update AFTER UPDATE OF terms ON alerts WHEN old.terms <> new.terms BEGIN"
+        " INSERT INTO alert_search(alert_search, rowid, terms) VALUES ('delete', old.sequence, old.terms);"
+        " INSERT INTO alert_search(rowid, terms) VALUES (new.sequence, new.terms); END"
+    ),
 )
 
 
@@ -151,7 +164,8 @@ def _fill_terms() -> None:
     alerts = sa.table(
         "alerts",
         sa.column("labels", sa.JSON()),
-        *(sa.column(name) for name in ("sequence", "rule_name", "summary", "terms")),
+        sa.column("sequence", sa.BigInteger()),
+        *(sa.column(name, TEXT) for name in ("rule_name", "summary", "terms")),
     )
     some = (
         sa.select(alerts.c.sequence, alerts.c.rule_name, alerts.c.summary, alerts.c.labels)

@@ -51,7 +51,7 @@ class Labelled(NamedTuple):
 
     alert_id: str
     labels: Mapping[str, str]
-    count: int = 1
+    many: int = 1
 
 
 class Requested(NamedTuple):
@@ -131,7 +131,7 @@ class Preview(NamedTuple):
     """What a silence would hide."""
 
     alerts: Sequence[Alert]
-    count: int
+    live: int
     recent: int
     spans: Sequence[Span]
 
@@ -186,7 +186,7 @@ class Silences:
 
         def run(transaction: SilenceTransaction) -> tuple[Sequence[SilenceView], str]:
             silences, following = transaction.page(None if expired else now_us, size, token)
-            counts = transaction.silenced() if silences else {}
+            counts = transaction.silenced()
             views = [_view(each, now_us, counts) for each in silences]
             if not expired:
                 # One that recurs may have no time left before its end.
@@ -220,7 +220,7 @@ class Silences:
         def run(transaction: SilenceTransaction) -> Preview:
             live = [each.alert_id for each in _matching(silence, transaction.live())]
             recent = sum(
-                each.count
+                each.many
                 for each in _matching(silence, transaction.recent(now_us - RECENT_US))
             )  # fmt: skip
             newest = sorted(live, reverse=True)[:PREVIEWED]
