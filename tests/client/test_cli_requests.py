@@ -15,7 +15,7 @@ from google.protobuf.message import Message
 from pilothouse.cli import contract, messages, params, phrases, places, requests
 from pilothouse.cli.columns import columns_of
 from pilothouse.cli.output import Tables
-from pilothouse.cli.tables import Screen
+from pilothouse.cli.tables import Screen, Table
 from pilothouse.v1 import alerts_pb2, channels_pb2, deliveries_pb2, heartbeats_pb2
 from pilothouse.v1.enums_pb2 import SEVERITY_CRITICAL
 from pilothouse.v1.escalations_pb2 import Escalation
@@ -191,6 +191,19 @@ def test_a_list_of_rules_is_what_one_scans() -> None:
     assert titles == expected.split(",")
     assert "error_rate 5m > 0.05 (min_samples=20)" in row
     assert len(row) <= 160
+
+
+def test_a_text_is_cut_before_a_column_that_one_scans_is_left_out() -> None:
+    alert = alerts_pb2.Alert(id="a" * 36, rule_name="Error rate", summary="s" * 60, assignee="ada")
+    alert.active_time.GetCurrentTime()
+    stream = io.StringIO()
+    Table(
+        Screen(stream, terminal=True, colour=False, width=100), columns_of(contract.kind_of(alert))
+    ).rows([alert])
+    head, row = stream.getvalue().splitlines()
+    assert head.split() == ["ID", "RULE", "NAME", "SUMMARY", "ACTIVE", "SINCE"]
+    assert "sss…" in row
+    assert len(row) <= 100
 
 
 def test_one_rule_is_everything_with_its_parts_under_heads() -> None:

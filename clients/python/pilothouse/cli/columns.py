@@ -154,16 +154,22 @@ def _weight(field: FieldDescriptor) -> int:
         "request_time",
         "last_seen_time",
         "fire_time",
+        "active_time",
+        "condition",
+        "matchers",
         "duration",
         "load",
         "enabled",
         "instance_count",
     }:
         return 3
-    if name in {"description", "comment", "instance_limit", "no_data_policy", "keep_firing_for"}:
+    if name in {"description", "instance_limit", "no_data_policy", "keep_firing_for"}:
         return 6
     return (
-        4 if field.enum_type is not None or name in {"error", "reason", "value", "threshold"} else 5
+        4
+        if field.enum_type is not None
+        or name in {"error", "reason", "value", "threshold", "comment"}
+        else 5
     )
 
 

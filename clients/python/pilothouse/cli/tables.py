@@ -27,6 +27,10 @@ from pilothouse.cli.contract import TIMESTAMP
 GAP = "  "
 MOST_OF_A_CELL = 48
 """Characters of one cell on a terminal."""
+LEAST_OF_A_TEXT = 24
+"""Characters of a text that is cut so that another column has a place."""
+SCANNED = 3
+"""Weight up to which columns are rather cut than left out."""
 
 _STYLES = {
     "green": "32",
@@ -134,11 +138,22 @@ class Table:
         def total() -> int:
             return sum(self._widths[at] for at in kept) + len(GAP) * (len(kept) - 1)
 
-        while len(kept) > 1 and total() > self._screen.width:
-            kept.remove(max(kept, key=lambda at: (self._columns[at].weight, at)))
+        while len(kept) > 1 and (over := total() - self._screen.width) > 0:
+            last = max(kept, key=lambda at: (self._columns[at].weight, at))
+            widest = max(kept, key=self._room_in)
+            if self._columns[last].weight <= SCANNED and self._room_in(widest) >= over:
+                self._widths[widest] -= over
+                break
+            kept.remove(last)
         self._columns = [self._columns[at] for at in kept]
         self._widths = [self._widths[at] for at in kept]
         return [[row[at] for at in kept] for row in grid]
+
+    def _room_in(self, at: int) -> int:
+        """How much narrower a text may be and still say something; an id is whole or useless."""
+        column = self._columns[at]
+        text = not column.numeric and column.weight > 0
+        return self._widths[at] - LEAST_OF_A_TEXT if text else 0
 
     def stream(self, message: Message) -> None:
         """Write one row of a table that has no end: the widths are set before the first one."""
