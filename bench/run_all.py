@@ -30,6 +30,8 @@ COMMANDS: list[tuple[str, list[str], list[str]]] = [
     ("bench.retention", [], ["--events", "10000", "--seconds", "3"]),
     ("bench.alert_latency", [], ["--probes", "20"]),
     ("bench.alert_latency", ON_SERVERS, ["--probes", "20"]),
+    ("bench.alert_lists", [], ["--alerts", "20000", "--calls", "10"]),
+    ("bench.alert_lists", ["--postgres"], ["--alerts", "20000", "--calls", "10"]),
     ("bench.alert_eval", [], ["--seconds", "5"]),
     ("bench.alert_storm", [], ["--rules", "2", "--agents", "200"]),
     ("bench.alert_storm", ON_SERVERS, ["--rules", "2", "--agents", "200"]),

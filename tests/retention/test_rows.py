@@ -14,6 +14,7 @@ from pilothouse_server.adapters.sql.tables_control import (
 )
 from pilothouse_server.adapters.sql.tables_notifications import DELIVERIES, DELIVERY_ALERTS
 from pilothouse_server.adapters.sql.tables_projection import AGENTS, EVENTS, TASKS, WORKFLOWS
+from pilothouse_server.adapters.sql.tables_silences import SILENCES
 from pilothouse_server.domain.commands import Command, CommandState
 from pilothouse_server.domain.events import EventType
 from pilothouse_server.services.retention import DAY_US, HOUR_US, Cut, Kind
@@ -177,6 +178,20 @@ async def test_alerts_go_with_their_steps_so_long_after_they_were_resolved(house
     await house.sweep(alerts_us=90 * DAY_US)
     assert await house.names(ALERTS) == ["firing", "latched", "young"]
     assert await house.names(ALERT_TRANSITIONS) == ["young"]
+
+
+async def test_silences_go_with_the_alerts_of_their_time(house: House) -> None:
+    old, young = NOON - 91 * DAY_US, NOON - 89 * DAY_US
+    plain: dict[str, Any] = {"matchers": [], "bound": []}
+    await house.add(
+        SILENCES,
+        plain | {"id": "old", "end_us": old},
+        plain | {"id": "ended", "expire_us": old},
+        plain | {"id": "young", "end_us": young},
+        plain | {"id": "recurring"},
+    )
+    await house.sweep(alerts_us=90 * DAY_US)
+    assert await house.names(SILENCES) == ["recurring", "young"]
 
 
 async def test_deliveries_go_so_long_after_they_ended_and_never_while_they_wait(
