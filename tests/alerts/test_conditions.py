@@ -7,7 +7,7 @@ from itertools import permutations
 import pytest
 
 from pilothouse_server.domain.alerts.conditions import (
-    NOTHING,
+    AlertMetric,
     AllOf,
     AnyOf,
     Comparison,
@@ -15,11 +15,13 @@ from pilothouse_server.domain.alerts.conditions import (
     Observation,
     Verdict,
     decisive,
+    decisive_place,
     judge,
     thresholds,
 )
-from pilothouse_server.domain.alerts.states import RETENTION_US
-from tests.alerts.build import over
+from pilothouse_server.domain.alerts.states import RETENTION_US, step
+from pilothouse_server.domain.alerts.words import annotations_of
+from tests.alerts.build import SECOND, over, rule
 
 C, V = Comparison, Verdict
 ONE = over(10.0, recovery_threshold=8.0, min_samples=20)
@@ -111,14 +113,38 @@ def test_trees_take_their_observations_in_order() -> None:
 
 @pytest.mark.parametrize(
     ("letters", "shown"),
-    [("FT", 1), ("TT", 0), ("FF", 0), (".F", 1), (".B", 1), ("B.", 0), ("..", None)],
+    [("FT", 1), ("TT", 0), ("FF", 0), (".F", 1), (".B", 1), ("B.", 0), ("FB", 1), ("..", 0)],
 )
-def test_a_tree_is_shown_by_what_holds_first_else_by_the_first_value(
-    letters: str, shown: int | None
+def test_any_of_is_shown_by_what_holds_first_else_by_what_is_not_over_else_by_a_value(
+    letters: str, shown: int
 ) -> None:
-    observed = seen(letters)
-    found = decisive(AnyOf((ONE, ONE)), observed)
-    assert found == (NOTHING if shown is None else observed[shown])
+    assert decisive_place(AnyOf((ONE, ONE)), seen(letters)) == shown
+    observed = [Observation(value, 20) for value in (11.0, 12.0)]
+    assert decisive(AnyOf((ONE, ONE)), observed) is observed[0]
+
+
+@pytest.mark.parametrize("letters", ["TT", "FT", "BT", ".T", "TF", ".."])
+def test_all_of_is_shown_by_its_first_whatever_becomes_of_it(letters: str) -> None:
+    assert decisive_place(AllOf((ONE, ONE)), seen(letters)) == 0
+
+
+@pytest.mark.parametrize(
+    ("letters", "shown"),
+    [("TTTT", 0), ("FFTT", 2), ("FTTF", 0), ("FTFT", 0), ("..TF", 2), ("TFBB", 2), (".T..", 0)],
+)
+def test_a_tree_is_shown_by_the_branch_that_decides(letters: str, shown: int) -> None:
+    tree = AnyOf((AllOf((ONE, ONE)), AllOf((AnyOf((ONE,)), ONE))))
+    assert decisive_place(tree, seen(letters)) == shown
+
+
+def test_an_annotation_keeps_to_the_metric_that_it_was_written_for() -> None:
+    both = AllOf((over(0.05, metric=AlertMetric.ERROR_RATE), over(1000.0)))
+    annotations = {"said": "{{ $value | humanizePercentage }}"}
+    one = rule(condition=both, keep_firing_us=60 * SECOND, annotations=annotations)
+    fires = step(None, [Observation(0.2), Observation(2000.0)], 0, one)
+    recovers = step(fires, [Observation(0.01), Observation(2000.0)], SECOND, one)
+    said = [annotations_of(one, {}, each.value)["said"] for each in (fires, recovers) if each]
+    assert said == ["20%", "1%"]
 
 
 def test_one_comparison_is_shown_by_itself() -> None:

@@ -11,7 +11,11 @@ from dataclasses import dataclass
 from typing import NamedTuple
 
 from pilothouse_server.domain.alerts.charting import Chart, Line, further
-from pilothouse_server.domain.alerts.conditions import Observation, Verdict, decisive
+from pilothouse_server.domain.alerts.conditions import (
+    Observation,
+    Verdict,
+    decisive_place,
+)
 from pilothouse_server.domain.alerts.observing import Listening, Observer, Subject, View
 from pilothouse_server.domain.alerts.rules import NoDataPolicy, Rule
 from pilothouse_server.domain.alerts.states import (
@@ -37,7 +41,7 @@ class WouldBe(NamedTuple):
     resolve_us: int | None
     """None when it would still be there."""
     worst: float | None
-    """The value furthest beyond the threshold that it began with."""
+    """The value furthest beyond the threshold that it is shown by."""
     summary: str
 
 
@@ -63,7 +67,7 @@ class _Run:
     instance: Instance
     labels: Mapping[str, str]
     index: int
-    """Of the threshold that it began with."""
+    """Of the threshold that it is shown by."""
     worst: float | None
     observed: Sequence[Observation]
     """With the worst value."""
@@ -191,15 +195,10 @@ class Backtest:
         name, kind = key
         agent = looked.subject.agent
         agent_type = agent.agent_type if agent is not None else ""
-        judged = (
-            index
-            for index, (one, seen) in enumerate(zip(self._thresholds, looked.observed, strict=True))
-            if one.judge(seen) == Verdict.TRUE
-        )
         run = _Run(
             instance,
             labels_of(self.rule, name, kind, agent_type=agent_type),
-            next(judged, 0),
+            decisive_place(self.rule.condition, looked.observed),
             None,
             looked.observed,
         )
@@ -238,9 +237,8 @@ class Backtest:
     def _worsen(self, run: _Run, kind: AlertKind, observed: Sequence[Observation]) -> None:
         if kind != AlertKind.CONDITION:
             return
+        # Another comparison's value is on another scale.
         value = observed[run.index].value
-        if value is None:
-            value = decisive(self.rule.condition, observed).value
         if value is not None and further(self._thresholds[run.index], value, run.worst):
             run.worst, run.observed = value, observed
 

@@ -132,8 +132,11 @@ def judge(condition: Condition, observed: Sequence[Observation]) -> Verdict:
 def _judge(condition: Condition, observed: Iterator[Observation]) -> Verdict:
     if isinstance(condition, Threshold):
         return condition.judge(next(observed))
-    verdicts = {_judge(each, observed) for each in condition.conditions}
-    if isinstance(condition, AllOf):
+    return _joined(condition, {_judge(each, observed) for each in condition.conditions})
+
+
+def _joined(group: AllOf | AnyOf, verdicts: set[Verdict]) -> Verdict:
+    if isinstance(group, AllOf):
         decisive, whole = Verdict.FALSE, Verdict.TRUE
     else:
         decisive, whole = Verdict.TRUE, Verdict.FALSE
@@ -145,10 +148,32 @@ def _judge(condition: Condition, observed: Iterator[Observation]) -> Verdict:
 
 
 def decisive(condition: Condition, observed: Sequence[Observation]) -> Observation:
-    """What the condition is shown by: the first comparison that holds, else the first that has a value."""
+    """What the condition is shown by: the observation at `decisive_place`."""
+    return observed[decisive_place(condition, observed)]
+
+
+def decisive_place(condition: Condition, observed: Sequence[Observation]) -> int:
+    """Where the comparison is that the condition is shown by: of `all` the first, as Prometheus' `and` keeps what is on
+    its left; of `any` the first that holds, else the first that is not over, else the first that has a value. So a text
+    that was written for one comparison is not filled with the value of another only because the first recovered."""
     if isinstance(condition, Threshold):
-        return observed[0]
-    of = list(zip(thresholds(condition), observed, strict=True))
-    holds = (each for one, each in of if one.judge(each) == Verdict.TRUE)
-    valued = (each for _, each in of if each.value is not None)
-    return next(holds, None) or next(valued, NOTHING)
+        return 0
+    return _decisive(condition, enumerate(observed))[1]
+
+
+def _decisive(
+    condition: Condition, observed: Iterator[tuple[int, Observation]]
+) -> tuple[Verdict, int, bool]:
+    """The verdict, the place, and whether there is a value."""
+    if isinstance(condition, Threshold):
+        place, seen = next(observed)
+        return condition.judge(seen), place, seen.value is not None
+    parts = [_decisive(each, observed) for each in condition.conditions]
+    verdict = _joined(condition, {each for each, _, _ in parts})
+    shown = parts[0] if isinstance(condition, AllOf) else max(parts, key=_tells)
+    return verdict, shown[1], shown[2]
+
+
+def _tells(part: tuple[Verdict, int, bool]) -> tuple[bool, Verdict]:
+    verdict, _, valued = part
+    return valued, max(verdict, Verdict.FALSE)
