@@ -6,7 +6,7 @@ Its id is the idempotency key: the same in every try, and another for everything
 from __future__ import annotations
 
 from collections.abc import Mapping, Sequence
-from dataclasses import asdict, dataclass
+from dataclasses import dataclass, fields
 from enum import IntEnum
 from typing import Any, Final, Literal
 
@@ -81,15 +81,21 @@ class Notification:
 
     def to_json(self) -> dict[str, Any]:
         """As it is stored."""
-        return asdict(self) | {"kind": int(self.kind), "alerts": [asdict(a) for a in self.alerts]}
+        alerts = [_fields_of(alert) for alert in self.alerts]
+        return _fields_of(self) | {"kind": int(self.kind), "alerts": alerts}
 
     @classmethod
     def from_json(cls, document: Mapping[str, Any]) -> Notification:
         """What was stored."""
-        fields = dict(document)
-        fields["kind"] = DeliveryKind(document["kind"])
-        fields["alerts"] = tuple(NotifiedAlert(**each) for each in document["alerts"])
-        return cls(**fields)
+        given = dict(document)
+        given["kind"] = DeliveryKind(document["kind"])
+        given["alerts"] = tuple(NotifiedAlert(**each) for each in document["alerts"])
+        return cls(**given)
+
+
+def _fields_of(told: NotifiedAlert | Notification) -> dict[str, Any]:
+    """Not `asdict`, which copies everything that is in it: of a thousand alerts that takes a third of a second."""
+    return {field.name: getattr(told, field.name) for field in fields(told)}
 
 
 def _common(maps: Sequence[Mapping[str, str]]) -> dict[str, str]:
