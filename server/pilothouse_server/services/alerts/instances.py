@@ -213,15 +213,15 @@ class RuleInstances:
 
     def _stepped(self, group: Group, step: _Step, ts_us: int) -> int:
         alert = group.get(step.name)
-        if alert is None:
-            if step.verdict != Verdict.TRUE:
-                return ALWAYS
+        if alert is not None:
+            self._advance(alert, step, ts_us)
+        elif step.verdict == Verdict.TRUE:
             self._begin(step, ts_us)
-            alert = group.get(step.name)
-            return ts_us if alert is None else self._again(alert, step, ts_us)
-        self._advance(alert, step, ts_us)
         alert = group.get(step.name)
-        return ALWAYS if alert is None else self._again(alert, step, ts_us)
+        if alert is not None:
+            return self._again(alert, step, ts_us)
+        # What holds and has no alert was refused, or has to wait for its turn to begin.
+        return ts_us if step.verdict == Verdict.TRUE else ALWAYS
 
     def _again(self, alert: Alert, step: _Step, ts_us: int) -> int:
         """Before when its state and its value stay as they are while the same is seen."""
