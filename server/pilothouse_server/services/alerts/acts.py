@@ -13,7 +13,7 @@ from typing import Protocol
 
 from pilothouse_server.domain.alerts.records import Alert, AlertStep, Change
 from pilothouse_server.domain.alerts.requests import AlertRequest, Answer, check_repeat, decide
-from pilothouse_server.domain.errors import NotFound
+from pilothouse_server.domain.errors import NotFound, Unavailable
 from pilothouse_server.ports import Clock
 from pilothouse_server.services.alerts.journal import AlertJournal
 
@@ -25,6 +25,10 @@ class Holder(Protocol):
 
     def take(self, change: Change) -> None:
         """Holds the alert as it is after the change, and notes it."""
+        ...
+
+    def take_history(self, change: Change) -> None:
+        """Notes what became of an alert that is not held."""
         ...
 
 
@@ -53,17 +57,30 @@ class Acts:
 
         Raises NotFound, AlertResolved, EtagMismatch, RequestIdReused, and Unavailable when it could not be stored yet.
         """
+        if asked.id and self._journal.answers(asked.id):
+            # Its row was taken a second time, since what it led to could not be stored at once.
+            await self._journal.stored()
+            return await self._now(asked)
         if not asked.request_id:
             return await self._act(asked)
         async with self._turn(f"request {asked.request_id}"):
+            if self._journal.acts(asked.request_id):
+                await self._journal.stored()
             done = await self._known.requested(asked.request_id)
             if done is None:
                 return await self._act(asked)
             check_repeat(asked, done)
             self._answer(asked)
-            return self._holder.held(asked.alert_id) or await self._find(asked.alert_id)
+            return await self._now(asked)
+
+    async def _now(self, asked: AlertRequest) -> Alert:
+        return self._holder.held(asked.alert_id) or await self._find(asked.alert_id)
 
     async def _act(self, asked: AlertRequest) -> Alert:
+        if self._journal.full:
+            raise Unavailable(
+                "alerts", "too much waits for the database, so nothing was done; try again"
+            )
         alert = self._holder.held(asked.alert_id)
         if alert is None:
             return await self._act_on_history(asked)
@@ -84,8 +101,7 @@ class Acts:
             self._answer(asked)
             if change is None:
                 return alert
-            self._journal.know(alert.id)
-            self._journal.note(change)
+            self._holder.take_history(change)
             await self._journal.stored()
             return change.alert
 

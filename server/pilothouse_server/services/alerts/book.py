@@ -78,12 +78,22 @@ class Book:
             change = change._replace(alert=replace(change.alert, suppression=quiet))
         self.ledger.keep(change.alert)
         self.journal.note(change)
+        key = key_of(change.alert)
         if (began or ended) and self.flaps.changed(change.alert, ts_us):
             self.note(records.flap(change.alert, ts_us, flapping=True), ts_us)
         elif began:
-            self._flapped.pop(key_of(change.alert), None)
-        if over(change.alert) and self.flaps.flaps(key_of(change.alert)):
-            self._flapped[key_of(change.alert)] = change.alert
+            self._flapped.pop(key, None)
+        elif over(change.alert) and self.flaps.flaps(key):
+            self._flapped[key] = change.alert
+
+    def note_history(self, change: Change) -> None:
+        """The same of an alert that is over and not in mind any more."""
+        key = key_of(change.alert)
+        flapped = self._flapped.get(key)
+        if flapped is not None and flapped.id == change.alert.id:
+            self._flapped[key] = change.alert
+        self.journal.know(change.alert.id)
+        self.journal.note(change)
 
     def gone(self, change: Change) -> None:
         """A PENDING alert is over, as if it had never been."""
@@ -102,7 +112,8 @@ class Book:
         for alert in [each for each in self.ledger.every() if each.instance.live]:
             after = moved(alert.instance)
             if after is not alert.instance:
-                self.note(Change(replace(alert, instance=after)), after.active_us)
+                update_us = alert.update_us + shift_us
+                self.note(Change(replace(alert, instance=after, update_us=update_us)), update_us)
 
     def sweep(self, ts_us: int) -> None:
         """Takes back acknowledgements of which the time is over, and says who flaps no more."""

@@ -75,8 +75,9 @@ class AlertEngine:
         by_id = {rule.id: rule for rule in rules}
         for rule_id in self._ledger.rule_ids() - self._built_in.keys():
             rule = by_id.get(rule_id)
+            begun_by = "" if rule is None else fingerprint(rule)
             for alert in self._ledger.of_rule(rule_id):
-                why = _ended(alert, rule)
+                why = _ended(alert, rule, begun_by)
                 if why:
                     self._end(alert, rule.updated_by if rule else "", why, ts_us)
         before, self._ruled = self._ruled, {}
@@ -143,6 +144,10 @@ class AlertEngine:
         self.journal.know(change.alert.id)
         self._book.note(change, change.alert.update_us)
 
+    def take_history(self, change: Change) -> None:
+        """What was said of an alert that is not held."""
+        self._book.note_history(change)
+
     def _evaluate(self, view: View, missed: int) -> None:
         """All rules, beginning with those that had no turn in the slot before, and then what is built in."""
         every = [each for each in self._ruled.values() if each.rule.enabled]
@@ -179,6 +184,10 @@ class AlertEngine:
 
     def _end(self, alert: Alert, actor: str, why: str, ts_us: int) -> None:
         if not alert.instance.live:
+            if alert.instance.latched:
+                # Else it would hold back, after a restart, what is begun from now on.
+                free = replace(alert.instance, latched=False)
+                self._book.note(Change(replace(alert, instance=free)), ts_us)
             self._ledger.forget(alert)
             return
         change = records.end_by_rule(alert, actor, why, ts_us)
@@ -195,12 +204,12 @@ class AlertEngine:
             self.journal.wake()
 
 
-def _ended(alert: Alert, rule: Rule | None) -> str:
-    """Why the alert ends with its rule as it is now; empty when it does not."""
+def _ended(alert: Alert, rule: Rule | None, begun_by: str) -> str:
+    """Why the alert ends with its rule as it is now, of that fingerprint; empty when it does not."""
     if rule is None:
         return "the rule was deleted"
     if not rule.enabled:
         return "the rule was disabled"
-    if alert.fingerprint and alert.fingerprint != fingerprint(rule):
+    if alert.fingerprint and alert.fingerprint != begun_by:
         return f"the rule was changed by {rule.updated_by or 'the server'}"
     return ""

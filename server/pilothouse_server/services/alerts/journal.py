@@ -145,6 +145,14 @@ class AlertJournal:
         storing = len(self._storing.batch.steps) if self._storing is not None else 0
         return len(self._batch.steps) + storing >= MOST_STEPS
 
+    def acts(self, request_id: str) -> bool:
+        """Whether an act asked for under this id is noted, and not known to be stored."""
+        return any(step.request_id == request_id for each in self._held() for step in each.steps)
+
+    def answers(self, row_id: str) -> bool:
+        """The same of an answer to a row."""
+        return any(each.request_id == row_id for batch in self._held() for each in batch.answers)
+
     def note(self, change: Change) -> None:
         """Remembers a change until it is stored."""
         alert = change.alert
@@ -217,6 +225,9 @@ class AlertJournal:
                 await self._save(self._storing)
             self._storing = self._taken()
             await self._save(self._storing)
+
+    def _held(self) -> list[AlertBatch]:
+        return [self._batch] if self._storing is None else [self._storing.batch, self._batch]
 
     def _ring(self) -> None:
         """Once for each batch: a storm notes thousands of changes at once."""
