@@ -11,10 +11,11 @@ import pytest
 from pilothouse_server.domain.alerts.matchers import Matcher, MatchType
 from pilothouse_server.domain.alerts.records import Alert
 from pilothouse_server.domain.alerts.rules import Inhibition, Rule
-from pilothouse_server.domain.alerts.silences import Recurrence, Silence
+from pilothouse_server.domain.alerts.silences import Recurrence, Silence, Standing, standing
 from pilothouse_server.domain.alerts.states import AlertState, Instance
 from pilothouse_server.domain.alerts.suppression import Suppression
 from pilothouse_server.domain.events import Severity
+from pilothouse_server.services.alerts import suppressor
 from pilothouse_server.services.alerts.suppressor import Silenced
 from tests.alerts.build import rule
 
@@ -173,3 +174,22 @@ def test_one_that_recurs_is_looked_at_again_when_it_changes() -> None:
         assert quiet.next_change_us == at_us + HOUR // 2
         at_us += HOUR // 2
     assert states == [True, False, True, False]
+
+
+def test_a_silence_that_is_made_has_no_other_one_worked_out_anew(
+    monkeypatch: pytest.MonkeyPatch,
+) -> None:
+    worked_out: list[str] = []
+
+    def noted(of: Silence, ts_us: int) -> Standing:
+        worked_out.append(of.id)
+        return standing(of, ts_us)
+
+    monkeypatch.setattr(suppressor, "standing", noted)
+    quiet = Silenced()
+    some = [replace(silence(f"s{number}"), start_us=0) for number in range(20)]
+    quiet.load(some)
+    quiet.judge([alert("a", agent="7")], NOW)
+    quiet.load([*some[1:], replace(some[0], end_us=NOW), silence("new")])
+    assert quiet.judge([alert("a", agent="7")], NOW)["a"].silenced_by[0] == "new"
+    assert sorted(worked_out[20:]) == ["new", "s0"]

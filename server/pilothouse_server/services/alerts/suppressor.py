@@ -86,8 +86,13 @@ class Silenced:
             return
         new = [each for each in loaded.values() if each.id not in self._silences]
         gone = [each for each in self._silences if each not in loaded]
+        # When one that recurs holds again is not worked out anew because another one was made or ended.
+        self._standings = {
+            silence_id: known
+            for silence_id, known in self._standings.items()
+            if loaded.get(silence_id) == self._silences.get(silence_id)
+        }
         self._silences = loaded
-        self._standings.clear()
         self._version += 1
         if gone and len(self._order) > 2 * len(loaded) + 100:
             self._order, self._keyed, self._unkeyed, self._known = [], {}, [], {}
