@@ -160,10 +160,10 @@ async def test_an_alert_is_assigned_commented_and_given_back(
     assert not seen.assignee
     assert await timeline(alerts, alert.id) == [
         ("ACKNOWLEDGE", "mine"),
-        ("ASSIGN", "yours"),
+        ("ASSIGN", "to bob: yours"),
         ("COMMENT", "hm"),
         ("UNACKNOWLEDGE", "not me"),
-        ("ASSIGN", ""),
+        ("ASSIGN", "to nobody"),
     ]
 
 
@@ -187,7 +187,11 @@ async def test_an_act_is_done_once_for_its_request_id(
             pb.UnacknowledgeAlertRequest(alert_id=alert.id, request_id=request_id)
         )
     assert error.value.code() == grpc.StatusCode.ALREADY_EXISTS
-    assert await timeline(alerts, alert.id) == [("COMMENT", "once"), ("ASSIGN", ""), ("ASSIGN", "")]
+    assert await timeline(alerts, alert.id) == [
+        ("COMMENT", "once"),
+        ("ASSIGN", "to ada"),
+        ("ASSIGN", "to bob"),
+    ]
 
 
 async def test_history_is_commented_and_nothing_else(

@@ -94,7 +94,7 @@ class _AlertActEnumTypeWrapper(_enum_type_wrapper._EnumTypeWrapper[_AlertAct.Val
     ALERT_ACT_RESOLVE: _AlertAct.ValueType  # 3
     """Somebody resolved it."""
     ALERT_ACT_ASSIGN: _AlertAct.ValueType  # 4
-    """Somebody said who has it."""
+    """Somebody said who has it; the comment begins with "to" and whom."""
     ALERT_ACT_COMMENT: _AlertAct.ValueType  # 5
     """Somebody said something."""
     ALERT_ACT_RULE_CHANGE: _AlertAct.ValueType  # 6
@@ -114,7 +114,7 @@ ALERT_ACT_UNACKNOWLEDGE: AlertAct.ValueType  # 2
 ALERT_ACT_RESOLVE: AlertAct.ValueType  # 3
 """Somebody resolved it."""
 ALERT_ACT_ASSIGN: AlertAct.ValueType  # 4
-"""Somebody said who has it."""
+"""Somebody said who has it; the comment begins with "to" and whom."""
 ALERT_ACT_COMMENT: AlertAct.ValueType  # 5
 """Somebody said something."""
 ALERT_ACT_RULE_CHANGE: AlertAct.ValueType  # 6

@@ -204,9 +204,10 @@ def unacknowledge(alert: Alert, actor: str, comment: str, now_us: int) -> Change
 
 
 def assign(alert: Alert, assignee: str, actor: str, comment: str, now_us: int) -> Change:
-    """Somebody has it; nobody when `assignee` is empty."""
+    """Somebody has it; nobody when `assignee` is empty. The step says who, since the next one may give it away."""
     after = replace(alert, assignee=assignee, update_us=now_us)
-    return _acted(after, alert, Act.ASSIGN, actor, comment)
+    said = f"to {assignee or 'nobody'}"
+    return _acted(after, alert, Act.ASSIGN, actor, f"{said}: {comment}" if comment else said)
 
 
 def comment(alert: Alert, actor: str, said: str, now_us: int) -> Change:

@@ -1764,7 +1764,7 @@ export enum AlertAct {
   RESOLVE = 3,
 
   /**
-   * Somebody said who has it.
+   * Somebody said who has it; the comment begins with "to" and whom.
    *
    * @generated from enum value: ALERT_ACT_ASSIGN = 4;
    */
