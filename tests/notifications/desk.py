@@ -55,8 +55,10 @@ class Desk:
         self.alerts[id] = replace(self.alerts[id], suppression=suppression)
         self._apply(id, IntentKind.SUPPRESSION)
 
-    def flap(self, id: str, *, begins: bool) -> None:
+    def flap(self, id: str, *, begins: bool, silenced: bool = False) -> None:
         suppression = FLAPPING if begins else LOUD
+        if silenced:
+            suppression = suppression._replace(silenced_by=("s",))
         self.alerts[id] = replace(self.alerts[id], suppression=suppression)
         self._apply(id, IntentKind.FLAPPING if begins else IntentKind.FLAPPED)
 

@@ -84,8 +84,10 @@ async def test_what_is_refused_for_now_is_sent_again_under_the_same_id(
     await office.add(hook(receiver))
     async with office.running():
         await office.fire("a")
-        await wait_until(lambda: len(receiver.received) == 2, within=PATIENCE)
+        await wait_until(lambda: len(receiver.received) >= 2, within=PATIENCE)
         receiver.answer = Answer()
+        await office.wait(60)
+        office.courier.wake({"hook"})
         await until_states(office, "DELIVERED")
     assert len(sent(receiver)) == 1
     (delivery,) = await office.deliveries()
@@ -127,9 +129,63 @@ async def test_what_cannot_go_well_is_given_up_at_once_and_its_end_is_told(
         await office.wait(10)
         await office.resolve("a")
         await until_states(office, "DELIVERED", "DEAD")
-        await office.log.retry(delivery.id)
-        await until_states(office, "DELIVERED", "DELIVERED")
     assert [status for status, _ in told(receiver)] == ["firing", "resolved"]
+
+
+async def test_what_is_put_back_after_its_end_was_told_is_followed_by_its_end(
+    office: Office, listen: Listen
+) -> None:
+    receiver = await listen()
+    receiver.answer = Answer(status=400)
+    await office.add(hook(receiver, repeat_interval_us=HOUR))
+    async with office.running():
+        await office.fire("a")
+        await until_states(office, "DEAD")
+        await office.wait(3_600)
+        office.happened.notify()
+        await until_states(office, "DEAD", "DEAD")
+        repeat, first = await office.deliveries()
+        receiver.answer = Answer()
+        await office.wait(10)
+        await office.resolve("a")
+        await until_states(office, "DELIVERED", "DEAD", "DEAD")
+        for count, delivery in enumerate((first, repeat), start=1):
+            await office.wait(10)
+            receiver.received.clear()
+            await office.log.retry(delivery.id)
+            await until_told(receiver, ("firing", "a"), ("resolved", "a"))
+            await until_delivered(office, 1 + 2 * count)
+
+
+async def until_delivered(office: Office, count: int) -> None:
+    """So many arrived."""
+
+    async def reached() -> bool:
+        return (await states(office)).count("DELIVERED") == count
+
+    await wait_until(reached, within=PATIENCE)
+
+
+async def test_what_was_to_be_tried_at_a_time_that_the_clock_left_is_tried_now(
+    office: Office, listen: Listen
+) -> None:
+    receiver = await listen()
+    receiver.answer = Answer(status=503, headers={"Retry-After": "600"})
+    await office.add(hook(receiver, heartbeat_us=HOUR))
+    office.alive = lambda: False
+    office.restart()
+    async with office.running():
+        await office.fire("a")
+        await wait_until(lambda: _rests(office, ChannelHealth()), within=PATIENCE)
+    receiver.answer = Answer()
+    await office.wait(-6 * 3_600)
+    office.alive = lambda: True
+    office.restart()
+    async with office.running():
+        await until_states(office, "DELIVERED", "DELIVERED")
+        await office.wait(10)
+        await office.resolve("a")
+        await until_states(office, "DELIVERED", "DELIVERED", "DELIVERED")
 
 
 async def test_after_a_day_of_tries_it_is_given_up(office: Office, listen: Listen) -> None:
@@ -191,8 +247,52 @@ async def test_no_answer_is_a_failure_after_a_while(office: Office, listen: List
         await office.fire("a")
         await wait_until(lambda: len(receiver.received) >= 2, within=PATIENCE)
         receiver.answer = Answer()
+        await office.wait(60)
+        office.courier.wake({"hook"})
         await until_states(office, "DELIVERED")
     assert len(sent(receiver)) == 1
+
+
+async def test_what_was_dropped_while_it_was_sent_stays_dropped(
+    office: Office, listen: Listen
+) -> None:
+    receiver = await listen()
+    receiver.answer = Answer(hangs=True)
+    office.timeout = 1.0
+    office.restart()
+    await office.add(hook(receiver))
+    async with office.running():
+        await office.fire("a")
+        await wait_until(lambda: receiver.received, within=PATIENCE)
+        (delivery,) = await office.deliveries()
+        await office.log.drop(delivery.id)
+        await wait_until(lambda: _failures(office), within=PATIENCE)
+        assert await states(office) == ["DROPPED"]
+
+
+async def _failures(office: Office) -> int:
+    return (await health(office)).failures
+
+
+async def test_of_a_group_one_is_on_its_way_at_a_time(office: Office, listen: Listen) -> None:
+    receiver, other = await listen(), await listen()
+    receiver.answer = Answer(status=400)
+    await office.add(hook(receiver))
+    async with office.running():
+        await office.fire("a")
+        await until_states(office, "DEAD")
+        await office.wait(10)
+        await office.resolve("a")
+        await until_states(office, "DEAD", "DEAD")
+        receiver.answer = Answer(hangs=True)
+        for each in await office.deliveries():
+            await office.log.retry(each.id)
+        await wait_until(lambda: len(receiver.received) == 3, within=PATIENCE)
+        await office.add(hook(other, "other"))
+        office.changed.notify()
+        await office.fire("b")
+        await wait_until(lambda: other.received, within=PATIENCE)
+        assert len(receiver.received) == 3
 
 
 async def test_nobody_who_listens_is_a_failure_that_is_told(office: Office) -> None:
@@ -242,6 +342,7 @@ async def test_after_five_failures_a_channel_is_tried_with_one_at_a_time(
     async with office.running():
         await office.fire("a", "b")
         await wait_until(lambda: _open(office), within=PATIENCE)
+        await wait_until(lambda: _settled(office, receiver), within=PATIENCE)
         failed = await health(office)
         assert 5 <= failed.failures <= 6
         assert failed.retry_us is not None
@@ -255,6 +356,11 @@ async def test_after_five_failures_a_channel_is_tried_with_one_at_a_time(
         office.courier.wake({"hook"})
         await until_states(office, "DELIVERED", "DELIVERED")
     assert (await health(office)).failures == 0
+
+
+async def _settled(office: Office, receiver: Receiver) -> bool:
+    tries = sum(each.attempts for each in await office.deliveries())
+    return tries == len(receiver.received)
 
 
 async def _rests(office: Office, before: ChannelHealth) -> bool:

@@ -10,7 +10,12 @@ from pilothouse_server.domain.alerts.matchers import Matcher, MatchType
 from pilothouse_server.domain.alerts.suppression import LOUD, Suppression
 from pilothouse_server.domain.events import Severity
 from pilothouse_server.domain.notifications import gathering, grouping
-from pilothouse_server.domain.notifications.channels import Escalation, EscalationStep, Webhook
+from pilothouse_server.domain.notifications.channels import (
+    Apprise,
+    Escalation,
+    EscalationStep,
+    Webhook,
+)
 from pilothouse_server.domain.notifications.gathering import Wanted
 from pilothouse_server.domain.notifications.notification import Notification
 from tests.notifications.build import (
@@ -305,6 +310,31 @@ def test_what_begins_is_listed_before_all_else_when_not_everything_can_be() -> N
     assert desk.told() == ["a b and 1", "b -a and 1", "b d and 1", "e f and 4"]
 
 
+def test_each_end_of_what_was_listed_is_listed_if_need_be_with_a_later_notification() -> None:
+    desk = Desk([channel(target=Webhook("http://127.0.0.1:9/", max_alerts=2))])
+    for id in "abcde":
+        desk.fire(id)
+        desk.wait(10)
+    desk.fire("f", "g", "h")
+    desk.wait(10)
+    assert desk.told()[-1] == "f g and 6"
+    desk.resolve(*"abcdefgh")
+    desk.wait(60)
+    assert desk.told() == ["-a -b and 6", "-c -d and 3", "-e -f and 1", "-g"]
+    assert desk.gatherer.groups == {}
+
+
+def test_people_are_told_once_that_so_many_are_over() -> None:
+    desk = Desk([channel(target=Apprise(("Slack",)))])
+    ids = [f"a{number:03}" for number in range(150)]
+    for start in (0, 75):
+        desk.fire(*ids[start : start + 75])
+        desk.wait(10)
+    desk.resolve(*ids)
+    desk.wait(60)
+    assert [told.truncated for _, told in desk.log] == [0, 50, 50]
+
+
 def test_a_group_that_is_full_counts_what_it_cannot_hold(monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr(grouping, "MOST_MEMBERS", 2)
     desk = Desk()
@@ -402,6 +432,53 @@ def test_an_escalated_alert_does_not_repeat_where_only_the_escalation_told_it() 
     assert [line for line in desk.told() if "second" in line] == ["escalation a to second"]
 
 
+def test_a_silence_alone_holds_an_escalation_too() -> None:
+    desk = climbing()
+    desk.fire("a")
+    desk.wait(50)
+    desk.suppress("a", SILENCED)
+    desk.wait(3600)
+    assert desk.told() == ["a"]
+    desk.suppress("a", LOUD)
+    desk.wait(10)
+    assert desk.told() == ["escalation a to second"]
+
+
+def test_an_escalated_alert_makes_nobody_repeat_or_hear_of_a_change() -> None:
+    desk = climbing()
+    second = channel("second", repeat_interval_us=HOUR)
+    desk.channels = [channel(repeat_interval_us=99 * HOUR), second, desk.channels[2]]
+    desk.escalations = [replace(LADDER, steps=LADDER.steps[:1], repeat_us=None)]
+    desk.wanted |= {
+        "a": Wanted(("hook",), "ladder"),
+        "b": Wanted(("second",)),
+        "c": Wanted(("second",)),
+    }
+    desk.fire("a", "b")
+    desk.acknowledge("b")
+    desk.wait(2 * 3600)
+    assert desk.told() == ["a", "b to second", "escalation a to second"]
+    desk.suppress("a", SILENCED)
+    desk.fire("c")
+    desk.acknowledge("c")
+    desk.wait(60)
+    desk.suppress("a", LOUD)
+    desk.wait(2 * 3600)
+    assert desk.told() == ["b c to second"]
+
+
+def test_nobody_hears_that_a_silenced_alert_flaps() -> None:
+    desk = Desk()
+    desk.fire("a")
+    desk.wait(10)
+    desk.suppress("a", SILENCED)
+    desk.flap("a", begins=True, silenced=True)
+    desk.wait(10)
+    assert desk.told() == ["a"]
+    desk.resolve("a")
+    assert desk.told() == ["-a"]
+
+
 def test_a_notification_says_what_it_is_about() -> None:
     desk = Desk([channel(group_by=("alertname",))])
     desk.fire("a", "b")
@@ -414,3 +491,61 @@ def test_a_notification_says_what_it_is_about() -> None:
     assert told.alerts[0].annotations == {"summary": "a is wrong", "clears_when": "a is right"}
     assert told.alerts[0].generator_url == "/alerts/a"
     assert Notification.from_json(told.to_json()) == told
+
+
+def test_plans_do_not_pile_up_while_nothing_is_told() -> None:
+    desk = Desk(escalations=[Escalation("up", "Up", (EscalationStep(3_600 * SECOND, ("hook",)),))])
+    desk.wanted = {"a": Wanted((), "up")}
+    desk.fire("a")
+    for _ in range(500):
+        desk.wait(6)
+        desk.fire("b")
+        desk.wait(6)
+        desk.resolve("b")
+        desk.acknowledge("a")
+        desk.unacknowledge("a")
+    assert desk.gatherer.planned < 200
+
+
+def test_a_channel_that_was_deleted_and_made_anew_is_told_under_other_ids() -> None:
+    up = Escalation("up", "Up", (EscalationStep(SECOND, ("hook",)),), 60 * SECOND)
+    desk = Desk([channel(is_default=False)], [up])
+    desk.wanted = {"a": Wanted((), "up")}
+    desk.fire("a")
+    desk.wait(10)
+    desk.gatherer.forget_channels({})
+    desk.wait(60)
+    first, second = (told for _, told in desk.log)
+    assert first.alerts == second.alerts
+    assert first.id != second.id
+
+
+@pytest.mark.parametrize("wait", [0, 30])
+def test_a_clock_that_was_put_back_over_a_restart_holds_nothing_up(wait: int) -> None:
+    up = Escalation("up", "Up", (EscalationStep(60 * SECOND, ("boss",)),))
+    desk = Desk([channel(group_wait_us=wait * SECOND), channel("boss", is_default=False)], [up])
+    desk.wanted = {"a": Wanted((), "up")}
+    desk.fire("a")
+    desk.wait(0)
+    desk.us -= 3_600 * SECOND
+    desk.restart()
+    desk.wait(30)
+    assert desk.told() == ["a"]
+    desk.wait(30)
+    assert desk.told() == ["escalation a to boss"]
+    desk.resolve("a")
+    desk.wait(5)
+    assert sorted(desk.told()) == ["-a", "-a to boss"]
+
+
+def test_flapping_that_begins_anew_before_its_end_was_told_is_told() -> None:
+    desk = Desk(arrives=False)
+    desk.fire("a")
+    desk.wait(0)
+    desk.fire("b", labels={"agent": "b"}, suppression=FLAPPING)
+    desk.resolve("b")
+    desk.flap("b", begins=False)
+    desk.flap("b", begins=True)
+    desk.wait(10)
+    desk.arrive()
+    assert desk.told() == ["a", "flapping -b"]

@@ -20,11 +20,16 @@ from pilothouse_server.adapters.sql.tables_notifications import (
 from pilothouse_server.domain.errors import LeaseLost, Unavailable
 from pilothouse_server.domain.notifications.breaker import Breaker
 from pilothouse_server.domain.notifications.channels import Escalation, EscalationStep
-from pilothouse_server.domain.notifications.deliveries import Standing, taken
+from pilothouse_server.domain.notifications.deliveries import (
+    DeliveryState,
+    Standing,
+    Verdict,
+    taken,
+)
 from pilothouse_server.domain.notifications.intents import IntentKind
 from pilothouse_server.domain.notifications.notification import Notification
 from pilothouse_server.ports import Fence
-from pilothouse_server.services.notifications.notifier import Notifier, Outcome
+from pilothouse_server.services.notifications.notifier import Kept, Notifier, Outcome
 from tests.notifications.build import HOUR, SECOND, SILENCED, T0, alert, channel
 from tests.notifications.office import Office
 
@@ -97,6 +102,49 @@ async def test_a_database_that_goes_away_loses_and_doubles_nothing(
     assert [listed(each) for each in await office.waiting()] == ["a"]
 
 
+async def test_what_arrives_while_all_is_read_anew_is_not_waited_for(office: Office) -> None:
+    class Slow(SqlNotifications):
+        async def restore(self) -> Kept:
+            kept = await super().restore()
+            for each in await office.deliveries():
+                await office.log.drop(each.id)
+                key = next(iter(kept.groups)).key
+                office.notifier.ended(("hook", key), each.id)
+            return kept
+
+    await office.add(channel())
+    await office.fire("a")
+    await office.gather()
+    office.notifier = Notifier(
+        Slow(office.database), office.clock, office.happened, office.courier.wake
+    )
+    await office.gather()
+    await office.wait(10)
+    await office.resolve("a")
+    await office.gather()
+    assert [listed(each) for each in await office.waiting()] == ["-a"]
+
+
+async def test_an_end_waits_for_a_beginning_that_was_put_back(office: Office) -> None:
+    await office.add(channel())
+    await office.fire("a")
+    await office.gather()
+    (first,) = await office.deliveries()
+    settled = Verdict(DeliveryState.DEAD, 1, office.clock.us)
+    await SqlCourier(office.database).settle("hook", first.id, settled, Breaker())
+    office.notifier.look_again()
+    await office.gather()
+    await office.log.retry(first.id)
+    office.notifier.look_again()
+    await office.wait(10)
+    await office.resolve("a")
+    await office.gather()
+    assert [listed(each) for each in await office.waiting()] == ["a"]
+    await office.arrive()
+    await office.gather()
+    assert [listed(each) for each in await office.waiting()] == ["-a"]
+
+
 async def test_what_was_waiting_is_told_as_if_somebody_had_looked_all_the_time(
     office: Office,
 ) -> None:
@@ -108,6 +156,30 @@ async def test_what_was_waiting_is_told_as_if_somebody_had_looked_all_the_time(
     await office.wait(60)
     await office.gather()
     assert sorted(listed(each) for each in await office.waiting()) == ["a", "b"]
+    await office.arrive()
+    await office.gather()
+    assert [listed(each) for each in await office.waiting()] == ["-a"]
+
+
+async def test_what_happens_just_when_a_group_is_due_is_told_with_it(office: Office) -> None:
+    await office.add(channel(group_wait_us=2 * SECOND))
+    await office.fire("a")
+    await office.wait(2)
+    await office.fire("b")
+    await office.wait(60)
+    await office.gather()
+    assert [listed(each) for each in await office.waiting()] == ["a b"]
+
+
+async def test_a_new_lead_knows_what_is_on_its_way(office: Office) -> None:
+    await office.add(channel())
+    await office.fire("a")
+    await office.gather()
+    office.restart()
+    await office.wait(10)
+    await office.resolve("a")
+    await office.gather()
+    assert [listed(each) for each in await office.waiting()] == ["a"]
     await office.arrive()
     await office.gather()
     assert [listed(each) for each in await office.waiting()] == ["-a"]

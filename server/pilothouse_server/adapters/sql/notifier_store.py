@@ -33,9 +33,10 @@ from pilothouse_server.domain.alerts.records import Alert
 from pilothouse_server.domain.alerts.shipped import HEARTBEAT_MISSED
 from pilothouse_server.domain.notifications.deliveries import DeliveryState
 from pilothouse_server.domain.notifications.escalating import EscalationRun, Held
-from pilothouse_server.domain.notifications.gathering import Sources, Wanted
+from pilothouse_server.domain.notifications.gathering import Returned, Sources, Wanted
 from pilothouse_server.domain.notifications.grouping import Flap, Group, Member
 from pilothouse_server.domain.notifications.intents import Intent, IntentKind
+from pilothouse_server.domain.notifications.notification import DeliveryKind
 from pilothouse_server.services.notifications.notifier import (
     Kept,
     Outcome,
@@ -63,6 +64,9 @@ class SqlNotifications:
     async def waiting(self) -> Collection[str]:
         query = select(DELIVERIES.c.id).where(DELIVERIES.c.state == int(DeliveryState.WAITING))
         return await self._database.read(lambda c: c.execute(query).scalars().all())
+
+    async def returned(self, ids: Collection[str]) -> Sequence[Returned]:
+        return await self._database.read(lambda connection: _returned(connection, ids))
 
     async def save(self, outcome: Outcome) -> None:
         rows = _Rows(outcome)
@@ -151,6 +155,40 @@ def _look(connection: Connection, limit: int, *, sources: bool) -> Pending:
     return Pending(intents, alerts, _sources(connection, list(alerts.values())))
 
 
+def _returned(connection: Connection, ids: Collection[str]) -> Sequence[Returned]:
+    table, waits = DELIVERIES, int(DeliveryState.WAITING)
+    columns = [
+        table.c[name]
+        for name in (
+            "id",
+            "channel_id",
+            "group_key",
+            "group_labels",
+            "alert_ids",
+            "create_us",
+            "state",
+        )
+    ]
+    sent = table.c.state.in_((waits, int(DeliveryState.DELIVERED)))
+    told = table.c.kind != int(DeliveryKind.HEARTBEAT)
+    found: list[Returned] = []
+    wanted, at_once = sorted(ids), bulk.keys_at_once(connection)
+    for start in range(0, len(wanted), at_once):
+        some = bulk.among(connection, [table.c.id], wanted[start : start + at_once])
+        found += [
+            Returned(
+                row.id,
+                (row.channel_id, row.group_key),
+                json.loads(row.group_labels),
+                json.loads(row.alert_ids),
+                row.create_us,
+                waits=row.state == waits,
+            )
+            for row in connection.execute(select(*columns).where(some, sent, told))
+        ]
+    return found
+
+
 def _alerts(connection: Connection, ids: Collection[str]) -> Mapping[str, Alert]:
     found: dict[str, Alert] = {}
     wanted, at_once = sorted(ids), bulk.keys_at_once(connection)
@@ -232,6 +270,7 @@ def _member_row(group: Group, member: Member) -> tuple[object, ...]:
         member.flapping,
         member.told,
         member.shown,
+        member.listed,
         member.escalated,
         member.alert_id in group.escalating,
     )
@@ -248,6 +287,7 @@ def _member(row: Any) -> Member:
         flapping=row.flapping,
         told=row.told,
         shown=row.shown,
+        listed=row.listed,
         escalated=row.escalated,
     )
 

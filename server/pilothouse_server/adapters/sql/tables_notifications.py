@@ -54,10 +54,12 @@ NOTIFICATION_MEMBERS = Table(
     Column("flapping", Boolean, nullable=False),
     Column("told", Boolean, nullable=False),
     Column("shown", Boolean, nullable=False),
+    Column("listed", Boolean, nullable=False),
     Column("escalated", Boolean, nullable=False),
     Column("escalating", Boolean, nullable=False),
 )
-"""`told`: as firing, so that its end is owed; `shown`: as firing in the newest notification of the group."""
+"""`told`: as firing, so that its end is owed; `shown`: as firing in the newest notification of the group;
+`listed`: as firing by name."""
 
 ESCALATION_RUNS = Table(
     "escalation_runs",

@@ -41,7 +41,9 @@ class Breaker:
         """How many more may be sent now."""
         if self.open_until_us is None:
             return most - under_way
-        return 0 if now_us < self.open_until_us else 1 - under_way
+        # It never rests for longer; if it seems so, the clock was put back.
+        rests = now_us < self.open_until_us <= now_us + LONGEST_RETRY_AFTER_US
+        return 0 if rests else 1 - under_way
 
     def succeeded(self, now_us: int) -> Breaker:
         """One arrived."""

@@ -1,5 +1,5 @@
 """From what is to be told of a group to the notification: with its words as they are now, and an id that follows from
-what is told, so that the same decision made again after a crash is the same notification."""
+what is told and when, so that no two ever have the same."""
 
 from __future__ import annotations
 
@@ -32,10 +32,11 @@ class Told(NamedTuple):
     telling: Telling
 
 
-def told(group: Group, telling: Telling) -> Told:
-    """With its id, which is another one for everything else that is ever told."""
+def told(group: Group, telling: Telling, now_us: int) -> Told:
+    """With its id, which is another one for everything else that is ever told. The number alone does not do: a group
+    that is over, or whose channel was deleted, may come back and counts anew."""
     listed = [(member.alert_id, member.ends_us is not None) for member in telling.members]
-    decided = [int(telling.kind), telling.number, telling.reason, listed]
+    decided = [now_us, int(telling.kind), telling.number, telling.reason, listed]
     return Told(group, _digest([group.channel_id, group.key, *decided]), telling)
 
 

@@ -69,6 +69,16 @@ def hold(run: EscalationRun, why: Held, now_us: int, *, on: bool) -> EscalationR
     return replace(run, held=held)
 
 
+def rewound(run: EscalationRun, now_us: int) -> EscalationRun:
+    """The clock was put back while nobody ran: no step waits until it is where it was."""
+    times = (run.fire_us, run.last_us or 0, run.hold_us or 0)
+    if max(times) <= now_us:
+        return run
+    last_us = None if run.last_us is None else min(run.last_us, now_us)
+    hold_us = None if run.hold_us is None else min(run.hold_us, now_us)
+    return replace(run, fire_us=min(run.fire_us, now_us), last_us=last_us, hold_us=hold_us)
+
+
 def channels_of(run: EscalationRun, escalation: Escalation) -> tuple[str, ...]:
     """Who is told by its next step."""
     return escalation.steps[min(run.step, len(escalation.steps) - 1)].channels

@@ -12,7 +12,7 @@ from typing import NamedTuple
 
 from pilothouse_server.domain.alerts.matchers import all_match
 from pilothouse_server.domain.alerts.records import Alert, matched_labels
-from pilothouse_server.domain.notifications.channels import Channel, Escalation, Webhook
+from pilothouse_server.domain.notifications.channels import Apprise, Channel, Escalation, Webhook
 from pilothouse_server.domain.notifications.composing import Told, fingerprint_of, told
 from pilothouse_server.domain.notifications.escalating import (
     EscalationRun,
@@ -20,10 +20,12 @@ from pilothouse_server.domain.notifications.escalating import (
     channels_of,
     due_us,
     hold,
+    rewound,
     taken,
 )
 from pilothouse_server.domain.notifications.grouping import (
     MOST_GROUPS,
+    MOST_MEMBERS,
     Gathering,
     Group,
     Member,
@@ -33,6 +35,9 @@ from pilothouse_server.domain.notifications.intents import Intent, IntentKind
 
 MOST_ALERTS = 100
 """Alerts listed in one notification where the channel does not say."""
+
+SPARE_LOOKS = 64
+"""Planned looks that mean nothing any more are swept out when there are so many more of them than of others."""
 
 Place = tuple[str, str]
 """A group: its channel and its key."""
@@ -44,6 +49,19 @@ class Wanted(NamedTuple):
     channels: tuple[str, ...] = ()
     """Ids; none are those that are the default."""
     escalation: str = ""
+
+
+class Returned(NamedTuple):
+    """A notification that was given up, and put back by somebody."""
+
+    id: str
+    place: Place
+    labels: Mapping[str, str]
+    """Of its group."""
+    alert_ids: Sequence[str]
+    create_us: int
+    waits: bool
+    """Or it arrived already."""
 
 
 class Sources(NamedTuple):
@@ -66,6 +84,8 @@ class Gatherer:
         self._of_channel: dict[str, int] = {}
         self._of_alert: dict[str, set[Place]] = {}
         self._heap: list[tuple[int, Place]] = []
+        self._looks: dict[Place, int] = {}
+        """The newest entry of each group in the heap; older ones mean nothing."""
         self._run_heap: list[tuple[int, str]] = []
         for group in groups:
             self._add(group)
@@ -75,11 +95,16 @@ class Gatherer:
     def begin(self, sources: Sources, now_us: int) -> None:
         """Plans everything anew: after a restart, and when escalations are others."""
         self._heap.clear()
+        self._looks.clear()
         self._run_heap.clear()
-        for place in self.groups:
+        for place, group in self.groups.items():
+            channel = sources.channels.get(group.channel_id)
+            if channel is not None:
+                group.rewind(now_us, how_of(channel))
             self._plan(place, now_us)
-        for run in self.runs.values():
-            self._plan_run(run, sources)
+        for run in list(self.runs.values()):
+            self.runs[run.alert_id] = back = rewound(run, now_us)
+            self._plan_run(back, sources)
 
     def apply(self, intent: Intent, alert: Alert | None, sources: Sources, now_us: int) -> None:
         """One thing that happened. Without an alert it is over and forgotten."""
@@ -117,6 +142,8 @@ class Gatherer:
         found: list[Told] = []
         while len(found) < most and self._heap and self._heap[0][0] <= limit_us:
             due, place = heapq.heappop(self._heap)
+            if self._looks.get(place) == due:
+                del self._looks[place]
             group = self.groups.get(place)
             if group is not None and group.look_us(due) == due:
                 found += self._flush(group, sources, due if before else now_us)
@@ -127,14 +154,43 @@ class Gatherer:
         heads = [heap[0][0] for heap in (self._heap, self._run_heap) if heap]
         return min(heads, default=None)
 
-    def ended(self, place: Place, delivery_id: str, now_us: int) -> None:
-        """A notification arrived, or was given up."""
+    @property
+    def planned(self) -> int:
+        """How many looks are planned: not many more than there are groups and escalations."""
+        return len(self._heap) + len(self._run_heap)
+
+    def ended(self, place: Place, delivery_id: str, now_us: int) -> bool:
+        """A notification arrived, or was given up; False when its group knows nothing of it."""
         group = self.groups.get(place)
-        if group is not None and delivery_id in group.open:
-            group.ended(delivery_id)
-            self._plan(place, now_us)
-            if not group.members:
-                self.changed.add(place)
+        if group is None or delivery_id not in group.open:
+            return False
+        group.ended(delivery_id)
+        self._plan(place, now_us)
+        if not group.members:
+            self.changed.add(place)
+        return True
+
+    def reopen(self, back: Returned, alerts: Mapping[str, Alert], now_us: int) -> None:
+        """Somebody put a notification back that was given up. Its group waits for it as for any other, and what it
+        tells as firing and is over by now is told as over once more, after it."""
+        channel_id, key = back.place
+        group = self.groups.get(back.place)
+        if group is None:
+            group = Group(channel_id, back.labels, key)
+            self._add(group)
+        if back.waits:
+            group.open.add(back.id)
+        for alert in (alerts[each] for each in back.alert_ids if each in alerts):
+            ends_us = alert.instance.resolve_us
+            over = ends_us is not None and ends_us <= back.create_us
+            heard = any(place[0] == channel_id for place in self._of_alert.get(alert.id, ()))
+            if over or heard or len(group.members) >= MOST_MEMBERS:
+                continue
+            member = _member(alert, matched_labels(alert), alert.instance.fire_us or now_us)
+            member.ends_us = ends_us
+            group.rejoin(member, now_us)
+            self._of_alert.setdefault(alert.id, set()).add(back.place)
+        self._note(group, now_us)
 
     def forget_channels(self, known: Mapping[str, Channel]) -> Sequence[Place]:
         """Groups of channels that are there no more."""
@@ -233,14 +289,19 @@ class Gatherer:
     def _plan_run(self, run: EscalationRun, sources: Sources) -> None:
         escalation = sources.escalations.get(run.escalation_id)
         due = None if escalation is None else due_us(run, escalation)
-        if due is not None:
-            heapq.heappush(self._run_heap, (due, run.alert_id))
+        if due is None:
+            return
+        heapq.heappush(self._run_heap, (due, run.alert_id))
+        if len(self._run_heap) > 2 * len(self.runs) + SPARE_LOOKS:
+            self._run_heap.clear()
+            for each in self.runs.values():
+                self._plan_run(each, sources)
 
     def _flush(self, group: Group, sources: Sources, now_us: int) -> list[Told]:
         channel = sources.channels.get(group.channel_id)
         if channel is None:
             return []
-        found = [told(group, telling) for telling in group.flush(now_us, how_of(channel))]
+        found = [told(group, telling, now_us) for telling in group.flush(now_us, how_of(channel))]
         group.open.update(each.id for each in found)
         self._note(group, now_us)
         return found
@@ -280,6 +341,7 @@ class Gatherer:
 
     def _remove(self, place: Place) -> None:
         del self.groups[place]
+        self._looks.pop(place, None)
         self.changed.discard(place)
         self._of_channel[place[0]] -= 1
 
@@ -292,8 +354,13 @@ class Gatherer:
 
     def _plan(self, place: Place, now_us: int) -> None:
         look_us = self.groups[place].look_us(now_us)
-        if look_us is not None:
-            heapq.heappush(self._heap, (look_us, place))
+        if look_us is None or self._looks.get(place) == look_us:
+            return
+        self._looks[place] = look_us
+        heapq.heappush(self._heap, (look_us, place))
+        if len(self._heap) > 2 * len(self.groups) + SPARE_LOOKS:
+            self._heap = [(us, each) for each, us in self._looks.items()]
+            heapq.heapify(self._heap)
 
     def _part(self, alert_id: str, place: Place) -> None:
         places = self._of_alert.get(alert_id)
@@ -313,6 +380,7 @@ def how_of(channel: Channel) -> Gathering:
         skip_resolved=channel.skip_resolved,
         limit=target.max_alerts if isinstance(target, Webhook) else MOST_ALERTS,
         muted=not channel.enabled,
+        names_ends=not isinstance(target, Apprise),
     )
 
 

@@ -42,6 +42,8 @@ class Member:
     """As firing, so that its end is owed."""
     shown: bool = False
     """As firing in the newest notification of a change."""
+    listed: bool = False
+    """As firing by name, not only as one more that is counted: so its end is told by name as well."""
     escalated: bool = False
     """It is here only because nobody acknowledged it elsewhere."""
 
@@ -67,6 +69,9 @@ class Gathering(NamedTuple):
     """Alerts listed in one notification; the others are counted."""
     muted: bool = False
     """Nothing is told, and nothing of it later."""
+    names_ends: bool = True
+    """Whether each end of what was listed is listed too, if need be with a later notification: for receivers that keep
+    alerts. People read that so many are over."""
 
 
 class Telling(NamedTuple):
@@ -210,7 +215,7 @@ class Group:
             self.members[member.alert_id] = member
         before = self.flaps.get(instance)
         self.flaps[instance] = Flap(member.alert_id, began)
-        if before is not None:
+        if before is not None and before.alert_id != member.alert_id:
             self._clear(before.alert_id)
         self._note(member)
 
@@ -229,16 +234,33 @@ class Group:
         return True
 
     def flush(self, now_us: int, how: Gathering) -> list[Telling]:
-        """What is told now. Whoever takes it puts the ids into `open`."""
+        """What is told now, when `look_us` says so. Whoever takes it puts the ids into `open`."""
         if how.muted:
             self._mute(now_us, how)
-            return []
-        if self.open:
             return []
         told = [self._tell_flaps(now_us, how), self._tell_escalations(how)]
         told.append(self._tell_change(now_us, how))
         self.due_us = self._next_us(now_us, how)
         return [telling for telling in told if telling is not None]
+
+    def rejoin(self, member: Member, now_us: int) -> None:
+        """An alert that left is told as firing after all, so its end is owed once more."""
+        member.told = member.shown = member.listed = True
+        self.members[member.alert_id] = member
+        self._note(member)
+        if member.ends_us is not None:
+            self._sooner(now_us)
+
+    def rewind(self, now_us: int, how: Gathering) -> None:
+        """The clock was put back while nobody ran: nothing waits until it is where it was."""
+        if self.flush_us is None and self.due_us is not None:
+            self.due_us = min(self.due_us, now_us + how.wait_us)
+        if max(self.flush_us or 0, self.tell_us or 0) <= now_us:
+            return
+        self.flush_us = None if self.flush_us is None else min(self.flush_us, now_us)
+        self.tell_us = None if self.tell_us is None else min(self.tell_us, now_us)
+        self.due_us = None
+        self.due_us = self._next_us(now_us, how)
 
     def ended(self, delivery_id: str) -> None:
         """A notification arrived, or was given up."""
@@ -257,15 +279,17 @@ class Group:
             telling = self._telling(DeliveryKind.FLAPPING, members, how, reason)
             self._mark(members)
             self.tell_us = now_us if self.tell_us is None else self.tell_us
+        named = _named(telling)
         for member, _ in found:
-            if member.ends_us is not None and not (member.silenced and member.told):
+            kept = member.silenced and member.told
+            if member.ends_us is not None and not kept and not _unnamed(member, named, how):
                 self._leave(member)
         return telling
 
     def _tell_escalations(self, how: Gathering) -> Telling | None:
         found = [self.members[alert_id] for alert_id in sorted(self.escalating)]
         self._calm()
-        members = [m for m in found if m.loud and not m.acknowledged]
+        members = [member for member in found if member.loud]
         if not members:
             return None
         reason = _sentence(
@@ -295,9 +319,11 @@ class Group:
             reason = _sentence(len(firing), "still fires", "still fire")
         telling = self._telling(kind, [*firing, *resolved], how, reason)
         self._mark(firing)
+        named = _named(telling)
         for member in list(self.members.values()):
             if member.ends_us is not None:
-                self._leave(member)
+                if not _unnamed(member, named, how):
+                    self._leave(member)
             elif member.shown and not member.loud:
                 member.shown = False
                 self._note(member)
@@ -313,6 +339,10 @@ class Group:
         if count > how.limit:
             members = sorted(members, key=_weight)[: how.limit]
         listed = sorted(members, key=lambda m: (m.ends_us or m.starts_us, m.alert_id))
+        for member in listed:
+            if member.ends_us is None and not member.listed:
+                member.listed = True
+                self._note(member)
         overflow, self.overflow = self.overflow, 0
         self.told += 1
         return Telling(
@@ -404,8 +434,17 @@ class Group:
 
 def _weight(member: Member) -> int:
     if member.ends_us is not None:
-        return 1
-    return 2 if member.shown else 0
+        return 1 if member.listed else 2
+    return 3 if member.shown else 0
+
+
+def _named(telling: Telling | None) -> set[str]:
+    return set() if telling is None else {member.alert_id for member in telling.members}
+
+
+def _unnamed(member: Member, named: set[str], how: Gathering) -> bool:
+    """Whether its end has still to be told by name."""
+    return how.names_ends and member.listed and member.alert_id not in named
 
 
 def _sentence(count: int, one: str, more: str) -> list[str]:

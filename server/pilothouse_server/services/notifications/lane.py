@@ -17,6 +17,7 @@ from pilothouse_server.domain.notifications.breaker import Breaker, Minute
 from pilothouse_server.domain.notifications.channels import Channel
 from pilothouse_server.domain.notifications.composing import watchdog
 from pilothouse_server.domain.notifications.deliveries import (
+    LONGEST_RETRY_AFTER_US,
     SECOND_US,
     DeliveryState,
     Standing,
@@ -194,9 +195,13 @@ class Lane:
         for due in waiting:
             if due.id in self._under_way or due.group_key in busy:
                 continue
+            retry_us = _retry_us(due, now_us)
+            if retry_us > now_us:
+                until_us.append(retry_us)
+                continue
             free_us = self._minute.free_us(now_us, self.channel.rate_per_minute)
-            if max(due.retry_us, free_us) > now_us:
-                until_us.append(max(due.retry_us, free_us))
+            if free_us > now_us:
+                until_us.append(free_us)
                 break
             if self._room(now_us) <= 0:
                 break
@@ -284,7 +289,8 @@ class Lane:
             return None
         now_us = self._road.clock.now_us()
         slot_us = now_us - now_us % interval_us
-        if self.breaker.beat_us is not None and slot_us <= self.breaker.beat_us:
+        # One that is later than now was of a clock that was put back since.
+        if self.breaker.beat_us == slot_us:
             return slot_us + interval_us
         if now_us < self._beat_again_us:
             return self._beat_again_us
@@ -315,3 +321,9 @@ class Lane:
         await self._stored(
             lambda: self._road.store.note(channel.id, self.breaker, arrived, channel.name)
         )
+
+
+def _retry_us(due: Due, now_us: int) -> int:
+    """When it is tried: now, where the clock was put back since that was said."""
+    left = due.standing.since_us > now_us or due.retry_us > now_us + LONGEST_RETRY_AFTER_US
+    return now_us if left else due.retry_us

@@ -15,7 +15,7 @@ from pilothouse_server.domain.alerts.records import Alert
 from pilothouse_server.domain.errors import Unavailable
 from pilothouse_server.domain.notifications.composing import Link, Told, compose
 from pilothouse_server.domain.notifications.escalating import EscalationRun
-from pilothouse_server.domain.notifications.gathering import Gatherer, Place, Sources
+from pilothouse_server.domain.notifications.gathering import Gatherer, Place, Returned, Sources
 from pilothouse_server.domain.notifications.grouping import Group
 from pilothouse_server.domain.notifications.intents import Intent
 from pilothouse_server.domain.notifications.notification import Notification
@@ -89,6 +89,10 @@ class NotifierStore(Protocol):
 
     async def waiting(self) -> Collection[str]:
         """Ids of all notifications that are on their way."""
+        ...
+
+    async def returned(self, ids: Collection[str]) -> Sequence[Returned]:
+        """Those of these that wait or arrived."""
         ...
 
     async def save(self, outcome: Outcome) -> None: ...
@@ -167,7 +171,8 @@ class Notifier:
         await self._take_ended(gatherer, now_us)
         due_us = gatherer.next_us()
         due = due_us is not None and due_us <= now_us
-        pending = await self._store.look(INTENTS_AT_ONCE, sources=due or self._sources is None)
+        wanted = due or self._sources is None or bool(gatherer.changed)
+        pending = await self._store.look(INTENTS_AT_ONCE, sources=wanted)
         sources = pending.sources
         if sources is None:
             return False
@@ -184,22 +189,34 @@ class Notifier:
         )
 
     async def _restore(self) -> Gatherer:
-        kept = await self._store.restore()
-        # What ended before is not open any more in what was read.
+        # What ended before is not open any more in what is read; what ends meanwhile may be.
         self._ended.clear()
+        self._look_at_open = True
+        kept = await self._store.restore()
         self._gatherer = gatherer = Gatherer(kept.groups, kept.runs)
         self._sources, self._time_us = None, 0
         return gatherer
 
     async def _take_ended(self, gatherer: Gatherer, now_us: int) -> None:
+        unknown: set[str] = set()
         if self._look_at_open:
             self._look_at_open = False
             waiting = set(await self._store.waiting())
+            known: set[str] = set()
             for place, group in gatherer.groups.items():
+                known |= group.open
                 self._ended += [(place, each) for each in group.open if each not in waiting]
+            unknown = waiting - known
         ended, self._ended = self._ended, []
         for place, delivery_id in ended:
-            gatherer.ended(place, delivery_id, now_us)
+            if not gatherer.ended(place, delivery_id, now_us):
+                unknown.add(delivery_id)
+        if not unknown:
+            return
+        returned = await self._store.returned(unknown)
+        alerts = await self._store.alerts({each for back in returned for each in back.alert_ids})
+        for back in returned:
+            gatherer.reopen(back, alerts, now_us)
 
     def _take_sources(self, gatherer: Gatherer, sources: Sources, now_us: int) -> list[Place]:
         before, self._sources = self._sources, sources
