@@ -228,6 +228,12 @@ def test_what_prometheus_has_no_word_for_is_left_out_with_the_reason(
     assert named in left_out[0]
 
 
+ODD = """\
+rules:
+- name: x
+  condition: {{metric: queue_depth, comparison: ">", threshold: 1}}
+  {}
+"""
 DEEP = """\
 rules:
 - name: x
@@ -265,6 +271,13 @@ rules:
         ("rules:\n- name: x\n  condition: {metric: cats, comparison: '>', threshold: 1}", 3, "'cats' is none of"),
         ("rules:\n" + "- name: x\n  condition: {metric: queue_depth, comparison: '>', threshold: 1}\n" * 2, 4,
          "that of the rule in line 2"),
+        (ODD.format("for: " + "9" * 5000 + "s"), 4, "is no duration"),
+        (ODD.format("for: 99999999999999999999s"), 4, "longer than 100 years"),
+        (ODD.format("for: ٣s"), 4, "is no duration"),
+        (ODD.format("instance_limit: -5"), 4, "instance_limit: -5 is not from 0 to 4,294,967,295"),
+        (ODD.format("instance_limit: 999999999999"), 4, "is not from 0"),
+        (ODD.format("instance_limit: 1e9"), 4, "is not a whole number"),
+        (ODD.format("").replace("1}", "1, min_samples: -1}"), 3, "min_samples: -1 is not from 0"),
         ("rules:\n" + "- {}\n" * 10_001, 1, "10,000 at most"),
         ("extra: 1\nrules: []", 1, "'extra' is not known"),
     ],
@@ -277,6 +290,10 @@ def test_what_is_wrong_with_a_document_is_said_with_its_line(
     assert refused.value.field == "document"
     assert refused.value.description.startswith(f"line {line}: ")
     assert named in refused.value.description
+
+
+def test_a_limit_of_nothing_is_the_usual_one() -> None:
+    assert read(ODD.format("instance_limit: 0")) == read(ODD.format(""))
 
 
 HEAD = "groups:\n- name: g\n  rules:\n  - alert: A\n"
@@ -303,6 +320,7 @@ HEAD = "groups:\n- name: g\n  rules:\n  - alert: A\n"
         (HEAD + "    expr: pilothouse:queue_depth{workflow_type!='x'} > 1", 5, 'add workflow_type!=""'),
         (HEAD + "    expr: pilothouse:queue_depth > 1 and pilothouse:agent_silence_seconds > 1", 5, "never meet"),
         (HEAD + "    expr: pilothouse:queue_depth > 1\n    for: soon", 6, "no duration"),
+        (HEAD + "    expr: pilothouse:queue_depth > 1\n    for: ''", 6, "no duration"),
         (HEAD + "    expr: pilothouse:queue_depth > 1\n    labels: {severity: page}", 6, "'page'"),
         (HEAD + "    expr: pilothouse:queue_depth > 1\n    labels: {a-b: x}", 6, "'a-b'"),
         (HEAD + "    expr: pilothouse:queue_depth > 1\n    labels: {x: '{{ $value }}'}", 6, "alert of its own"),

@@ -41,7 +41,8 @@ def test_and_binds_closer_than_or_and_parentheses_are_kept(text: str, tree: str)
 @pytest.mark.parametrize(
     ("text", "number"),
     [("1", 1), ("+1", 1), ("-1.5", -1.5), ("- 2", -2), (".5", 0.5), ("5.", 5), ("1e3", 1000), ("1E-2", 0.01),
-     ("0x1F", 31), ("010", 8), ("08", 8), ("inf", math.inf), ("-Inf", -math.inf)],
+     ("0x1F", 31), ("010", 8), ("08", 8), ("inf", math.inf), ("-Inf", -math.inf), ("--2", 2),
+     ("0x7FFFFFFFFFFFFFFF", 2**63), ("02000000000000000000000", 2e21), ("1e-999", 0)],
 )  # fmt: skip
 def test_numbers_are_read_as_prometheus_reads_them(text: str, number: float) -> None:
     parsed = parse(f"m >= {text}")
@@ -85,6 +86,11 @@ def test_matchers_are_read_in_all_three_quotes() -> None:
         ("(a > 1) > 2", 8, "not compared again"),
         ("a > 5m", 4, "duration"),
         ("a > 1_000", 4, "no number"),
+        ("a > 1e999", 4, "greater than any number"),
+        ("a > 0xFFFFFFFFFFFFFFFF", 4, "64 bits"),
+        ("a > # 1\n2 # 3\r4", 14, "the end"),
+        ("a\f> 1", 1, "is not known"),
+        (r'a{x=~"\\C"} > 1', 5, "one byte"),
         ('{__name__="a"} > 1', 0, "before {"),
         ('a{__name__="b"} > 1', 2, "once"),
         ('a{x="b} > 1', 4, "no end"),

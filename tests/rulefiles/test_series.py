@@ -37,7 +37,8 @@ def test_values_are_expanded(text: str, samples: list[Sample]) -> None:
 
 @pytest.mark.parametrize(
     "text",
-    ["1+-2x3", "1x-1", "stalex2", "STALE", "1_0", "__", "1 x3", "1,2", "0x1x2 a", "1+2", "Infx3", "1 # no", "1x2.5"],
+    ["1+-2x3", "1x-1", "stalex2", "STALE", "1_0", "__", "1 x3", "1,2", "0x1x2 a", "1+2", "Infx3", "1 # no", "1x2.5",
+     "1e999", "1+1e999x2"],
 )  # fmt: skip
 def test_what_promtool_refuses_is_refused(text: str) -> None:
     with pytest.raises(NotInSubset):

@@ -113,6 +113,9 @@ def test_without_a_value_the_text_says_so() -> None:
         ('{{ "a }}', "no end"),
         ('{{ "\\q" }}', "\\q"),
         ("{{ 010 }}", "010"),
+        ("{{ 1e999 }}", "1e999"),
+        ("{{ printf `%.3v` 7 }}", "%.3v"),
+        ("{{ printf `%09v` $labels.a }}", "%09v"),
         ("{{ humanize(3.0) }}", "space"),
         ("{{ }}", "missing"),
         ("{{" + "(" * 100, "parentheses"),
@@ -142,6 +145,14 @@ def test_a_text_that_blows_up_is_cut_between_two_letters() -> None:
     said = expand("{{ $labels.a }}" * 250, {"a": "ä" * 1000}, None)
     assert MOST_BYTES - 1 <= len(said.encode()) <= MOST_BYTES
     assert said.endswith("ä…")
+
+
+def test_no_more_of_a_label_is_looked_at_than_can_be_shown() -> None:
+    huge = {"a": "ä" * 1_000_000}
+    most = expand("{{ $labels.a | toUpper }}", huge, None)
+    assert (most[:2], len(most.encode())) == ("ÄÄ", MOST_BYTES - 1)
+    shortened = "{{ $labels.a | title | toUpper | printf `%.1s` }}" * 80
+    assert expand(shortened, huge, None) == "Ä" * 80
 
 
 @given(st.text(alphabet='{}$.-|() "`%abehilmnuvz/*0123456789\n\\', max_size=60))

@@ -67,10 +67,12 @@ class Fields:
 
     def duration(self, key: str, default: int | None = 0) -> int:
         """Microseconds of `1h30m`, as Prometheus writes it."""
-        text = self.text(key, None if default is None else "")
-        if not text:
-            return default or 0
-        return duration_of(text, self.line_of(key), key)
+        node = self.get(key)
+        if node is None:
+            if default is None:
+                raise Refused(self.line, f"{key} is missing")
+            return default
+        return duration_of(text_of(node, key), self.line_of(key), key)
 
     def refuse(self, key: str, why: str) -> None:
         """A field that is known and not taken."""

@@ -91,12 +91,22 @@ def comparisons(expression: Expression) -> Iterator[Compared]:
 
 
 def parse_number(text: str) -> float:
-    """As PromQL reads digits: those with a 0 before them are octal where they can be."""
-    if re.fullmatch(r"0[0-7]+", text):
-        return float(int(text, 8))
-    if re.fullmatch(r"0[xX][0-9a-fA-F]+", text):
-        return float(int(text, 16))
-    return float(text)
+    """As PromQL reads digits: those with a 0 before them are octal where they can be, in 64 bits. Raises ValueError."""
+    hexadecimal = text[:2] in {"0x", "0X"}
+    if hexadecimal or re.fullmatch(r"0[0-7]{1,30}", text):
+        value = int(text, 16 if hexadecimal else 8)
+        if value < 1 << 63:
+            return float(value)
+        if hexadecimal:
+            raise ValueError(f"{text} does not fit into 64 bits")
+    number = float(text)
+    if math.isinf(number):
+        raise ValueError(f"{text} is greater than any number")
+    return number
+
+
+_BYTE = re.compile(r"(?<!\\)(?:\\\\)*\\C")
+"""What RE2 has and Go's regular expressions have not."""
 
 
 def unquoted(quoted: str) -> str:
@@ -137,7 +147,7 @@ class Token(NamedTuple):
 TEXT = r"\"(?:[^\"\\\n]|\\.)*\"|'(?:[^'\\\n]|\\.)*'|`[^`]*`"
 NAME = r"[a-zA-Z_:][a-zA-Z0-9_:]*"
 _TOKEN = re.compile(
-    rf"""(?:\s+|\#[^\n]*)|
+    rf"""(?:[\ \t\r\n]+|\#[^\r\n]*)|
     (?P<number>0[xX][0-9a-fA-F]+|(?:\d+\.?\d*|\.\d+)(?:[eE][+-]?\d+)?)(?P<unit>[a-zA-Z_0-9]*)
   | (?P<name>{NAME})
   | (?P<text>{TEXT})
@@ -303,6 +313,8 @@ class _Parser:
             raise NotInSubset(value.at, "expected a text in quotes")
         try:
             matcher = Matcher(name.text, _MATCH[sign.text], unquoted(value.text))
+            if "~" in sign.text and _BYTE.search(matcher.value):
+                raise NotInSubset(value.at, "\\C, one byte of a letter, is not taken here")
             check(matcher, name.text)
         except ValueError as error:
             raise NotInSubset(value.at, str(error)) from error
@@ -317,7 +329,10 @@ class _Parser:
         token = self._token
         word = self._word()
         if token.kind == "number":
-            value = parse_number(token.text)
+            try:
+                value = parse_number(token.text)
+            except ValueError as error:
+                raise NotInSubset(token.at, str(error)) from error
         elif word in {"inf", "nan"}:
             value = math.inf if word == "inf" else math.nan
         elif token.kind == "name" and word not in _WORDS:

@@ -110,13 +110,16 @@ def _expanded(word: str, at: int) -> Iterator[Sample]:
 
 def _run(found: re.Match[str], word: str, at: int) -> Iterator[Sample]:
     sign, number, direction, step, times = found.groups()
-    value = _signed(sign, parse_number(number))
+    try:
+        value = _signed(sign, parse_number(number))
+        by = _signed(direction, parse_number(step)) if step else 0.0
+    except ValueError as error:
+        raise NotInSubset(at, str(error)) from error
     if direction and not times:
         raise NotInSubset(at, f"{word!r} does not say how often, as 1+2x3 does")
     yield value
     if times:
         # Added up one by one, as promtool does: 0.1+0.1x3 is not exactly 0.4 in the end.
-        by = _signed(direction, parse_number(step)) if step else 0.0
         for _ in range(_times(times)):
             value = value + by if step else value
             yield value

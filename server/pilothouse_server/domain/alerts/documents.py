@@ -50,8 +50,12 @@ _UNITS_US = {
     "w": 604_800_000_000, "d": 86_400_000_000, "h": 3_600_000_000, "m": 60_000_000, "s": 1_000_000, "ms": 1000, "us": 1,
 }  # fmt: skip
 _DURATION = re.compile(
-    r"(?:(\d+)w)?(?:(\d+)d)?(?:(\d+)h)?(?:(\d+)m)?(?:(\d+)s)?(?:(\d+)ms)?(?:(\d+)us)?"
+    r"(?:(\d+)w)?(?:(\d+)d)?(?:(\d+)h)?(?:(\d+)m)?(?:(\d+)s)?(?:(\d+)ms)?(?:(\d+)us)?", re.ASCII
 )
+_LONGEST_US = 36_525 * _UNITS_US["d"]
+_LONGEST_TEXT = 64
+_MOST_WHOLE = 2**32 - 1
+"""What the contract has room for."""
 
 
 def duration_to_text(us: int) -> str:
@@ -66,14 +70,19 @@ def duration_to_text(us: int) -> str:
 
 def duration_of_text(text: object, at: str) -> int:
     """Microseconds of `1h30m`. Raises InvalidArgument."""
-    found = _DURATION.fullmatch(text) if isinstance(text, str) and text else None
+    short = isinstance(text, str) and 0 < len(text) <= _LONGEST_TEXT
+    found = _DURATION.fullmatch(text) if isinstance(text, str) and short else None
     if found is None:
-        raise InvalidArgument(at, f"{text!r} is no duration, as 30s, 5m or 1h30m")
-    return sum(
+        said = text[:_LONGEST_TEXT] if isinstance(text, str) else text
+        raise InvalidArgument(at, f"{said!r} is no duration, as 30s, 5m or 1h30m")
+    us = sum(
         int(amount) * size
         for amount, size in zip(found.groups(), _UNITS_US.values(), strict=True)
         if amount
     )
+    if us > _LONGEST_US:
+        raise InvalidArgument(at, f"{text} is longer than 100 years")
+    return us
 
 
 def rule_to_document(rule: Rule) -> Document:
@@ -160,7 +169,8 @@ def rule_from_document(document: object, at: str = "rule") -> Rule:
             _inhibition(each, f"{fields.path('inhibited_by')}[{index}]")
             for index, each in enumerate(fields.many("inhibited_by"))
         ),
-        instance_limit=fields.whole("instance_limit", MOST_INSTANCES),
+        # 0 is what is not stated, in the contract too.
+        instance_limit=fields.whole("instance_limit", MOST_INSTANCES) or MOST_INSTANCES,
     )
     fields.end()
     return rule
@@ -242,7 +252,10 @@ class _Fields:
         return float(self.get(key, None, cast("type[float]", (int, float)), "a number"))
 
     def whole(self, key: str, default: int) -> int:
-        return self.get(key, default, int, "a whole number")
+        value = self.get(key, default, int, "a whole number")
+        if not 0 <= value <= _MOST_WHOLE:
+            raise InvalidArgument(self.path(key), f"{value} is not from 0 to {_MOST_WHOLE:,}")
+        return value
 
     def duration(self, key: str) -> int:
         self._known.append(key)

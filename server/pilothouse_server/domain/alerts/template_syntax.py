@@ -5,6 +5,7 @@ Everything that can be known beforehand is checked here: names, the number of ar
 
 from __future__ import annotations
 
+import math
 import re
 from collections.abc import Iterator
 from dataclasses import dataclass
@@ -231,7 +232,7 @@ def _unescaped(found: re.Match[str]) -> str:
 def _number(text: str) -> Constant:
     if re.fullmatch(r"[+-]?(?:0|[1-9]\d{0,17})", text):
         return Constant(int(text))
-    if re.fullmatch(r"[+-]?\d+", text):
+    if re.fullmatch(r"[+-]?\d+", text, re.ASCII) or math.isinf(float(text)):
         raise NotATemplate(f"{text} cannot be used as a number here")
     return Constant(float(text))
 
@@ -285,6 +286,11 @@ def _printf(arguments: list[Node]) -> Printf:
         wanted, kind = formatting.VERBS[verb.kind], _kind(argument)
         if kind == "all labels" or wanted not in ("anything", kind):
             raise NotATemplate(f"printf: {verb.text} prints {wanted}, and cannot print {kind}")
+        # Go fills these up with zeros, as it does with nothing else.
+        if (kind == "a text" and "0" in verb.flags) or (
+            kind == "a whole number" and verb.precision
+        ):
+            raise NotATemplate(f"printf: {verb.text} says more than {kind} takes")
     return Printf(verbs, tuple(rest))
 
 

@@ -79,9 +79,9 @@ def _evaluated(node: Node, labels: Mapping[str, str], value: float | None) -> Sc
         case Constant(constant):
             return constant
         case Label(name):
-            return labels.get(name, "")
+            return _label(labels, name)
         case Labels():
-            return f"map[{' '.join(f'{name}:{labels[name]}' for name in sorted(labels))}]"
+            return f"map[{' '.join(f'{name}:{_label(labels, name)}' for name in sorted(labels))}]"
         case Value():
             return value
         case Call(function, argument):
@@ -90,6 +90,11 @@ def _evaluated(node: Node, labels: Mapping[str, str], value: float | None) -> Sc
             return formatting.printf(verbs, [_evaluated(each, labels, value) for each in arguments])
         case _:
             assert_never(node)
+
+
+def _label(labels: Mapping[str, str], name: str) -> str:
+    """As much of it as can matter, so that nothing is made of a label without bounds."""
+    return labels.get(name, "")[: MOST_BYTES + 1]
 
 
 def _called(name: str, argument: Scalar) -> str:
