@@ -4,19 +4,24 @@ from __future__ import annotations
 
 import asyncio
 import contextlib
+import time
 from collections.abc import Callable
 from dataclasses import replace
 
 import pytest
 
+from pilothouse_server.domain.alerts import records
+from pilothouse_server.domain.alerts.conditions import NOTHING
 from pilothouse_server.domain.alerts.records import Act
 from pilothouse_server.domain.alerts.requests import AlertRequest, Verb
+from pilothouse_server.domain.alerts.states import AlertState, Instance
 from pilothouse_server.domain.errors import Unavailable
 from pilothouse_server.domain.metrics.snapshot import Dimension, MetricsSnapshot
 from pilothouse_server.services.alerts import journal as journals
+from pilothouse_server.services.alerts.flaps import FlapHistory
 from pilothouse_server.services.alerts.limits import AlertLimits
 from pilothouse_server.services.ids import uuid7
-from tests.alerts.build import rule, series, snapshot
+from tests.alerts.build import SECOND, rule, series, snapshot
 from tests.alerts.conftest import Watchtower
 
 Towers = Callable[..., Watchtower]
@@ -179,3 +184,21 @@ async def test_the_value_is_stored_again_where_the_clock_of_a_new_lead_is_behind
     await tower.tick(13, seconds=10)
     (alert,) = await tower.alerts()
     assert alert.instance.value == 13
+
+
+async def test_a_storm_that_is_remembered_holds_up_no_slot(towers: Towers) -> None:
+    tower = towers(PLAIN)
+    await tower.open()
+    flaps = FlapHistory(tower.journal)
+    began = 1_000_000_000 * SECOND
+    one = records.begin(
+        records.Beginning("a", PLAIN, ""), Instance(AlertState.FIRING, began, began), (NOTHING,)
+    ).alert
+    flaps.restore({}, [replace(one, name=str(each)) for each in range(50_000)], began)
+    assert flaps.changed(replace(one, name="0"), began) is False
+    took = time.perf_counter()
+    assert flaps.sweep(began + 10 * SECOND) == []
+    assert time.perf_counter() - took < 0.05
+    flaps.sweep(began + 210 * SECOND)
+    assert not flaps.changed(replace(one, name="other"), began + 210 * SECOND)
+    assert flaps.beyond == 0, "what is quiet was forgotten"

@@ -7,6 +7,7 @@ stored: a storm of alerts that begin once costs nothing here.
 from __future__ import annotations
 
 from collections.abc import Iterable, Mapping
+from itertools import takewhile
 
 from pilothouse_server.domain.alerts import flapping
 from pilothouse_server.domain.alerts.records import Alert
@@ -23,6 +24,9 @@ class FlapHistory:
     def __init__(self, journal: AlertJournal) -> None:
         self._journal = journal
         self._records: dict[InstanceKey, FlapRecord] = {}
+        """The one that changed longest ago first. Of those that flap every slot is looked at; nobody else begins to by
+        the time alone."""
+        self._flapping: set[InstanceKey] = set()
         self._swept = 0
         self.beyond = 0
         """Changes that were not remembered because there were too many."""
@@ -31,14 +35,17 @@ class FlapHistory:
         self, records: Mapping[InstanceKey, FlapRecord], alerts: Iterable[Alert], slot_us: int
     ) -> None:
         """Takes up what was stored."""
-        for key, record in records.items():
-            passed = flapping.passed(record.flaps, slot_us)
-            if not passed.quiet:
-                self._records[key] = record
+        found = {
+            key: record
+            for key, record in records.items()
+            if not flapping.passed(record.flaps, slot_us).quiet
+        }
         for alert in alerts:
             began_us, key = alert.instance.fire_us, key_of(alert)
-            if alert.instance.live and began_us is not None and key not in self._records:
-                self._remember(key, FlapRecord(flapping.changed(None, began_us), alert.id))
+            if alert.instance.live and began_us is not None and key not in found:
+                found[key] = FlapRecord(flapping.changed(None, began_us), alert.id)
+        for key, record in sorted(found.items(), key=lambda each: each[1].flaps.slot):
+            self._remember(key, record)
 
     def flaps(self, key: InstanceKey) -> bool:
         """Whether it begins and ends too often to be told each time."""
@@ -63,14 +70,19 @@ class FlapHistory:
             return []
         self._swept = slot
         ended: list[InstanceKey] = []
-        for key, before in list(self._records.items()):
+        for key in list(self._flapping):
+            before = self._records[key]
             record = before._replace(flaps=flapping.passed(before.flaps, ts_us))
-            self._records[key] = record
-            if before.flaps.flapping and not record.flaps.flapping:
+            self._remember(key, record)
+            if not record.flaps.flapping:
                 ended.append(key)
                 self._journal.note_flaps(key, record)
-            if record.flaps.quiet:
-                del self._records[key]
+        quiet = takewhile(
+            lambda each: each[1].flaps.slot <= slot - flapping.SLOTS, self._records.items()
+        )
+        for key, _ in list(quiet):
+            del self._records[key]
+            self._flapping.discard(key)
         return ended
 
     def shift(self, by_us: int) -> None:
@@ -82,7 +94,12 @@ class FlapHistory:
         if key not in self._records and len(self._records) >= MOST:
             self.beyond += 1
             return False
+        self._records.pop(key, None)
         self._records[key] = record
+        if record.flaps.flapping:
+            self._flapping.add(key)
+        else:
+            self._flapping.discard(key)
         return True
 
 
