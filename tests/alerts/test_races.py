@@ -14,6 +14,7 @@ from pilothouse_server.domain.alerts import records
 from pilothouse_server.domain.alerts.conditions import NOTHING
 from pilothouse_server.domain.alerts.records import Act
 from pilothouse_server.domain.alerts.requests import AlertRequest, Verb
+from pilothouse_server.domain.alerts.rules import NoDataPolicy
 from pilothouse_server.domain.alerts.states import AlertState, Instance
 from pilothouse_server.domain.errors import Unavailable
 from pilothouse_server.domain.metrics.snapshot import Dimension, MetricsSnapshot
@@ -21,7 +22,7 @@ from pilothouse_server.services.alerts import journal as journals
 from pilothouse_server.services.alerts.flaps import FlapHistory
 from pilothouse_server.services.alerts.limits import AlertLimits
 from pilothouse_server.services.ids import uuid7
-from tests.alerts.build import SECOND, rule, series, snapshot
+from tests.alerts.build import SECOND, over, rule, series, snapshot
 from tests.alerts.conftest import Watchtower
 
 Towers = Callable[..., Watchtower]
@@ -202,3 +203,52 @@ async def test_a_storm_that_is_remembered_holds_up_no_slot(towers: Towers) -> No
     flaps.sweep(began + 210 * SECOND)
     assert not flaps.changed(replace(one, name="other"), began + 210 * SECOND)
     assert flaps.beyond == 0, "what is quiet was forgotten"
+
+
+@pytest.mark.parametrize("state", ["PENDING", "FIRING", "RECOVERING", "FLAPPING"])
+async def test_a_rule_that_is_changed_while_nobody_leads_ends_what_it_began(
+    towers: Towers, state: str
+) -> None:
+    before = rule(
+        for_us=(3600 if state == "PENDING" else 0) * SECOND,
+        keep_firing_us=(3600 if state == "RECOVERING" else 0) * SECOND,
+    )
+    tower = towers(before)
+    await tower.open()
+    await flap(tower, 11 if state == "FLAPPING" else 2 if state == "RECOVERING" else 1)
+    await tower.restart_with(replace(before, condition=over(1000.0), version=2, updated_by="bob"))
+    await tower.tick(11)
+    (newest, *_) = await tower.alerts() or [None]
+    if state == "PENDING":
+        assert newest is None
+        return
+    assert newest is not None
+    assert newest.instance.state == AlertState.RESOLVED
+    _, steps = await tower.queries.alert_with_steps(newest.id)
+    changes = [step for step in steps if step.act == Act.RULE_CHANGE]
+    assert [step.comment for step in changes] == ["the rule was changed by bob"]
+    await calm(tower)
+    (newest, *_) = await tower.alerts()
+    assert not newest.suppression.flapping
+    await tower.path_of(newest)
+
+
+async def test_an_alert_of_no_value_goes_on_after_a_restart(towers: Towers) -> None:
+    absent = rule(dimension=Dimension.STAGE, no_data_policy=NoDataPolicy.ALERT, for_us=3 * SECOND)
+    there, few = stages("a", depth=20), stages("a", depth=1)
+    tower = towers(replace(absent, condition=over(dimension=Dimension.STAGE, min_samples=5)))
+    await tower.open()
+    for _ in range(2):
+        await tower.tick(few)
+    assert await tower.states() == ["PENDING"]
+    await tower.restart(down=100)
+    await tower.tick(few, seconds=0)
+    assert await tower.states() == ["PENDING"], "time of being down does not count"
+    await tower.tick(few)
+    await tower.tick(few)
+    assert await tower.states() == ["FIRING"]
+    await tower.restart()
+    await tower.tick(few)
+    assert await tower.states() == ["FIRING"]
+    await tower.tick(there)
+    assert "RESOLVED" in await tower.states()
