@@ -60,6 +60,17 @@ NOTHING = AllowedHosts()
         ("0.0.0.1", "not public"),
         ("255.255.255.255", "not public"),
         ("240.0.0.1", "not public"),
+        ("192.0.0.8", "not public"),
+        ("[64:ff9b:1::7f00:1]", "not public"),
+        ("[::ffff:0:7f00:1]", "not public"),
+        ("[fec0::1]", "not public"),
+        ("[5f00::1]", "not public"),
+        ("[3fff::1]", "not public"),
+        ("[fd20:ce::254]", "metadata"),
+        ("[fe80::1%25eth0]", "link-local"),
+        ("münchen.example", "xn--"),
+        ("127。0。0。1", "xn--"),
+        ("①②⑦.0.0.1", "xn--"),
     ],
 )
 def test_what_is_not_public_is_refused_however_it_is_written(host: str, kind: str) -> None:
@@ -69,7 +80,13 @@ def test_what_is_not_public_is_refused_however_it_is_written(host: str, kind: st
 
 @pytest.mark.parametrize(
     "host",
-    ["93.184.216.34", "[2606:2800:220:1::1]", "hooks.example.com", "münchen.example", "1e100.net"],
+    [
+        "93.184.216.34",
+        "[2606:2800:220:1::1]",
+        "hooks.example.com",
+        "xn--mnchen-3ya.example",
+        "1e100.net",
+    ],
 )
 def test_everything_public_is_allowed(host: str) -> None:
     NOTHING.check_url(f"https://{host}:8443/hook")

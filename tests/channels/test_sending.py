@@ -18,6 +18,7 @@ from tests.channels.build import (
     PATIENCE,
     SECOND,
     alert,
+    apprise,
     events,
     notification,
     webhook,
@@ -262,6 +263,31 @@ async def test_a_failure_says_nothing_secret(
 
     said = failed.value.description + caplog.text.replace("k3y", "")
     assert not any(secret in said for secret in ("s3cret", "t0ken", "qu3ry"))
+
+
+@pytest.mark.parametrize("padding", [0, 140, 190, 795])
+async def test_an_answer_that_repeats_the_request_repeats_nothing_secret(
+    sender: Sender, receiver: Receiver, padding: int
+) -> None:
+    place = "hooks.test/T0/9f86d081884c7d659a2f?key=qu%20ry&b0ttoken=#fr4g"
+    echo = "Cannot POST /T0/9f86d081884c7d659a2f?key=qu ry of us3r:p4ssword"
+    receiver.answer.status, receiver.answer.body = 404, b"." * padding + echo.encode()
+    url = receiver.url(f"/{place.partition('/')[2]}").replace("://", "://us3r:p4ssword@")
+    with pytest.raises(DeliveryFailed, match="404") as failed:
+        await sender.send_opened(webhook(), Secrets(url), notification(), PATIENCE)
+    said = failed.value.description
+    assert not any(some in said for some in ("9f8", "qu ry", "us3r", "p4ss"))
+
+
+async def test_no_proxy_of_the_environment_is_used(
+    sender: Sender, receiver: Receiver, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    for name in ("HTTP_PROXY", "http_proxy", "ALL_PROXY", "all_proxy"):
+        monkeypatch.setenv(name, receiver.url("/proxy"))
+    await sender.send(webhook(receiver.url()), notification(), PATIENCE)
+    urls = (receiver.url().replace("http://", "json://"),)
+    await sender.send_opened(apprise("JSON"), Secrets(urls=urls), notification(), 30.0)
+    assert [each.path for each in receiver.received] == ["/hook", "/hook"]
 
 
 async def test_secrets_without_their_key_wait_for_it(sender: Sender, receiver: Receiver) -> None:

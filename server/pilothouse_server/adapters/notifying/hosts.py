@@ -30,12 +30,25 @@ SETTING: Final = "PILOTHOUSE_WEBHOOK_HOSTS"
 METADATA: Final = frozenset(
     map(
         ip_address,
-        ("169.254.169.254", "168.63.129.16", "100.100.100.200", "192.0.0.192", "fd00:ec2::254"),
+        (
+            "169.254.169.254",
+            "169.254.170.2",
+            "169.254.170.23",
+            "168.63.129.16",
+            "100.100.100.200",
+            "192.0.0.192",
+            "fd00:ec2::254",
+            "fd00:ec2::23",
+            "fd20:ce::254",
+        ),
     )
 )
 """Where clouds answer questions about the machine, its credentials among them: these are named one by one or not at
 all."""
 _NAT64: Final = ip_network("64:ff9b::/96")
+_UNICAST: Final = ip_network("2000::/3")
+"""Where all public addresses of version 6 are; what else `is_global` takes for public leads to translators."""
+_NOT_PUBLIC: Final = (ip_network("192.0.0.0/29"), ip_network("192.0.0.8"), ip_network("3fff::/20"))
 _NAME: Final = re.compile(
     r"(?:\*\.)?[a-z0-9_](?:[a-z0-9_-]*[a-z0-9_])?(?:\.[a-z0-9_](?:[a-z0-9_-]*[a-z0-9_])?)*"
 )
@@ -89,7 +102,7 @@ class AllowedHosts:
             elif one.is_link_local or one.is_multicast or one.is_unspecified or _reserved(one):
                 allowed = self._within(one)
             else:
-                allowed = one.is_global or self._within(one) or self.named(host)
+                allowed = _public(one) or self._within(one) or self.named(host)
             if not allowed:
                 raise HostRefused(_refusal(host, one))
 
@@ -132,7 +145,11 @@ def written(host: str) -> Address | None:
 
 
 def _taken_apart(url: str) -> tuple[str, str]:
-    if any(character <= " " or character in '\\"<>^`{|}' for character in url):
+    if not url.isascii():
+        raise HostRefused(
+            "the URL has letters that no URL has: write the host as xn--…, and é as %C3%A9"
+        )
+    if any(character <= " " or character in '\\"<>^`{|}\x7f' for character in url):
         raise HostRefused("the URL has characters that no URL has")
     try:
         parts = urlsplit(url)
@@ -159,6 +176,12 @@ def _meant(address: Address) -> tuple[Address, ...]:
         inner.append(IPv4Address(int(address) & 0xFFFF_FFFF))
         return tuple(inner)
     return (address, *inner)
+
+
+def _public(address: Address) -> bool:
+    if isinstance(address, IPv6Address) and address not in _UNICAST:
+        return False
+    return address.is_global and not any(address in network for network in _NOT_PUBLIC)
 
 
 def _reserved(address: Address) -> bool:

@@ -68,13 +68,19 @@ class Poster:
         )
 
     async def post(
-        self, url: str, body: bytes, headers: Mapping[str, str], timeout: float
+        self,
+        url: str,
+        body: bytes,
+        headers: Mapping[str, str],
+        timeout: float,
+        scrub: Callable[[str], str] = str,
     ) -> Receipt:
-        """Raises DeliveryFailed; its words hold nothing of the URL but the host."""
+        """Raises DeliveryFailed; its words hold nothing of the URL but the host, and of what was answered what `scrub`
+        leaves."""
         place = urlsplit(url).hostname or "?"
         try:
             async with asyncio.timeout(timeout):
-                return await self._posted(url, body, headers, timeout)
+                return await self._posted(url, body, headers, timeout, scrub)
         except HostRefused as refused:
             raise DeliveryFailed(str(refused), retryable=False) from refused
         except (TimeoutError, httpcore.TimeoutException) as error:
@@ -97,7 +103,12 @@ class Poster:
         await self._pool.aclose()
 
     async def _posted(
-        self, url: str, body: bytes, headers: Mapping[str, str], timeout: float
+        self,
+        url: str,
+        body: bytes,
+        headers: Mapping[str, str],
+        timeout: float,
+        scrub: Callable[[str], str],
     ) -> Receipt:
         seconds = {
             "connect": min(CONNECT_TIMEOUT, timeout),
@@ -122,9 +133,9 @@ class Poster:
                     break
             if 200 <= response.status < 300:
                 return Receipt(response.status)
-            raise self._failure(response, answer)
+            raise self._failure(response, scrub(answer[:MOST_READ].decode("utf-8", "replace")))
 
-    def _failure(self, response: httpcore.Response, answer: bytes) -> DeliveryFailed:
+    def _failure(self, response: httpcore.Response, answer: str) -> DeliveryFailed:
         status = response.status
         if 300 <= status < 400:
             return DeliveryFailed(
@@ -132,10 +143,7 @@ class Poster:
                 retryable=False,
                 status_code=status,
             )
-        text = "".join(
-            each if each.isprintable() else " "
-            for each in answer[: 4 * MOST_TOLD].decode("utf-8", "replace")
-        )
+        text = "".join(each if each.isprintable() else " " for each in answer[: 4 * MOST_TOLD])
         text = " ".join(text.split())[:MOST_TOLD]
         return DeliveryFailed(
             f"the receiver answered {status}" + (f": {text}" if text else ""),

@@ -20,6 +20,7 @@ from pilothouse_server.domain.addresses import HIDDEN
 from pilothouse_server.domain.errors import InvalidArgument
 from pilothouse_server.domain.notifications import payloads
 from pilothouse_server.domain.notifications.channels import Apprise, Channel, Secrets
+from pilothouse_server.domain.notifications.endpoints import SHORTEST_SECRET, secrets_of
 from pilothouse_server.domain.notifications.notification import RESOLVED, Notification
 from pilothouse_server.domain.notifications.receipts import DeliveryFailed, Receipt
 from pilothouse_server.services.channels import SealBroken, Sealing
@@ -28,7 +29,6 @@ CHECK_TIMEOUT: Final = 10.0
 """Seconds for judging a URL of Apprise."""
 MOST_REMEMBERED: Final = 1_000
 """Services that took a notification which others of the same channel did not take yet."""
-SHORTEST_SECRET: Final = 4
 MOST_TOLD: Final = 500
 """Characters of what a service said."""
 
@@ -104,14 +104,25 @@ class Sender:
             user_agent=self._user_agent,
             now_us=self._now_us(),
         )
-        try:
-            return await self._poster.post(request.url, request.body, request.headers, timeout)
-        except DeliveryFailed as failure:
-            said = failure.description
-            for secret in (hidden.secret, *hidden.headers.values()):
+        secrets = {
+            hidden.secret,
+            *hidden.headers.values(),
+            request.headers.get("Authorization", ""),
+        }
+        secrets |= secrets_of(request.url)
+
+        def scrub(said: str) -> str:
+            for secret in sorted(secrets, key=len, reverse=True):
                 said = said.replace(secret, HIDDEN) if secret else said
+            return said
+
+        try:
+            return await self._poster.post(
+                request.url, request.body, request.headers, timeout, scrub
+            )
+        except DeliveryFailed as failure:
             raise DeliveryFailed(
-                said,
+                scrub(failure.description),
                 retryable=failure.retryable,
                 retry_after_us=failure.retry_after_us,
                 status_code=failure.status_code,
