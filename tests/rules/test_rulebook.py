@@ -13,7 +13,7 @@ from pilothouse_server.adapters.sql.rule_store import SqlRules, ship
 from pilothouse_server.adapters.sql.tables_control import ALERT_RULE_VERSIONS
 from pilothouse_server.domain.alerts import versions
 from pilothouse_server.domain.alerts.rules import Rule
-from pilothouse_server.domain.alerts.shipped import SHIPPED
+from pilothouse_server.domain.alerts.shipped import HEARTBEAT_MISSED, OVER_LIMIT, SHIPPED
 from pilothouse_server.domain.alerts.versions import differences
 from pilothouse_server.domain.errors import (
     AlreadyThere,
@@ -26,6 +26,7 @@ from pilothouse_server.domain.errors import (
 )
 from pilothouse_server.services.alerts.following import RuleFollower
 from pilothouse_server.services.alerts.rulebook import Edit
+from pilothouse_server.wire.alert_rules import versions_to_proto
 from tests.rules.build import inhibited_by, rule, threshold
 from tests.rules.conftest import ADA, Shelf
 from tests.support import wait_until
@@ -328,3 +329,44 @@ def test_what_differs_is_said_field_by_field() -> None:
     ]
     assert differences(one, one) == []
     assert versions.VERSIONS_KEPT == 1000
+
+
+async def test_a_document_cannot_give_a_rule_the_name_of_another(shelf: Shelf) -> None:
+    for name in "ab":
+        await shelf.book.create(rule(id=name, name=name.upper()), ADA)
+    for taker, taken in (("a", "B"), ("b", "A")):
+        with pytest.raises(AlreadyThere) as refusal:
+            await shelf.book.bring_in([rule(id=taker, name=taken)], ADA)
+        assert (refusal.value.field, refusal.value.value) == ("name", taken)
+
+
+async def test_an_id_made_of_a_name_is_none_that_the_document_gives(shelf: Shelf) -> None:
+    document = [rule(id="", name="Queue"), rule(id="queue", name="Other")]
+    for rules in (document, document[::-1]):
+        done = await shelf.book.bring_in(rules, replace(ADA, validate_only=True))
+        assert {each.id: each.name for each in done.created} == {
+            "queue-2": "Queue",
+            "queue": "Other",
+        }
+
+
+async def test_what_is_the_server_s_own_cannot_be_made(shelf: Shelf) -> None:
+    for own in (OVER_LIMIT, HEARTBEAT_MISSED):
+        for taken in (rule(id=own.id), rule(id="x", name=own.name)):
+            with pytest.raises(AlreadyThere):
+                await shelf.book.create(taken, ADA)
+
+
+async def test_a_page_of_large_versions_fits_into_an_answer(shelf: Shelf) -> None:
+    await shelf.book.create(rule(), ADA)
+    for letter in "abcdefghijklmnopqrstuvwxyzABCDEFGHIJ":
+        large = partial(replace, annotations={f"x{n}": letter * 4000 for n in range(15)})
+        await shelf.book.update("r", large, "", ADA)
+    seen, token = 0, ""
+    while True:
+        page = await shelf.book.versions("r", 200, token)
+        assert versions_to_proto(page).ByteSize() < 4 * 1024 * 1024
+        seen, token = seen + len(page.versions), page.next_token
+        if not token:
+            break
+    assert seen == 37

@@ -32,7 +32,7 @@ T = TypeVar("T")
 RULES: Final = "rules"
 """The counter of changes."""
 PAGE_BYTES: Final = 2 * 1024 * 1024
-"""Of the rules on one page of versions."""
+"""Of the rules and their differences on one page of versions."""
 
 _V = ALERT_RULE_VERSIONS
 _NEWEST_FIRST = (Sort(_V.c.version, descending=True, type=int),)
@@ -186,12 +186,17 @@ def _versions(connection: Connection, rule_id: str, size: int, token: str) -> Ve
     shown: list[tuple[RuleVersion, Sequence[FieldDifference]]] = []
     room = PAGE_BYTES
     for each, before in zip(found[:size], [*found[1:], None], strict=False):
-        room -= size_of(each.rule)
+        changed = differences(before.rule, each.rule) if before else ()
+        room -= size_of(each.rule) + _size_of(changed)
         if room < 0 and shown:
             break
-        shown.append((each, differences(before.rule, each.rule) if before else ()))
+        shown.append((each, changed))
     more = len(found) > len(shown)
     return VersionPage(shown, pages.encode(mark, [shown[-1][0].version]) if more else "")
+
+
+def _size_of(found: Sequence[FieldDifference]) -> int:
+    return sum(len(text.encode()) for each in found for text in each)
 
 
 def _first(row: RowMapping | None) -> RuleVersion | None:

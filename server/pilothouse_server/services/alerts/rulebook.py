@@ -16,7 +16,7 @@ from typing import Final, NamedTuple, Protocol, TypeVar
 from pilothouse_server.domain.alerts import validation
 from pilothouse_server.domain.alerts.documents import rule_to_document
 from pilothouse_server.domain.alerts.rules import Rule, fingerprint
-from pilothouse_server.domain.alerts.shipped import OVER_LIMIT
+from pilothouse_server.domain.alerts.shipped import BUILT_IN
 from pilothouse_server.domain.alerts.versions import FieldDifference, RuleVersion, differences
 from pilothouse_server.domain.errors import (
     AlreadyThere,
@@ -31,6 +31,7 @@ from pilothouse_server.services.fanout import Changes
 T = TypeVar("T")
 
 LONGEST_ID: Final = 64
+_OWN_IDS: Final = frozenset(rule.id for rule in BUILT_IN)
 
 
 class VersionPage(NamedTuple):
@@ -293,9 +294,10 @@ def _matched(
     """Each rule with its id, and the one that it is to replace: that of its id, or else of its name."""
     by_name = {rule.name: rule for rule in every.values()}
     seen: dict[str, Rule] = {}
+    given = {rule.id for rule in rules}
     for rule in rules:
         before = every.get(rule.id) or by_name.get(rule.name)
-        taken = {*every, *seen}
+        taken = {*every, *seen, *given}
         rule_id = before.id if before else rule.id or _free_id(rule.name, taken)
         if rule_id in seen:
             told = f"is there twice in the document, as {seen[rule_id].name!r} and as {rule.name!r}"
@@ -306,20 +308,22 @@ def _matched(
 
 def _check_free(rules: Sequence[Rule], every: Sequence[Rule]) -> None:
     """Raises AlreadyThere when a name is another rule's, or the server's own."""
-    ids = {rule.name: rule.id for rule in (*every, OVER_LIMIT)}
+    ids: dict[str, set[str]] = {}
+    for rule in (*every, *BUILT_IN):
+        ids.setdefault(rule.name, set()).add(rule.id)
     for rule in rules:
-        if rule.id == OVER_LIMIT.id:
+        if rule.id in _OWN_IDS:
             raise AlreadyThere(kind="rule", field="id", value=rule.id)
-        if ids.get(rule.name, rule.id) != rule.id:
+        if ids.get(rule.name, set()) - {rule.id}:
             raise AlreadyThere(kind="rule", field="name", value=rule.name)
-        ids[rule.name] = rule.id
+        ids.setdefault(rule.name, set()).add(rule.id)
 
 
 def _free_id(name: str, taken: Collection[str]) -> str:
     """An id made of a name: `Error rate (p95)` → `error-rate-p95`."""
     slug = re.sub(r"[^a-z0-9]+", "-", name.lower()).strip("-")[: LONGEST_ID - 5] or "rule"
     names = (slug if number == 1 else f"{slug}-{number}" for number in count(1))
-    return next(each for each in names if each not in taken)
+    return next(each for each in names if each not in taken and each not in _OWN_IDS)
 
 
 def _found(tx: RuleTransaction, rule_id: str, etag: str = "") -> Rule:
