@@ -252,3 +252,29 @@ async def test_an_alert_of_no_value_goes_on_after_a_restart(towers: Towers) -> N
     assert await tower.states() == ["FIRING"]
     await tower.tick(there)
     assert "RESOLVED" in await tower.states()
+
+
+async def test_a_rule_that_is_deleted_is_over_its_limit_no_more(towers: Towers) -> None:
+    tower = towers(replace(EACH, instance_limit=1))
+    await tower.open()
+    await tower.tick(stages("a", "b", depth=20))
+    assert [each.rule_name for each in await tower.alerts("state = firing")].count(
+        "RuleOverLimit"
+    ) == 1
+    tower.engine.apply([], tower.clock.us)
+    await tower.tick(stages("a", "b", depth=20))
+    assert await tower.states() == ["RESOLVED", "RESOLVED"]
+
+
+async def test_a_slot_without_time_for_those_that_are_refused_ends_no_alert_about_them(
+    towers: Towers,
+) -> None:
+    tower = towers(replace(EACH, instance_limit=1), limits=AlertLimits(rule_ns=0))
+    await tower.open()
+    names = [f"{number:03}" for number in range(200)]
+    for number in range(8):
+        calm = [series(Dimension.STAGE, name, depth=number % 2) for name in names[:150]]
+        deep = [series(Dimension.STAGE, name, depth=20) for name in names[150:]]
+        await tower.tick(snapshot(*calm, *deep))
+    over_limit = [each for each in await tower.alerts() if each.rule_name == "RuleOverLimit"]
+    assert [each.instance.state for each in over_limit] == [AlertState.FIRING]

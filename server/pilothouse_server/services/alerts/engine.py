@@ -169,8 +169,11 @@ class AlertEngine:
         self._built_in[HEARTBEAT_MISSED.id].judge(self._overdue(view), view.ts_us)
 
     def _refusals(self) -> Iterator[tuple[Rule, Seen]]:
-        for rule_id, ruled in self._ruled.items():
-            yield OVER_LIMIT, Seen(rule_id, (Observation(float(ruled.refused_now), 1),))
+        """A rule that is gone refuses nothing."""
+        refused = dict.fromkeys(self._built_in[OVER_LIMIT.id].names, 0)
+        refused |= {rule_id: ruled.refused_now for rule_id, ruled in self._ruled.items()}
+        for rule_id, many in refused.items():
+            yield OVER_LIMIT, Seen(rule_id, (Observation(float(many), 1),))
 
     def _overdue(self, view: View) -> Iterator[tuple[Rule, Seen]]:
         """Each heartbeat with a rule of its own severity and patience. That none could be heard while no server ran is

@@ -9,7 +9,7 @@ that fails keeps its state and stops no other.
 from __future__ import annotations
 
 import time
-from collections.abc import Iterable, Mapping, Sequence
+from collections.abc import Collection, Iterable, Mapping, Sequence
 from typing import NamedTuple
 
 from pilothouse_server.domain.alerts import records, states
@@ -47,7 +47,7 @@ class RuleInstances:
         self.rule = rule
         self.meters = meters or RuleMeters()
         self.refused_now = 0
-        """Instances refused in the newest slot."""
+        """Instances refused in the newest slot; where not all had their turn in it, as many as before at least."""
         self._book = book
         self._limits = book.limits
         self._observer = Observer(rule)
@@ -60,18 +60,26 @@ class RuleInstances:
         self._resume = 0
         self._waits_since_us: int | None = None
 
+    @property
+    def names(self) -> Collection[str]:
+        """The instances that have an alert."""
+        return self._alerts.keys()
+
     def wait(self, ts_us: int) -> None:
         """There was no time for the rule in this slot."""
         self._waits_since_us = self._waits_since_us or ts_us
 
     def evaluate(self, view: View) -> None:
         """Steps every instance to the slot of the view."""
+        refused, cut = self.refused_now, self.meters.cut
         began = self._begin_slot(view.ts_us)
         error: Exception | None = None
         try:
             error = self._look_at_all(view, began + self._limits.rule_ns)
         except Exception as raised:  # noqa: BLE001 - a rule that fails keeps its state, says so, and stops no other
             error = raised
+        if error is not None or self.meters.cut > cut:
+            self.refused_now = max(refused, self.refused_now)
         self._end_slot(began, error)
 
     def judge(self, seen: Iterable[tuple[Rule, Seen]], ts_us: int) -> None:
