@@ -10,10 +10,12 @@ from email import message_from_bytes, policy
 from pathlib import Path
 from typing import Any, cast
 
+import apprise as library
 import psutil
 import pytest
 from aiosmtpd.smtp import SMTP, Envelope
 
+from pilothouse_server.adapters.notifying.apprise_worker import tied
 from pilothouse_server.adapters.notifying.sender import Sender
 from pilothouse_server.domain.errors import InvalidArgument
 from pilothouse_server.domain.notifications.channels import Secrets
@@ -82,6 +84,23 @@ async def test_a_receiver_of_json_gets_title_and_text(sender: Sender, receiver: 
     assert got.json["title"] == "[1 FIRING] ErrorRate"
     assert got.json["type"] == "failure"
     assert got.json["message"].startswith("FIRING: ErrorRate (critical)")
+
+
+@pytest.mark.filterwarnings("ignore::DeprecationWarning")  # of services that are not used
+@pytest.mark.parametrize(
+    ("url", "name"),
+    [
+        ("pagerduty://A1BRTD4JD@TIiajkdnlazkcOXrIdevi7F", "dedup"),
+        ("signl4://A1BRTD4JD", "external_id"),
+        ("pagertree://int_A1BRTD4JD", "thirdparty"),
+        ("splunk://route@a1b2c3d4-e5f6-a1b2-c3d4-e5f6a1b2c3d4", "entity_id"),
+    ],
+)
+def test_an_end_finds_the_incident_that_its_beginning_opened(url: str, name: str) -> None:
+    services: Any = library.Apprise
+    assert getattr(tied(services.instantiate(url), "group"), name) == "group"
+    said = services.instantiate(f"{url}?{name}=mine")
+    assert getattr(tied(said, "group"), name) == "mine"
 
 
 async def test_services_are_known_by_name_and_secrets_are_not_told(sender: Sender) -> None:

@@ -6,7 +6,7 @@ import pytest
 
 from pilothouse_server.domain.notifications.endpoints import hides, shown_url
 from pilothouse_server.domain.notifications.fingerprints import label_fingerprint
-from pilothouse_server.domain.notifications.payloads import body, time_text, title
+from pilothouse_server.domain.notifications.payloads import MOST_TITLE, body, time_text, title
 from tests.channels.build import alert, notification
 
 SECRET = "9f86d081884c7d659a2feaa0c55ad015"
@@ -44,6 +44,13 @@ def test_a_message_to_people_begins_with_what_matters() -> None:
     assert text.startswith("FIRING: ErrorRate (critical)\nErrorRate is high\nClears when: it is")
     assert "agent=a1" in text
     assert "from 2023-11-14T22:12:20Z to 2023-11-14T22:13:20Z" in text
+
+
+def test_the_title_of_a_message_is_one_line() -> None:
+    told = notification(alert("Depth\r\nBcc: all@example.com"), alert("x" * 500))
+    said = title(told)
+    assert said.startswith("[2 FIRING] Depth Bcc: all@example.com, xxx")
+    assert len(said) == MOST_TITLE
 
 
 def test_a_message_to_people_is_bounded() -> None:

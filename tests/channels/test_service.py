@@ -205,7 +205,7 @@ async def test_secrets_that_are_not_said_anew_stay(
     await update(channels, pb.Channel(id="ops", webhook=moved), "webhook")
     await channels.TestChannel(pb.TestChannelRequest(channel_id="ops"))
 
-    first, second = receiver.received
+    first, _, second, _ = receiver.received  # each test and its end
     assert (first.path, second.path) == ("/hook?key=qu3ry", "/other")
     for each in (first, second):
         assert each.headers["authorization"] == "t0ken"
@@ -343,9 +343,23 @@ async def test_a_test_is_sent_at_once_and_says_what_became_of_it(
     assert (stored.delivered, stored.status_code, stored.error) == (True, 200, "")
     assert unstored.delivered
     assert stored.duration.ToMicroseconds() > 0
-    first, second = receiver.received
-    assert first.json["alerts"][0]["labels"]["alertname"] == "PilothouseTest"
-    assert second.json["data"]["labels"]["alertname"] == "PilothouseTest"
+    fired, ended, event, last = (each.json for each in receiver.received)
+    assert [fired["status"], ended["status"]] == ["firing", "resolved"]
+    assert fired["alerts"][0]["labels"]["alertname"] == "PilothouseTest"
+    assert fired["alerts"][0]["fingerprint"] == ended["alerts"][0]["fingerprint"]
+    assert fired["groupKey"] == ended["groupKey"]
+    assert ended["alerts"][0]["endsAt"] > ended["alerts"][0]["startsAt"]
+    assert [event["type"], last["type"]] == [
+        "io.pilothouse.alert.firing",
+        "io.pilothouse.alert.resolved",
+    ]
+    assert event["data"]["labels"]["alertname"] == "PilothouseTest"
+    assert len({each.headers["idempotency-key"] for each in receiver.received}) == 4
+
+    receiver.received.clear()
+    await make(channels, webhook(receiver.url(), id="quiet", name="Quiet", skip_resolved=True))
+    assert (await channels.TestChannel(pb.TestChannelRequest(channel_id="quiet"))).delivered
+    assert [each.json["status"] for each in receiver.received] == ["firing"]
 
     receiver.answer.status, receiver.answer.body = 403, b"who are you"
     said = await channels.TestChannel(pb.TestChannelRequest(channel_id="ops"))

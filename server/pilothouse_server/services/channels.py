@@ -26,6 +26,7 @@ from pilothouse_server.domain.notifications.documents import channel_to_document
 from pilothouse_server.domain.notifications.endpoints import hides, shown_url
 from pilothouse_server.domain.notifications.notification import (
     FIRING,
+    RESOLVED,
     DeliveryKind,
     Notification,
     NotifiedAlert,
@@ -219,21 +220,42 @@ class Channels:
                 channel, hidden = await self._checked(draft, stored)
         except SealBroken as error:
             return Tested(delivered=False, error=str(error))
-        began = self.clock.monotonic()
-        try:
-            receipt = await self.ways.send_opened(
-                channel, hidden, self._trial(channel), self.test_timeout
-            )
-        except DeliveryFailed as failure:
-            took_us = round((self.clock.monotonic() - began) * SECOND_US)
-            return Tested(
-                delivered=False,
-                error=failure.description,
-                duration_us=took_us,
-                status_code=failure.status_code,
-            )
+        return await self._tried(channel, hidden)
+
+    async def _tried(self, channel: Channel, hidden: Secrets) -> Tested:
+        """An alert and, once it arrived, its end: whatever opens an incident for the one closes it with the other."""
+        began, trial = self.clock.monotonic(), self._trial(channel)
+        told, prefix = [trial], ""
+        if not channel.skip_resolved:
+            told.append(self._ended(trial))
+        status_code: int | None = None
+        for each in told:
+            try:
+                receipt = await self.ways.send_opened(channel, hidden, each, self.test_timeout)
+                status_code = receipt.status_code
+            except DeliveryFailed as failure:
+                return Tested(
+                    delivered=False,
+                    error=prefix + failure.description,
+                    duration_us=round((self.clock.monotonic() - began) * SECOND_US),
+                    status_code=failure.status_code,
+                )
+            prefix = "the test arrived, its end did not: "
         took_us = round((self.clock.monotonic() - began) * SECOND_US)
-        return Tested(delivered=True, duration_us=took_us, status_code=receipt.status_code)
+        return Tested(delivered=True, duration_us=took_us, status_code=status_code)
+
+    def _ended(self, trial: Notification) -> Notification:
+        now_us = self.clock.now_us()
+        return replace(
+            trial,
+            id=self.new_id(),
+            status=RESOLVED,
+            alerts=tuple(replace(each, status=RESOLVED, ends_us=now_us) for each in trial.alerts),
+            reason="The test is over",
+            create_us=now_us,
+            firing_count=0,
+            resolved_count=1,
+        )
 
     async def _sealed(self, draft: Draft, stored: Channel | None) -> Channel:
         channel, hidden = await self._checked(draft, stored)

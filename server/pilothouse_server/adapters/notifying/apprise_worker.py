@@ -49,6 +49,8 @@ FORBIDDEN: Final = frozenset(
         "pty.spawn",
     }
 )
+INCIDENTS: Final = ("dedup", "external_id", "thirdparty")
+"""What services call the key of an incident (PagerDuty, SIGNL4, PagerTree)."""
 SPARE_SECONDS: Final = 2
 """Beyond its time a try is ended by the system, should nobody else end it."""
 _WRITES: Final = os.O_WRONLY | os.O_RDWR
@@ -167,8 +169,23 @@ def _made(url: str) -> apprise.NotifyBase:
     return made
 
 
+def tied(service: Any, incident: str) -> Any:
+    """With the key by which an incident is found again, where the URL does not say one: that of the group of alerts, or
+    an end would not find what its beginning opened."""
+    for name in INCIDENTS:
+        if getattr(service, name, "") is None:
+            setattr(service, name, incident)
+    # Splunk On-Call's is never empty; by its own one the end of any group would close the incidents of all.
+    if (
+        getattr(service, "entity_id", "")
+        == f"{service.app_id}/{getattr(service, 'routing_key', '')}"
+    ):
+        service.entity_id = incident
+    return service
+
+
 def _sent(asked: Mapping[str, Any], guard: Guard) -> dict[str, Any]:
-    sender: Any = _LIBRARY.Apprise(_made(asked["url"]))
+    sender: Any = _LIBRARY.Apprise(tied(_made(asked["url"]), asked["incident"]))
     result = sender.notify(
         asked["body"],
         title=asked["title"],

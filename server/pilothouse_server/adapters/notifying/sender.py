@@ -164,6 +164,7 @@ class Sender:
             "title": payloads.title(notification),
             "body": payloads.body(notification, self._external_url),
             "type": _kind(notification),
+            "incident": hashlib.sha256(notification.group_key.encode()).hexdigest()[:32],
         }
         try:
             answer = await self.workers.ask(asked, timeout)

@@ -25,6 +25,7 @@ NO_END: Final = "0001-01-01T00:00:00Z"
 EVENT_TYPE: Final = "io.pilothouse.alert"
 TEXT_ALERTS: Final = 20
 """Alerts that a message to people lists; the others are counted."""
+MOST_TITLE: Final = 250
 _EPOCH: Final = datetime(1970, 1, 1, tzinfo=UTC)
 
 
@@ -113,9 +114,9 @@ def title(notification: Notification) -> str:
     ]
     names = sorted({alert.labels.get("alertname", "") for alert in notification.alerts} - {""})
     more = f" and {len(names) - 3} more" if len(names) > 3 else ""
-    return (
-        f"[{', '.join(told) or notification.status.upper()}] {', '.join(names[:3])}{more}".strip()
-    )
+    said = f"[{', '.join(told) or notification.status.upper()}] {', '.join(names[:3])}{more}"
+    # It becomes the subject of a message, which is one line.
+    return " ".join(said.split())[:MOST_TITLE]
 
 
 def body(notification: Notification, external_url: str) -> str:
