@@ -3,6 +3,8 @@
 from __future__ import annotations
 
 import asyncio
+import contextlib
+from collections.abc import Sequence
 from dataclasses import replace
 from typing import Any
 
@@ -15,6 +17,7 @@ from pilothouse_server.domain.notifications.breaker import Breaker
 from pilothouse_server.domain.notifications.channels import Channel, Webhook
 from pilothouse_server.domain.notifications.deliveries import DeliveryState, Verdict
 from pilothouse_server.services.channels import ChannelHealth
+from pilothouse_server.services.notifications.courier import Courier
 from tests.channels.receiver import Answer, Receiver
 from tests.notifications.build import HOUR, SECOND, channel
 from tests.notifications.conftest import Listen
@@ -466,6 +469,32 @@ async def test_what_waits_for_a_channel_that_is_gone_is_dropped(
         await office.channels.delete("hook", "")
         office.changed.notify()
         await until_states(office, "DROPPED")
+
+
+async def test_what_waits_for_a_channel_that_was_just_made_is_not_dropped(
+    office: Office, listen: Listen
+) -> None:
+    receiver = await listen()
+
+    async def load() -> Sequence[Channel]:
+        """As it was before somebody made one and it was told something."""
+        before = await office.channels.every()
+        if not before:
+            await office.add(hook(receiver))
+            await office.fire("a")
+            await office.gather()
+        return before
+
+    office.courier = Courier(SqlCourier(office.database), office.sender, load, office.clock)
+    running = asyncio.create_task(office.courier.run())
+    try:
+        await wait_until(lambda: _waiting(office, 1), within=PATIENCE)
+        office.courier.wake({"hook"})
+        await until_states(office, "DELIVERED")
+    finally:
+        running.cancel()
+        with contextlib.suppress(asyncio.CancelledError):
+            await running
 
 
 async def test_a_delivery_that_somebody_dropped_lets_its_group_go_on(

@@ -109,6 +109,8 @@ class Courier:
 
     async def _follow(self, breakers: dict[str, Breaker], tasks: asyncio.TaskGroup) -> None:
         """A lane for each channel that there is."""
+        # Before the channels are read: one that is made in between has deliveries that wait, and is not gone.
+        waiting = set(await self._store.waiting_channels())
         channels = {channel.id: channel for channel in await self._load()}
         for gone in self._lanes.keys() - channels.keys():
             self._tasks.pop(gone).cancel()
@@ -125,6 +127,6 @@ class Courier:
                 self._tasks[channel_id] = tasks.create_task(lane.run(), name=f"lane-{channel_id}")
             elif channel != lane.channel:
                 lane.change(channel)
-        for each in set(await self._store.waiting_channels()) - channels.keys():
+        for each in waiting - channels.keys():
             while await self._store.drop(each, "the channel is gone", self._clock.now_us()):
                 self._look_again()
