@@ -213,6 +213,21 @@ async def test_secrets_that_are_not_said_anew_stay(
     assert second.headers["x-env"] == "e"
 
 
+async def test_a_url_that_was_shown_is_not_stored_as_if_it_were_one(
+    channels: channels_pb2_grpc.ChannelServiceAsyncStub,
+) -> None:
+    made = await make(channels, webhook())
+    assert "***" in made.webhook.url
+    other = pb.CloudEventsChannel(url=made.webhook.url)
+    error = await refused(
+        update(channels, pb.Channel(id="ops", cloud_events=other), "cloud_events")
+    )
+    assert "give all of it anew" in error.message
+    edited = pb.WebhookChannel(url=made.webhook.url.replace("/hook", "/other"))
+    error = await refused(update(channels, pb.Channel(id="ops", webhook=edited), "webhook"))
+    assert "give all of it anew" in error.message
+
+
 async def test_secrets_do_not_move_to_another_host(
     channels: channels_pb2_grpc.ChannelServiceAsyncStub,
 ) -> None:

@@ -12,6 +12,7 @@ from dataclasses import dataclass, field, replace
 from typing import Final, NamedTuple, Protocol
 from urllib.parse import urlsplit
 
+from pilothouse_server.domain.addresses import HIDDEN
 from pilothouse_server.domain.errors import EtagMismatch, InvalidArgument, NotFound
 from pilothouse_server.domain.notifications.channels import (
     SECOND_US,
@@ -271,6 +272,10 @@ class Channels:
             return await self._apprise(channel, hidden, stored)
         at = "channel.webhook" if isinstance(target, Webhook) else "channel.cloud_events"
         hidden = self._kept(hidden, target, stored, at)
+        if HIDDEN in hidden.url:
+            raise InvalidArgument(
+                f"{at}.url", f"has {HIDDEN} where something is not shown: give all of it anew"
+            )
         self.ways.check_url(hidden.url, f"{at}.url")
         check_headers(hidden.headers, f"{at}.headers")
         shown = replace(
