@@ -165,6 +165,8 @@ def test_a_rule_that_a_server_would_not_take_is_refused_in_its_own_file(tmp_path
     rules = RULES.replace("threshold: 120", "threshold: -1")
     report = run_file(files(tmp_path, TESTS, rules))
     assert report.refused.startswith(f"{tmp_path}/rules.yml:13: Agent is silent.condition")
+    long = run_file(files(tmp_path, TESTS, RULES.replace("for: ", "for: 9d")))
+    assert "for_duration: must be greater than or equal to 0s and less than" in long.refused
 
 
 PROMTOOL_RULES = """\

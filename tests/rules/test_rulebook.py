@@ -145,6 +145,9 @@ async def test_a_version_that_is_not_there_is_named(shelf: Shelf) -> None:
     await shelf.book.create(rule(), ADA)
     with pytest.raises(NotFound, match="rule version 'r/7'"):
         await shelf.book.version("r", 7)
+    for version in (2**63, 2**64 - 1):
+        with pytest.raises(NotFound, match=f"rule version 'r/{version}'"):
+            await shelf.book.diff("r", 1, version)
     with pytest.raises(NotFound, match="rule 'x'"):
         await shelf.book.restore("x", 1, "", ADA)
     with pytest.raises(NotFound, match="rule 'x'"):

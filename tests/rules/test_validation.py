@@ -18,7 +18,7 @@ from pilothouse_server.domain.alerts.conditions import (
     thresholds,
 )
 from pilothouse_server.domain.alerts.matchers import parse_matcher
-from pilothouse_server.domain.alerts.rules import Rule
+from pilothouse_server.domain.alerts.rules import NoDataPolicy, Rule
 from pilothouse_server.domain.alerts.shipped import SHIPPED
 from pilothouse_server.domain.alerts.validation import MOST_BYTES, MOST_RULES, check, check_alone
 from pilothouse_server.domain.errors import InvalidArgument, LimitExceeded
@@ -151,6 +151,21 @@ R = "rule"
         (rule(labels={"alertname": "x"}), f'{R}.labels["alertname"]', "from the server"),
         (rule(labels={"__x": "x"}), f'{R}.labels["__x"]', "from the server"),
         (rule("agent_silence > 9", labels={"agent_id": "x"}), f'{R}.labels["agent_id"]', "server"),
+        (
+            rule("agent_silence > 9", labels={"agent_type": "x"}),
+            f'{R}.labels["agent_type"]',
+            "server",
+        ),
+        (
+            rule(labels={"alert_kind": "x"}, no_data_policy=NoDataPolicy.ALERT),
+            f'{R}.labels["alert_kind"]',
+            "server",
+        ),
+        (rule(name="a\nb"), f"{R}.name", "control characters"),
+        (rule(name="a\x1b[31m"), f"{R}.name", "control characters"),
+        (rule(name="right\u202eleft"), f"{R}.name", "control characters"),
+        (rule(name=" A"), f"{R}.name", "white space"),
+        (rule(name="A\u00a0"), f"{R}.name", "white space"),
         (rule(labels={"v": "{{ $value }}"}), f'{R}.labels["v"]', "$value"),
         (rule(annotations={"s": "{{ range }}"}), f'{R}.annotations["s"]', "range"),
         (rule(channels=("ops", "x")), f"{R}.channels[1]", "no channel 'x'; there are ops, web"),

@@ -13,6 +13,8 @@ from pilothouse_server.rulefiles import formats, own_tests, prometheus, promtool
 from pilothouse_server.rulefiles.prometheus import AlertingRule
 from pilothouse_server.rulefiles.reports import Failure, Report
 from pilothouse_server.rulefiles.yaml_text import MOST_BYTES, Entries, Node, Refused, parse
+from pilothouse_server.wire.alert_rules import rule_to_proto
+from pilothouse_server.wire.rules import violations_of
 
 
 class Unreadable(Exception):
@@ -72,6 +74,8 @@ def _checked(rule: Rule, before: Sequence[Rule], line: int) -> Rule:
     """The rule, as a server would take it. Which channels and escalations there are is not known here."""
     if any(rule.name == each.name for each in before):
         raise Refused(line, f"there are two rules of the name {rule.name!r}")
+    for field, description in violations_of(rule_to_proto(rule)):
+        raise Refused(line, f"{rule.name}.{field}: {description}")
     try:
         validation.check_alone(rule, None, None, rule.name)
     except PilothouseError as error:

@@ -210,7 +210,9 @@ class Alert(_message.Message):
     clears_when: _builtins.str
     """What would clear it, in plain words."""
     value: _builtins.float
-    """The value at the newest evaluation; absent when there was none."""
+    """The value at the newest evaluation; absent when there was none. Of `all` it is that of the first comparison, of `any` that of the first
+    that holds.
+    """
     threshold: _builtins.float
     """What it was compared with."""
     acknowledged_by: _builtins.str

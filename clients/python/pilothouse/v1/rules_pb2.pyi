@@ -1336,7 +1336,7 @@ class BacktestAlert(_message.Message):
     WORST_VALUE_FIELD_NUMBER: _builtins.int
     SUMMARY_FIELD_NUMBER: _builtins.int
     worst_value: _builtins.float
-    """The value furthest beyond the threshold."""
+    """The value furthest beyond the threshold: that of the comparison that an alert is shown by, as the value of a live one."""
     summary: _builtins.str
     """In words."""
     @_builtins.property

@@ -29,6 +29,9 @@ from pilothouse_server.services.alerts.rulebook import RuleTransaction, VersionP
 
 T = TypeVar("T")
 
+LARGEST: Final = 2**63 - 1
+"""Number that a database can be asked for; the contract has room for greater ones."""
+
 RULES: Final = "rules"
 """The counter of changes."""
 PAGE_BYTES: Final = 2 * 1024 * 1024
@@ -103,6 +106,8 @@ class SqlRuleTransaction:
         return None if row is None else rule_of(row)
 
     def version(self, rule_id: str, version: int) -> RuleVersion | None:
+        if version > LARGEST:
+            return None
         query = select(_V).where(_V.c.rule_id == rule_id)
         if version:
             query = query.where(_V.c.version == version)

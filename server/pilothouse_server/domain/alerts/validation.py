@@ -9,6 +9,7 @@ from __future__ import annotations
 
 import json
 import math
+import unicodedata
 from collections.abc import Collection, Iterator, Mapping, Sequence
 from dataclasses import replace
 from typing import Final
@@ -23,7 +24,7 @@ from pilothouse_server.domain.alerts.conditions import (
     Threshold,
 )
 from pilothouse_server.domain.alerts.documents import MOST_DEEP, SIGNS, rule_to_document
-from pilothouse_server.domain.alerts.rules import LABEL_OF, Inhibition, Rule
+from pilothouse_server.domain.alerts.rules import LABEL_OF, Inhibition, NoDataPolicy, Rule
 from pilothouse_server.domain.errors import InvalidArgument, LimitExceeded
 from pilothouse_server.domain.events import Severity
 from pilothouse_server.domain.metrics.snapshot import MINUTE_US, WINDOWS_US, Dimension
@@ -38,6 +39,8 @@ MOST_BYTES_TOGETHER: Final = 3 * 1024 * 1024
 
 RESERVED: Final = ("alertname", "rule_id", "severity")
 """Labels that every alert has from its rule."""
+KIND_LABEL: Final = "alert_kind"
+"""What tells an alert about missing values from one about values."""
 SEVERITIES: Final = (Severity.WARNING, Severity.CRITICAL)
 
 _STATES = (Dimension.FLEET, Dimension.WORKFLOW_TYPE)
@@ -77,6 +80,7 @@ def check_alone(
     """The part of `check` that needs no other rule."""
     if (size := size_of(rule)) > MOST_BYTES:
         raise LimitExceeded(f"bytes of {at} as JSON", MOST_BYTES, size)
+    _check_name(rule.name, f"{at}.name")
     if rule.severity not in SEVERITIES:
         said = rule.severity.name.lower()
         raise InvalidArgument(f"{at}.severity", f"is warning or critical, not {said}")
@@ -87,6 +91,19 @@ def check_alone(
         _check_known((rule.escalation,), escalations, "escalation", f"{at}.escalation")
     for index, inhibition in enumerate(rule.inhibited_by):
         _check_inhibition(inhibition, f"{at}.inhibited_by[{index}]")
+
+
+_UNSEEN: Final = frozenset({"Cc", "Zl", "Zp"})
+_TURNS: Final = frozenset(map(chr, (*range(0x202A, 0x202F), *range(0x2066, 0x206A))))
+"""What turns the direction of writing, so that a name is read as another."""
+
+
+def _check_name(name: str, at: str) -> None:
+    """It stands in tables, terminals and pages, and people have to tell it from another."""
+    if any(letter in _TURNS or unicodedata.category(letter) in _UNSEEN for letter in name):
+        raise InvalidArgument(at, "control characters are not allowed in a name")
+    if name != name.strip():
+        raise InvalidArgument(at, "begins or ends with white space")
 
 
 def check_together(rules: Sequence[Rule], changed: Mapping[str, str]) -> None:
@@ -219,7 +236,11 @@ def _check_possible(group: AllOf | AnyOf, at: str) -> None:
 
 def _check_labels(rule: Rule, at: str) -> None:
     own = LABEL_OF.get(rule.dimension)
-    reserved = (*RESERVED, own) if own else RESERVED
+    reserved = {*RESERVED, own}
+    if rule.dimension == Dimension.AGENT:
+        reserved.add(LABEL_OF[Dimension.AGENT_TYPE])
+    if rule.no_data_policy == NoDataPolicy.ALERT:
+        reserved.add(KIND_LABEL)
     for name, text in rule.labels.items():
         place = f'{at}.labels["{name}"]'
         if name in reserved or name.startswith("__"):

@@ -83,7 +83,8 @@ export type Alert = Message<"pilothouse.v1.Alert"> & {
   clearsWhen: string;
 
   /**
-   * The value at the newest evaluation; absent when there was none.
+   * The value at the newest evaluation; absent when there was none. Of `all` it is that of the first comparison, of `any` that of the first
+   * that holds.
    *
    * @generated from field: optional double value = 9;
    */
@@ -272,7 +273,8 @@ export type AlertJson = {
   clearsWhen?: string;
 
   /**
-   * The value at the newest evaluation; absent when there was none.
+   * The value at the newest evaluation; absent when there was none. Of `all` it is that of the first comparison, of `any` that of the first
+   * that holds.
    *
    * @generated from field: optional double value = 9;
    */
