@@ -2,9 +2,11 @@
 
 from __future__ import annotations
 
+import json
 import threading
 from collections.abc import Callable, Generator
 from contextlib import contextmanager
+from dataclasses import replace
 from importlib import import_module
 from pathlib import Path
 from pkgutil import iter_modules
@@ -17,11 +19,16 @@ from alembic.script import ScriptDirectory
 from sqlalchemy import Connection, text
 
 from pilothouse_server.adapters import sql
-from pilothouse_server.adapters.sql import migrate
+from pilothouse_server.adapters.sql import migrate, rule_store
 from pilothouse_server.adapters.sql.metadata import metadata
 from pilothouse_server.adapters.sql.postgres_unit import Source
 from pilothouse_server.adapters.sql.sqlite import writing_engine
+from pilothouse_server.domain.alerts.conditions import AllOf, Comparison
+from pilothouse_server.domain.alerts.matchers import Matcher, MatchType
+from pilothouse_server.domain.alerts.rules import NoDataPolicy, Rule
+from pilothouse_server.domain.alerts.shipped import SHIPPED
 from pilothouse_server.domain.errors import Misconfigured
+from pilothouse_server.domain.metrics.snapshot import Dimension
 from tests.databases import Place
 
 for module in iter_modules(sql.__path__):
@@ -125,8 +132,8 @@ def test_rows_survive_the_way_up(place: Place) -> None:
         assert connection.execute(text("SELECT id FROM events")).scalar() == "e"
 
 
-def test_alerts_that_are_there_are_found_by_their_words_and_labels(place: Place) -> None:
-    migrate.upgrade(place, "0009_rules")
+def alert_row(**changed: str) -> str:
+    """An alert of the time when it had no evidence."""
     columns = {
         "id": "'a'", "revision": "7", "rule_id": "'r'", "rule_name": "'Queue depth'", "name": "''",
         "labels": """'{"agent_id": "a7"}'""", "severity": "3", "state": "4", "summary": "'of the fleet'",
@@ -134,7 +141,35 @@ def test_alerts_that_are_there_are_found_by_their_words_and_labels(place: Place)
         "latched": "false", "acknowledged_by": "''", "acknowledge_comment": "''", "resolved_by": "''",
         "update_us": "5", "steps": "2",
     }  # fmt: skip
-    row = f"INSERT INTO alerts ({', '.join(columns)}) VALUES ({', '.join(columns.values())})"
+    columns |= changed
+    return f"INSERT INTO alerts ({', '.join(columns)}) VALUES ({', '.join(columns.values())})"
+
+
+def test_alerts_go_down_without_those_that_an_older_version_does_not_know(place: Place) -> None:
+    alerts = (
+        "SELECT id, rule_id, name, CAST(labels AS TEXT), state, active_us, resolve_us FROM alerts"
+    )
+    steps = "SELECT alert_id, position FROM alert_transitions"
+    migrate.upgrade(place, "0009_rules")
+    with connected(place) as connection:
+        connection.exec_driver_sql(alert_row(state="2", resolve_us="NULL"))
+        before = connection.exec_driver_sql(alerts).all()
+        absent = alert_row(id="'b'", revision="8", kind="2", state="2", resolve_us="NULL")
+        connection.exec_driver_sql(absent)
+        for of in "ab":
+            step = f"INSERT INTO alert_transitions VALUES ('{of}', 0, 5, 0, 2, NULL, '', '', 0)"
+            connection.exec_driver_sql(step)
+    for _ in range(2):
+        migrate.upgrade(place)
+        migrate.downgrade(place, "0008_positions")
+        with connected(place) as connection:
+            assert connection.exec_driver_sql(alerts).all() == before
+            assert connection.exec_driver_sql(steps).all() == [("a", 0)]
+
+
+def test_alerts_that_are_there_are_found_by_their_words_and_labels(place: Place) -> None:
+    migrate.upgrade(place, "0009_rules")
+    row = alert_row()
     with connected(place) as connection:
         connection.exec_driver_sql(row)
         connection.exec_driver_sql(
@@ -153,6 +188,91 @@ def test_alerts_that_are_there_are_found_by_their_words_and_labels(place: Place)
         assert placed.scalars().all() == ["b", "a"], "in the order in which they began"
         connection.exec_driver_sql("DELETE FROM alerts WHERE id = 'a'")
         assert connection.exec_driver_sql(search).scalars().all() == [1]
+
+
+_RULES_BEFORE = """
+SELECT id, name, description, enabled, metric, dimension, comparison, no_data_policy, severity, window_us, for_us,
+  keep_firing_us, min_samples, threshold, labels, create_us, update_us FROM alert_rules ORDER BY id
+"""
+
+
+def as_before(rule: Rule) -> dict[str, object]:
+    """A rule as a row of the time when it was one comparison."""
+    of = rule.first
+    return {
+        **{name: getattr(rule, name) for name in ("id", "name", "description", "enabled")},
+        **{name: int(getattr(of, name)) for name in ("metric", "dimension", "comparison")},
+        **{name: int(getattr(rule, name)) for name in ("no_data_policy", "severity")},
+        **{name: getattr(of, name) for name in ("window_us", "min_samples", "threshold")},
+        **{name: getattr(rule, name) for name in ("for_us", "keep_firing_us")},
+        "labels": json.dumps(rule.labels),
+        "create_us": 5,
+        "update_us": 7,
+    }
+
+
+def odd_rules() -> list[Rule]:
+    """What somebody may have made of them."""
+    keys = {"team": "Ä 'q'", "a.b": ""}
+    slow, silent = SHIPPED[0], SHIPPED[2]
+    odd = replace(slow, id="odd", name="Odd", for_us=61_000_001, enabled=False, labels=keys)
+    hour = replace(slow.first, dimension=Dimension.STAGE, window_us=3_600_000_000, min_samples=0)
+    tiny = replace(silent.first, threshold=1e-300, comparison=Comparison.LESS_OR_EQUAL)
+    return [
+        odd,
+        replace(slow, id="hour", name="Hour", condition=hour, keep_firing_us=0),
+        replace(
+            silent, id="tiny", name="Tiny", condition=tiny, description="", for_us=604_800_000_000
+        ),
+    ]
+
+
+def test_rules_are_the_same_after_the_way_up_and_down_and_up(place: Place) -> None:
+    rules = sorted([*SHIPPED, *odd_rules()], key=lambda rule: rule.id)
+    migrate.upgrade(place, "0008_positions")
+    with connected(place) as connection:
+        row = as_before(rules[0])
+        query = (
+            f"INSERT INTO alert_rules ({', '.join(row)}) VALUES ({', '.join(f':{k}' for k in row)})"
+        )
+        connection.execute(text(query), [as_before(rule) for rule in rules])
+        before = connection.execute(text(_RULES_BEFORE)).all()
+    stored = {rule.id: replace(rule, create_us=5, update_us=7) for rule in rules}
+    for _ in range(2):
+        migrate.upgrade(place)
+        with connected(place) as connection:
+            assert {rule.id: rule for rule in rule_store.every(connection)} == stored
+            book = rule_store.SqlRuleTransaction(connection)
+            versions = [book.version(rule_id, 0) for rule_id in stored]
+            assert [each and each.rule.condition for each in versions] == [
+                rule.condition for rule in stored.values()
+            ]
+        migrate.downgrade(place, "0008_positions")
+        with connected(place) as connection:
+            assert connection.execute(text(_RULES_BEFORE)).all() == before
+
+
+def test_a_rule_that_an_older_version_cannot_say_is_left_out_on_the_way_down(place: Place) -> None:
+    migrate.upgrade(place)
+    plain = SHIPPED[2]
+    some = replace(plain.first, matchers=(Matcher("agent_id", MatchType.REGEX, "a.*"),))
+    band = replace(plain.first, recovery_threshold=60.0)
+    unsayable = (
+        {"condition": AllOf((plain.first, plain.first))},
+        {"condition": some},
+        {"condition": band},
+        {"no_data_policy": NoDataPolicy.RESOLVE},
+        {"labels": {"x": "{{ $labels.agent_id }}"}},
+    )
+    rules = [
+        replace(plain, id=f"r{n}", name=f"R{n}", **changes)  # type: ignore[arg-type]
+        for n, changes in enumerate(unsayable)
+    ]
+    with connected(place) as connection:
+        rule_store.SqlRuleTransaction(connection).put([plain, *rules], "")
+    migrate.downgrade(place, "0008_positions")
+    with connected(place) as connection:
+        assert connection.execute(text("SELECT id FROM alert_rules")).scalars().all() == [plain.id]
 
 
 def failing(at: int) -> Callable[..., object]:

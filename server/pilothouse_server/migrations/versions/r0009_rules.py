@@ -52,6 +52,9 @@ def downgrade() -> None:
     """Down."""
     op.drop_column("alert_transitions", "act")
     op.execute("DELETE FROM counters WHERE name = 'rules'")
+    op.execute(
+        "DELETE FROM alert_transitions WHERE alert_id IN (SELECT id FROM alerts WHERE kind <> 1)"
+    )
     op.execute("DELETE FROM alerts WHERE kind <> 1")
     op.drop_index("uq_alerts_live", table_name="alerts")
     for name in (
@@ -159,8 +162,19 @@ def _rules_down() -> None:
         *(sa.Column(name, sa.BigInteger(), nullable=False) for name in ("create_us", "update_us")),
     )
     op.create_index("uq_alert_rules_name", "alert_rules", ["name"], unique=True)
-    # What the older version cannot say (several conditions, other matchers) is left out with its rule.
-    op.bulk_insert(old, [_old_row(row) for row in rows if "metric" in row["document"]["condition"]])
+    op.bulk_insert(old, [_old_row(row) for row in rows if _is_old(row["document"])])
+
+
+def _is_old(document: Any) -> bool:
+    """Whether the older version can say all that decides. A rule that it can say in part only would be another one:
+    without its matchers it is about everything."""
+    condition = document["condition"]
+    return (
+        "metric" in condition
+        and not condition.keys() & {"matchers", "recovery_threshold"}
+        and document.get("no_data", "keep") == "keep"
+        and not any("{{" in text for text in document.get("labels", {}).values())
+    )
 
 
 _NUMBERS = ("version", "create_us", "update_us")
