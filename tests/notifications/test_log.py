@@ -162,7 +162,8 @@ async def test_every_question_goes_by_an_index(database: Database) -> None:
     await courier.notification("d000098")
     await courier.settle("c4", "d000098", taken(Standing(T0, 0), 200, T0), Breaker())
     assert await courier.drop("c4", "it is gone", T0)
-    assert await SqlNotifications(explained).waiting()
+    waiting = await SqlNotifications(explained).waiting()
+    assert await SqlNotifications(explained).returned(waiting)
     assert await explained.read(courier_store.health)
     scanned = {table for table, _ in explained.scanned}
     assert scanned <= {"channel_health"}
