@@ -171,9 +171,12 @@ async def test_a_rule_is_made_over_http_and_changed_field_by_field(server: Pilot
         difference = await http.get("/api/v1/rules/both:diff?from_version=1")
         assert difference.json()["differences"] == versions[0]["differences"]
         assert (await http.post("/api/v1/rules/both:disable", json={})).status_code == 200
+        silent = {"rule": {"description": "still off"}, "update_mask": "description,enabled"}
+        kept = (await http.patch("/api/v1/rules/both", json=silent)).json()["rule"]
+        assert (kept["description"], kept["enabled"]) == ("still off", False)
         assert (await http.delete("/api/v1/rules/both")).status_code == 200
         back = await http.post("/api/v1/rules/both:restore", json={"version": 1})
-        assert back.json()["rule"]["version"] == "5"
+        assert back.json()["rule"]["version"] == "6"
         missing = await http.get("/api/v1/rules/both?version=9")
         assert (missing.status_code, missing.json()["reason"]) == (404, "RULE_VERSION_NOT_FOUND")
         document = (await http.get("/api/v1/rules:export?rule_ids=both")).json()["document"]

@@ -48,8 +48,8 @@ def changed(request: pb.UpdateRuleRequest) -> Callable[[Rule], Rule]:
 
 def _mask(request: pb.UpdateRuleRequest) -> FieldMask:
     paths = list(request.update_mask.paths)
+    given = request.rule.HasField("enabled")
     if not paths:
-        given = request.rule.HasField("enabled")
         return FieldMask(paths=[name for name in CHANGEABLE if given or name != "enabled"])
     for path in paths:
         top, dot, _ = path.partition(".")
@@ -61,4 +61,5 @@ def _mask(request: pb.UpdateRuleRequest) -> FieldMask:
             )
         if dot and not FieldMask(paths=[path]).IsValidForDescriptor(pb.AlertRule.DESCRIPTOR):
             raise InvalidArgument("update_mask", f"{path!r} is no field of a rule; try {top!r}")
-    return FieldMask(paths=paths)
+    # What is not said stays as it was, named or not.
+    return FieldMask(paths=[path for path in paths if given or path != "enabled"])
