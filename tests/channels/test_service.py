@@ -217,15 +217,10 @@ async def test_a_url_that_was_shown_is_not_stored_as_if_it_were_one(
     channels: channels_pb2_grpc.ChannelServiceAsyncStub,
 ) -> None:
     made = await make(channels, webhook())
-    assert "***" in made.webhook.url
-    other = pb.CloudEventsChannel(url=made.webhook.url)
-    error = await refused(
-        update(channels, pb.Channel(id="ops", cloud_events=other), "cloud_events")
-    )
-    assert "give all of it anew" in error.message
-    edited = pb.WebhookChannel(url=made.webhook.url.replace("/hook", "/other"))
-    error = await refused(update(channels, pb.Channel(id="ops", webhook=edited), "webhook"))
-    assert "give all of it anew" in error.message
+    other = pb.Channel(id="ops", cloud_events=pb.CloudEventsChannel(url=made.webhook.url))
+    edited = pb.Channel(id="ops", webhook=pb.WebhookChannel(url=f"{made.webhook.url}&more=1"))
+    for wanted, path in ((other, "cloud_events"), (edited, "webhook")):
+        assert "give all of it anew" in (await refused(update(channels, wanted, path))).message
 
 
 async def test_secrets_do_not_move_to_another_host(
@@ -360,14 +355,11 @@ async def test_a_test_is_sent_at_once_and_says_what_became_of_it(
     assert stored.duration.ToMicroseconds() > 0
     fired, ended, event, last = (each.json for each in receiver.received)
     assert [fired["status"], ended["status"]] == ["firing", "resolved"]
-    assert fired["alerts"][0]["labels"]["alertname"] == "PilothouseTest"
-    assert fired["alerts"][0]["fingerprint"] == ended["alerts"][0]["fingerprint"]
-    assert fired["groupKey"] == ended["groupKey"]
-    assert ended["alerts"][0]["endsAt"] > ended["alerts"][0]["startsAt"]
-    assert [event["type"], last["type"]] == [
-        "io.pilothouse.alert.firing",
-        "io.pilothouse.alert.resolved",
-    ]
+    (begin,), (end,) = fired["alerts"], ended["alerts"]
+    assert begin["labels"]["alertname"] == "PilothouseTest"
+    assert begin["fingerprint"] == end["fingerprint"]
+    kinds = [each["type"].rpartition(".")[2] for each in (event, last)]
+    assert kinds == ["firing", "resolved"]
     assert event["data"]["labels"]["alertname"] == "PilothouseTest"
     assert len({each.headers["idempotency-key"] for each in receiver.received}) == 4
 

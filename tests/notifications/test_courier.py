@@ -3,65 +3,33 @@
 from __future__ import annotations
 
 import asyncio
-import contextlib
-from collections.abc import Sequence
-from dataclasses import replace
-from typing import Any
 
 import pytest
 
-from pilothouse_server.adapters.sql import courier_store
 from pilothouse_server.adapters.sql.courier_store import SqlCourier
 from pilothouse_server.domain.errors import Unavailable
 from pilothouse_server.domain.notifications.breaker import Breaker
-from pilothouse_server.domain.notifications.channels import Channel, Webhook
+from pilothouse_server.domain.notifications.channels import Webhook
 from pilothouse_server.domain.notifications.deliveries import DeliveryState, Verdict
 from pilothouse_server.services.channels import ChannelHealth
-from pilothouse_server.services.notifications.courier import Courier
 from tests.channels.receiver import Answer, Receiver
-from tests.notifications.build import HOUR, SECOND, channel
+from tests.notifications.build import HOUR, channel
 from tests.notifications.conftest import Listen
 from tests.notifications.office import Office, sent, told
+from tests.notifications.receiving import (
+    PATIENCE,
+    health,
+    hook,
+    rests,
+    states,
+    until_delivered,
+    until_states,
+    until_told,
+    waits,
+)
 from tests.support import wait_until
 
 pytestmark = pytest.mark.usefixtures("kind")
-
-PATIENCE = 20.0
-
-
-def hook(receiver: Receiver, id: str = "hook", **given: Any) -> Channel:
-    """A channel to a receiver."""
-    return channel(id, target=Webhook(receiver.url()), **given)
-
-
-async def health(office: Office, id: str = "hook") -> ChannelHealth:
-    """How a channel does."""
-    return (await office.database.read(courier_store.health)).get(id, ChannelHealth())
-
-
-async def states(office: Office) -> list[str]:
-    """Of all deliveries, newest first."""
-    return [each.state.name for each in await office.deliveries()]
-
-
-async def until_told(receiver: Receiver, *wanted: tuple[str, str]) -> None:
-    """Exactly this arrived, in this order, however often each."""
-    await wait_until(
-        lambda: told(receiver) == list(wanted),
-        within=PATIENCE,
-        what=f"{wanted}, not {told(receiver)}",
-    )
-
-
-async def until_states(office: Office, *wanted: str) -> None:
-    """The deliveries stand so, newest first."""
-    seen: list[str] = []
-
-    async def reached() -> bool:
-        seen[:] = await states(office)
-        return seen == list(wanted)
-
-    await wait_until(reached, within=PATIENCE, what=f"{wanted}")
 
 
 async def test_a_firing_and_its_end_arrive_once_each(office: Office, listen: Listen) -> None:
@@ -160,15 +128,6 @@ async def test_what_is_put_back_after_its_end_was_told_is_followed_by_its_end(
             await until_delivered(office, 1 + 2 * count)
 
 
-async def until_delivered(office: Office, count: int) -> None:
-    """So many arrived."""
-
-    async def reached() -> bool:
-        return (await states(office)).count("DELIVERED") == count
-
-    await wait_until(reached, within=PATIENCE)
-
-
 async def test_what_was_to_be_tried_at_a_time_that_the_clock_left_is_tried_now(
     office: Office, listen: Listen
 ) -> None:
@@ -179,7 +138,7 @@ async def test_what_was_to_be_tried_at_a_time_that_the_clock_left_is_tried_now(
     office.restart()
     async with office.running():
         await office.fire("a")
-        await wait_until(lambda: _rests(office, ChannelHealth()), within=PATIENCE)
+        await wait_until(lambda: rests(office, ChannelHealth()), within=PATIENCE)
     receiver.answer = Answer()
     await office.wait(-6 * 3_600)
     office.alive = lambda: True
@@ -353,7 +312,7 @@ async def test_after_five_failures_a_channel_is_tried_with_one_at_a_time(
         await office.wait(10)
         office.courier.wake({"hook"})
         await wait_until(lambda: len(receiver.received) == before + 1, within=PATIENCE)
-        await wait_until(lambda: _rests(office, failed), within=PATIENCE)
+        await wait_until(lambda: rests(office, failed), within=PATIENCE)
         receiver.answer = Answer()
         await office.wait(600)
         office.courier.wake({"hook"})
@@ -366,11 +325,6 @@ async def _settled(office: Office, receiver: Receiver) -> bool:
     return tries == len(receiver.received)
 
 
-async def _rests(office: Office, before: ChannelHealth) -> bool:
-    now = await health(office)
-    return (now.retry_us or 0) > (before.retry_us or 0) and now.failures > before.failures
-
-
 async def test_no_more_are_sent_in_a_minute_than_the_channel_allows(
     office: Office, listen: Listen
 ) -> None:
@@ -381,14 +335,10 @@ async def test_no_more_are_sent_in_a_minute_than_the_channel_allows(
         await wait_until(lambda: len(receiver.received) == 3, within=PATIENCE)
         await office.wait(59)
         office.courier.wake({"hook"})
-        await wait_until(lambda: _waiting(office, 2), within=PATIENCE)
+        await wait_until(lambda: waits(office, 2), within=PATIENCE)
         await office.wait(1)
         office.courier.wake({"hook"})
         await wait_until(lambda: len(receiver.received) == 5, within=PATIENCE)
-
-
-async def _waiting(office: Office, count: int) -> bool:
-    return (await health(office)).waiting == count
 
 
 async def test_a_send_that_a_dead_lead_had_begun_is_repeated_under_the_same_id(
@@ -440,122 +390,3 @@ async def test_a_database_that_is_away_after_a_send_does_not_send_again(
         await until_told(receiver, ("firing", "a"), ("resolved", "a"))
     assert store.refusals == 0
     assert set(sent(receiver).values()) == {1}
-
-
-async def test_a_disabled_channel_gets_nothing_and_what_waited_is_dropped(
-    office: Office, listen: Listen
-) -> None:
-    receiver = await listen()
-    receiver.answer = Answer(status=500)
-    await office.add(hook(receiver))
-    async with office.running():
-        await office.fire("a")
-        await wait_until(lambda: receiver.received, within=PATIENCE)
-        await office.change(replace(hook(receiver), enabled=False))
-        await until_states(office, "DROPPED")
-        (delivery,) = await office.deliveries()
-        assert delivery.error == "the channel is disabled"
-
-
-async def test_what_waits_for_a_channel_that_is_gone_is_dropped(
-    office: Office, listen: Listen
-) -> None:
-    receiver = await listen()
-    receiver.answer = Answer(status=500)
-    await office.add(hook(receiver))
-    async with office.running():
-        await office.fire("a")
-        await wait_until(lambda: receiver.received, within=PATIENCE)
-        await office.channels.delete("hook", "")
-        office.changed.notify()
-        await until_states(office, "DROPPED")
-
-
-async def test_what_waits_for_a_channel_that_was_just_made_is_not_dropped(
-    office: Office, listen: Listen
-) -> None:
-    receiver = await listen()
-
-    async def load() -> Sequence[Channel]:
-        """As it was before somebody made one and it was told something."""
-        before = await office.channels.every()
-        if not before:
-            await office.add(hook(receiver))
-            await office.fire("a")
-            await office.gather()
-        return before
-
-    office.courier = Courier(SqlCourier(office.database), office.sender, load, office.clock)
-    running = asyncio.create_task(office.courier.run())
-    try:
-        await wait_until(lambda: _waiting(office, 1), within=PATIENCE)
-        office.courier.wake({"hook"})
-        await until_states(office, "DELIVERED")
-    finally:
-        running.cancel()
-        with contextlib.suppress(asyncio.CancelledError):
-            await running
-
-
-async def test_a_delivery_that_somebody_dropped_lets_its_group_go_on(
-    office: Office, listen: Listen
-) -> None:
-    receiver = await listen()
-    receiver.answer = Answer(status=500)
-    await office.add(hook(receiver))
-    async with office.running():
-        await office.fire("a")
-        await wait_until(lambda: receiver.received, within=PATIENCE)
-        (delivery,) = await office.deliveries()
-        await office.log.drop(delivery.id)
-        receiver.answer = Answer()
-        await office.wait(10)
-        await office.resolve("a")
-        await until_told(receiver, ("firing", "a"), ("resolved", "a"))
-
-
-async def test_heartbeats_are_sent_while_alerts_are_judged_and_only_the_newest(
-    office: Office, listen: Listen
-) -> None:
-    receiver = await listen()
-    alive = True
-    office.alive = lambda: alive
-    office.restart()
-    await office.add(hook(receiver, heartbeat_us=30 * SECOND))
-    async with office.running():
-        await wait_until(lambda: len(receiver.received) == 1, within=PATIENCE)
-        (beat,) = receiver.received
-        assert beat.json["alerts"][0]["labels"]["alertname"] == "Watchdog"
-        alive = False
-        await office.wait(300)
-        office.courier.wake({"hook"})
-        await until_beats(office, 1)
-        assert len(receiver.received) == 1
-        alive = True
-        office.courier.wake({"hook"})
-        await wait_until(lambda: len(receiver.received) == 2, within=PATIENCE)
-        await until_beats(office, 1)
-    assert len(sent(receiver)) == 2
-
-
-async def until_beats(office: Office, count: int) -> None:
-    """So many are in the log: the newest."""
-
-    async def reached() -> bool:
-        return len(await office.deliveries("kind=HEARTBEAT")) == count
-
-    await wait_until(reached, within=PATIENCE)
-
-
-async def test_a_heartbeat_that_arrived_is_not_sent_again_after_a_restart(
-    office: Office, listen: Listen
-) -> None:
-    receiver = await listen()
-    await office.add(hook(receiver, heartbeat_us=30 * SECOND))
-    async with office.running():
-        await until_beats(office, 1)
-    office.restart()
-    async with office.running():
-        await office.fire("a")
-        await wait_until(lambda: len(receiver.received) == 2, within=PATIENCE)
-    assert len(await office.deliveries("kind=HEARTBEAT")) == 1
