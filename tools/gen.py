@@ -108,7 +108,9 @@ def _generate_typescript(out: Path, ours: list[str]) -> None:
         )
         files = FileDescriptorSet.FromString(image.read_bytes()).file
     plain = list(_without_options(files))
-    request = plugin_pb2.CodeGeneratorRequest(parameter="target=ts,json_types=true", proto_file=plain)
+    request = plugin_pb2.CodeGeneratorRequest(
+        parameter="target=ts,json_types=true", proto_file=plain
+    )
     request.file_to_generate.extend(file.name for file in plain if file.name in ours)
     answer = plugin_pb2.CodeGeneratorResponse.FromString(
         _protoc_gen_es(request.SerializeToString())

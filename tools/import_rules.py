@@ -10,7 +10,7 @@ from importlinter import Contract, ContractCheck, fields, output
 
 
 class StandardLibraryOnly(Contract):
-    """Every import leaving `package` must be of the standard library and not of a module in `not_even`, or be in `but`."""
+    """Every import leaving `package` must be of the standard library, but not in `not_even`, or be in `but`."""
 
     type_name = "standard_library_only"
 

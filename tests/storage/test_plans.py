@@ -281,11 +281,9 @@ async def ask_rules(database: Database) -> None:
     await store.since(0)
     await views.rules()
     await views.rules("rule3")
-    for change in (
-        lambda t: t.put([a_rule(id="rule3", name="x", version=2000)], ""),
-        lambda t: t.delete(a_rule(id="rule3", name="x", version=2000), ""),
-    ):
-        await store.change(change)
+    changed = a_rule(id="rule3", name="x", version=2000)
+    await store.change(lambda t: t.put([changed], ""))
+    await store.change(lambda t: t.delete(changed, ""))
 
 
 async def ask_metrics(database: Database) -> None:

@@ -85,6 +85,12 @@ __all__ = ["AlertHandle", "Client", "CommandHandle", "RuleHandle", "Watch", "Wor
 T = TypeVar("T")
 
 
+def _opened(target: str, tls: _channel.Tls | None) -> grpc.aio.Channel:
+    if tls is None:
+        return open_channel(target, _channel.OPTIONS)
+    return open_channel(target, (*_channel.OPTIONS, *tls.options()), tls.credentials())
+
+
 class Client:
     """A connection to a Pilothouse server. One is enough for a program; use it as a context manager or `close()` it."""
 
@@ -104,11 +110,7 @@ class Client:
         given its own (None is no limit). With `channel` that is used instead of a new one, and is closed with the
         client.
         """
-        if channel is None and tls is not None:
-            options = (*_channel.OPTIONS, *tls.options())
-            channel = open_channel(target, options, tls.credentials())
-        elif channel is None:
-            channel = open_channel(target, _channel.OPTIONS)
+        channel = channel or _opened(target, tls)
         self.target = target
         """Where the server is."""
         self.channel = Channel(channel, timeout=timeout, retry=retry or RetryPolicy())

@@ -15,7 +15,6 @@ from pilothouse_server.domain.alerts.requests import AlertRequest
 from pilothouse_server.services.alerts.desk import Asked
 
 
-
 class SqlAlertDesk:
     """The side of whoever asks."""
 

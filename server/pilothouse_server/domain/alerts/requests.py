@@ -107,37 +107,43 @@ def decide(asked: AlertRequest, alert: Alert, *, live: bool, now_us: int) -> Cha
 
 
 def _decided(asked: AlertRequest, alert: Alert, *, live: bool, now_us: int) -> Change | None:
+    if _is_done(asked, alert, live=live):
+        return None
+    _check_etag(alert, asked.etag)
     actor, said = asked.actor, asked.comment
     match asked.verb:
         case Verb.ACKNOWLEDGE:
-            _check_live(alert, live=live)
-            if alert.acknowledge_us is not None:
-                return None
-            _check_etag(alert, asked.etag)
             after_us = asked.expire_after_us
             expire_us = None if after_us is None else now_us + after_us
             return acknowledge(alert, actor, said, now_us, expire_us)
         case Verb.UNACKNOWLEDGE:
-            _check_live(alert, live=live)
-            if alert.acknowledge_us is None:
-                return None
-            _check_etag(alert, asked.etag)
             return unacknowledge(alert, actor, said, now_us)
         case Verb.ASSIGN:
-            _check_live(alert, live=live)
-            if alert.assignee == asked.assignee:
-                return None
-            _check_etag(alert, asked.etag)
             return assign(alert, asked.assignee, actor, said, now_us)
         case Verb.COMMENT:
-            # History is commented too: what it was is often known only when it is over.
-            _check_etag(alert, asked.etag)
             return comment(alert, actor, said, now_us)
         case Verb.RESOLVE:
-            if not live:
-                return None
-            _check_etag(alert, asked.etag)
             return resolve(alert, actor, said, now_us)
+        case _:
+            assert_never(asked.verb)
+
+
+def _is_done(asked: AlertRequest, alert: Alert, *, live: bool) -> bool:
+    """Whether the alert is already as it would be. Raises AlertResolved for what only one that is not over can take;
+    history is commented too: what it was is often known only when it is over."""
+    match asked.verb:
+        case Verb.COMMENT:
+            return False
+        case Verb.RESOLVE:
+            return not live
+        case _ if not live:
+            raise AlertResolved(alert_id=alert.id)
+        case Verb.ACKNOWLEDGE:
+            return alert.acknowledge_us is not None
+        case Verb.UNACKNOWLEDGE:
+            return alert.acknowledge_us is None
+        case Verb.ASSIGN:
+            return alert.assignee == asked.assignee
         case _:
             assert_never(asked.verb)
 
@@ -146,11 +152,6 @@ def check_repeat(asked: AlertRequest, done: AlertStep) -> None:
     """Whether what was done under this request id is what is asked. Raises RequestIdReused when it is not."""
     if (done.alert_id, done.act) != (asked.alert_id, ACTS[asked.verb]):
         raise RequestIdReused(asked.request_id)
-
-
-def _check_live(alert: Alert, *, live: bool) -> None:
-    if not live:
-        raise AlertResolved(alert_id=alert.id)
 
 
 def _check_etag(alert: Alert, etag: str) -> None:
