@@ -9,15 +9,23 @@ from ipaddress import ip_address
 from pathlib import Path
 from typing import NamedTuple
 
+import grpc
 import pytest
 from cryptography import x509
 from cryptography.hazmat.primitives import hashes, serialization
 from cryptography.hazmat.primitives.asymmetric import ec
+from prometheus_client import CollectorRegistry
 
+from pilothouse.v1 import channels_pb2_grpc
+from pilothouse.v1 import escalations_pb2_grpc as escalations_grpc
 from pilothouse_server.adapters.notifying.guard import Resolve, resolved
 from pilothouse_server.adapters.notifying.sealing import Sealer, keys_of, new_key
 from pilothouse_server.adapters.notifying.sender import Sender
+from pilothouse_server.adapters.sql.database import Database
+from pilothouse_server.transport.interceptor import CallMeters
+from pilothouse_server.transport.server import RpcServer
 from tests.channels.build import NOW_US
+from tests.channels.house import House
 from tests.channels.receiver import Receiver, listening
 
 
@@ -105,3 +113,27 @@ async def receiver() -> AsyncIterator[Receiver]:
     """One that takes everything."""
     async with listening() as receiver:
         yield receiver
+
+
+@pytest.fixture
+def house(database: Database, sender: Sender) -> House:
+    return House(database, sender)
+
+
+@pytest.fixture
+async def line(house: House) -> AsyncIterator[grpc.aio.Channel]:
+    server = RpcServer(house.services(), CallMeters(CollectorRegistry()))
+    port = await server.start("127.0.0.1", 0)
+    async with grpc.aio.insecure_channel(f"127.0.0.1:{port}") as line:
+        yield line
+    await server.drain(0)
+
+
+@pytest.fixture
+def channels(line: grpc.aio.Channel) -> channels_pb2_grpc.ChannelServiceAsyncStub:
+    return channels_pb2_grpc.ChannelServiceStub(line)
+
+
+@pytest.fixture
+def escalations(line: grpc.aio.Channel) -> escalations_grpc.EscalationServiceAsyncStub:
+    return escalations_grpc.EscalationServiceStub(line)

@@ -84,7 +84,11 @@ def test_a_key_file_that_holds_no_key_is_not_written_over(tmp_path: Path) -> Non
     assert file.read_text() == "not a key"
 
 
-@pytest.mark.parametrize("key", ["short", "A" * 44, "§", f"{new_key()},x"])
+@pytest.mark.parametrize(
+    "key",
+    ["short", "A" * 44, "§", "AAAA" * 10 + "AAA=,x"],
+    ids=["short", "all A", "no base64", "one of two"],
+)
 def test_a_wrong_key_of_the_settings_is_refused_and_not_repeated(
     key: str, monkeypatch: pytest.MonkeyPatch
 ) -> None:

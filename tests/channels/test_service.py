@@ -4,142 +4,26 @@ from __future__ import annotations
 
 import asyncio
 import uuid
-from collections.abc import AsyncIterator, Mapping
 from pathlib import Path
-from typing import Any
 
-import grpc
 import pytest
 from google.protobuf.duration_pb2 import Duration
-from google.protobuf.field_mask_pb2 import FieldMask
-from prometheus_client import CollectorRegistry
 from sqlalchemy import text
 
-from pilothouse.errors import CallError, from_rpc_error
 from pilothouse.v1 import channels_pb2 as pb
 from pilothouse.v1 import channels_pb2_grpc, enums_pb2, escalations_pb2, matchers_pb2
 from pilothouse.v1 import escalations_pb2_grpc as escalations_grpc
-from pilothouse_server.adapters.clock import SystemClock
 from pilothouse_server.adapters.notifying.sealing import Sealer
-from pilothouse_server.adapters.notifying.sender import Sender
 from pilothouse_server.adapters.sql import rule_store
-from pilothouse_server.adapters.sql.channel_store import SqlChannels
 from pilothouse_server.adapters.sql.database import Database
-from pilothouse_server.adapters.sql.escalation_store import SqlEscalations
 from pilothouse_server.domain.alerts.conditions import AlertMetric, Comparison, Threshold
 from pilothouse_server.domain.alerts.rules import Rule
-from pilothouse_server.services.channels import ChannelHealth, Channels
-from pilothouse_server.services.escalations import Escalations
-from pilothouse_server.services.fanout import Changes
-from pilothouse_server.services.ids import uuid7
-from pilothouse_server.transport.channels import ChannelServicer
-from pilothouse_server.transport.escalations import EscalationServicer
-from pilothouse_server.transport.interceptor import CallMeters
-from pilothouse_server.transport.server import RpcServer, Service
 from tests.channels.conftest import Senders
+from tests.channels.house import House, escalation, make, refused, update, webhook
 from tests.channels.receiver import Receiver
 from tests.databases import Place
 
 SECRETS = ("s3cret", "t0ken", "qu3ry", "p4ss")
-
-
-class House:
-    """What serves channels and escalations."""
-
-    def __init__(self, database: Database, sender: Sender) -> None:
-        self.database = database
-        self.changes = Changes()
-        self.healths: dict[str, ChannelHealth] = {}
-        self.channels = Channels(
-            SqlChannels(database),
-            sender.sealing,
-            sender,
-            SystemClock(),
-            self.changes,
-            uuid7,
-            self._healths,
-        )
-        self.escalations = Escalations(SqlEscalations(database), SystemClock(), self.changes)
-
-    async def _healths(self) -> Mapping[str, ChannelHealth]:
-        return self.healths
-
-    def services(self) -> list[Service]:
-        """To be served."""
-        channels, escalations = ChannelServicer(self.channels), EscalationServicer(self.escalations)
-        return [
-            Service(
-                pb.DESCRIPTOR.services_by_name["ChannelService"],
-                lambda server: channels_pb2_grpc.add_ChannelServiceServicer_to_server(
-                    channels, server
-                ),
-            ),
-            Service(
-                escalations_pb2.DESCRIPTOR.services_by_name["EscalationService"],
-                lambda server: escalations_grpc.add_EscalationServiceServicer_to_server(
-                    escalations, server
-                ),
-            ),
-        ]
-
-
-@pytest.fixture
-def house(database: Database, sender: Sender) -> House:
-    return House(database, sender)
-
-
-@pytest.fixture
-async def line(house: House) -> AsyncIterator[grpc.aio.Channel]:
-    server = RpcServer(house.services(), CallMeters(CollectorRegistry()))
-    port = await server.start("127.0.0.1", 0)
-    async with grpc.aio.insecure_channel(f"127.0.0.1:{port}") as line:
-        yield line
-    await server.drain(0)
-
-
-@pytest.fixture
-def channels(line: grpc.aio.Channel) -> channels_pb2_grpc.ChannelServiceAsyncStub:
-    return channels_pb2_grpc.ChannelServiceStub(line)
-
-
-@pytest.fixture
-def escalations(line: grpc.aio.Channel) -> escalations_grpc.EscalationServiceAsyncStub:
-    return escalations_grpc.EscalationServiceStub(line)
-
-
-def webhook(url: str = "http://127.0.0.1:9/hook", **fields: Any) -> pb.Channel:
-    """One with everything that is secret."""
-    target = pb.WebhookChannel(
-        url=f"{url}?key=qu3ry", secret="s3cret", headers={"Authorization": "t0ken"}
-    )
-    given: dict[str, Any] = {"name": "Ops", "enabled": True, "webhook": target, **fields}
-    return pb.Channel(**given)
-
-
-async def refused(call: Any) -> CallError:
-    """What a call is refused with."""
-    with pytest.raises(grpc.aio.AioRpcError) as failed:
-        await call
-    return from_rpc_error(failed.value)
-
-
-async def make(
-    channels: channels_pb2_grpc.ChannelServiceAsyncStub, channel: pb.Channel, request_id: str = ""
-) -> pb.Channel:
-    request = pb.CreateChannelRequest(channel=channel, request_id=request_id)
-    return (await channels.CreateChannel(request)).channel
-
-
-async def update(
-    channels: channels_pb2_grpc.ChannelServiceAsyncStub,
-    channel: pb.Channel,
-    *paths: str,
-    etag: str = "",
-) -> pb.Channel:
-    request = pb.UpdateChannelRequest(
-        channel=channel, update_mask=FieldMask(paths=paths), etag=etag
-    )
-    return (await channels.UpdateChannel(request)).channel
 
 
 async def test_a_channel_is_made_shown_changed_and_deleted(
@@ -439,62 +323,3 @@ async def test_there_are_no_more_than_two_hundred_channels(
         await make(channels, pb.Channel(id=f"c{number}", name=f"c{number}", webhook=plain))
     error = await refused(make(channels, pb.Channel(name="more", webhook=plain)))
     assert (error.reason, error.metadata["maximum"]) == ("LIMIT_EXCEEDED", "200")
-
-
-def escalation(*after: int, channel: str = "ops") -> escalations_pb2.Escalation:
-    """Steps so many seconds after the alert fired."""
-    steps = [
-        escalations_pb2.EscalationStep(after=Duration(seconds=each), channels=[channel])
-        for each in after
-    ]
-    return escalations_pb2.Escalation(name="On call", steps=steps)
-
-
-async def test_an_escalation_is_made_changed_and_deleted(
-    channels: channels_pb2_grpc.ChannelServiceAsyncStub,
-    escalations: escalations_grpc.EscalationServiceAsyncStub,
-) -> None:
-    await make(channels, webhook())
-    create = escalations_pb2.CreateEscalationRequest(escalation=escalation(0, 300))
-    made = (await escalations.CreateEscalation(create)).escalation
-    assert (made.id, made.etag, len(made.steps)) == ("on-call", "1", 2)
-    assert not made.HasField("repeat_interval")
-
-    change = escalations_pb2.UpdateEscalationRequest(
-        escalation=escalations_pb2.Escalation(id="on-call", repeat_interval=Duration(seconds=600)),
-        update_mask=FieldMask(paths=["repeat_interval"]),
-        etag="1",
-    )
-    changed = (await escalations.UpdateEscalation(change)).escalation
-    assert (changed.repeat_interval.seconds, changed.etag) == (600, "2")
-    assert changed.steps == made.steps
-    assert (await refused(escalations.UpdateEscalation(change))).reason == "ETAG_MISMATCH"
-    listed = await escalations.ListEscalations(escalations_pb2.ListEscalationsRequest())
-    assert listed.escalations == [changed]
-
-    delete = escalations_pb2.DeleteEscalationRequest(escalation_id="on-call")
-    await escalations.DeleteEscalation(delete)
-    assert (await refused(escalations.DeleteEscalation(delete))).reason == "ESCALATION_NOT_FOUND"
-
-
-@pytest.mark.parametrize(
-    ("wanted", "field", "why"),
-    [
-        (escalation(300, 0), "escalation.steps[1].after", "later than the step before"),
-        (escalation(0, 0), "escalation.steps[1].after", "later than the step before"),
-        (escalation(0, channel="nobody"), "escalation.steps[0].channels", "no channel 'nobody'"),
-        (escalation(), "escalation.steps", ""),
-    ],
-)
-async def test_what_an_escalation_cannot_be_is_said_by_field(
-    wanted: escalations_pb2.Escalation,
-    field: str,
-    why: str,
-    channels: channels_pb2_grpc.ChannelServiceAsyncStub,
-    escalations: escalations_grpc.EscalationServiceAsyncStub,
-) -> None:
-    await make(channels, webhook())
-    request = escalations_pb2.CreateEscalationRequest(escalation=wanted)
-    error = await refused(escalations.CreateEscalation(request))
-    (violation,) = error.violations
-    assert (violation.field, why in violation.description) == (field, True)
