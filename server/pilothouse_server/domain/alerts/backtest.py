@@ -6,9 +6,9 @@ not seen. Time in which nobody looked counts towards no hold, as after a restart
 
 from __future__ import annotations
 
-from collections.abc import Mapping, Sequence
+from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import dataclass
-from typing import NamedTuple
+from typing import Final, NamedTuple
 
 from pilothouse_server.domain.alerts.charting import Chart, Line, further
 from pilothouse_server.domain.alerts.conditions import (
@@ -84,12 +84,15 @@ class _Looked(NamedTuple):
 
 
 Key = tuple[str, AlertKind]
+STEP: Final = 50
+"""Instances that are judged in one step."""
 
 
 class Backtest:
-    """`slot` in turn, `listen` where a slot is only to be known of; then `close`. `ended` gathers what is over."""
+    """`slot` in turn, `listen` where a slot is only to be known of; then `close`. `ended` gathers what is over. What comes
+    in steps has to be gone through to its end."""
 
-    def __init__(self, rule: Rule, *, offline_after_us: int, slots: int) -> None:
+    def __init__(self, rule: Rule, *, offline_after_us: int, slots: int, names: int) -> None:
         self.rule = rule
         self.tally = Tally()
         self.ended: list[WouldBe] = []
@@ -97,8 +100,8 @@ class Backtest:
         """Instances that were looked at."""
         self._observer = Observer(rule)
         self._thresholds = rule.thresholds
-        self._chart = Chart(self._thresholds, slots)
-        self._fired: list[str] = []
+        self._chart = Chart(self._thresholds, slots, names)
+        self._fired: dict[str, None] = {}
         self._runs: dict[Key, _Run] = {}
         self._looked: dict[str, _Looked] = {}
         self._offline_after_us = offline_after_us
@@ -124,15 +127,16 @@ class Backtest:
             for run in self._runs.values():
                 run.instance = down(run.instance, ts_us - last_us)
 
-    def slot(self, snapshot: MetricsSnapshot, ts_us: int, step_us: int) -> None:
-        """Every instance that was to be seen at `ts_us`."""
+    def slot(self, snapshot: MetricsSnapshot, ts_us: int, step_us: int) -> Iterator[None]:
+        """Every instance that was to be seen at `ts_us`, some of them in a step."""
         self.listen(ts_us, step_us)
         self._chart.begin_slot(ts_us)
         view = View(snapshot, ts_us, Listening(self._since_us, self._offline_after_us))
         anew = self._observer.of_fleet and snapshot.fleet is not self._fleet
         self._fleet = snapshot.fleet
         seen: set[str] = set()
-        for name, subject in view.subjects(self._observer.dimension).items():
+        subjects = view.subjects(self._observer.dimension)
+        for place, (name, subject) in enumerate(subjects.items(), 1):
             looked = None if anew else self._looked.get(name)
             if looked is None or not self._holds(looked, subject, ts_us):
                 looked = self._look(name, subject, view)
@@ -142,19 +146,25 @@ class Backtest:
                 self.tally.judged += looked.verdict != Verdict.NO_DATA
                 self._chart.note(name, looked.observed)
                 self._judge(name, looked, ts_us)
-        for name in {name for name, _ in self._runs} - seen:
+            if not place % STEP:
+                yield
+        for place, name in enumerate({name for name, _ in self._runs} - seen, 1):
             self._judge(name, self._unseen, ts_us)
+            if not place % STEP:
+                yield
 
-    def close(self, ts_us: int) -> None:
-        """The last slot was at `ts_us`: what is not over is told of as it stands."""
-        for key, run in self._runs.items():
+    def close(self, ts_us: int) -> Iterator[None]:
+        """The last slot was at `ts_us`: what is not over is told of as it stands, some of it in a step."""
+        for place, (key, run) in enumerate(self._runs.items(), 1):
             if run.instance.live:
                 self._tell(key, run, None, ts_us)
+            if not place % STEP:
+                yield
         self._runs.clear()
 
-    def lines(self) -> Sequence[Line]:
+    def lines(self) -> Iterator[Line]:
         """What was compared, for a chart."""
-        return list(self._chart.lines(self._fired))
+        yield from self._chart.lines(self._fired)
 
     def _holds(self, looked: _Looked, subject: Subject, ts_us: int) -> bool:
         return ts_us < looked.until_us and self._observer.same(looked.subject, subject)
@@ -232,7 +242,7 @@ class Backtest:
     def _note_fired(self, name: str, instance: Instance) -> None:
         if instance.fire_us is not None:
             self.tally.fired += 1
-            self._fired.append(name)
+            self._fired[name] = None
 
     def _worsen(self, run: _Run, kind: AlertKind, observed: Sequence[Observation]) -> None:
         if kind != AlertKind.CONDITION:

@@ -5,8 +5,9 @@ Several slots in a row share a point, which keeps of each comparison the value f
 
 from __future__ import annotations
 
-from collections.abc import Iterator, Sequence
-from dataclasses import dataclass
+from array import array
+from collections.abc import Collection, Iterator, Sequence
+from itertools import repeat
 from math import nan
 from typing import NamedTuple
 
@@ -14,8 +15,9 @@ from pilothouse_server.domain.alerts.conditions import Comparison, Observation, 
 
 MOST_POINTS = 2_000
 """Of one line."""
-REMEMBERED = 200
-"""Instances that are kept until it is known which of them fire."""
+MOST_VALUES = 4_000_000
+"""Of all lines together. It is not known before the end which instances fire, so each of them is kept, and where there
+are many of them with many comparisons, the points of each are fewer."""
 SHOWN = 20
 """Instances that are shown: those that fired before those that did not."""
 
@@ -38,21 +40,18 @@ class Line(NamedTuple):
     values: Sequence[float]
 
 
-@dataclass(slots=True)
-class _Point:
-    place: int
-    values: list[float]
-
-
 class Chart:
     """`note` what was observed; `lines` are there at the end."""
 
-    def __init__(self, thresholds: Sequence[Threshold], slots: int) -> None:
+    def __init__(self, thresholds: Sequence[Threshold], slots: int, names: int) -> None:
         self._thresholds = thresholds
-        self._stride = max(1, -(-slots // MOST_POINTS))
+        self._most_names = max(1, names)
+        room = MOST_VALUES // (self._most_names * len(thresholds))
+        self._stride = max(1, -(-slots // max(1, min(MOST_POINTS, room))))
         self._slot = -1
         self._times_us: list[int] = []
-        self._points: dict[str, list[_Point]] = {}
+        self._values: dict[str, array[float]] = {}
+        """For each point a value for each comparison; shorter where nothing was noted of late."""
 
     def begin_slot(self, ts_us: int) -> None:
         """What is noted from now on was observed at `ts_us`."""
@@ -64,27 +63,26 @@ class Chart:
 
     def note(self, name: str, observed: Sequence[Observation]) -> None:
         """What an instance was compared by."""
-        points = self._points.get(name)
-        if points is None:
-            if len(self._points) >= REMEMBERED:
+        values = self._values.get(name)
+        if values is None:
+            if len(self._values) >= self._most_names:
                 return
-            points = self._points[name] = []
-        place = len(self._times_us) - 1
-        if not points or points[-1].place != place:
-            points.append(_Point(place, [nan if e.value is None else e.value for e in observed]))
-            return
-        values = points[-1].values
-        for index, (threshold, seen) in enumerate(zip(self._thresholds, observed, strict=True)):
-            if seen.value is not None and further(threshold, seen.value, values[index]):
-                values[index] = seen.value
+            values = self._values[name] = array("d")
+        width = len(self._thresholds)
+        first = (len(self._times_us) - 1) * width
+        if len(values) <= first:
+            values.extend(repeat(nan, first + width - len(values)))
+        for index, threshold in enumerate(self._thresholds, first):
+            value = observed[index - first].value
+            if value is not None and further(threshold, value, values[index]):
+                values[index] = value
 
-    def lines(self, fired: Sequence[str]) -> Iterator[Line]:
+    def lines(self, fired: Collection[str]) -> Iterator[Line]:
         """Of the instances that fired first, and of others while there is room."""
-        first = [name for name in dict.fromkeys(fired) if name in self._points]
-        names = [*first, *(name for name in self._points if name not in set(first))]
+        names = [name for name in fired if name in self._values]
+        names += (name for name in self._values if name not in fired)
         for name in names[:SHOWN]:
             for index in range(len(self._thresholds)):
-                values = [nan] * len(self._times_us)
-                for point in self._points[name]:
-                    values[point.place] = point.values[index]
+                values = self._values[name][index :: len(self._thresholds)].tolist()
+                values += repeat(nan, len(self._times_us) - len(values))
                 yield Line(name, index, self._times_us, values)

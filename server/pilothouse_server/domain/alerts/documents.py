@@ -13,6 +13,8 @@ their documents are.
 
 from __future__ import annotations
 
+import hashlib
+import json
 import re
 from collections.abc import Callable, Mapping, Sequence
 from enum import IntEnum
@@ -141,6 +143,17 @@ def condition_to_document(condition: Condition) -> Document:
             if condition.min_samples:
                 document["min_samples"] = condition.min_samples
             return document
+
+
+def fingerprint(rule: Rule) -> str:
+    """Differs when a change of the rule begins its instances anew: of thresholds, scope or labels. Made of
+    documents, so that it is the same for every version of this program."""
+    decides = [
+        condition_to_document(rule.condition),
+        dict(rule.labels),
+        rule.no_data_policy == NoDataPolicy.ALERT,
+    ]
+    return hashlib.sha256(json.dumps(decides, sort_keys=True).encode()).hexdigest()[:16]
 
 
 def rule_from_document(document: object, at: str = "rule") -> Rule:

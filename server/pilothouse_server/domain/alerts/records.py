@@ -13,7 +13,8 @@ from enum import IntEnum
 from typing import NamedTuple
 
 from pilothouse_server.domain.alerts.conditions import Observation
-from pilothouse_server.domain.alerts.rules import Rule, fingerprint
+from pilothouse_server.domain.alerts.documents import fingerprint
+from pilothouse_server.domain.alerts.rules import Rule
 from pilothouse_server.domain.alerts.states import AlertState, Instance, resolve_by_hand
 from pilothouse_server.domain.alerts.suppression import LOUD, Suppression
 from pilothouse_server.domain.alerts.words import AlertKind as AlertKind  # noqa: PLC0414

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import hashlib
 from collections.abc import Mapping
 from dataclasses import dataclass, field
 from enum import IntEnum
@@ -84,13 +83,3 @@ class Rule:
         """What tells its instances from each other: that of its comparisons which is not the fleet's."""
         dimensions = (each.dimension for each in thresholds(self.condition))
         return next((each for each in dimensions if each != Dimension.FLEET), Dimension.FLEET)
-
-
-def fingerprint(rule: Rule) -> str:
-    """Differs when a change of the rule begins its instances anew: of thresholds, scope or labels."""
-    decides = (
-        rule.condition,
-        sorted(rule.labels.items()),
-        rule.no_data_policy == NoDataPolicy.ALERT,
-    )
-    return hashlib.sha256(repr(decides).encode()).hexdigest()[:16]

@@ -8,7 +8,15 @@ from __future__ import annotations
 
 import asyncio
 from collections import defaultdict
-from collections.abc import AsyncGenerator, Awaitable, Generator, Iterable, Mapping, Sequence
+from collections.abc import (
+    AsyncGenerator,
+    Awaitable,
+    Generator,
+    Iterable,
+    Iterator,
+    Mapping,
+    Sequence,
+)
 from contextlib import aclosing, contextmanager
 from dataclasses import dataclass, field
 from types import MappingProxyType
@@ -24,7 +32,7 @@ from pilothouse_server.domain.alerts.replay import Piece, Replay, needs_of
 from pilothouse_server.domain.alerts.rules import LABEL_OF, Rule
 from pilothouse_server.domain.errors import Busy, InvalidArgument, LimitExceeded, Unavailable
 from pilothouse_server.domain.metrics.checkpoint import BucketRow, unpack, unpack_counts
-from pilothouse_server.domain.metrics.limits import AGENT_MEMORY_US
+from pilothouse_server.domain.metrics.limits import AGENT_MEMORY_US, Limits
 from pilothouse_server.domain.metrics.snapshot import MINUTE_US, AgentSeen, Dimension
 from pilothouse_server.ports import Clock
 from pilothouse_server.services.alerts.sightings import AgentEvents, Sightings, open_sightings
@@ -181,7 +189,7 @@ class Backtests:
                 async with aclosing(_beating(self._replayed(job, phase), job)) as updates:
                     async for update in updates:
                         yield update
-            job.test.close(job.plan[-1].end * job.plan[-1].unit_us)
+            await self._paced(job.test.close(job.plan[-1].end * job.plan[-1].unit_us))
             for alert in job.alerts():
                 yield alert
             for line in job.test.lines():
@@ -216,7 +224,13 @@ class Backtests:
             silence = max(each.threshold for each in rule.thresholds if _silent(each.metric))
             before_us = min(round(silence * SECOND_US), AGENT_MEMORY_US) + self._offline_after_us
             sightings = await open_sightings(self._store, start_us, end_us, before_us)
-        test = Backtest(rule, offline_after_us=self._offline_after_us, slots=slots)
+        agents = 0 if sightings is None else Limits().agents
+        test = Backtest(
+            rule,
+            offline_after_us=self._offline_after_us,
+            slots=slots,
+            names=max(len(names), agents),
+        )
         replay = Replay(needs)
         job = _Job(
             rule=rule,
@@ -268,7 +282,7 @@ class Backtests:
             rows += await read(unit_us, job.rule.dimension, job.names, begin, end)
         return rows
 
-    async def _paced(self, steps: Generator[None]) -> None:
+    async def _paced(self, steps: Iterator[None]) -> None:
         """Runs steps to their end, one backtest after another, and rests as long as it worked."""
         over = False
         while not over:
@@ -303,7 +317,7 @@ def _slots(job: _Job, phase: Phase, starts: range, rows: Sequence[BucketRow]) ->
             covered_us = phase.unit_us if is_covered else 0
             job.replay.take(ts_us, pieces.get(start, ()), covered_us)
         if is_covered:
-            _judge(job, phase, ts_us)
+            yield from _judge(job, phase, ts_us)
         if ts_us > phase.after_us:
             job.judged += 1
             job.time_us = ts_us
@@ -312,13 +326,15 @@ def _slots(job: _Job, phase: Phase, starts: range, rows: Sequence[BucketRow]) ->
         yield
 
 
-def _judge(job: _Job, phase: Phase, ts_us: int) -> None:
+def _judge(job: _Job, phase: Phase, ts_us: int) -> Iterator[None]:
     if ts_us <= phase.after_us:
         job.test.listen(ts_us, phase.unit_us)
         return
     agents = NOBODY if job.sightings is None else job.sightings.at(ts_us)
     job.covered += 1
-    job.test.slot(job.replay.snapshot(ts_us, agents), ts_us, phase.unit_us)
+    snapshot = job.replay.snapshot(ts_us, agents)
+    yield
+    yield from job.test.slot(snapshot, ts_us, phase.unit_us)
 
 
 async def _beating(work: Awaitable[None], job: _Job) -> AsyncGenerator[Update]:

@@ -13,10 +13,11 @@ from dataclasses import replace
 
 from pilothouse_server.domain.alerts import records
 from pilothouse_server.domain.alerts.conditions import Observation
+from pilothouse_server.domain.alerts.documents import fingerprint
 from pilothouse_server.domain.alerts.observing import HeartbeatDue, Listening, Seen, View
 from pilothouse_server.domain.alerts.records import Alert, Change, fired
 from pilothouse_server.domain.alerts.requests import AlertRequest, Verb
-from pilothouse_server.domain.alerts.rules import Rule, fingerprint
+from pilothouse_server.domain.alerts.rules import Rule
 from pilothouse_server.domain.alerts.shipped import BUILT_IN, HEARTBEAT_MISSED, OVER_LIMIT, SHIPPED
 from pilothouse_server.domain.metrics.snapshot import FiringAlerts, MetricsSnapshot
 from pilothouse_server.ports import Clock

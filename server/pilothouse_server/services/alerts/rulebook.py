@@ -14,8 +14,8 @@ from itertools import count
 from typing import Final, NamedTuple, Protocol, TypeVar
 
 from pilothouse_server.domain.alerts import validation
-from pilothouse_server.domain.alerts.documents import rule_to_document
-from pilothouse_server.domain.alerts.rules import Rule, fingerprint
+from pilothouse_server.domain.alerts.documents import fingerprint, rule_to_document
+from pilothouse_server.domain.alerts.rules import Rule
 from pilothouse_server.domain.alerts.shipped import BUILT_IN
 from pilothouse_server.domain.alerts.versions import FieldDifference, RuleVersion, differences
 from pilothouse_server.domain.errors import (
