@@ -17,7 +17,7 @@ from pilothouse.v1 import matchers_pb2, silences_pb2_grpc
 from pilothouse.v1 import silences_pb2 as pb
 from pilothouse_server.adapters.sql.silence_store import SqlSilences
 from pilothouse_server.domain.alerts.records import Act
-from pilothouse_server.domain.alerts.silences import MOST_OPEN
+from pilothouse_server.domain.alerts.silences import MOST_OPEN, MOST_RECURRING
 from pilothouse_server.domain.alerts.suppression import LOUD
 from pilothouse_server.services.alerts.silencing import SilenceKeeper, Silences
 from pilothouse_server.services.alerts.suppressor import Silenced
@@ -230,6 +230,16 @@ async def test_there_are_only_so_many_that_are_not_expired(quietened: Quietened)
     with pytest.raises(grpc.aio.AioRpcError, match="at most 1,000") as error:
         await made(quietened.stub, asked())
     assert error.value.code() == grpc.StatusCode.RESOURCE_EXHAUSTED
+
+
+async def test_only_so_many_of_them_recur(quietened: Quietened) -> None:
+    recurrence = pb.Recurrence(cron="0 22 * * *", duration=Duration(seconds=3600))
+    for _ in range(MOST_RECURRING):
+        await made(quietened.stub, asked(None, recurrence=recurrence))
+    with pytest.raises(grpc.aio.AioRpcError, match="that recur: at most 100") as error:
+        await made(quietened.stub, asked(None, recurrence=recurrence))
+    assert error.value.code() == grpc.StatusCode.RESOURCE_EXHAUSTED
+    assert await made(quietened.stub, asked())
 
 
 @pytest.mark.parametrize("name", ["GetSilence", "ExpireSilence"])

@@ -16,6 +16,7 @@ from pilothouse_server.domain.alerts.records import Alert
 from pilothouse_server.domain.alerts.silences import (
     MOST_BOUND,
     MOST_OPEN,
+    MOST_RECURRING,
     Draft,
     Silence,
     SilenceState,
@@ -166,6 +167,10 @@ class Silences:
             count = transaction.open_count(now_us)
             if count >= MOST_OPEN:
                 raise LimitExceeded("silences that are not expired", MOST_OPEN, count + 1)
+            if draft.recurrence is not None:
+                recurring = sum(each.recurrence is not None for each in transaction.open(now_us))
+                if recurring >= MOST_RECURRING:
+                    raise LimitExceeded("silences that recur", MOST_RECURRING, recurring + 1)
             made = _bound(silence, transaction.live()) if draft.until_resolved else silence
             transaction.add(made, request_id, asked)
             return made
