@@ -21,7 +21,6 @@ from tests.notifications.receiving import (
     hook,
     until_states,
     until_told,
-    waits,
 )
 from tests.support import wait_until
 
@@ -74,8 +73,6 @@ async def test_what_waits_for_a_channel_that_was_just_made_is_not_dropped(
     office.courier = Courier(SqlCourier(office.database), office.sender, load, office.clock)
     running = asyncio.create_task(office.courier.run())
     try:
-        await wait_until(lambda: waits(office, 1), within=PATIENCE)
-        office.courier.wake({"hook"})
         await until_states(office, "DELIVERED")
     finally:
         running.cancel()
