@@ -89,8 +89,9 @@ STEP: Final = 50
 
 
 class Backtest:
-    """`slot` in turn, `listen` where a slot is only to be known of; then `close`. `ended` gathers what is over. What comes
-    in steps has to be gone through to its end."""
+    """`slot` in turn, `listen` where a slot is only to be known of; then `close`. `ended` gathers what is over.
+
+    What comes in steps has to be gone through to its end."""
 
     def __init__(self, rule: Rule, *, offline_after_us: int, slots: int, names: int) -> None:
         self.rule = rule

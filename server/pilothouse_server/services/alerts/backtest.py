@@ -32,7 +32,7 @@ from pilothouse_server.domain.alerts.replay import Piece, Replay, needs_of
 from pilothouse_server.domain.alerts.rules import LABEL_OF, Rule
 from pilothouse_server.domain.errors import Busy, InvalidArgument, LimitExceeded, Unavailable
 from pilothouse_server.domain.metrics.checkpoint import BucketRow, unpack, unpack_counts
-from pilothouse_server.domain.metrics.limits import AGENT_MEMORY_US, Limits
+from pilothouse_server.domain.metrics.limits import AGENT_MEMORY_US
 from pilothouse_server.domain.metrics.snapshot import MINUTE_US, AgentSeen, Dimension
 from pilothouse_server.ports import Clock
 from pilothouse_server.services.alerts.sightings import AgentEvents, Sightings, open_sightings
@@ -224,7 +224,8 @@ class Backtests:
             silence = max(each.threshold for each in rule.thresholds if _silent(each.metric))
             before_us = min(round(silence * SECOND_US), AGENT_MEMORY_US) + self._offline_after_us
             sightings = await open_sightings(self._store, start_us, end_us, before_us)
-        agents = 0 if sightings is None else Limits().agents
+        # How many agents there will be is not known yet.
+        agents = 0 if sightings is None else self._limits.names
         test = Backtest(
             rule,
             offline_after_us=self._offline_after_us,
