@@ -4,11 +4,20 @@ from __future__ import annotations
 
 import math
 
+import pytest
+
+from pilothouse_server.adapters.clock import SystemClock
+from pilothouse_server.adapters.sql.backtest_store import SqlBacktestStore
 from pilothouse_server.domain.alerts.backtest import STEP, Backtest
 from pilothouse_server.domain.alerts.charting import MOST_POINTS, MOST_VALUES, Chart
 from pilothouse_server.domain.alerts.conditions import AlertMetric, AnyOf, Observation
+from pilothouse_server.domain.errors import LimitExceeded
+from pilothouse_server.domain.metrics.limits import BUCKET_US
 from pilothouse_server.domain.metrics.snapshot import MINUTE_US, Dimension, MetricsSnapshot
+from pilothouse_server.services.alerts.backtest import BacktestLimits, Backtests
 from tests.alerts.build import SECOND, T0, over, rule, series, snapshot, window
+from tests.backtest import history
+from tests.backtest.conftest import Lives
 
 MANY = 1_000
 DEEP = over(10.0, dimension=Dimension.WORKFLOW_TYPE)
@@ -78,3 +87,23 @@ def test_a_chart_keeps_the_values_furthest_beyond_and_no_more_than_it_may() -> N
     (points,) = {len(line.times_us) for line in crowded.lines([])}
     assert points * 2_000 * 20 <= MOST_VALUES
     assert points >= 90
+
+
+@pytest.mark.parametrize("kind", ["sqlite"])
+async def test_agents_are_counted_as_they_are_heard(lives: Lives) -> None:
+    life = lives(())
+    await life.begin()
+    begin_us, end = life.bucket * BUCKET_US, life.bucket + 60
+    await life.live(history.fleet(3, 5), end + 1, project=True)
+    silent = rule(
+        condition=over(120.0, metric=AlertMetric.AGENT_SILENCE, dimension=Dimension.AGENT)
+    )
+    for limits, named in (
+        (BacktestLimits(names=3), "instances of one backtest: at most 3"),
+        (BacktestLimits(evaluations=100), "evaluations of one backtest: at most 100"),
+    ):
+        store = SqlBacktestStore(life.tower.database)
+        backtests = Backtests(store, SystemClock(), offline_after_us=30 * SECOND, limits=limits)
+        with pytest.raises(LimitExceeded, match=named):
+            async for _ in backtests.run(silent, begin_us, end * BUCKET_US):
+                pass

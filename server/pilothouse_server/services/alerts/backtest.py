@@ -336,6 +336,17 @@ def _judge(job: _Job, phase: Phase, ts_us: int) -> Iterator[None]:
     snapshot = job.replay.snapshot(ts_us, agents)
     yield
     yield from job.test.slot(snapshot, ts_us, phase.unit_us)
+    _check_size(job)
+
+
+def _check_size(job: _Job) -> None:
+    """How many agents there are is known only once they were heard. Raises LimitExceeded."""
+    limits, test = job.limits, job.test
+    if len(test.names) > limits.names:
+        raise LimitExceeded("instances of one backtest", limits.names, len(test.names))
+    if test.tally.evaluations > limits.evaluations:
+        said = "evaluations of one backtest"
+        raise LimitExceeded(said, limits.evaluations, test.tally.evaluations)
 
 
 async def _beating(work: Awaitable[None], job: _Job) -> AsyncGenerator[Update]:
