@@ -10,14 +10,19 @@ from dataclasses import replace
 import pytest
 
 from pilothouse_server.adapters.sql.courier_store import SqlCourier
+from pilothouse_server.adapters.sql.database import Database
+from pilothouse_server.domain.notifications.breaker import Breaker
 from pilothouse_server.domain.notifications.channels import Channel
+from pilothouse_server.domain.notifications.deliveries import Verdict
 from pilothouse_server.services.notifications.courier import Courier
+from pilothouse_server.services.notifications.lane import Due
 from tests.channels.receiver import Answer
 from tests.notifications.build import SECOND
 from tests.notifications.conftest import Listen
 from tests.notifications.office import Office, sent
 from tests.notifications.receiving import (
     PATIENCE,
+    health,
     hook,
     until_states,
     until_told,
@@ -40,6 +45,56 @@ async def test_a_disabled_channel_gets_nothing_and_what_waited_is_dropped(
         await until_states(office, "DROPPED")
         (delivery,) = await office.deliveries()
         assert delivery.error == "the channel is disabled"
+
+
+class Late(SqlCourier):
+    """A database that tells what was due a while after it looked."""
+
+    def __init__(self, database: Database) -> None:
+        super().__init__(database)
+        self.late = self.looked = self.settled = False
+
+    async def due(self, channel_id: str, limit: int) -> Sequence[Due]:
+        found = await super().due(channel_id, limit)
+        if self.late and not self.looked:
+            self.looked = True
+            await wait_until(lambda: self.settled, within=PATIENCE)
+        return found
+
+    async def settle(
+        self, channel_id: str, delivery_id: str, verdict: Verdict, breaker: Breaker
+    ) -> None:
+        await wait_until(lambda: self.looked, within=PATIENCE)
+        await super().settle(channel_id, delivery_id, verdict, breaker)
+        self.settled = True
+
+
+async def test_a_try_that_ends_while_others_are_looked_for_is_not_begun_anew_at_once(
+    office: Office, listen: Listen
+) -> None:
+    receiver = await listen()
+    receiver.answer = Answer(status=500)
+    office.jitter = 1.0
+    await office.add(hook(receiver, group_by=("agent",)))
+    store = Late(office.database)
+    office.courier = office.couriers(store)
+    async with office.running():
+        await office.fire("a")
+        await wait_until(lambda: receiver.received, within=PATIENCE)
+        store.late = True
+        office.courier.wake({"hook"})
+        await wait_until(lambda: store.settled, within=PATIENCE)
+        await wait_until(lambda: _failed(office), within=PATIENCE)
+        receiver.answer = Answer()
+        await office.wait(1)
+        office.courier.wake({"hook"})
+        await until_states(office, "DELIVERED")
+    (delivery,) = await office.deliveries()
+    assert delivery.attempts == len(receiver.received) == 2
+
+
+async def _failed(office: Office) -> bool:
+    return (await health(office)).failures == 1
 
 
 async def test_what_waits_for_a_channel_that_is_gone_is_dropped(

@@ -144,6 +144,8 @@ class Lane:
         """The group of each."""
         self._beating = False
         self._beat_again_us = 0
+        self._storing = asyncio.Lock()
+        """One try is stored after the other, or how the channel did a moment ago could be stored last."""
 
     def change(self, channel: Channel) -> None:
         """The channel is another by now: whatever it failed with, it is tried at once."""
@@ -189,11 +191,13 @@ class Lane:
         room = self._room(now_us)
         if room <= 0 and self.breaker.open_until_us is not None:
             until_us.append(self.breaker.open_until_us)
+        # What ended while it was asked for is told as it was before: it is looked at the next time.
+        asked_under_way = set(self._under_way)
         waiting = await self._road.store.due(self.channel.id, LOOKED_AT) if room > 0 else ()
         now_us = self._road.clock.now_us()
         busy = set(self._under_way.values())
         for due in waiting:
-            if due.id in self._under_way or due.group_key in busy:
+            if due.id in asked_under_way or due.group_key in busy:
                 continue
             retry_us = _retry_us(due, now_us)
             if retry_us > now_us:
@@ -242,9 +246,10 @@ class Lane:
             self.breaker = self.breaker.succeeded(now_us)
             verdict = taken(due.standing, receipt.status_code, now_us)
         channel_id = self.channel.id
-        await self._stored(
-            lambda: self._road.store.settle(channel_id, due.id, verdict, self.breaker)
-        )
+        async with self._storing:
+            await self._stored(
+                lambda: self._road.store.settle(channel_id, due.id, verdict, self.breaker)
+            )
         if verdict.state == DeliveryState.DEAD:
             self.meters.dead += 1
         if verdict.state != DeliveryState.WAITING:
@@ -318,9 +323,10 @@ class Lane:
             self._beating = False
             self.wake()
         channel = self.channel
-        await self._stored(
-            lambda: self._road.store.note(channel.id, self.breaker, arrived, channel.name)
-        )
+        async with self._storing:
+            await self._stored(
+                lambda: self._road.store.note(channel.id, self.breaker, arrived, channel.name)
+            )
 
 
 def _retry_us(due: Due, now_us: int) -> int:
