@@ -68,6 +68,7 @@ def test_series_are_labels_with_a_name() -> None:
     assert parse_series("a:b{x=\"1\",y='2',}") == {"__name__": "a:b", "x": "1", "y": "2"}
     assert parse_series("{x=`1`, empty=''}") == {"x": "1"}
     assert parse_series("m") == {"__name__": "m"}
+    assert parse_series("by{on='#'} ") == {"__name__": "by", "on": "#"}
 
 
 @pytest.mark.parametrize(
@@ -83,6 +84,14 @@ def test_series_are_labels_with_a_name() -> None:
         ("m{x='1',x='2'}", "twice"),
         ("m{x='\\q'}", "\\q"),
         ("m 3", "not expected"),
+        ("m {x='1'}", "not expected"),
+        ("m{x='1'} # why", "comment"),
+        ("m{x='1' # why\n}", "comment"),
+        ("m # why", "comment"),
+        ("{}", "a name or a label"),
+        ("{x=''}", "a name or a label"),
+        ("inf", "expected a metric"),
+        ("On{x='1'}", "expected a metric"),
     ],
 )
 def test_what_is_no_series_is_refused(text: str, named: str) -> None:

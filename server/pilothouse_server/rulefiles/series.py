@@ -10,6 +10,7 @@ import math
 import re
 from collections.abc import Iterator, Mapping, Sequence
 from enum import Enum
+from itertools import pairwise
 
 from pilothouse_server.rulefiles.promql import NotInSubset, Token, parse_number, tokens, unquoted
 
@@ -33,18 +34,30 @@ Sample = float | Gap
 def parse_series(text: str) -> dict[str, str]:
     """The labels, the metric's name among them as `__name__`; empty ones are none. Raises NotInSubset."""
     words = list(tokens(text))
+    for word, following in pairwise(words):
+        if "#" in text[word.at + len(word.text) : following.at]:
+            raise NotInSubset(word.at + len(word.text), "a comment is not taken here")
     labels: dict[str, str] = {}
-    at = 0
-    if words[0].kind == "name":
+    at, end = 0, 0
+    if words[0].kind == "name" and words[0].text.lower() not in _NO_METRICS:
         labels[NAME] = words[0].text
-        at = 1
-    if words[at].text == "{" and words[at].kind == "sign":
+        at, end = 1, words[0].at + len(words[0].text)
+    if words[at].text == "{" and words[at].kind == "sign" and end in {0, words[at].at}:
         at = _labels(words, at + 1, labels)
+        end = words[at - 1].at + 1
     elif not at:
         raise NotInSubset(words[0].at, "expected a metric or {")
-    if words[at].kind != "end":
-        raise NotInSubset(words[at].at, f"{words[at].text!r} was not expected")
-    return {name: value for name, value in labels.items() if value}
+    left = text[end:].lstrip(" \t\r\n")
+    if left:
+        raise NotInSubset(len(text) - len(left), f"{left[:20]!r} was not expected")
+    found = {name: value for name, value in labels.items() if value}
+    if not found:
+        raise NotInSubset(0, "a series has a name or a label at least")
+    return found
+
+
+_NO_METRICS = {"atan2", "bool", "group_left", "group_right", "ignoring", "inf", "nan", "on"}
+"""Words that cannot be the name of a metric."""
 
 
 def _labels(words: Sequence[Token], at: int, labels: dict[str, str]) -> int:

@@ -81,8 +81,8 @@ def _live(*columns: str, drop: bool = True) -> None:
 
 
 def _rules_up() -> None:
-    old = sa.table("alert_rules", *(sa.column(name) for name in _OLD))
-    rows = op.get_bind().execute(sa.select(old)).mappings().all()
+    columns: list[sa.ColumnClause[Any]] = [sa.column(name) for name in _OLD]
+    rows = op.get_bind().execute(sa.select(sa.table("alert_rules", *columns))).mappings().all()
     op.drop_table("alert_rules")
     rules = op.create_table(
         "alert_rules",
@@ -93,6 +93,16 @@ def _rules_up() -> None:
         sa.Column("updated_by", TEXT, nullable=False),
     )
     op.create_index("uq_alert_rules_name", "alert_rules", ["name"], unique=True)
+    versions = _create_versions()
+    for row in rows:
+        of_both = {"document": _document(row), "create_us": row["create_us"], "version": 1}
+        rule = {"id": row["id"], "name": row["name"], "update_us": row["update_us"]}
+        op.bulk_insert(rules, [of_both | rule | {"updated_by": ""}])
+        texts = dict.fromkeys(("actor", "reason", "request_id"), "")
+        op.bulk_insert(versions, [of_both | texts | {"rule_id": row["id"], "deleted": False}])
+
+
+def _create_versions() -> sa.Table:
     versions = op.create_table(
         "alert_rule_versions",
         sa.Column("rule_id", TEXT, primary_key=True),
@@ -102,7 +112,7 @@ def _rules_up() -> None:
         sa.Column("create_us", sa.BigInteger(), nullable=False),
         *(sa.Column(name, TEXT, nullable=False) for name in ("actor", "reason", "request_id")),
     )
-    asked = sa.text("request_id <> ''")
+    asked, gone = sa.text("request_id <> ''"), sa.text("deleted")
     op.create_index(
         "uq_alert_rule_versions_request_id",
         "alert_rule_versions",
@@ -111,7 +121,6 @@ def _rules_up() -> None:
         sqlite_where=asked,
         postgresql_where=asked,
     )
-    gone = sa.text("deleted")
     op.create_index(
         "ix_alert_rule_versions_deleted",
         "alert_rule_versions",
@@ -119,30 +128,7 @@ def _rules_up() -> None:
         sqlite_where=gone,
         postgresql_where=gone,
     )
-    for row in rows:
-        document = _document(row)
-        values = {"document": document, "create_us": row["create_us"], "version": 1}
-        op.bulk_insert(
-            rules,
-            [
-                values
-                | {"id": row["id"], "name": row["name"], "updated_by": ""}
-                | {"update_us": row["update_us"]}
-            ],
-        )
-        op.bulk_insert(
-            versions,
-            [
-                values
-                | {
-                    "rule_id": row["id"],
-                    "deleted": False,
-                    "actor": "",
-                    "reason": "",
-                    "request_id": "",
-                }
-            ],
-        )
+    return versions
 
 
 def _rules_down() -> None:
@@ -199,7 +185,7 @@ def _document(row: Any) -> dict[str, Any]:
     labels = row["labels"]
     if isinstance(labels, str):
         labels = json.loads(labels)
-    document = {
+    document: dict[str, Any] = {
         "id": row["id"],
         "name": row["name"],
         "description": row["description"],

@@ -75,7 +75,16 @@ def _groups_up() -> None:
         *(_big(name) for name in ("told", "overflow")),
         _text("flaps"),
     )
-    flags = ("acknowledged", "silenced", "flapping", "told", "shown", "listed", "escalated", "escalating")
+    flags = (
+        "acknowledged",
+        "silenced",
+        "flapping",
+        "told",
+        "shown",
+        "listed",
+        "escalated",
+        "escalating",
+    )
     op.create_table(
         "notification_members",
         _key("channel_id"),
