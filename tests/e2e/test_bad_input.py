@@ -35,7 +35,7 @@ REST_CASES: list[tuple[str, str, Any, int, str]] = [
     ("GET", "/api/v1/agents/nobody", None, 404, "AGENT_NOT_FOUND"),
     ("GET", "/api/v1/commands/nobody", None, 404, "COMMAND_NOT_FOUND"),
     ("GET", "/api/v1/alerts/nobody", None, 404, "ALERT_NOT_FOUND"),
-    ("GET", "/api/v1/alert-rules/nobody", None, 404, "RULE_NOT_FOUND"),
+    ("GET", "/api/v1/rules/nobody", None, 404, "RULE_NOT_FOUND"),
     ("GET", "/api/v1/nothing", None, 404, "NO_SUCH_METHOD"),
     ("GET", "/api/v1/workflows?page_size=100000", None, 400, "INVALID_ARGUMENT"),
     ("GET", "/api/v1/workflows?page_token=garbage", None, 400, "INVALID_PAGE_TOKEN"),

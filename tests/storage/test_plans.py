@@ -317,6 +317,8 @@ SMALL = {
     *("counted", "some"),
     *("counters", "identity", "cursors", "executors"),
     *("alert_rules", "alert_clock", "command_clock", "metric_counters"),
+    # Read whole once, by whoever begins to lead.
+    "alert_flaps",
 }
 
 
