@@ -12,6 +12,7 @@ from sqlalchemy import insert
 from pilothouse_server.adapters.sql.rule_store import SqlRules, ship
 from pilothouse_server.adapters.sql.tables_control import ALERT_RULE_VERSIONS
 from pilothouse_server.domain.alerts import versions
+from pilothouse_server.domain.alerts.documents import Document, rule_to_document
 from pilothouse_server.domain.alerts.rules import Rule
 from pilothouse_server.domain.alerts.shipped import HEARTBEAT_MISSED, OVER_LIMIT, SHIPPED
 from pilothouse_server.domain.alerts.versions import differences
@@ -25,13 +26,22 @@ from pilothouse_server.domain.errors import (
     RequestIdReused,
 )
 from pilothouse_server.services.alerts.following import RuleFollower
-from pilothouse_server.services.alerts.rulebook import Edit
+from pilothouse_server.services.alerts.rulebook import Edit, Rulebook
+from pilothouse_server.services.fanout import Changes
 from pilothouse_server.wire.alert_rules import versions_to_proto
 from tests.rules.build import inhibited_by, rule, threshold
 from tests.rules.conftest import ADA, Shelf
 from tests.support import wait_until
 
 REQUEST = "0f5ba3a4-4ac6-4b6e-8a0a-0d3a2c6b8d11"
+
+
+async def store_version(shelf: Shelf, document: Document) -> None:
+    """The fourth of a rule that was deleted with it."""
+    row = {"rule_id": document["id"], "version": 4, "document": document, "deleted": True}
+    row |= {"create_us": 7, "actor": "", "reason": "", "request_id": ""}
+    query = insert(ALERT_RULE_VERSIONS).values(row)
+    await shelf.database.write(lambda connection: connection.execute(query).rowcount)
 
 
 async def test_a_new_rule_is_there_with_its_first_version(shelf: Shelf) -> None:
@@ -139,6 +149,15 @@ async def test_what_an_old_version_names_has_to_be_there_still(shelf: Shelf) -> 
     await shelf.book.create(rule(id="other", name="Old"), ADA)
     with pytest.raises(AlreadyThere):
         await shelf.book.restore("r", 1, "", ADA)
+
+
+async def test_a_version_whose_channels_are_gone_is_not_restored(shelf: Shelf) -> None:
+    for field, named in (("channels", ["pager"]), ("escalation", "night")):
+        old = {**rule_to_document(rule()), "id": field, field: named}
+        await store_version(shelf, old)
+        with pytest.raises(InvalidArgument, match=f"there is no {field.removesuffix('s')} '"):
+            await shelf.book.restore(field, 4, "", ADA)
+        assert await shelf.ids() == []
 
 
 async def test_a_version_that_is_not_there_is_named(shelf: Shelf) -> None:
@@ -266,6 +285,28 @@ async def test_of_two_changes_at_once_the_second_sees_the_first(shelf: Shelf) ->
     assert sum(isinstance(each, AlreadyThere) for each in made) == 3
 
 
+async def test_of_edits_at_once_with_one_etag_one_is_made(shelf: Shelf) -> None:
+    await shelf.book.create(rule(), ADA)
+    other = Rulebook(SqlRules(shelf.database), shelf.clock, Changes())
+    edits = [
+        book.update("r", partial(replace, description=str(number)), "1", ADA)
+        for number, book in enumerate([shelf.book, other] * 3)
+    ]
+    done = await asyncio.gather(*edits, return_exceptions=True)
+    refused = [each for each in done if isinstance(each, EtagMismatch)]
+    assert [each.etag for each in refused] == ["2"] * 5
+    assert [each.version for each in await shelf.every()] == [2]
+
+
+async def test_one_request_made_at_once_makes_one_rule(shelf: Shelf) -> None:
+    other = Rulebook(SqlRules(shelf.database), shelf.clock, Changes())
+    made = await asyncio.gather(
+        *(book.create(rule(id=""), ADA, REQUEST) for book in [shelf.book, other] * 3)
+    )
+    assert made == [made[0]] * 6
+    assert [each.version for each in await shelf.every()] == [1]
+
+
 async def test_whoever_leads_takes_up_each_change_exactly_once(shelf: Shelf) -> None:
     class Ruled:
         def __init__(self) -> None:
@@ -308,11 +349,7 @@ async def test_a_version_is_read_as_an_older_server_stored_it(shelf: Shelf) -> N
         "severity": "warning",
     }
     document["condition"] |= {"comparison": ">", "threshold": 10}  # type: ignore[operator]
-    row = {"rule_id": "old", "version": 4, "document": document, "deleted": True, "create_us": 7}
-    row |= {"actor": "", "reason": "", "request_id": ""}
-    await shelf.database.write(
-        lambda c: c.execute(insert(ALERT_RULE_VERSIONS).values(row)).rowcount
-    )
+    await store_version(shelf, document)
     found = await shelf.book.version("old", 0)
     assert (found.rule.condition, found.rule.version) == (threshold("queue_depth > 10"), 4)
     assert (await shelf.book.create(rule(id="old"), ADA)).version == 5
