@@ -103,17 +103,15 @@ class Client:
         retry: RetryPolicy | None = None,
         channel: grpc.aio.Channel | None = None,
     ) -> None:
-        """Connect when the first call is made.
-
-        `target` is host and port, or those of several replicas with commas between them: calls go to one until it
-        cannot serve, then to the next. `timeout` is the seconds that a call may take, retries included, unless it is
-        given its own (None is no limit). With `channel` that is used instead of a new one, and is closed with the
-        client.
+        """Connect when the first call is made. `target` is host and port, or those of several replicas with commas
+        between them: calls go to one until it cannot serve, then to the next. `timeout` is the seconds that a call may
+        take, retries included, unless it is given its own (None is no limit). With `channel` that is used instead of a
+        new one, and is closed with the client.
         """
-        channel = channel or _opened(target, tls)
         self.target = target
         """Where the server is."""
-        self.channel = Channel(channel, timeout=timeout, retry=retry or RetryPolicy())
+        over = channel or _opened(target, tls)
+        self.channel = Channel(over, timeout=timeout, retry=retry or RetryPolicy())
         """The channel; further generated stubs may be made on it."""
         self.events: EventServiceAsyncStub = events_pb2_grpc.EventServiceStub(self.channel)
         """pilothouse.v1.EventService."""
