@@ -51,6 +51,8 @@ export interface Backtest {
 const NOTHING: Omit<Backtest, "from" | "to" | "phase"> = {
   ...{ share: 0, alerts: [], lines: new Map(), sources: [], summary: undefined, problem: "" },
 };
+// A server that cannot say it yet is asked again.
+const AGAIN_MS = 1000;
 const WAIT_MS = 600;
 const LONGEST_MS = 60_000;
 const MOST_ALERTS = 500;
@@ -92,6 +94,9 @@ export class BacktestStore {
         const known = error instanceof CallError && (error.code === "UNIMPLEMENTED" || error.reason === "NO_SUCH_METHOD");
         const problem = known ? "this server cannot try a rule on its history" : problemWords(error);
         this.view.value = { ...NOTHING, from, to, phase: "refused", problem };
+        if (error instanceof CallError && error.code === "UNAVAILABLE") {
+          this.#timer = setTimeout(() => void this.#run(rule, from + AGAIN_MS, to + AGAIN_MS), AGAIN_MS);
+        }
       }
     }
   }
