@@ -237,6 +237,15 @@ async def test_a_file_is_taken_and_given_by_the_command_line(
         assert said in done.err, done
 
 
+async def test_a_document_of_more_rules_than_there_may_be_is_refused_at_once(
+    client: pilothouse.aio.Client,
+) -> None:
+    rule = "- {{name: N{}, condition: {{metric: queue_depth, comparison: '>', threshold: 1}}}}"
+    document = "rules:\n" + "\n".join(rule.format(number) for number in range(1001))
+    with pytest.raises(errors.LimitExceeded, match="rules: at most 1,000"):
+        await client.rules.ImportRules(pb.ImportRulesRequest(document=document))
+
+
 async def test_what_the_contract_bounds_is_refused_by_it(client: pilothouse.aio.Client) -> None:
     deep = pb.Condition(threshold=waiting(1).condition.threshold)
     for _ in range(6):

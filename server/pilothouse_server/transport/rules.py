@@ -12,7 +12,8 @@ import grpc
 from pilothouse.v1 import rules_pb2 as pb
 from pilothouse.v1 import rules_pb2_grpc
 from pilothouse_server.domain.alerts.rules import Rule
-from pilothouse_server.domain.errors import InvalidArgument, NotFound
+from pilothouse_server.domain.alerts.validation import MOST_RULES
+from pilothouse_server.domain.errors import InvalidArgument, LimitExceeded, NotFound
 from pilothouse_server.services.alerts.rulebook import Edit, Rulebook
 from pilothouse_server.services.alerts.ruleviews import RuleViews
 from pilothouse_server.transport.caller import actor
@@ -30,6 +31,8 @@ Backtest = Callable[[pb.BacktestRuleRequest, Context], AsyncIterator[pb.Backtest
 
 PAGE = 50
 """Versions on a page, where the request does not say how many."""
+AT_ONCE = 50
+"""Rules of a document that are judged before others get their turn."""
 
 
 class RuleFiles(Protocol):
@@ -135,10 +138,13 @@ class RuleServicer(rules_pb2_grpc.RuleServiceServicer):
     async def ImportRules(
         self, request: pb.ImportRulesRequest, context: Context
     ) -> pb.ImportRulesResponse:
-        rules = [
+        rules = await asyncio.to_thread(self.files.read, request.document, request.format)
+        if len(rules) > MOST_RULES:
+            raise LimitExceeded("rules", MOST_RULES, len(rules))
+        for place, rule in enumerate(rules):
             checked(rule, f'rules["{rule.id or rule.name}"]')
-            for rule in await asyncio.to_thread(self.files.read, request.document, request.format)
-        ]
+            if not place % AT_ONCE:
+                await asyncio.sleep(0)
         edit = Edit(actor(context), request.reason, request.validate_only)
         done = await self.rulebook.bring_in(rules, edit)
         return pb.ImportRulesResponse(

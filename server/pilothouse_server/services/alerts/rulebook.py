@@ -294,11 +294,11 @@ def _matched(
     """Each rule with its id, and the one that it is to replace: that of its id, or else of its name."""
     by_name = {rule.name: rule for rule in every.values()}
     seen: dict[str, Rule] = {}
-    given = {rule.id for rule in rules}
+    taken = {*every, *(rule.id for rule in rules)}
     for rule in rules:
         before = every.get(rule.id) or by_name.get(rule.name)
-        taken = {*every, *seen, *given}
         rule_id = before.id if before else rule.id or _free_id(rule.name, taken)
+        taken.add(rule_id)
         if rule_id in seen:
             told = f"is there twice in the document, as {seen[rule_id].name!r} and as {rule.name!r}"
             raise InvalidArgument(f'rules["{rule_id}"]', told)
