@@ -32,6 +32,7 @@ SCALARS: dict[int, st.SearchStrategy[Any]] = {
     FieldDescriptor.TYPE_INT64: st.integers(-(2**63), 2**63 - 1),
     FieldDescriptor.TYPE_ENUM: st.integers(0, 40),
 }
+PATHS = st.from_regex(r"[a-z]{1,4}(_[a-z]{1,4}){0,2}", fullmatch=True)
 SPAN = {"google.protobuf.Timestamp": 250_000_000_000, "google.protobuf.Duration": 315_000_000_000}
 
 
@@ -41,6 +42,10 @@ def fill(draw: st.DrawFn, message: Any, depth: int) -> None:
     if span is not None:
         message.seconds = draw(st.integers(0, span))
         message.nanos = draw(st.integers(0, 999_999_999))
+        return
+    if message.DESCRIPTOR.full_name == "google.protobuf.FieldMask":
+        # Only paths in snake case have a JSON of their own; the library refuses any other.
+        message.paths.extend(draw(st.lists(PATHS, max_size=2)))
         return
     for field in message.DESCRIPTOR.fields:
         if not draw(st.booleans()):

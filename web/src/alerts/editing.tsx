@@ -6,7 +6,7 @@ import { Note } from "../ui/panel";
 import { Confirm } from "./confirm";
 import { Submit, Wrong } from "./form";
 import { type List, type Task, useTask } from "./lists";
-import { Side } from "./side";
+import { Side } from "../ui/side";
 
 interface EditingProps<T> {
   readonly kind: string;

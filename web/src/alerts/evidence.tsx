@@ -13,7 +13,7 @@ import { useStores } from "../ui/context";
 import { Note } from "../ui/panel";
 import { RulePlot } from "./plot";
 import { type Series, subjectOf } from "./series";
-import { Part } from "./side";
+import { Part } from "../ui/side";
 import { useDesk } from "./desk";
 
 const BEFORE_MS = 15 * 60_000;

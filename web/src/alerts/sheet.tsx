@@ -17,7 +17,7 @@ import { EvidenceChart } from "./evidence";
 import { AlertActs, Chips, Instance } from "./line";
 import { List, type ListView, useShown } from "./lists";
 import { alertLook, deliveryLook, kindWord, stepLook } from "./looks";
-import { Part, Side } from "./side";
+import { Part, Side } from "../ui/side";
 import { msOf } from "./words";
 
 const AGAIN_MS = 4_000;

@@ -12,7 +12,7 @@ import { useStores } from "../ui/context";
 import { useDesk } from "./desk";
 import { Area, Choice, Field, Matchers, Span, Submit, Text, Wrong } from "./form";
 import { useTask } from "./lists";
-import { Side } from "./side";
+import { Side } from "../ui/side";
 import { msOf, shellWord } from "./words";
 
 type Kind = "once" | "recurring" | "resolved";

@@ -1,6 +1,5 @@
 // One workflow, beside what was there: stages on a time axis, tasks, commands, events, and the acts on it.
 import type { ComponentChildren, JSX } from "preact";
-import { useEffect, useRef } from "preact/hooks";
 import { durationText, exactTime, plural, timeOfDay, when } from "../core/format";
 import { narrate } from "../core/narrative";
 import { durationMs, timestampMs } from "../core/time";
@@ -12,8 +11,9 @@ import type { Stage, Task, Workflow } from "../gen/pilothouse/v1/workflows_pb";
 import { hasEnded } from "../stores/workflows";
 import { useStores } from "./context";
 import { Copy } from "./copy";
-import { Mark, Picture } from "./mark";
+import { Mark } from "./mark";
 import { Note, Since } from "./panel";
+import { Part, Side } from "./side";
 import { ActNote, Actions, Elapsed, WorkflowStateCell, stageState, stateName } from "./workflow";
 
 export function WorkflowSheet(): JSX.Element | null {
@@ -22,58 +22,29 @@ export function WorkflowSheet(): JSX.Element | null {
 }
 
 function Sheet({ id }: { readonly id: string }): JSX.Element {
-  const { route, workflows, detail } = useStores();
-  const box = useRef<HTMLElement>(null);
+  const { workflows, detail } = useStores();
   const view = detail.view.value;
   const workflow = workflows.get(id) ?? view.answer?.workflow;
-  useEffect(() => {
-    const opener = document.activeElement;
-    box.current?.focus();
-    return () => {
-      if (opener instanceof HTMLElement && opener.isConnected) {
-        opener.focus();
-      }
-    };
-  }, []);
   return (
-    <section
-      class="sheet"
-      ref={box}
-      tabIndex={-1}
-      role="dialog"
-      aria-label={`Workflow ${id}`}
-      data-testid="sheet"
-      data-workflow-id={id}
-      data-state={workflow === undefined ? "" : stateName(workflow)}
+    <Side
+      title={workflow?.workflowName || id}
+      label={`Workflow ${id}`}
+      testId="sheet"
+      marks={{ "data-workflow-id": id, "data-state": workflow === undefined ? "" : stateName(workflow) }}
     >
-      <header>
-        <h2 class="cut">{workflow?.workflowName || id}</h2>
-        <button
-          type="button"
-          class="button icon"
-          onClick={() => route.go({ open: "" })}
-          aria-label="Close"
-          title="Close (Esc)"
-          data-testid="sheet-close"
-        >
-          <Picture icon="close" />
-        </button>
-      </header>
-      <div class="body">
-        {workflow === undefined ? <SheetNote id={id} phase={view.phase} problem={view.problem} /> : <Summary workflow={workflow} />}
-        {workflow === undefined ? null : <StageList workflow={workflow} />}
-        {view.answer === undefined ? null : (
-          <>
-            <TaskList tasks={view.answer.tasks} />
-            <CommandList commands={view.answer.commands} />
-            <EventList events={view.answer.events} />
-          </>
-        )}
-        {view.phase === "error" && workflow !== undefined ? (
-          <Note tone="warning">Not up to date: {view.problem}. It is read again.</Note>
-        ) : null}
-      </div>
-    </section>
+      {workflow === undefined ? <SheetNote id={id} phase={view.phase} problem={view.problem} /> : <Summary workflow={workflow} />}
+      {workflow === undefined ? null : <StageList workflow={workflow} />}
+      {view.answer === undefined ? null : (
+        <>
+          <TaskList tasks={view.answer.tasks} />
+          <CommandList commands={view.answer.commands} />
+          <EventList events={view.answer.events} />
+        </>
+      )}
+      {view.phase === "error" && workflow !== undefined ? (
+        <Note tone="warning">Not up to date: {view.problem}. It is read again.</Note>
+      ) : null}
+    </Side>
   );
 }
 
@@ -153,25 +124,6 @@ function Fact({ name, children }: { readonly name: string; readonly children: Co
       <dt class="faint small">{name}</dt>
       <dd class="cut">{children}</dd>
     </div>
-  );
-}
-
-function Part({
-  title,
-  count,
-  children,
-}: {
-  readonly title: string;
-  readonly count: number;
-  readonly children: ComponentChildren;
-}): JSX.Element {
-  return (
-    <section class="part">
-      <h3>
-        {title} <span class="faint">{count}</span>
-      </h3>
-      {children}
-    </section>
   );
 }
 

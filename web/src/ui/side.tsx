@@ -1,18 +1,20 @@
 // The sheet beside a page: it takes the focus, gives it back, and its parts are told apart by headings.
 import type { ComponentChildren, JSX } from "preact";
 import { useEffect, useRef } from "preact/hooks";
-import { useStores } from "../ui/context";
-import { Picture } from "../ui/mark";
+import { useStores } from "./context";
+import { Picture } from "./mark";
 
 interface SideProps {
   readonly title: ComponentChildren;
   readonly label: string;
   readonly testId: string;
   readonly wide?: boolean;
+  // Further attributes, as data-state.
+  readonly marks?: Readonly<Record<`data-${string}`, string>>;
   readonly children: ComponentChildren;
 }
 
-export function Side({ title, label, testId, wide = false, children }: SideProps): JSX.Element {
+export function Side({ title, label, testId, wide = false, marks = {}, children }: SideProps): JSX.Element {
   const { route } = useStores();
   const box = useRef<HTMLElement>(null);
   useEffect(() => {
@@ -25,7 +27,7 @@ export function Side({ title, label, testId, wide = false, children }: SideProps
     };
   }, []);
   return (
-    <section class={`sheet ${wide ? "wide" : ""}`} ref={box} tabIndex={-1} role="dialog" aria-label={label} data-testid={testId}>
+    <section class={`sheet ${wide ? "wide" : ""}`} ref={box} tabIndex={-1} role="dialog" aria-label={label} data-testid={testId} {...marks}>
       <header>
         <h2 class="cut">{title}</h2>
         <button
