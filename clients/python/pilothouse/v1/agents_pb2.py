@@ -24,13 +24,16 @@ _sym_db = _symbol_database.Default()
 
 from pilothouse._vendor.buf.validate import validate_pb2 as buf_dot_validate_dot_validate__pb2
 from google.api import annotations_pb2 as google_dot_api_dot_annotations__pb2
+from google.protobuf import duration_pb2 as google_dot_protobuf_dot_duration__pb2
 from google.protobuf import timestamp_pb2 as google_dot_protobuf_dot_timestamp__pb2
+from pilothouse.v1 import commands_pb2 as pilothouse_dot_v1_dot_commands__pb2
 from pilothouse.v1 import enums_pb2 as pilothouse_dot_v1_dot_enums__pb2
 from pilothouse.v1 import events_pb2 as pilothouse_dot_v1_dot_events__pb2
 from pilothouse.v1 import options_pb2 as pilothouse_dot_v1_dot_options__pb2
+from pilothouse.v1 import workflows_pb2 as pilothouse_dot_v1_dot_workflows__pb2
 
 
-DESCRIPTOR = _descriptor_pool.Default().AddSerializedFile(b'\n\x1apilothouse/v1/agents.proto\x12\rpilothouse.v1\x1a\x1b\x62uf/validate/validate.proto\x1a\x1cgoogle/api/annotations.proto\x1a\x1fgoogle/protobuf/timestamp.proto\x1a\x19pilothouse/v1/enums.proto\x1a\x1apilothouse/v1/events.proto\x1a\x1bpilothouse/v1/options.proto\"\xdd\x02\n\x05\x41gent\x12\n\n\x02id\x18\x01 \x01(\t\x12\x12\n\nagent_type\x18\x02 \x01(\t\x12\x0e\n\x06source\x18\x03 \x01(\t\x12(\n\x05state\x18\x04 \x01(\x0e\x32\x19.pilothouse.v1.AgentState\x12&\n\x04load\x18\x05 \x01(\x0b\x32\x18.pilothouse.v1.AgentLoad\x12\x31\n\rregister_time\x18\x06 \x01(\x0b\x32\x1a.google.protobuf.Timestamp\x12\x32\n\x0elast_seen_time\x18\x07 \x01(\x0b\x32\x1a.google.protobuf.Timestamp\x12\x13\n\x0bworkflow_id\x18\x08 \x01(\t\x12\x0f\n\x07task_id\x18\t \x01(\t\x12\x17\n\x0f\x63ompleted_tasks\x18\n \x01(\x04\x12\x14\n\x0c\x66\x61iled_tasks\x18\x0b \x01(\x04\x12\x16\n\x0eoffline_reason\x18\x0c \x01(\t\"h\n\x11ListAgentsRequest\x12\x18\n\x06\x66ilter\x18\x01 \x01(\tB\x08\xbaH\x05r\x03(\x80\x10\x12\x1b\n\tpage_size\x18\x02 \x01(\rB\x08\xbaH\x05*\x03\x18\xe8\x07\x12\x1c\n\npage_token\x18\x03 \x01(\tB\x08\xbaH\x05r\x03(\x80\x10\"S\n\x12ListAgentsResponse\x12$\n\x06\x61gents\x18\x01 \x03(\x0b\x32\x14.pilothouse.v1.Agent\x12\x17\n\x0fnext_page_token\x18\x02 \x01(\t\"/\n\x0fGetAgentRequest\x12\x1c\n\x08\x61gent_id\x18\x01 \x01(\tB\n\xbaH\x07r\x05 \x01(\x80\x02\"7\n\x10GetAgentResponse\x12#\n\x05\x61gent\x18\x01 \x01(\x0b\x32\x14.pilothouse.v1.Agent\"4\n\x12WatchAgentsRequest\x12\x1e\n\x0cresume_token\x18\x01 \x01(\tB\x08\xbaH\x05r\x03(\x80\x10\"\xe0\x01\n\x13WatchAgentsResponse\x12\x14\n\x0cresume_token\x18\x01 \x01(\t\x12%\n\x05\x61gent\x18\x02 \x01(\x0b\x32\x14.pilothouse.v1.AgentH\x00\x12,\n\tcaught_up\x18\x03 \x01(\x0b\x32\x17.pilothouse.v1.CaughtUpH\x00\x12-\n\theartbeat\x18\x04 \x01(\x0b\x32\x18.pilothouse.v1.HeartbeatH\x00\x12%\n\x05reset\x18\x05 \x01(\x0b\x32\x14.pilothouse.v1.ResetH\x00\x42\x08\n\x06update2\xcf\x02\n\x0c\x41gentService\x12m\n\nListAgents\x12 .pilothouse.v1.ListAgentsRequest\x1a!.pilothouse.v1.ListAgentsResponse\"\x1a\x88\xb5\x18\x01\x82\xd3\xe4\x93\x02\x10\x12\x0e/api/v1/agents\x12r\n\x08GetAgent\x12\x1e.pilothouse.v1.GetAgentRequest\x1a\x1f.pilothouse.v1.GetAgentResponse\"%\x88\xb5\x18\x01\x82\xd3\xe4\x93\x02\x1b\x12\x19/api/v1/agents/{agent_id}\x12\\\n\x0bWatchAgents\x12!.pilothouse.v1.WatchAgentsRequest\x1a\".pilothouse.v1.WatchAgentsResponse\"\x04\x88\xb5\x18\x01\x30\x01\x62\x06proto3')
+DESCRIPTOR = _descriptor_pool.Default().AddSerializedFile(b'\n\x1apilothouse/v1/agents.proto\x12\rpilothouse.v1\x1a\x1b\x62uf/validate/validate.proto\x1a\x1cgoogle/api/annotations.proto\x1a\x1egoogle/protobuf/duration.proto\x1a\x1fgoogle/protobuf/timestamp.proto\x1a\x1cpilothouse/v1/commands.proto\x1a\x19pilothouse/v1/enums.proto\x1a\x1apilothouse/v1/events.proto\x1a\x1bpilothouse/v1/options.proto\x1a\x1dpilothouse/v1/workflows.proto\"\xb3\x04\n\x05\x41gent\x12\n\n\x02id\x18\x01 \x01(\t\x12\x12\n\nagent_type\x18\x02 \x01(\t\x12\x0e\n\x06source\x18\x03 \x01(\t\x12(\n\x05state\x18\x04 \x01(\x0e\x32\x19.pilothouse.v1.AgentState\x12&\n\x04load\x18\x05 \x01(\x0b\x32\x18.pilothouse.v1.AgentLoad\x12\x31\n\rregister_time\x18\x06 \x01(\x0b\x32\x1a.google.protobuf.Timestamp\x12\x32\n\x0elast_seen_time\x18\x07 \x01(\x0b\x32\x1a.google.protobuf.Timestamp\x12\x13\n\x0bworkflow_id\x18\x08 \x01(\t\x12\x0f\n\x07task_id\x18\t \x01(\t\x12\x17\n\x0f\x63ompleted_tasks\x18\n \x01(\x04\x12\x14\n\x0c\x66\x61iled_tasks\x18\x0b \x01(\x04\x12\x16\n\x0eoffline_reason\x18\x0c \x01(\t\x12\x19\n\x0csuccess_rate\x18\r \x01(\x01H\x00\x88\x01\x01\x12\x35\n\x12mean_task_duration\x18\x0e \x01(\x0b\x32\x19.google.protobuf.Duration\x12/\n\x0fpending_command\x18\x0f \x01(\x0b\x32\x16.pilothouse.v1.Command\x12\x32\n\x07\x61\x63tions\x18\x10 \x03(\x0b\x32!.pilothouse.v1.ActionAvailability\x12\x0c\n\x04\x65tag\x18\x11 \x01(\tB\x0f\n\r_success_rate\"Z\n\tAgentTask\x12\x13\n\x0bworkflow_id\x18\x01 \x01(\t\x12\x15\n\rworkflow_type\x18\x02 \x01(\t\x12!\n\x04task\x18\x03 \x01(\x0b\x32\x13.pilothouse.v1.Task\"h\n\x11ListAgentsRequest\x12\x18\n\x06\x66ilter\x18\x01 \x01(\tB\x08\xbaH\x05r\x03(\x80\x10\x12\x1b\n\tpage_size\x18\x02 \x01(\rB\x08\xbaH\x05*\x03\x18\xe8\x07\x12\x1c\n\npage_token\x18\x03 \x01(\tB\x08\xbaH\x05r\x03(\x80\x10\"S\n\x12ListAgentsResponse\x12$\n\x06\x61gents\x18\x01 \x03(\x0b\x32\x14.pilothouse.v1.Agent\x12\x17\n\x0fnext_page_token\x18\x02 \x01(\t\"/\n\x0fGetAgentRequest\x12\x1c\n\x08\x61gent_id\x18\x01 \x01(\tB\n\xbaH\x07r\x05 \x01(\x80\x02\"\xc2\x01\n\x10GetAgentResponse\x12#\n\x05\x61gent\x18\x01 \x01(\x0b\x32\x14.pilothouse.v1.Agent\x12/\n\rcurrent_tasks\x18\x02 \x03(\x0b\x32\x18.pilothouse.v1.AgentTask\x12.\n\x0crecent_tasks\x18\x03 \x03(\x0b\x32\x18.pilothouse.v1.AgentTask\x12(\n\x08\x63ommands\x18\x04 \x03(\x0b\x32\x16.pilothouse.v1.Command\"4\n\x12WatchAgentsRequest\x12\x1e\n\x0cresume_token\x18\x01 \x01(\tB\x08\xbaH\x05r\x03(\x80\x10\"\xe0\x01\n\x13WatchAgentsResponse\x12\x14\n\x0cresume_token\x18\x01 \x01(\t\x12%\n\x05\x61gent\x18\x02 \x01(\x0b\x32\x14.pilothouse.v1.AgentH\x00\x12,\n\tcaught_up\x18\x03 \x01(\x0b\x32\x17.pilothouse.v1.CaughtUpH\x00\x12-\n\theartbeat\x18\x04 \x01(\x0b\x32\x18.pilothouse.v1.HeartbeatH\x00\x12%\n\x05reset\x18\x05 \x01(\x0b\x32\x14.pilothouse.v1.ResetH\x00\x42\x08\n\x06update\"\x84\x01\n\x11\x44rainAgentRequest\x12\x1c\n\x08\x61gent_id\x18\x01 \x01(\tB\n\xbaH\x07r\x05 \x01(\x80\x02\x12\x18\n\x06reason\x18\x02 \x01(\tB\x08\xbaH\x05r\x03(\x80\x08\x12\x1f\n\nrequest_id\x18\x03 \x01(\tB\x0b\xbaH\x08r\x03\xb0\x01\x01\xd8\x01\x01\x12\x16\n\x04\x65tag\x18\x04 \x01(\tB\x08\xbaH\x05r\x03(\x80\x01\"=\n\x12\x44rainAgentResponse\x12\'\n\x07\x63ommand\x18\x01 \x01(\x0b\x32\x16.pilothouse.v1.Command\"\x87\x01\n\x14\x41\x63tivateAgentRequest\x12\x1c\n\x08\x61gent_id\x18\x01 \x01(\tB\n\xbaH\x07r\x05 \x01(\x80\x02\x12\x18\n\x06reason\x18\x02 \x01(\tB\x08\xbaH\x05r\x03(\x80\x08\x12\x1f\n\nrequest_id\x18\x03 \x01(\tB\x0b\xbaH\x08r\x03\xb0\x01\x01\xd8\x01\x01\x12\x16\n\x04\x65tag\x18\x04 \x01(\tB\x08\xbaH\x05r\x03(\x80\x01\"@\n\x15\x41\x63tivateAgentResponse\x12\'\n\x07\x63ommand\x18\x01 \x01(\x0b\x32\x16.pilothouse.v1.Command\"\x86\x01\n\x13RestartAgentRequest\x12\x1c\n\x08\x61gent_id\x18\x01 \x01(\tB\n\xbaH\x07r\x05 \x01(\x80\x02\x12\x18\n\x06reason\x18\x02 \x01(\tB\x08\xbaH\x05r\x03(\x80\x08\x12\x1f\n\nrequest_id\x18\x03 \x01(\tB\x0b\xbaH\x08r\x03\xb0\x01\x01\xd8\x01\x01\x12\x16\n\x04\x65tag\x18\x04 \x01(\tB\x08\xbaH\x05r\x03(\x80\x01\"?\n\x14RestartAgentResponse\x12\'\n\x07\x63ommand\x18\x01 \x01(\x0b\x32\x16.pilothouse.v1.Command\"\xa4\x01\n\x12ResizeAgentRequest\x12\x1c\n\x08\x61gent_id\x18\x01 \x01(\tB\n\xbaH\x07r\x05 \x01(\x80\x02\x12\x18\n\x06reason\x18\x02 \x01(\tB\x08\xbaH\x05r\x03(\x80\x08\x12\x1f\n\nrequest_id\x18\x03 \x01(\tB\x0b\xbaH\x08r\x03\xb0\x01\x01\xd8\x01\x01\x12\x16\n\x04\x65tag\x18\x04 \x01(\tB\x08\xbaH\x05r\x03(\x80\x01\x12\x1d\n\tpool_size\x18\x05 \x01(\rB\n\xbaH\x07*\x05\x18\x90N(\x01\">\n\x13ResizeAgentResponse\x12\'\n\x07\x63ommand\x18\x01 \x01(\x0b\x32\x16.pilothouse.v1.Command2\xf7\x06\n\x0c\x41gentService\x12m\n\nListAgents\x12 .pilothouse.v1.ListAgentsRequest\x1a!.pilothouse.v1.ListAgentsResponse\"\x1a\x88\xb5\x18\x01\x82\xd3\xe4\x93\x02\x10\x12\x0e/api/v1/agents\x12r\n\x08GetAgent\x12\x1e.pilothouse.v1.GetAgentRequest\x1a\x1f.pilothouse.v1.GetAgentResponse\"%\x88\xb5\x18\x01\x82\xd3\xe4\x93\x02\x1b\x12\x19/api/v1/agents/{agent_id}\x12\\\n\x0bWatchAgents\x12!.pilothouse.v1.WatchAgentsRequest\x1a\".pilothouse.v1.WatchAgentsResponse\"\x04\x88\xb5\x18\x01\x30\x01\x12\x81\x01\n\nDrainAgent\x12 .pilothouse.v1.DrainAgentRequest\x1a!.pilothouse.v1.DrainAgentResponse\".\x88\xb5\x18\x03\x82\xd3\xe4\x93\x02$\"\x1f/api/v1/agents/{agent_id}:drain:\x01*\x12\x8d\x01\n\rActivateAgent\x12#.pilothouse.v1.ActivateAgentRequest\x1a$.pilothouse.v1.ActivateAgentResponse\"1\x88\xb5\x18\x03\x82\xd3\xe4\x93\x02\'\"\"/api/v1/agents/{agent_id}:activate:\x01*\x12\x89\x01\n\x0cRestartAgent\x12\".pilothouse.v1.RestartAgentRequest\x1a#.pilothouse.v1.RestartAgentResponse\"0\x88\xb5\x18\x03\x82\xd3\xe4\x93\x02&\"!/api/v1/agents/{agent_id}:restart:\x01*\x12\x85\x01\n\x0bResizeAgent\x12!.pilothouse.v1.ResizeAgentRequest\x1a\".pilothouse.v1.ResizeAgentResponse\"/\x88\xb5\x18\x03\x82\xd3\xe4\x93\x02%\" /api/v1/agents/{agent_id}:resize:\x01*b\x06proto3')
 
 _globals = globals()
 _builder.BuildMessageAndEnumDescriptors(DESCRIPTOR, _globals)
@@ -47,26 +50,86 @@ if not _descriptor._USE_C_DESCRIPTORS:
   _globals['_GETAGENTREQUEST'].fields_by_name['agent_id']._serialized_options = b'\272H\007r\005 \001(\200\002'
   _globals['_WATCHAGENTSREQUEST'].fields_by_name['resume_token']._loaded_options = None
   _globals['_WATCHAGENTSREQUEST'].fields_by_name['resume_token']._serialized_options = b'\272H\005r\003(\200\020'
+  _globals['_DRAINAGENTREQUEST'].fields_by_name['agent_id']._loaded_options = None
+  _globals['_DRAINAGENTREQUEST'].fields_by_name['agent_id']._serialized_options = b'\272H\007r\005 \001(\200\002'
+  _globals['_DRAINAGENTREQUEST'].fields_by_name['reason']._loaded_options = None
+  _globals['_DRAINAGENTREQUEST'].fields_by_name['reason']._serialized_options = b'\272H\005r\003(\200\010'
+  _globals['_DRAINAGENTREQUEST'].fields_by_name['request_id']._loaded_options = None
+  _globals['_DRAINAGENTREQUEST'].fields_by_name['request_id']._serialized_options = b'\272H\010r\003\260\001\001\330\001\001'
+  _globals['_DRAINAGENTREQUEST'].fields_by_name['etag']._loaded_options = None
+  _globals['_DRAINAGENTREQUEST'].fields_by_name['etag']._serialized_options = b'\272H\005r\003(\200\001'
+  _globals['_ACTIVATEAGENTREQUEST'].fields_by_name['agent_id']._loaded_options = None
+  _globals['_ACTIVATEAGENTREQUEST'].fields_by_name['agent_id']._serialized_options = b'\272H\007r\005 \001(\200\002'
+  _globals['_ACTIVATEAGENTREQUEST'].fields_by_name['reason']._loaded_options = None
+  _globals['_ACTIVATEAGENTREQUEST'].fields_by_name['reason']._serialized_options = b'\272H\005r\003(\200\010'
+  _globals['_ACTIVATEAGENTREQUEST'].fields_by_name['request_id']._loaded_options = None
+  _globals['_ACTIVATEAGENTREQUEST'].fields_by_name['request_id']._serialized_options = b'\272H\010r\003\260\001\001\330\001\001'
+  _globals['_ACTIVATEAGENTREQUEST'].fields_by_name['etag']._loaded_options = None
+  _globals['_ACTIVATEAGENTREQUEST'].fields_by_name['etag']._serialized_options = b'\272H\005r\003(\200\001'
+  _globals['_RESTARTAGENTREQUEST'].fields_by_name['agent_id']._loaded_options = None
+  _globals['_RESTARTAGENTREQUEST'].fields_by_name['agent_id']._serialized_options = b'\272H\007r\005 \001(\200\002'
+  _globals['_RESTARTAGENTREQUEST'].fields_by_name['reason']._loaded_options = None
+  _globals['_RESTARTAGENTREQUEST'].fields_by_name['reason']._serialized_options = b'\272H\005r\003(\200\010'
+  _globals['_RESTARTAGENTREQUEST'].fields_by_name['request_id']._loaded_options = None
+  _globals['_RESTARTAGENTREQUEST'].fields_by_name['request_id']._serialized_options = b'\272H\010r\003\260\001\001\330\001\001'
+  _globals['_RESTARTAGENTREQUEST'].fields_by_name['etag']._loaded_options = None
+  _globals['_RESTARTAGENTREQUEST'].fields_by_name['etag']._serialized_options = b'\272H\005r\003(\200\001'
+  _globals['_RESIZEAGENTREQUEST'].fields_by_name['agent_id']._loaded_options = None
+  _globals['_RESIZEAGENTREQUEST'].fields_by_name['agent_id']._serialized_options = b'\272H\007r\005 \001(\200\002'
+  _globals['_RESIZEAGENTREQUEST'].fields_by_name['reason']._loaded_options = None
+  _globals['_RESIZEAGENTREQUEST'].fields_by_name['reason']._serialized_options = b'\272H\005r\003(\200\010'
+  _globals['_RESIZEAGENTREQUEST'].fields_by_name['request_id']._loaded_options = None
+  _globals['_RESIZEAGENTREQUEST'].fields_by_name['request_id']._serialized_options = b'\272H\010r\003\260\001\001\330\001\001'
+  _globals['_RESIZEAGENTREQUEST'].fields_by_name['etag']._loaded_options = None
+  _globals['_RESIZEAGENTREQUEST'].fields_by_name['etag']._serialized_options = b'\272H\005r\003(\200\001'
+  _globals['_RESIZEAGENTREQUEST'].fields_by_name['pool_size']._loaded_options = None
+  _globals['_RESIZEAGENTREQUEST'].fields_by_name['pool_size']._serialized_options = b'\272H\007*\005\030\220N(\001'
   _globals['_AGENTSERVICE'].methods_by_name['ListAgents']._loaded_options = None
   _globals['_AGENTSERVICE'].methods_by_name['ListAgents']._serialized_options = b'\210\265\030\001\202\323\344\223\002\020\022\016/api/v1/agents'
   _globals['_AGENTSERVICE'].methods_by_name['GetAgent']._loaded_options = None
   _globals['_AGENTSERVICE'].methods_by_name['GetAgent']._serialized_options = b'\210\265\030\001\202\323\344\223\002\033\022\031/api/v1/agents/{agent_id}'
   _globals['_AGENTSERVICE'].methods_by_name['WatchAgents']._loaded_options = None
   _globals['_AGENTSERVICE'].methods_by_name['WatchAgents']._serialized_options = b'\210\265\030\001'
-  _globals['_AGENT']._serialized_start=222
-  _globals['_AGENT']._serialized_end=571
-  _globals['_LISTAGENTSREQUEST']._serialized_start=573
-  _globals['_LISTAGENTSREQUEST']._serialized_end=677
-  _globals['_LISTAGENTSRESPONSE']._serialized_start=679
-  _globals['_LISTAGENTSRESPONSE']._serialized_end=762
-  _globals['_GETAGENTREQUEST']._serialized_start=764
-  _globals['_GETAGENTREQUEST']._serialized_end=811
-  _globals['_GETAGENTRESPONSE']._serialized_start=813
-  _globals['_GETAGENTRESPONSE']._serialized_end=868
-  _globals['_WATCHAGENTSREQUEST']._serialized_start=870
-  _globals['_WATCHAGENTSREQUEST']._serialized_end=922
-  _globals['_WATCHAGENTSRESPONSE']._serialized_start=925
-  _globals['_WATCHAGENTSRESPONSE']._serialized_end=1149
-  _globals['_AGENTSERVICE']._serialized_start=1152
-  _globals['_AGENTSERVICE']._serialized_end=1487
+  _globals['_AGENTSERVICE'].methods_by_name['DrainAgent']._loaded_options = None
+  _globals['_AGENTSERVICE'].methods_by_name['DrainAgent']._serialized_options = b'\210\265\030\003\202\323\344\223\002$\"\037/api/v1/agents/{agent_id}:drain:\001*'
+  _globals['_AGENTSERVICE'].methods_by_name['ActivateAgent']._loaded_options = None
+  _globals['_AGENTSERVICE'].methods_by_name['ActivateAgent']._serialized_options = b'\210\265\030\003\202\323\344\223\002\'\"\"/api/v1/agents/{agent_id}:activate:\001*'
+  _globals['_AGENTSERVICE'].methods_by_name['RestartAgent']._loaded_options = None
+  _globals['_AGENTSERVICE'].methods_by_name['RestartAgent']._serialized_options = b'\210\265\030\003\202\323\344\223\002&\"!/api/v1/agents/{agent_id}:restart:\001*'
+  _globals['_AGENTSERVICE'].methods_by_name['ResizeAgent']._loaded_options = None
+  _globals['_AGENTSERVICE'].methods_by_name['ResizeAgent']._serialized_options = b'\210\265\030\003\202\323\344\223\002%\" /api/v1/agents/{agent_id}:resize:\001*'
+  _globals['_AGENT']._serialized_start=315
+  _globals['_AGENT']._serialized_end=878
+  _globals['_AGENTTASK']._serialized_start=880
+  _globals['_AGENTTASK']._serialized_end=970
+  _globals['_LISTAGENTSREQUEST']._serialized_start=972
+  _globals['_LISTAGENTSREQUEST']._serialized_end=1076
+  _globals['_LISTAGENTSRESPONSE']._serialized_start=1078
+  _globals['_LISTAGENTSRESPONSE']._serialized_end=1161
+  _globals['_GETAGENTREQUEST']._serialized_start=1163
+  _globals['_GETAGENTREQUEST']._serialized_end=1210
+  _globals['_GETAGENTRESPONSE']._serialized_start=1213
+  _globals['_GETAGENTRESPONSE']._serialized_end=1407
+  _globals['_WATCHAGENTSREQUEST']._serialized_start=1409
+  _globals['_WATCHAGENTSREQUEST']._serialized_end=1461
+  _globals['_WATCHAGENTSRESPONSE']._serialized_start=1464
+  _globals['_WATCHAGENTSRESPONSE']._serialized_end=1688
+  _globals['_DRAINAGENTREQUEST']._serialized_start=1691
+  _globals['_DRAINAGENTREQUEST']._serialized_end=1823
+  _globals['_DRAINAGENTRESPONSE']._serialized_start=1825
+  _globals['_DRAINAGENTRESPONSE']._serialized_end=1886
+  _globals['_ACTIVATEAGENTREQUEST']._serialized_start=1889
+  _globals['_ACTIVATEAGENTREQUEST']._serialized_end=2024
+  _globals['_ACTIVATEAGENTRESPONSE']._serialized_start=2026
+  _globals['_ACTIVATEAGENTRESPONSE']._serialized_end=2090
+  _globals['_RESTARTAGENTREQUEST']._serialized_start=2093
+  _globals['_RESTARTAGENTREQUEST']._serialized_end=2227
+  _globals['_RESTARTAGENTRESPONSE']._serialized_start=2229
+  _globals['_RESTARTAGENTRESPONSE']._serialized_end=2292
+  _globals['_RESIZEAGENTREQUEST']._serialized_start=2295
+  _globals['_RESIZEAGENTREQUEST']._serialized_end=2459
+  _globals['_RESIZEAGENTRESPONSE']._serialized_start=2461
+  _globals['_RESIZEAGENTRESPONSE']._serialized_end=2523
+  _globals['_AGENTSERVICE']._serialized_start=2526
+  _globals['_AGENTSERVICE']._serialized_end=3413
 # @@protoc_insertion_point(module_scope)

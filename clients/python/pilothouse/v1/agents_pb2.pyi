@@ -5,11 +5,14 @@ The agents that do the work, as their heartbeats show them."""
 
 from collections import abc as _abc
 from google.protobuf import descriptor as _descriptor
+from google.protobuf import duration_pb2 as _duration_pb2
 from google.protobuf import message as _message
 from google.protobuf import timestamp_pb2 as _timestamp_pb2
 from google.protobuf.internal import containers as _containers
+from pilothouse.v1 import commands_pb2 as _commands_pb2
 from pilothouse.v1 import enums_pb2 as _enums_pb2
 from pilothouse.v1 import events_pb2 as _events_pb2
+from pilothouse.v1 import workflows_pb2 as _workflows_pb2
 import builtins as _builtins
 import sys
 import typing as _typing
@@ -39,6 +42,11 @@ class Agent(_message.Message):
     COMPLETED_TASKS_FIELD_NUMBER: _builtins.int
     FAILED_TASKS_FIELD_NUMBER: _builtins.int
     OFFLINE_REASON_FIELD_NUMBER: _builtins.int
+    SUCCESS_RATE_FIELD_NUMBER: _builtins.int
+    MEAN_TASK_DURATION_FIELD_NUMBER: _builtins.int
+    PENDING_COMMAND_FIELD_NUMBER: _builtins.int
+    ACTIONS_FIELD_NUMBER: _builtins.int
+    ETAG_FIELD_NUMBER: _builtins.int
     id: _builtins.str
     """Its id."""
     agent_type: _builtins.str
@@ -57,6 +65,10 @@ class Agent(_message.Message):
     """Attempts of tasks that failed in its hands; a task that is retried is one for each attempt."""
     offline_reason: _builtins.str
     """Why it is OFFLINE, for people; empty when it is not."""
+    success_rate: _builtins.float
+    """completed_tasks as a share of those and failed_tasks; absent when it did none."""
+    etag: _builtins.str
+    """Changes when its state, capacity or pending command does: what a control is decided on."""
     @_builtins.property
     def load(self) -> _events_pb2.AgentLoad:
         """What it has to do and can do; absent when it never said."""
@@ -68,6 +80,18 @@ class Agent(_message.Message):
     @_builtins.property
     def last_seen_time(self) -> _timestamp_pb2.Timestamp:
         """When the server last heard of it."""
+
+    @_builtins.property
+    def mean_task_duration(self) -> _duration_pb2.Duration:
+        """How long its tasks that completed took, on average; absent when that is not known of any."""
+
+    @_builtins.property
+    def pending_command(self) -> _commands_pb2.Command:
+        """The command on it that has not ended; absent when there is none."""
+
+    @_builtins.property
+    def actions(self) -> _containers.RepeatedCompositeFieldContainer[_commands_pb2.ActionAvailability]:
+        """For each action whether it can be asked for now, and if not, why."""
 
     def __init__(
         self,
@@ -84,14 +108,53 @@ class Agent(_message.Message):
         completed_tasks: _builtins.int = ...,
         failed_tasks: _builtins.int = ...,
         offline_reason: _builtins.str = ...,
+        success_rate: _builtins.float | None = ...,
+        mean_task_duration: _duration_pb2.Duration | None = ...,
+        pending_command: _commands_pb2.Command | None = ...,
+        actions: _abc.Iterable[_commands_pb2.ActionAvailability] | None = ...,
+        etag: _builtins.str = ...,
     ) -> None: ...
-    _HasFieldArgType: _TypeAlias = _typing.Literal["last_seen_time", b"last_seen_time", "load", b"load", "register_time", b"register_time"]  # noqa: Y015
+    _HasFieldArgType: _TypeAlias = _typing.Literal["_success_rate", b"_success_rate", "last_seen_time", b"last_seen_time", "load", b"load", "mean_task_duration", b"mean_task_duration", "pending_command", b"pending_command", "register_time", b"register_time", "success_rate", b"success_rate"]  # noqa: Y015
     def HasField(self, field_name: _HasFieldArgType) -> _builtins.bool: ...
-    _ClearFieldArgType: _TypeAlias = _typing.Literal["agent_type", b"agent_type", "completed_tasks", b"completed_tasks", "failed_tasks", b"failed_tasks", "id", b"id", "last_seen_time", b"last_seen_time", "load", b"load", "offline_reason", b"offline_reason", "register_time", b"register_time", "source", b"source", "state", b"state", "task_id", b"task_id", "workflow_id", b"workflow_id"]  # noqa: Y015
+    _ClearFieldArgType: _TypeAlias = _typing.Literal["_success_rate", b"_success_rate", "actions", b"actions", "agent_type", b"agent_type", "completed_tasks", b"completed_tasks", "etag", b"etag", "failed_tasks", b"failed_tasks", "id", b"id", "last_seen_time", b"last_seen_time", "load", b"load", "mean_task_duration", b"mean_task_duration", "offline_reason", b"offline_reason", "pending_command", b"pending_command", "register_time", b"register_time", "source", b"source", "state", b"state", "success_rate", b"success_rate", "task_id", b"task_id", "workflow_id", b"workflow_id"]  # noqa: Y015
+    def ClearField(self, field_name: _ClearFieldArgType) -> None: ...
+    _WhichOneofReturnType__success_rate: _TypeAlias = _typing.Literal["success_rate"]  # noqa: Y015
+    _WhichOneofArgType__success_rate: _TypeAlias = _typing.Literal["_success_rate", b"_success_rate"]  # noqa: Y015
+    def WhichOneof(self, oneof_group: _WhichOneofArgType__success_rate) -> _WhichOneofReturnType__success_rate | None: ...
+
+Global___Agent: _TypeAlias = Agent  # noqa: Y015
+
+@_typing.final
+class AgentTask(_message.Message):
+    """A task in the hands of an agent."""
+
+    DESCRIPTOR: _descriptor.Descriptor
+
+    WORKFLOW_ID_FIELD_NUMBER: _builtins.int
+    WORKFLOW_TYPE_FIELD_NUMBER: _builtins.int
+    TASK_FIELD_NUMBER: _builtins.int
+    workflow_id: _builtins.str
+    """Which workflow it belongs to."""
+    workflow_type: _builtins.str
+    """The kind of that workflow."""
+    @_builtins.property
+    def task(self) -> _workflows_pb2.Task:
+        """The task."""
+
+    def __init__(
+        self,
+        *,
+        workflow_id: _builtins.str = ...,
+        workflow_type: _builtins.str = ...,
+        task: _workflows_pb2.Task | None = ...,
+    ) -> None: ...
+    _HasFieldArgType: _TypeAlias = _typing.Literal["task", b"task"]  # noqa: Y015
+    def HasField(self, field_name: _HasFieldArgType) -> _builtins.bool: ...
+    _ClearFieldArgType: _TypeAlias = _typing.Literal["task", b"task", "workflow_id", b"workflow_id", "workflow_type", b"workflow_type"]  # noqa: Y015
     def ClearField(self, field_name: _ClearFieldArgType) -> None: ...
     def WhichOneof(self, oneof_group: _Never) -> None: ...
 
-Global___Agent: _TypeAlias = Agent  # noqa: Y015
+Global___AgentTask: _TypeAlias = AgentTask  # noqa: Y015
 
 @_typing.final
 class ListAgentsRequest(_message.Message):
@@ -175,23 +238,41 @@ Global___GetAgentRequest: _TypeAlias = GetAgentRequest  # noqa: Y015
 
 @_typing.final
 class GetAgentResponse(_message.Message):
-    """One agent."""
+    """One agent with what it does."""
 
     DESCRIPTOR: _descriptor.Descriptor
 
     AGENT_FIELD_NUMBER: _builtins.int
+    CURRENT_TASKS_FIELD_NUMBER: _builtins.int
+    RECENT_TASKS_FIELD_NUMBER: _builtins.int
+    COMMANDS_FIELD_NUMBER: _builtins.int
     @_builtins.property
     def agent(self) -> Global___Agent:
         """The agent."""
+
+    @_builtins.property
+    def current_tasks(self) -> _containers.RepeatedCompositeFieldContainer[Global___AgentTask]:
+        """What it has in hand, oldest first; at most 200."""
+
+    @_builtins.property
+    def recent_tasks(self) -> _containers.RepeatedCompositeFieldContainer[Global___AgentTask]:
+        """What it ended last, newest first; at most 50."""
+
+    @_builtins.property
+    def commands(self) -> _containers.RepeatedCompositeFieldContainer[_commands_pb2.Command]:
+        """The commands on it, newest first; at most 50."""
 
     def __init__(
         self,
         *,
         agent: Global___Agent | None = ...,
+        current_tasks: _abc.Iterable[Global___AgentTask] | None = ...,
+        recent_tasks: _abc.Iterable[Global___AgentTask] | None = ...,
+        commands: _abc.Iterable[_commands_pb2.Command] | None = ...,
     ) -> None: ...
     _HasFieldArgType: _TypeAlias = _typing.Literal["agent", b"agent"]  # noqa: Y015
     def HasField(self, field_name: _HasFieldArgType) -> _builtins.bool: ...
-    _ClearFieldArgType: _TypeAlias = _typing.Literal["agent", b"agent"]  # noqa: Y015
+    _ClearFieldArgType: _TypeAlias = _typing.Literal["agent", b"agent", "commands", b"commands", "current_tasks", b"current_tasks", "recent_tasks", b"recent_tasks"]  # noqa: Y015
     def ClearField(self, field_name: _ClearFieldArgType) -> None: ...
     def WhichOneof(self, oneof_group: _Never) -> None: ...
 
@@ -266,3 +347,239 @@ class WatchAgentsResponse(_message.Message):
     def WhichOneof(self, oneof_group: _WhichOneofArgType_update) -> _WhichOneofReturnType_update | None: ...
 
 Global___WatchAgentsResponse: _TypeAlias = WatchAgentsResponse  # noqa: Y015
+
+@_typing.final
+class DrainAgentRequest(_message.Message):
+    """Asks the engine to give an agent nothing new."""
+
+    DESCRIPTOR: _descriptor.Descriptor
+
+    AGENT_ID_FIELD_NUMBER: _builtins.int
+    REASON_FIELD_NUMBER: _builtins.int
+    REQUEST_ID_FIELD_NUMBER: _builtins.int
+    ETAG_FIELD_NUMBER: _builtins.int
+    agent_id: _builtins.str
+    """Which agent."""
+    reason: _builtins.str
+    """Why; kept with the command."""
+    request_id: _builtins.str
+    """A UUID of the caller's choosing. A repeat of the request with the same one returns the same command."""
+    etag: _builtins.str
+    """The agent's etag as the caller saw it. Empty: not checked."""
+    def __init__(
+        self,
+        *,
+        agent_id: _builtins.str = ...,
+        reason: _builtins.str = ...,
+        request_id: _builtins.str = ...,
+        etag: _builtins.str = ...,
+    ) -> None: ...
+    _HasFieldArgType: _TypeAlias = _Never  # noqa: Y015
+    def HasField(self, field_name: _HasFieldArgType) -> _builtins.bool: ...
+    _ClearFieldArgType: _TypeAlias = _typing.Literal["agent_id", b"agent_id", "etag", b"etag", "reason", b"reason", "request_id", b"request_id"]  # noqa: Y015
+    def ClearField(self, field_name: _ClearFieldArgType) -> None: ...
+    def WhichOneof(self, oneof_group: _Never) -> None: ...
+
+Global___DrainAgentRequest: _TypeAlias = DrainAgentRequest  # noqa: Y015
+
+@_typing.final
+class DrainAgentResponse(_message.Message):
+    """The request is recorded. It is done when the command is EFFECTIVE."""
+
+    DESCRIPTOR: _descriptor.Descriptor
+
+    COMMAND_FIELD_NUMBER: _builtins.int
+    @_builtins.property
+    def command(self) -> _commands_pb2.Command:
+        """The command, REQUESTED."""
+
+    def __init__(
+        self,
+        *,
+        command: _commands_pb2.Command | None = ...,
+    ) -> None: ...
+    _HasFieldArgType: _TypeAlias = _typing.Literal["command", b"command"]  # noqa: Y015
+    def HasField(self, field_name: _HasFieldArgType) -> _builtins.bool: ...
+    _ClearFieldArgType: _TypeAlias = _typing.Literal["command", b"command"]  # noqa: Y015
+    def ClearField(self, field_name: _ClearFieldArgType) -> None: ...
+    def WhichOneof(self, oneof_group: _Never) -> None: ...
+
+Global___DrainAgentResponse: _TypeAlias = DrainAgentResponse  # noqa: Y015
+
+@_typing.final
+class ActivateAgentRequest(_message.Message):
+    """Asks the engine to give a draining agent work again."""
+
+    DESCRIPTOR: _descriptor.Descriptor
+
+    AGENT_ID_FIELD_NUMBER: _builtins.int
+    REASON_FIELD_NUMBER: _builtins.int
+    REQUEST_ID_FIELD_NUMBER: _builtins.int
+    ETAG_FIELD_NUMBER: _builtins.int
+    agent_id: _builtins.str
+    """Which agent."""
+    reason: _builtins.str
+    """Why; kept with the command."""
+    request_id: _builtins.str
+    """A UUID of the caller's choosing. A repeat of the request with the same one returns the same command."""
+    etag: _builtins.str
+    """The agent's etag as the caller saw it. Empty: not checked."""
+    def __init__(
+        self,
+        *,
+        agent_id: _builtins.str = ...,
+        reason: _builtins.str = ...,
+        request_id: _builtins.str = ...,
+        etag: _builtins.str = ...,
+    ) -> None: ...
+    _HasFieldArgType: _TypeAlias = _Never  # noqa: Y015
+    def HasField(self, field_name: _HasFieldArgType) -> _builtins.bool: ...
+    _ClearFieldArgType: _TypeAlias = _typing.Literal["agent_id", b"agent_id", "etag", b"etag", "reason", b"reason", "request_id", b"request_id"]  # noqa: Y015
+    def ClearField(self, field_name: _ClearFieldArgType) -> None: ...
+    def WhichOneof(self, oneof_group: _Never) -> None: ...
+
+Global___ActivateAgentRequest: _TypeAlias = ActivateAgentRequest  # noqa: Y015
+
+@_typing.final
+class ActivateAgentResponse(_message.Message):
+    """The request is recorded. It is done when the command is EFFECTIVE."""
+
+    DESCRIPTOR: _descriptor.Descriptor
+
+    COMMAND_FIELD_NUMBER: _builtins.int
+    @_builtins.property
+    def command(self) -> _commands_pb2.Command:
+        """The command, REQUESTED."""
+
+    def __init__(
+        self,
+        *,
+        command: _commands_pb2.Command | None = ...,
+    ) -> None: ...
+    _HasFieldArgType: _TypeAlias = _typing.Literal["command", b"command"]  # noqa: Y015
+    def HasField(self, field_name: _HasFieldArgType) -> _builtins.bool: ...
+    _ClearFieldArgType: _TypeAlias = _typing.Literal["command", b"command"]  # noqa: Y015
+    def ClearField(self, field_name: _ClearFieldArgType) -> None: ...
+    def WhichOneof(self, oneof_group: _Never) -> None: ...
+
+Global___ActivateAgentResponse: _TypeAlias = ActivateAgentResponse  # noqa: Y015
+
+@_typing.final
+class RestartAgentRequest(_message.Message):
+    """Asks the engine to end an agent and begin it again."""
+
+    DESCRIPTOR: _descriptor.Descriptor
+
+    AGENT_ID_FIELD_NUMBER: _builtins.int
+    REASON_FIELD_NUMBER: _builtins.int
+    REQUEST_ID_FIELD_NUMBER: _builtins.int
+    ETAG_FIELD_NUMBER: _builtins.int
+    agent_id: _builtins.str
+    """Which agent."""
+    reason: _builtins.str
+    """Why; kept with the command."""
+    request_id: _builtins.str
+    """A UUID of the caller's choosing. A repeat of the request with the same one returns the same command."""
+    etag: _builtins.str
+    """The agent's etag as the caller saw it. Empty: not checked."""
+    def __init__(
+        self,
+        *,
+        agent_id: _builtins.str = ...,
+        reason: _builtins.str = ...,
+        request_id: _builtins.str = ...,
+        etag: _builtins.str = ...,
+    ) -> None: ...
+    _HasFieldArgType: _TypeAlias = _Never  # noqa: Y015
+    def HasField(self, field_name: _HasFieldArgType) -> _builtins.bool: ...
+    _ClearFieldArgType: _TypeAlias = _typing.Literal["agent_id", b"agent_id", "etag", b"etag", "reason", b"reason", "request_id", b"request_id"]  # noqa: Y015
+    def ClearField(self, field_name: _ClearFieldArgType) -> None: ...
+    def WhichOneof(self, oneof_group: _Never) -> None: ...
+
+Global___RestartAgentRequest: _TypeAlias = RestartAgentRequest  # noqa: Y015
+
+@_typing.final
+class RestartAgentResponse(_message.Message):
+    """The request is recorded. It is done when the command is EFFECTIVE."""
+
+    DESCRIPTOR: _descriptor.Descriptor
+
+    COMMAND_FIELD_NUMBER: _builtins.int
+    @_builtins.property
+    def command(self) -> _commands_pb2.Command:
+        """The command, REQUESTED."""
+
+    def __init__(
+        self,
+        *,
+        command: _commands_pb2.Command | None = ...,
+    ) -> None: ...
+    _HasFieldArgType: _TypeAlias = _typing.Literal["command", b"command"]  # noqa: Y015
+    def HasField(self, field_name: _HasFieldArgType) -> _builtins.bool: ...
+    _ClearFieldArgType: _TypeAlias = _typing.Literal["command", b"command"]  # noqa: Y015
+    def ClearField(self, field_name: _ClearFieldArgType) -> None: ...
+    def WhichOneof(self, oneof_group: _Never) -> None: ...
+
+Global___RestartAgentResponse: _TypeAlias = RestartAgentResponse  # noqa: Y015
+
+@_typing.final
+class ResizeAgentRequest(_message.Message):
+    """Asks the engine to let an agent have so many tasks at once."""
+
+    DESCRIPTOR: _descriptor.Descriptor
+
+    AGENT_ID_FIELD_NUMBER: _builtins.int
+    REASON_FIELD_NUMBER: _builtins.int
+    REQUEST_ID_FIELD_NUMBER: _builtins.int
+    ETAG_FIELD_NUMBER: _builtins.int
+    POOL_SIZE_FIELD_NUMBER: _builtins.int
+    agent_id: _builtins.str
+    """Which agent."""
+    reason: _builtins.str
+    """Why; kept with the command."""
+    request_id: _builtins.str
+    """A UUID of the caller's choosing. A repeat of the request with the same one returns the same command."""
+    etag: _builtins.str
+    """The agent's etag as the caller saw it. Empty: not checked."""
+    pool_size: _builtins.int
+    """How many tasks at once."""
+    def __init__(
+        self,
+        *,
+        agent_id: _builtins.str = ...,
+        reason: _builtins.str = ...,
+        request_id: _builtins.str = ...,
+        etag: _builtins.str = ...,
+        pool_size: _builtins.int = ...,
+    ) -> None: ...
+    _HasFieldArgType: _TypeAlias = _Never  # noqa: Y015
+    def HasField(self, field_name: _HasFieldArgType) -> _builtins.bool: ...
+    _ClearFieldArgType: _TypeAlias = _typing.Literal["agent_id", b"agent_id", "etag", b"etag", "pool_size", b"pool_size", "reason", b"reason", "request_id", b"request_id"]  # noqa: Y015
+    def ClearField(self, field_name: _ClearFieldArgType) -> None: ...
+    def WhichOneof(self, oneof_group: _Never) -> None: ...
+
+Global___ResizeAgentRequest: _TypeAlias = ResizeAgentRequest  # noqa: Y015
+
+@_typing.final
+class ResizeAgentResponse(_message.Message):
+    """The request is recorded. It is done when the command is EFFECTIVE."""
+
+    DESCRIPTOR: _descriptor.Descriptor
+
+    COMMAND_FIELD_NUMBER: _builtins.int
+    @_builtins.property
+    def command(self) -> _commands_pb2.Command:
+        """The command, REQUESTED."""
+
+    def __init__(
+        self,
+        *,
+        command: _commands_pb2.Command | None = ...,
+    ) -> None: ...
+    _HasFieldArgType: _TypeAlias = _typing.Literal["command", b"command"]  # noqa: Y015
+    def HasField(self, field_name: _HasFieldArgType) -> _builtins.bool: ...
+    _ClearFieldArgType: _TypeAlias = _typing.Literal["command", b"command"]  # noqa: Y015
+    def ClearField(self, field_name: _ClearFieldArgType) -> None: ...
+    def WhichOneof(self, oneof_group: _Never) -> None: ...
+
+Global___ResizeAgentResponse: _TypeAlias = ResizeAgentResponse  # noqa: Y015

@@ -26,7 +26,7 @@ if _version_not_supported:
 
 
 class AgentServiceStub:
-    """Agents: see them, follow them.
+    """Agents: see them, follow them, steer them.
     """
 
     def __init__(self, channel):
@@ -50,10 +50,30 @@ class AgentServiceStub:
                 request_serializer=pilothouse_dot_v1_dot_agents__pb2.WatchAgentsRequest.SerializeToString,
                 response_deserializer=pilothouse_dot_v1_dot_agents__pb2.WatchAgentsResponse.FromString,
                 _registered_method=True)
+        self.DrainAgent = channel.unary_unary(
+                '/pilothouse.v1.AgentService/DrainAgent',
+                request_serializer=pilothouse_dot_v1_dot_agents__pb2.DrainAgentRequest.SerializeToString,
+                response_deserializer=pilothouse_dot_v1_dot_agents__pb2.DrainAgentResponse.FromString,
+                _registered_method=True)
+        self.ActivateAgent = channel.unary_unary(
+                '/pilothouse.v1.AgentService/ActivateAgent',
+                request_serializer=pilothouse_dot_v1_dot_agents__pb2.ActivateAgentRequest.SerializeToString,
+                response_deserializer=pilothouse_dot_v1_dot_agents__pb2.ActivateAgentResponse.FromString,
+                _registered_method=True)
+        self.RestartAgent = channel.unary_unary(
+                '/pilothouse.v1.AgentService/RestartAgent',
+                request_serializer=pilothouse_dot_v1_dot_agents__pb2.RestartAgentRequest.SerializeToString,
+                response_deserializer=pilothouse_dot_v1_dot_agents__pb2.RestartAgentResponse.FromString,
+                _registered_method=True)
+        self.ResizeAgent = channel.unary_unary(
+                '/pilothouse.v1.AgentService/ResizeAgent',
+                request_serializer=pilothouse_dot_v1_dot_agents__pb2.ResizeAgentRequest.SerializeToString,
+                response_deserializer=pilothouse_dot_v1_dot_agents__pb2.ResizeAgentResponse.FromString,
+                _registered_method=True)
 
 
 class AgentServiceServicer:
-    """Agents: see them, follow them.
+    """Agents: see them, follow them, steer them.
     """
 
     def ListAgents(self, request, context):
@@ -77,6 +97,34 @@ class AgentServiceServicer:
         context.set_details('Method not implemented!')
         raise NotImplementedError('Method not implemented!')
 
+    def DrainAgent(self, request, context):
+        """Asks the engine to give an agent nothing new; it finishes what it has.
+        """
+        context.set_code(grpc.StatusCode.UNIMPLEMENTED)
+        context.set_details('Method not implemented!')
+        raise NotImplementedError('Method not implemented!')
+
+    def ActivateAgent(self, request, context):
+        """Asks the engine to give a draining agent work again.
+        """
+        context.set_code(grpc.StatusCode.UNIMPLEMENTED)
+        context.set_details('Method not implemented!')
+        raise NotImplementedError('Method not implemented!')
+
+    def RestartAgent(self, request, context):
+        """Asks the engine to end an agent and begin it again.
+        """
+        context.set_code(grpc.StatusCode.UNIMPLEMENTED)
+        context.set_details('Method not implemented!')
+        raise NotImplementedError('Method not implemented!')
+
+    def ResizeAgent(self, request, context):
+        """Asks the engine to let an agent have so many tasks at once.
+        """
+        context.set_code(grpc.StatusCode.UNIMPLEMENTED)
+        context.set_details('Method not implemented!')
+        raise NotImplementedError('Method not implemented!')
+
 
 def add_AgentServiceServicer_to_server(servicer, server):
     rpc_method_handlers = {
@@ -95,6 +143,26 @@ def add_AgentServiceServicer_to_server(servicer, server):
                     request_deserializer=pilothouse_dot_v1_dot_agents__pb2.WatchAgentsRequest.FromString,
                     response_serializer=pilothouse_dot_v1_dot_agents__pb2.WatchAgentsResponse.SerializeToString,
             ),
+            'DrainAgent': grpc.unary_unary_rpc_method_handler(
+                    servicer.DrainAgent,
+                    request_deserializer=pilothouse_dot_v1_dot_agents__pb2.DrainAgentRequest.FromString,
+                    response_serializer=pilothouse_dot_v1_dot_agents__pb2.DrainAgentResponse.SerializeToString,
+            ),
+            'ActivateAgent': grpc.unary_unary_rpc_method_handler(
+                    servicer.ActivateAgent,
+                    request_deserializer=pilothouse_dot_v1_dot_agents__pb2.ActivateAgentRequest.FromString,
+                    response_serializer=pilothouse_dot_v1_dot_agents__pb2.ActivateAgentResponse.SerializeToString,
+            ),
+            'RestartAgent': grpc.unary_unary_rpc_method_handler(
+                    servicer.RestartAgent,
+                    request_deserializer=pilothouse_dot_v1_dot_agents__pb2.RestartAgentRequest.FromString,
+                    response_serializer=pilothouse_dot_v1_dot_agents__pb2.RestartAgentResponse.SerializeToString,
+            ),
+            'ResizeAgent': grpc.unary_unary_rpc_method_handler(
+                    servicer.ResizeAgent,
+                    request_deserializer=pilothouse_dot_v1_dot_agents__pb2.ResizeAgentRequest.FromString,
+                    response_serializer=pilothouse_dot_v1_dot_agents__pb2.ResizeAgentResponse.SerializeToString,
+            ),
     }
     generic_handler = grpc.method_handlers_generic_handler(
             'pilothouse.v1.AgentService', rpc_method_handlers)
@@ -104,7 +172,7 @@ def add_AgentServiceServicer_to_server(servicer, server):
 
  # This class is part of an EXPERIMENTAL API.
 class AgentService:
-    """Agents: see them, follow them.
+    """Agents: see them, follow them, steer them.
     """
 
     @staticmethod
@@ -178,6 +246,114 @@ class AgentService:
             '/pilothouse.v1.AgentService/WatchAgents',
             pilothouse_dot_v1_dot_agents__pb2.WatchAgentsRequest.SerializeToString,
             pilothouse_dot_v1_dot_agents__pb2.WatchAgentsResponse.FromString,
+            options,
+            channel_credentials,
+            insecure,
+            call_credentials,
+            compression,
+            wait_for_ready,
+            timeout,
+            metadata,
+            _registered_method=True)
+
+    @staticmethod
+    def DrainAgent(request,
+            target,
+            options=(),
+            channel_credentials=None,
+            call_credentials=None,
+            insecure=False,
+            compression=None,
+            wait_for_ready=None,
+            timeout=None,
+            metadata=None):
+        return grpc.experimental.unary_unary(
+            request,
+            target,
+            '/pilothouse.v1.AgentService/DrainAgent',
+            pilothouse_dot_v1_dot_agents__pb2.DrainAgentRequest.SerializeToString,
+            pilothouse_dot_v1_dot_agents__pb2.DrainAgentResponse.FromString,
+            options,
+            channel_credentials,
+            insecure,
+            call_credentials,
+            compression,
+            wait_for_ready,
+            timeout,
+            metadata,
+            _registered_method=True)
+
+    @staticmethod
+    def ActivateAgent(request,
+            target,
+            options=(),
+            channel_credentials=None,
+            call_credentials=None,
+            insecure=False,
+            compression=None,
+            wait_for_ready=None,
+            timeout=None,
+            metadata=None):
+        return grpc.experimental.unary_unary(
+            request,
+            target,
+            '/pilothouse.v1.AgentService/ActivateAgent',
+            pilothouse_dot_v1_dot_agents__pb2.ActivateAgentRequest.SerializeToString,
+            pilothouse_dot_v1_dot_agents__pb2.ActivateAgentResponse.FromString,
+            options,
+            channel_credentials,
+            insecure,
+            call_credentials,
+            compression,
+            wait_for_ready,
+            timeout,
+            metadata,
+            _registered_method=True)
+
+    @staticmethod
+    def RestartAgent(request,
+            target,
+            options=(),
+            channel_credentials=None,
+            call_credentials=None,
+            insecure=False,
+            compression=None,
+            wait_for_ready=None,
+            timeout=None,
+            metadata=None):
+        return grpc.experimental.unary_unary(
+            request,
+            target,
+            '/pilothouse.v1.AgentService/RestartAgent',
+            pilothouse_dot_v1_dot_agents__pb2.RestartAgentRequest.SerializeToString,
+            pilothouse_dot_v1_dot_agents__pb2.RestartAgentResponse.FromString,
+            options,
+            channel_credentials,
+            insecure,
+            call_credentials,
+            compression,
+            wait_for_ready,
+            timeout,
+            metadata,
+            _registered_method=True)
+
+    @staticmethod
+    def ResizeAgent(request,
+            target,
+            options=(),
+            channel_credentials=None,
+            call_credentials=None,
+            insecure=False,
+            compression=None,
+            wait_for_ready=None,
+            timeout=None,
+            metadata=None):
+        return grpc.experimental.unary_unary(
+            request,
+            target,
+            '/pilothouse.v1.AgentService/ResizeAgent',
+            pilothouse_dot_v1_dot_agents__pb2.ResizeAgentRequest.SerializeToString,
+            pilothouse_dot_v1_dot_agents__pb2.ResizeAgentResponse.FromString,
             options,
             channel_credentials,
             insecure,

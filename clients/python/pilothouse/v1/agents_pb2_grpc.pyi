@@ -27,7 +27,7 @@ GRPC_GENERATED_VERSION: str
 GRPC_VERSION: str
 
 class AgentServiceStub:
-    """Agents: see them, follow them."""
+    """Agents: see them, follow them, steer them."""
 
     @_typing.overload
     def __new__(cls, channel: _grpc.Channel) -> _Self: ...
@@ -39,10 +39,18 @@ class AgentServiceStub:
     """One agent."""
     WatchAgents: _grpc.UnaryStreamMultiCallable[_agents_pb2.WatchAgentsRequest, _agents_pb2.WatchAgentsResponse]
     """Follows agents as they change."""
+    DrainAgent: _grpc.UnaryUnaryMultiCallable[_agents_pb2.DrainAgentRequest, _agents_pb2.DrainAgentResponse]
+    """Asks the engine to give an agent nothing new; it finishes what it has."""
+    ActivateAgent: _grpc.UnaryUnaryMultiCallable[_agents_pb2.ActivateAgentRequest, _agents_pb2.ActivateAgentResponse]
+    """Asks the engine to give a draining agent work again."""
+    RestartAgent: _grpc.UnaryUnaryMultiCallable[_agents_pb2.RestartAgentRequest, _agents_pb2.RestartAgentResponse]
+    """Asks the engine to end an agent and begin it again."""
+    ResizeAgent: _grpc.UnaryUnaryMultiCallable[_agents_pb2.ResizeAgentRequest, _agents_pb2.ResizeAgentResponse]
+    """Asks the engine to let an agent have so many tasks at once."""
 
 @_typing.type_check_only
 class AgentServiceAsyncStub(AgentServiceStub):
-    """Agents: see them, follow them."""
+    """Agents: see them, follow them, steer them."""
 
     def __init__(self, channel: _aio.Channel) -> None: ...
     ListAgents: _aio.UnaryUnaryMultiCallable[_agents_pb2.ListAgentsRequest, _agents_pb2.ListAgentsResponse]  # type: ignore[assignment]
@@ -51,9 +59,17 @@ class AgentServiceAsyncStub(AgentServiceStub):
     """One agent."""
     WatchAgents: _aio.UnaryStreamMultiCallable[_agents_pb2.WatchAgentsRequest, _agents_pb2.WatchAgentsResponse]  # type: ignore[assignment]
     """Follows agents as they change."""
+    DrainAgent: _aio.UnaryUnaryMultiCallable[_agents_pb2.DrainAgentRequest, _agents_pb2.DrainAgentResponse]  # type: ignore[assignment]
+    """Asks the engine to give an agent nothing new; it finishes what it has."""
+    ActivateAgent: _aio.UnaryUnaryMultiCallable[_agents_pb2.ActivateAgentRequest, _agents_pb2.ActivateAgentResponse]  # type: ignore[assignment]
+    """Asks the engine to give a draining agent work again."""
+    RestartAgent: _aio.UnaryUnaryMultiCallable[_agents_pb2.RestartAgentRequest, _agents_pb2.RestartAgentResponse]  # type: ignore[assignment]
+    """Asks the engine to end an agent and begin it again."""
+    ResizeAgent: _aio.UnaryUnaryMultiCallable[_agents_pb2.ResizeAgentRequest, _agents_pb2.ResizeAgentResponse]  # type: ignore[assignment]
+    """Asks the engine to let an agent have so many tasks at once."""
 
 class AgentServiceServicer(metaclass=_abc_1.ABCMeta):
-    """Agents: see them, follow them."""
+    """Agents: see them, follow them, steer them."""
 
     @_abc_1.abstractmethod
     def ListAgents(
@@ -78,5 +94,37 @@ class AgentServiceServicer(metaclass=_abc_1.ABCMeta):
         context: _ServicerContext,
     ) -> _typing.Union[_abc.Iterator[_agents_pb2.WatchAgentsResponse], _abc.AsyncIterator[_agents_pb2.WatchAgentsResponse]]:
         """Follows agents as they change."""
+
+    @_abc_1.abstractmethod
+    def DrainAgent(
+        self,
+        request: _agents_pb2.DrainAgentRequest,
+        context: _ServicerContext,
+    ) -> _typing.Union[_agents_pb2.DrainAgentResponse, _abc.Awaitable[_agents_pb2.DrainAgentResponse]]:
+        """Asks the engine to give an agent nothing new; it finishes what it has."""
+
+    @_abc_1.abstractmethod
+    def ActivateAgent(
+        self,
+        request: _agents_pb2.ActivateAgentRequest,
+        context: _ServicerContext,
+    ) -> _typing.Union[_agents_pb2.ActivateAgentResponse, _abc.Awaitable[_agents_pb2.ActivateAgentResponse]]:
+        """Asks the engine to give a draining agent work again."""
+
+    @_abc_1.abstractmethod
+    def RestartAgent(
+        self,
+        request: _agents_pb2.RestartAgentRequest,
+        context: _ServicerContext,
+    ) -> _typing.Union[_agents_pb2.RestartAgentResponse, _abc.Awaitable[_agents_pb2.RestartAgentResponse]]:
+        """Asks the engine to end an agent and begin it again."""
+
+    @_abc_1.abstractmethod
+    def ResizeAgent(
+        self,
+        request: _agents_pb2.ResizeAgentRequest,
+        context: _ServicerContext,
+    ) -> _typing.Union[_agents_pb2.ResizeAgentResponse, _abc.Awaitable[_agents_pb2.ResizeAgentResponse]]:
+        """Asks the engine to let an agent have so many tasks at once."""
 
 def add_AgentServiceServicer_to_server(servicer: AgentServiceServicer, server: _typing.Union[_grpc.Server, _aio.Server]) -> None: ...

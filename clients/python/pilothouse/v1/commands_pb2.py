@@ -30,7 +30,7 @@ from pilothouse.v1 import events_pb2 as pilothouse_dot_v1_dot_events__pb2
 from pilothouse.v1 import options_pb2 as pilothouse_dot_v1_dot_options__pb2
 
 
-DESCRIPTOR = _descriptor_pool.Default().AddSerializedFile(b'\n\x1cpilothouse/v1/commands.proto\x12\rpilothouse.v1\x1a\x1b\x62uf/validate/validate.proto\x1a\x1cgoogle/api/annotations.proto\x1a\x1fgoogle/protobuf/timestamp.proto\x1a\x19pilothouse/v1/enums.proto\x1a\x1apilothouse/v1/events.proto\x1a\x1bpilothouse/v1/options.proto\"\xb8\x01\n\nCapability\x12\x38\n\x06\x61\x63tion\x18\x01 \x01(\x0e\x32\x1c.pilothouse.v1.ControlActionB\n\xbaH\x07\x82\x01\x04\x10\x01 \x00\x12\x34\n\x05scope\x18\x02 \x01(\x0e\x32\x1b.pilothouse.v1.CommandScopeB\x08\xbaH\x05\x82\x01\x02\x10\x01\x12:\n\x08\x62oundary\x18\x03 \x01(\x0e\x32\x1e.pilothouse.v1.CommandBoundaryB\x08\xbaH\x05\x82\x01\x02\x10\x01\"\xa7\x04\n\x07\x43ommand\x12\n\n\x02id\x18\x01 \x01(\t\x12,\n\x06\x61\x63tion\x18\x02 \x01(\x0e\x32\x1c.pilothouse.v1.ControlAction\x12\x13\n\x0bworkflow_id\x18\x03 \x01(\t\x12\x0e\n\x06source\x18\x04 \x01(\t\x12*\n\x05state\x18\x05 \x01(\x0e\x32\x1b.pilothouse.v1.CommandState\x12\x0e\n\x06reason\x18\x06 \x01(\t\x12\r\n\x05\x61\x63tor\x18\x07 \x01(\t\x12\x12\n\nrequest_id\x18\x08 \x01(\t\x12\x30\n\x0crequest_time\x18\t \x01(\x0b\x32\x1a.google.protobuf.Timestamp\x12/\n\x0b\x61\x63\x63\x65pt_time\x18\n \x01(\x0b\x32\x1a.google.protobuf.Timestamp\x12/\n\x0b\x65\x66\x66\x65\x63t_time\x18\x0b \x01(\x0b\x32\x1a.google.protobuf.Timestamp\x12,\n\x08\x65nd_time\x18\x0c \x01(\x0b\x32\x1a.google.protobuf.Timestamp\x12/\n\x0b\x65xpire_time\x18\r \x01(\x0b\x32\x1a.google.protobuf.Timestamp\x12(\n\x05\x65rror\x18\x0e \x01(\x0b\x32\x19.pilothouse.v1.EventError\x12\x0f\n\x07\x61ttempt\x18\x0f \x01(\r\x12\x30\n\x08\x62oundary\x18\x10 \x01(\x0e\x32\x1e.pilothouse.v1.CommandBoundary\"\xc4\x01\n\x08\x45xecutor\x12\x0e\n\x06source\x18\x01 \x01(\t\x12/\n\x0c\x63\x61pabilities\x18\x02 \x03(\x0b\x32\x19.pilothouse.v1.Capability\x12\x11\n\tconnected\x18\x03 \x01(\x08\x12\x30\n\x0c\x63onnect_time\x18\x04 \x01(\x0b\x32\x1a.google.protobuf.Timestamp\x12\x32\n\x0elast_seen_time\x18\x05 \x01(\x0b\x32\x1a.google.protobuf.Timestamp\"\x8d\x01\n\x14WatchCommandsRequest\x12\x1a\n\x06source\x18\x01 \x01(\tB\n\xbaH\x07r\x05 \x01(\x80\x02\x12\x39\n\x0c\x63\x61pabilities\x18\x02 \x03(\x0b\x32\x19.pilothouse.v1.CapabilityB\x08\xbaH\x05\x92\x01\x02\x10@\x12\x1e\n\x0cresume_token\x18\x03 \x01(\tB\x08\xbaH\x05r\x03(\x80\x10\"\xe6\x01\n\x15WatchCommandsResponse\x12\x14\n\x0cresume_token\x18\x01 \x01(\t\x12)\n\x07\x63ommand\x18\x02 \x01(\x0b\x32\x16.pilothouse.v1.CommandH\x00\x12,\n\tcaught_up\x18\x03 \x01(\x0b\x32\x17.pilothouse.v1.CaughtUpH\x00\x12-\n\theartbeat\x18\x04 \x01(\x0b\x32\x18.pilothouse.v1.HeartbeatH\x00\x12%\n\x05reset\x18\x05 \x01(\x0b\x32\x14.pilothouse.v1.ResetH\x00\x42\x08\n\x06update\"Q\n\x14\x41\x63\x63\x65ptCommandRequest\x12\x1d\n\ncommand_id\x18\x01 \x01(\tB\t\xbaH\x06r\x04 \x01(@\x12\x1a\n\x06source\x18\x02 \x01(\tB\n\xbaH\x07r\x05 \x01(\x80\x02\"@\n\x15\x41\x63\x63\x65ptCommandResponse\x12\'\n\x07\x63ommand\x18\x01 \x01(\x0b\x32\x16.pilothouse.v1.Command\"\x81\x01\n\x12\x46\x61ilCommandRequest\x12\x1d\n\ncommand_id\x18\x01 \x01(\tB\t\xbaH\x06r\x04 \x01(@\x12\x1a\n\x06source\x18\x02 \x01(\tB\n\xbaH\x07r\x05 \x01(\x80\x02\x12\x30\n\x05\x65rror\x18\x03 \x01(\x0b\x32\x19.pilothouse.v1.EventErrorB\x06\xbaH\x03\xc8\x01\x01\">\n\x13\x46\x61ilCommandResponse\x12\'\n\x07\x63ommand\x18\x01 \x01(\x0b\x32\x16.pilothouse.v1.Command\"j\n\x13ListCommandsRequest\x12\x18\n\x06\x66ilter\x18\x01 \x01(\tB\x08\xbaH\x05r\x03(\x80\x10\x12\x1b\n\tpage_size\x18\x02 \x01(\rB\x08\xbaH\x05*\x03\x18\xf4\x03\x12\x1c\n\npage_token\x18\x03 \x01(\tB\x08\xbaH\x05r\x03(\x80\x10\"Y\n\x14ListCommandsResponse\x12(\n\x08\x63ommands\x18\x01 \x03(\x0b\x32\x16.pilothouse.v1.Command\x12\x17\n\x0fnext_page_token\x18\x02 \x01(\t\"2\n\x11GetCommandRequest\x12\x1d\n\ncommand_id\x18\x01 \x01(\tB\t\xbaH\x06r\x04 \x01(@\"=\n\x12GetCommandResponse\x12\'\n\x07\x63ommand\x18\x01 \x01(\x0b\x32\x16.pilothouse.v1.Command\"\x16\n\x14ListExecutorsRequest\"C\n\x15ListExecutorsResponse\x12*\n\texecutors\x18\x01 \x03(\x0b\x32\x17.pilothouse.v1.Executor*\xb8\x01\n\x0c\x43ommandState\x12\x1d\n\x19\x43OMMAND_STATE_UNSPECIFIED\x10\x00\x12\x1b\n\x17\x43OMMAND_STATE_REQUESTED\x10\x01\x12\x1a\n\x16\x43OMMAND_STATE_ACCEPTED\x10\x02\x12\x1b\n\x17\x43OMMAND_STATE_EFFECTIVE\x10\x03\x12\x18\n\x14\x43OMMAND_STATE_FAILED\x10\x04\x12\x19\n\x15\x43OMMAND_STATE_EXPIRED\x10\x05*n\n\x0f\x43ommandBoundary\x12 \n\x1c\x43OMMAND_BOUNDARY_UNSPECIFIED\x10\x00\x12\x1e\n\x1a\x43OMMAND_BOUNDARY_IMMEDIATE\x10\x01\x12\x19\n\x15\x43OMMAND_BOUNDARY_STEP\x10\x02*\x8e\x01\n\x0c\x43ommandScope\x12\x1d\n\x19\x43OMMAND_SCOPE_UNSPECIFIED\x10\x00\x12\x15\n\x11\x43OMMAND_SCOPE_RUN\x10\x01\x12\x17\n\x13\x43OMMAND_SCOPE_QUEUE\x10\x02\x12\x16\n\x12\x43OMMAND_SCOPE_POOL\x10\x03\x12\x17\n\x13\x43OMMAND_SCOPE_FLEET\x10\x04\x32\x80\x06\n\x0e\x43ommandService\x12u\n\x0cListCommands\x12\".pilothouse.v1.ListCommandsRequest\x1a#.pilothouse.v1.ListCommandsResponse\"\x1c\x88\xb5\x18\x01\x82\xd3\xe4\x93\x02\x12\x12\x10/api/v1/commands\x12|\n\nGetCommand\x12 .pilothouse.v1.GetCommandRequest\x1a!.pilothouse.v1.GetCommandResponse\")\x88\xb5\x18\x01\x82\xd3\xe4\x93\x02\x1f\x12\x1d/api/v1/commands/{command_id}\x12y\n\rListExecutors\x12#.pilothouse.v1.ListExecutorsRequest\x1a$.pilothouse.v1.ListExecutorsResponse\"\x1d\x88\xb5\x18\x01\x82\xd3\xe4\x93\x02\x13\x12\x11/api/v1/executors\x12\x62\n\rWatchCommands\x12#.pilothouse.v1.WatchCommandsRequest\x1a$.pilothouse.v1.WatchCommandsResponse\"\x04\x88\xb5\x18\x02\x30\x01\x12\x8f\x01\n\rAcceptCommand\x12#.pilothouse.v1.AcceptCommandRequest\x1a$.pilothouse.v1.AcceptCommandResponse\"3\x88\xb5\x18\x02\x82\xd3\xe4\x93\x02)\"$/api/v1/commands/{command_id}:accept:\x01*\x12\x87\x01\n\x0b\x46\x61ilCommand\x12!.pilothouse.v1.FailCommandRequest\x1a\".pilothouse.v1.FailCommandResponse\"1\x88\xb5\x18\x02\x82\xd3\xe4\x93\x02\'\"\"/api/v1/commands/{command_id}:fail:\x01*b\x06proto3')
+DESCRIPTOR = _descriptor_pool.Default().AddSerializedFile(b'\n\x1cpilothouse/v1/commands.proto\x12\rpilothouse.v1\x1a\x1b\x62uf/validate/validate.proto\x1a\x1cgoogle/api/annotations.proto\x1a\x1fgoogle/protobuf/timestamp.proto\x1a\x19pilothouse/v1/enums.proto\x1a\x1apilothouse/v1/events.proto\x1a\x1bpilothouse/v1/options.proto\"\xcb\x01\n\nCapability\x12\x38\n\x06\x61\x63tion\x18\x01 \x01(\x0e\x32\x1c.pilothouse.v1.ControlActionB\n\xbaH\x07\x82\x01\x04\x10\x01 \x00\x12\x34\n\x05scope\x18\x02 \x01(\x0e\x32\x1b.pilothouse.v1.CommandScopeB\x08\xbaH\x05\x82\x01\x02\x10\x01\x12:\n\x08\x62oundary\x18\x03 \x01(\x0e\x32\x1e.pilothouse.v1.CommandBoundaryB\x08\xbaH\x05\x82\x01\x02\x10\x01\x12\x11\n\tselective\x18\x04 \x01(\x08\"e\n\x12\x41\x63tionAvailability\x12,\n\x06\x61\x63tion\x18\x01 \x01(\x0e\x32\x1c.pilothouse.v1.ControlAction\x12\x11\n\tavailable\x18\x02 \x01(\x08\x12\x0e\n\x06reason\x18\x03 \x01(\t\"\xf2\x05\n\x07\x43ommand\x12\n\n\x02id\x18\x01 \x01(\t\x12,\n\x06\x61\x63tion\x18\x02 \x01(\x0e\x32\x1c.pilothouse.v1.ControlAction\x12\x13\n\x0bworkflow_id\x18\x03 \x01(\t\x12\x0e\n\x06source\x18\x04 \x01(\t\x12*\n\x05state\x18\x05 \x01(\x0e\x32\x1b.pilothouse.v1.CommandState\x12\x0e\n\x06reason\x18\x06 \x01(\t\x12\r\n\x05\x61\x63tor\x18\x07 \x01(\t\x12\x12\n\nrequest_id\x18\x08 \x01(\t\x12\x30\n\x0crequest_time\x18\t \x01(\x0b\x32\x1a.google.protobuf.Timestamp\x12/\n\x0b\x61\x63\x63\x65pt_time\x18\n \x01(\x0b\x32\x1a.google.protobuf.Timestamp\x12/\n\x0b\x65\x66\x66\x65\x63t_time\x18\x0b \x01(\x0b\x32\x1a.google.protobuf.Timestamp\x12,\n\x08\x65nd_time\x18\x0c \x01(\x0b\x32\x1a.google.protobuf.Timestamp\x12/\n\x0b\x65xpire_time\x18\r \x01(\x0b\x32\x1a.google.protobuf.Timestamp\x12(\n\x05\x65rror\x18\x0e \x01(\x0b\x32\x19.pilothouse.v1.EventError\x12\x0f\n\x07\x61ttempt\x18\x0f \x01(\r\x12\x30\n\x08\x62oundary\x18\x10 \x01(\x0e\x32\x1e.pilothouse.v1.CommandBoundary\x12*\n\x05scope\x18\x11 \x01(\x0e\x32\x1b.pilothouse.v1.CommandScope\x12\x10\n\x08\x61gent_id\x18\x12 \x01(\t\x12\r\n\x05queue\x18\x13 \x01(\t\x12\x15\n\rworkflow_type\x18\x14 \x01(\t\x12\x12\n\nagent_type\x18\x15 \x01(\t\x12\x11\n\tpool_size\x18\x16 \x01(\r\x12\x10\n\x08\x62\x61tch_id\x18\x17 \x01(\t\x12\x19\n\x11\x65mergency_stop_id\x18\x18 \x01(\t\x12\x11\n\tbudget_id\x18\x19 \x01(\t\"\xc4\x01\n\x08\x45xecutor\x12\x0e\n\x06source\x18\x01 \x01(\t\x12/\n\x0c\x63\x61pabilities\x18\x02 \x03(\x0b\x32\x19.pilothouse.v1.Capability\x12\x11\n\tconnected\x18\x03 \x01(\x08\x12\x30\n\x0c\x63onnect_time\x18\x04 \x01(\x0b\x32\x1a.google.protobuf.Timestamp\x12\x32\n\x0elast_seen_time\x18\x05 \x01(\x0b\x32\x1a.google.protobuf.Timestamp\"\x8d\x01\n\x14WatchCommandsRequest\x12\x1a\n\x06source\x18\x01 \x01(\tB\n\xbaH\x07r\x05 \x01(\x80\x02\x12\x39\n\x0c\x63\x61pabilities\x18\x02 \x03(\x0b\x32\x19.pilothouse.v1.CapabilityB\x08\xbaH\x05\x92\x01\x02\x10@\x12\x1e\n\x0cresume_token\x18\x03 \x01(\tB\x08\xbaH\x05r\x03(\x80\x10\"\xe6\x01\n\x15WatchCommandsResponse\x12\x14\n\x0cresume_token\x18\x01 \x01(\t\x12)\n\x07\x63ommand\x18\x02 \x01(\x0b\x32\x16.pilothouse.v1.CommandH\x00\x12,\n\tcaught_up\x18\x03 \x01(\x0b\x32\x17.pilothouse.v1.CaughtUpH\x00\x12-\n\theartbeat\x18\x04 \x01(\x0b\x32\x18.pilothouse.v1.HeartbeatH\x00\x12%\n\x05reset\x18\x05 \x01(\x0b\x32\x14.pilothouse.v1.ResetH\x00\x42\x08\n\x06update\"Q\n\x14\x41\x63\x63\x65ptCommandRequest\x12\x1d\n\ncommand_id\x18\x01 \x01(\tB\t\xbaH\x06r\x04 \x01(@\x12\x1a\n\x06source\x18\x02 \x01(\tB\n\xbaH\x07r\x05 \x01(\x80\x02\"@\n\x15\x41\x63\x63\x65ptCommandResponse\x12\'\n\x07\x63ommand\x18\x01 \x01(\x0b\x32\x16.pilothouse.v1.Command\"\x81\x01\n\x12\x46\x61ilCommandRequest\x12\x1d\n\ncommand_id\x18\x01 \x01(\tB\t\xbaH\x06r\x04 \x01(@\x12\x1a\n\x06source\x18\x02 \x01(\tB\n\xbaH\x07r\x05 \x01(\x80\x02\x12\x30\n\x05\x65rror\x18\x03 \x01(\x0b\x32\x19.pilothouse.v1.EventErrorB\x06\xbaH\x03\xc8\x01\x01\">\n\x13\x46\x61ilCommandResponse\x12\'\n\x07\x63ommand\x18\x01 \x01(\x0b\x32\x16.pilothouse.v1.Command\"j\n\x13ListCommandsRequest\x12\x18\n\x06\x66ilter\x18\x01 \x01(\tB\x08\xbaH\x05r\x03(\x80\x10\x12\x1b\n\tpage_size\x18\x02 \x01(\rB\x08\xbaH\x05*\x03\x18\xf4\x03\x12\x1c\n\npage_token\x18\x03 \x01(\tB\x08\xbaH\x05r\x03(\x80\x10\"Y\n\x14ListCommandsResponse\x12(\n\x08\x63ommands\x18\x01 \x03(\x0b\x32\x16.pilothouse.v1.Command\x12\x17\n\x0fnext_page_token\x18\x02 \x01(\t\"2\n\x11GetCommandRequest\x12\x1d\n\ncommand_id\x18\x01 \x01(\tB\t\xbaH\x06r\x04 \x01(@\"=\n\x12GetCommandResponse\x12\'\n\x07\x63ommand\x18\x01 \x01(\x0b\x32\x16.pilothouse.v1.Command\"\x16\n\x14ListExecutorsRequest\"C\n\x15ListExecutorsResponse\x12*\n\texecutors\x18\x01 \x03(\x0b\x32\x17.pilothouse.v1.Executor*\xb8\x01\n\x0c\x43ommandState\x12\x1d\n\x19\x43OMMAND_STATE_UNSPECIFIED\x10\x00\x12\x1b\n\x17\x43OMMAND_STATE_REQUESTED\x10\x01\x12\x1a\n\x16\x43OMMAND_STATE_ACCEPTED\x10\x02\x12\x1b\n\x17\x43OMMAND_STATE_EFFECTIVE\x10\x03\x12\x18\n\x14\x43OMMAND_STATE_FAILED\x10\x04\x12\x19\n\x15\x43OMMAND_STATE_EXPIRED\x10\x05*n\n\x0f\x43ommandBoundary\x12 \n\x1c\x43OMMAND_BOUNDARY_UNSPECIFIED\x10\x00\x12\x1e\n\x1a\x43OMMAND_BOUNDARY_IMMEDIATE\x10\x01\x12\x19\n\x15\x43OMMAND_BOUNDARY_STEP\x10\x02*\x8e\x01\n\x0c\x43ommandScope\x12\x1d\n\x19\x43OMMAND_SCOPE_UNSPECIFIED\x10\x00\x12\x15\n\x11\x43OMMAND_SCOPE_RUN\x10\x01\x12\x17\n\x13\x43OMMAND_SCOPE_QUEUE\x10\x02\x12\x16\n\x12\x43OMMAND_SCOPE_POOL\x10\x03\x12\x17\n\x13\x43OMMAND_SCOPE_FLEET\x10\x04\x32\x80\x06\n\x0e\x43ommandService\x12u\n\x0cListCommands\x12\".pilothouse.v1.ListCommandsRequest\x1a#.pilothouse.v1.ListCommandsResponse\"\x1c\x88\xb5\x18\x01\x82\xd3\xe4\x93\x02\x12\x12\x10/api/v1/commands\x12|\n\nGetCommand\x12 .pilothouse.v1.GetCommandRequest\x1a!.pilothouse.v1.GetCommandResponse\")\x88\xb5\x18\x01\x82\xd3\xe4\x93\x02\x1f\x12\x1d/api/v1/commands/{command_id}\x12y\n\rListExecutors\x12#.pilothouse.v1.ListExecutorsRequest\x1a$.pilothouse.v1.ListExecutorsResponse\"\x1d\x88\xb5\x18\x01\x82\xd3\xe4\x93\x02\x13\x12\x11/api/v1/executors\x12\x62\n\rWatchCommands\x12#.pilothouse.v1.WatchCommandsRequest\x1a$.pilothouse.v1.WatchCommandsResponse\"\x04\x88\xb5\x18\x02\x30\x01\x12\x8f\x01\n\rAcceptCommand\x12#.pilothouse.v1.AcceptCommandRequest\x1a$.pilothouse.v1.AcceptCommandResponse\"3\x88\xb5\x18\x02\x82\xd3\xe4\x93\x02)\"$/api/v1/commands/{command_id}:accept:\x01*\x12\x87\x01\n\x0b\x46\x61ilCommand\x12!.pilothouse.v1.FailCommandRequest\x1a\".pilothouse.v1.FailCommandResponse\"1\x88\xb5\x18\x02\x82\xd3\xe4\x93\x02\'\"\"/api/v1/commands/{command_id}:fail:\x01*b\x06proto3')
 
 _globals = globals()
 _builder.BuildMessageAndEnumDescriptors(DESCRIPTOR, _globals)
@@ -79,42 +79,44 @@ if not _descriptor._USE_C_DESCRIPTORS:
   _globals['_COMMANDSERVICE'].methods_by_name['AcceptCommand']._serialized_options = b'\210\265\030\002\202\323\344\223\002)\"$/api/v1/commands/{command_id}:accept:\001*'
   _globals['_COMMANDSERVICE'].methods_by_name['FailCommand']._loaded_options = None
   _globals['_COMMANDSERVICE'].methods_by_name['FailCommand']._serialized_options = b'\210\265\030\002\202\323\344\223\002\'\"\"/api/v1/commands/{command_id}:fail:\001*'
-  _globals['_COMMANDSTATE']._serialized_start=2293
-  _globals['_COMMANDSTATE']._serialized_end=2477
-  _globals['_COMMANDBOUNDARY']._serialized_start=2479
-  _globals['_COMMANDBOUNDARY']._serialized_end=2589
-  _globals['_COMMANDSCOPE']._serialized_start=2592
-  _globals['_COMMANDSCOPE']._serialized_end=2734
+  _globals['_COMMANDSTATE']._serialized_start=2618
+  _globals['_COMMANDSTATE']._serialized_end=2802
+  _globals['_COMMANDBOUNDARY']._serialized_start=2804
+  _globals['_COMMANDBOUNDARY']._serialized_end=2914
+  _globals['_COMMANDSCOPE']._serialized_start=2917
+  _globals['_COMMANDSCOPE']._serialized_end=3059
   _globals['_CAPABILITY']._serialized_start=224
-  _globals['_CAPABILITY']._serialized_end=408
-  _globals['_COMMAND']._serialized_start=411
-  _globals['_COMMAND']._serialized_end=962
-  _globals['_EXECUTOR']._serialized_start=965
-  _globals['_EXECUTOR']._serialized_end=1161
-  _globals['_WATCHCOMMANDSREQUEST']._serialized_start=1164
-  _globals['_WATCHCOMMANDSREQUEST']._serialized_end=1305
-  _globals['_WATCHCOMMANDSRESPONSE']._serialized_start=1308
-  _globals['_WATCHCOMMANDSRESPONSE']._serialized_end=1538
-  _globals['_ACCEPTCOMMANDREQUEST']._serialized_start=1540
-  _globals['_ACCEPTCOMMANDREQUEST']._serialized_end=1621
-  _globals['_ACCEPTCOMMANDRESPONSE']._serialized_start=1623
-  _globals['_ACCEPTCOMMANDRESPONSE']._serialized_end=1687
-  _globals['_FAILCOMMANDREQUEST']._serialized_start=1690
-  _globals['_FAILCOMMANDREQUEST']._serialized_end=1819
-  _globals['_FAILCOMMANDRESPONSE']._serialized_start=1821
-  _globals['_FAILCOMMANDRESPONSE']._serialized_end=1883
-  _globals['_LISTCOMMANDSREQUEST']._serialized_start=1885
-  _globals['_LISTCOMMANDSREQUEST']._serialized_end=1991
-  _globals['_LISTCOMMANDSRESPONSE']._serialized_start=1993
-  _globals['_LISTCOMMANDSRESPONSE']._serialized_end=2082
-  _globals['_GETCOMMANDREQUEST']._serialized_start=2084
-  _globals['_GETCOMMANDREQUEST']._serialized_end=2134
-  _globals['_GETCOMMANDRESPONSE']._serialized_start=2136
-  _globals['_GETCOMMANDRESPONSE']._serialized_end=2197
-  _globals['_LISTEXECUTORSREQUEST']._serialized_start=2199
-  _globals['_LISTEXECUTORSREQUEST']._serialized_end=2221
-  _globals['_LISTEXECUTORSRESPONSE']._serialized_start=2223
-  _globals['_LISTEXECUTORSRESPONSE']._serialized_end=2290
-  _globals['_COMMANDSERVICE']._serialized_start=2737
-  _globals['_COMMANDSERVICE']._serialized_end=3505
+  _globals['_CAPABILITY']._serialized_end=427
+  _globals['_ACTIONAVAILABILITY']._serialized_start=429
+  _globals['_ACTIONAVAILABILITY']._serialized_end=530
+  _globals['_COMMAND']._serialized_start=533
+  _globals['_COMMAND']._serialized_end=1287
+  _globals['_EXECUTOR']._serialized_start=1290
+  _globals['_EXECUTOR']._serialized_end=1486
+  _globals['_WATCHCOMMANDSREQUEST']._serialized_start=1489
+  _globals['_WATCHCOMMANDSREQUEST']._serialized_end=1630
+  _globals['_WATCHCOMMANDSRESPONSE']._serialized_start=1633
+  _globals['_WATCHCOMMANDSRESPONSE']._serialized_end=1863
+  _globals['_ACCEPTCOMMANDREQUEST']._serialized_start=1865
+  _globals['_ACCEPTCOMMANDREQUEST']._serialized_end=1946
+  _globals['_ACCEPTCOMMANDRESPONSE']._serialized_start=1948
+  _globals['_ACCEPTCOMMANDRESPONSE']._serialized_end=2012
+  _globals['_FAILCOMMANDREQUEST']._serialized_start=2015
+  _globals['_FAILCOMMANDREQUEST']._serialized_end=2144
+  _globals['_FAILCOMMANDRESPONSE']._serialized_start=2146
+  _globals['_FAILCOMMANDRESPONSE']._serialized_end=2208
+  _globals['_LISTCOMMANDSREQUEST']._serialized_start=2210
+  _globals['_LISTCOMMANDSREQUEST']._serialized_end=2316
+  _globals['_LISTCOMMANDSRESPONSE']._serialized_start=2318
+  _globals['_LISTCOMMANDSRESPONSE']._serialized_end=2407
+  _globals['_GETCOMMANDREQUEST']._serialized_start=2409
+  _globals['_GETCOMMANDREQUEST']._serialized_end=2459
+  _globals['_GETCOMMANDRESPONSE']._serialized_start=2461
+  _globals['_GETCOMMANDRESPONSE']._serialized_end=2522
+  _globals['_LISTEXECUTORSREQUEST']._serialized_start=2524
+  _globals['_LISTEXECUTORSREQUEST']._serialized_end=2546
+  _globals['_LISTEXECUTORSRESPONSE']._serialized_start=2548
+  _globals['_LISTEXECUTORSRESPONSE']._serialized_end=2615
+  _globals['_COMMANDSERVICE']._serialized_start=3062
+  _globals['_COMMANDSERVICE']._serialized_end=3830
 # @@protoc_insertion_point(module_scope)

@@ -101,9 +101,9 @@ class _CommandScopeEnumTypeWrapper(_enum_type_wrapper._EnumTypeWrapper[_CommandS
     COMMAND_SCOPE_QUEUE: _CommandScope.ValueType  # 2
     """A queue of the engine."""
     COMMAND_SCOPE_POOL: _CommandScope.ValueType  # 3
-    """A pool of agents."""
+    """One agent: a worker with its pool."""
     COMMAND_SCOPE_FLEET: _CommandScope.ValueType  # 4
-    """All that the engine runs."""
+    """All that the engine runs, or all of one workflow type or agent type."""
 
 class CommandScope(_CommandScope, metaclass=_CommandScopeEnumTypeWrapper):
     """What a command is about."""
@@ -115,9 +115,9 @@ COMMAND_SCOPE_RUN: CommandScope.ValueType  # 1
 COMMAND_SCOPE_QUEUE: CommandScope.ValueType  # 2
 """A queue of the engine."""
 COMMAND_SCOPE_POOL: CommandScope.ValueType  # 3
-"""A pool of agents."""
+"""One agent: a worker with its pool."""
 COMMAND_SCOPE_FLEET: CommandScope.ValueType  # 4
-"""All that the engine runs."""
+"""All that the engine runs, or all of one workflow type or agent type."""
 Global___CommandScope: _TypeAlias = CommandScope  # noqa: Y015
 
 @_typing.final
@@ -129,26 +129,60 @@ class Capability(_message.Message):
     ACTION_FIELD_NUMBER: _builtins.int
     SCOPE_FIELD_NUMBER: _builtins.int
     BOUNDARY_FIELD_NUMBER: _builtins.int
+    SELECTIVE_FIELD_NUMBER: _builtins.int
     action: _enums_pb2.ControlAction.ValueType
     """What."""
     scope: Global___CommandScope.ValueType
     """To what."""
     boundary: Global___CommandBoundary.ValueType
     """When."""
+    selective: _builtins.bool
+    """With scope FLEET: whether it can be asked for one workflow type or agent type alone."""
     def __init__(
         self,
         *,
         action: _enums_pb2.ControlAction.ValueType = ...,
         scope: Global___CommandScope.ValueType = ...,
         boundary: Global___CommandBoundary.ValueType = ...,
+        selective: _builtins.bool = ...,
     ) -> None: ...
     _HasFieldArgType: _TypeAlias = _Never  # noqa: Y015
     def HasField(self, field_name: _HasFieldArgType) -> _builtins.bool: ...
-    _ClearFieldArgType: _TypeAlias = _typing.Literal["action", b"action", "boundary", b"boundary", "scope", b"scope"]  # noqa: Y015
+    _ClearFieldArgType: _TypeAlias = _typing.Literal["action", b"action", "boundary", b"boundary", "scope", b"scope", "selective", b"selective"]  # noqa: Y015
     def ClearField(self, field_name: _ClearFieldArgType) -> None: ...
     def WhichOneof(self, oneof_group: _Never) -> None: ...
 
 Global___Capability: _TypeAlias = Capability  # noqa: Y015
+
+@_typing.final
+class ActionAvailability(_message.Message):
+    """Whether an action can be asked for now."""
+
+    DESCRIPTOR: _descriptor.Descriptor
+
+    ACTION_FIELD_NUMBER: _builtins.int
+    AVAILABLE_FIELD_NUMBER: _builtins.int
+    REASON_FIELD_NUMBER: _builtins.int
+    action: _enums_pb2.ControlAction.ValueType
+    """The action."""
+    available: _builtins.bool
+    """Whether a request would be accepted now."""
+    reason: _builtins.str
+    """Why not, for people; empty when available."""
+    def __init__(
+        self,
+        *,
+        action: _enums_pb2.ControlAction.ValueType = ...,
+        available: _builtins.bool = ...,
+        reason: _builtins.str = ...,
+    ) -> None: ...
+    _HasFieldArgType: _TypeAlias = _Never  # noqa: Y015
+    def HasField(self, field_name: _HasFieldArgType) -> _builtins.bool: ...
+    _ClearFieldArgType: _TypeAlias = _typing.Literal["action", b"action", "available", b"available", "reason", b"reason"]  # noqa: Y015
+    def ClearField(self, field_name: _ClearFieldArgType) -> None: ...
+    def WhichOneof(self, oneof_group: _Never) -> None: ...
+
+Global___ActionAvailability: _TypeAlias = ActionAvailability  # noqa: Y015
 
 @_typing.final
 class Command(_message.Message):
@@ -172,12 +206,21 @@ class Command(_message.Message):
     ERROR_FIELD_NUMBER: _builtins.int
     ATTEMPT_FIELD_NUMBER: _builtins.int
     BOUNDARY_FIELD_NUMBER: _builtins.int
+    SCOPE_FIELD_NUMBER: _builtins.int
+    AGENT_ID_FIELD_NUMBER: _builtins.int
+    QUEUE_FIELD_NUMBER: _builtins.int
+    WORKFLOW_TYPE_FIELD_NUMBER: _builtins.int
+    AGENT_TYPE_FIELD_NUMBER: _builtins.int
+    POOL_SIZE_FIELD_NUMBER: _builtins.int
+    BATCH_ID_FIELD_NUMBER: _builtins.int
+    EMERGENCY_STOP_ID_FIELD_NUMBER: _builtins.int
+    BUDGET_ID_FIELD_NUMBER: _builtins.int
     id: _builtins.str
     """The server's id, and the executor's idempotency key: a command that comes twice is applied once."""
     action: _enums_pb2.ControlAction.ValueType
     """What to do."""
     workflow_id: _builtins.str
-    """To which workflow."""
+    """To which workflow; empty unless the scope is RUN."""
     source: _builtins.str
     """Which executor it is for."""
     state: Global___CommandState.ValueType
@@ -192,6 +235,24 @@ class Command(_message.Message):
     """The workflow's attempt for which it was asked."""
     boundary: Global___CommandBoundary.ValueType
     """When the engine will act, as it declared."""
+    scope: Global___CommandScope.ValueType
+    """What it is about."""
+    agent_id: _builtins.str
+    """Scope POOL: which agent."""
+    queue: _builtins.str
+    """Scope QUEUE: which queue."""
+    workflow_type: _builtins.str
+    """Scope FLEET: only workflows of this type; empty is all."""
+    agent_type: _builtins.str
+    """Scope FLEET: only agents of this type; empty is all."""
+    pool_size: _builtins.int
+    """RESIZE: how many tasks at once."""
+    batch_id: _builtins.str
+    """The batch that it belongs to; empty when there is none."""
+    emergency_stop_id: _builtins.str
+    """The emergency stop that it belongs to; empty when there is none."""
+    budget_id: _builtins.str
+    """The budget that asked for it; empty when none did."""
     @_builtins.property
     def request_time(self) -> _timestamp_pb2.Timestamp:
         """When it was recorded."""
@@ -235,10 +296,19 @@ class Command(_message.Message):
         error: _events_pb2.EventError | None = ...,
         attempt: _builtins.int = ...,
         boundary: Global___CommandBoundary.ValueType = ...,
+        scope: Global___CommandScope.ValueType = ...,
+        agent_id: _builtins.str = ...,
+        queue: _builtins.str = ...,
+        workflow_type: _builtins.str = ...,
+        agent_type: _builtins.str = ...,
+        pool_size: _builtins.int = ...,
+        batch_id: _builtins.str = ...,
+        emergency_stop_id: _builtins.str = ...,
+        budget_id: _builtins.str = ...,
     ) -> None: ...
     _HasFieldArgType: _TypeAlias = _typing.Literal["accept_time", b"accept_time", "effect_time", b"effect_time", "end_time", b"end_time", "error", b"error", "expire_time", b"expire_time", "request_time", b"request_time"]  # noqa: Y015
     def HasField(self, field_name: _HasFieldArgType) -> _builtins.bool: ...
-    _ClearFieldArgType: _TypeAlias = _typing.Literal["accept_time", b"accept_time", "action", b"action", "actor", b"actor", "attempt", b"attempt", "boundary", b"boundary", "effect_time", b"effect_time", "end_time", b"end_time", "error", b"error", "expire_time", b"expire_time", "id", b"id", "reason", b"reason", "request_id", b"request_id", "request_time", b"request_time", "source", b"source", "state", b"state", "workflow_id", b"workflow_id"]  # noqa: Y015
+    _ClearFieldArgType: _TypeAlias = _typing.Literal["accept_time", b"accept_time", "action", b"action", "actor", b"actor", "agent_id", b"agent_id", "agent_type", b"agent_type", "attempt", b"attempt", "batch_id", b"batch_id", "boundary", b"boundary", "budget_id", b"budget_id", "effect_time", b"effect_time", "emergency_stop_id", b"emergency_stop_id", "end_time", b"end_time", "error", b"error", "expire_time", b"expire_time", "id", b"id", "pool_size", b"pool_size", "queue", b"queue", "reason", b"reason", "request_id", b"request_id", "request_time", b"request_time", "scope", b"scope", "source", b"source", "state", b"state", "workflow_id", b"workflow_id", "workflow_type", b"workflow_type"]  # noqa: Y015
     def ClearField(self, field_name: _ClearFieldArgType) -> None: ...
     def WhichOneof(self, oneof_group: _Never) -> None: ...
 
@@ -484,7 +554,9 @@ class ListCommandsRequest(_message.Message):
     PAGE_SIZE_FIELD_NUMBER: _builtins.int
     PAGE_TOKEN_FIELD_NUMBER: _builtins.int
     filter: _builtins.str
-    """Only these. Fields: id, state, action, workflow_id, source, actor, request_time."""
+    """Only these. Fields: id, state, action, scope, workflow_id, agent_id, queue, source, actor, batch_id, emergency_stop_id, budget_id,
+    request_time.
+    """
     page_size: _builtins.int
     """At most this many; 0 is 50."""
     page_token: _builtins.str

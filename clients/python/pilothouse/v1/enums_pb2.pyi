@@ -193,25 +193,41 @@ class _ControlActionEnumTypeWrapper(_enum_type_wrapper._EnumTypeWrapper[_Control
     CONTROL_ACTION_UNSPECIFIED: _ControlAction.ValueType  # 0
     """Not stated: refused."""
     CONTROL_ACTION_PAUSE: _ControlAction.ValueType  # 1
-    """Let nothing new start. Legal from QUEUED, RUNNING and WAITING."""
+    """Let nothing new start: of a workflow that is QUEUED, RUNNING or WAITING, from a queue, or of all that the engine runs."""
     CONTROL_ACTION_RESUME: _ControlAction.ValueType  # 2
-    """Go on. Legal from PAUSED."""
+    """Go on with what was paused."""
     CONTROL_ACTION_CANCEL: _ControlAction.ValueType  # 3
     """End it. Legal from QUEUED, RUNNING, WAITING and PAUSED."""
     CONTROL_ACTION_RETRY: _ControlAction.ValueType  # 4
     """Try again from the stage that failed. Legal from FAILED."""
+    CONTROL_ACTION_DRAIN: _ControlAction.ValueType  # 5
+    """Of an agent: take nothing new, and finish what is in hand."""
+    CONTROL_ACTION_ACTIVATE: _ControlAction.ValueType  # 6
+    """Of an agent: take work again."""
+    CONTROL_ACTION_RESTART: _ControlAction.ValueType  # 7
+    """Of an agent: end and begin again. What is in hand is finished first where the engine can."""
+    CONTROL_ACTION_RESIZE: _ControlAction.ValueType  # 8
+    """Of an agent: have so many tasks in hand at once."""
 
 class ControlAction(_ControlAction, metaclass=_ControlActionEnumTypeWrapper):
-    """What an operator can ask of a workflow."""
+    """What an operator can ask of an engine."""
 
 CONTROL_ACTION_UNSPECIFIED: ControlAction.ValueType  # 0
 """Not stated: refused."""
 CONTROL_ACTION_PAUSE: ControlAction.ValueType  # 1
-"""Let nothing new start. Legal from QUEUED, RUNNING and WAITING."""
+"""Let nothing new start: of a workflow that is QUEUED, RUNNING or WAITING, from a queue, or of all that the engine runs."""
 CONTROL_ACTION_RESUME: ControlAction.ValueType  # 2
-"""Go on. Legal from PAUSED."""
+"""Go on with what was paused."""
 CONTROL_ACTION_CANCEL: ControlAction.ValueType  # 3
 """End it. Legal from QUEUED, RUNNING, WAITING and PAUSED."""
 CONTROL_ACTION_RETRY: ControlAction.ValueType  # 4
 """Try again from the stage that failed. Legal from FAILED."""
+CONTROL_ACTION_DRAIN: ControlAction.ValueType  # 5
+"""Of an agent: take nothing new, and finish what is in hand."""
+CONTROL_ACTION_ACTIVATE: ControlAction.ValueType  # 6
+"""Of an agent: take work again."""
+CONTROL_ACTION_RESTART: ControlAction.ValueType  # 7
+"""Of an agent: end and begin again. What is in hand is finished first where the engine can."""
+CONTROL_ACTION_RESIZE: ControlAction.ValueType  # 8
+"""Of an agent: have so many tasks in hand at once."""
 Global___ControlAction: _TypeAlias = ControlAction  # noqa: Y015

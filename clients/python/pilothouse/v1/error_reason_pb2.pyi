@@ -119,6 +119,22 @@ class _ErrorReasonEnumTypeWrapper(_enum_type_wrapper._EnumTypeWrapper[_ErrorReas
     """FAILED_PRECONDITION: the delivery arrived or was dropped, so nothing can be done with it; metadata: delivery_id, state."""
     ERROR_REASON_SILENCE_NOT_FOUND: _ErrorReason.ValueType  # 44
     """NOT_FOUND: metadata: silence_id."""
+    ERROR_REASON_QUEUE_NOT_FOUND: _ErrorReason.ValueType  # 47
+    """NOT_FOUND: no engine reported a queue of this name; metadata: queue_id."""
+    ERROR_REASON_BATCH_NOT_FOUND: _ErrorReason.ValueType  # 48
+    """NOT_FOUND: metadata: batch_id."""
+    ERROR_REASON_EMERGENCY_STOP_NOT_FOUND: _ErrorReason.ValueType  # 49
+    """NOT_FOUND: metadata: emergency_stop_id."""
+    ERROR_REASON_BUDGET_NOT_FOUND: _ErrorReason.ValueType  # 50
+    """NOT_FOUND: metadata: budget_id."""
+    ERROR_REASON_CONFIG_VERSION_NOT_FOUND: _ErrorReason.ValueType  # 51
+    """NOT_FOUND: there is no such version of the configuration; metadata: config_version_id."""
+    ERROR_REASON_NOT_CONFIRMED: _ErrorReason.ValueType  # 52
+    """FAILED_PRECONDITION: what was typed is not what has to be typed; metadata: expected."""
+    ERROR_REASON_WRONG_STATE: _ErrorReason.ValueType  # 53
+    """FAILED_PRECONDITION: this act is not possible where the batch, stop or agent stands; metadata: kind, id, state, action."""
+    ERROR_REASON_ENGINE_CONNECTED: _ErrorReason.ValueType  # 54
+    """FAILED_PRECONDITION: the engine is connected, so it is for the engine to end the workflow; metadata: source."""
 
 class ErrorReason(_ErrorReason, metaclass=_ErrorReasonEnumTypeWrapper):
     """The reasons of ErrorInfo."""
@@ -217,4 +233,20 @@ ERROR_REASON_DELIVERY_OVER: ErrorReason.ValueType  # 46
 """FAILED_PRECONDITION: the delivery arrived or was dropped, so nothing can be done with it; metadata: delivery_id, state."""
 ERROR_REASON_SILENCE_NOT_FOUND: ErrorReason.ValueType  # 44
 """NOT_FOUND: metadata: silence_id."""
+ERROR_REASON_QUEUE_NOT_FOUND: ErrorReason.ValueType  # 47
+"""NOT_FOUND: no engine reported a queue of this name; metadata: queue_id."""
+ERROR_REASON_BATCH_NOT_FOUND: ErrorReason.ValueType  # 48
+"""NOT_FOUND: metadata: batch_id."""
+ERROR_REASON_EMERGENCY_STOP_NOT_FOUND: ErrorReason.ValueType  # 49
+"""NOT_FOUND: metadata: emergency_stop_id."""
+ERROR_REASON_BUDGET_NOT_FOUND: ErrorReason.ValueType  # 50
+"""NOT_FOUND: metadata: budget_id."""
+ERROR_REASON_CONFIG_VERSION_NOT_FOUND: ErrorReason.ValueType  # 51
+"""NOT_FOUND: there is no such version of the configuration; metadata: config_version_id."""
+ERROR_REASON_NOT_CONFIRMED: ErrorReason.ValueType  # 52
+"""FAILED_PRECONDITION: what was typed is not what has to be typed; metadata: expected."""
+ERROR_REASON_WRONG_STATE: ErrorReason.ValueType  # 53
+"""FAILED_PRECONDITION: this act is not possible where the batch, stop or agent stands; metadata: kind, id, state, action."""
+ERROR_REASON_ENGINE_CONNECTED: ErrorReason.ValueType  # 54
+"""FAILED_PRECONDITION: the engine is connected, so it is for the engine to end the workflow; metadata: source."""
 Global___ErrorReason: _TypeAlias = ErrorReason  # noqa: Y015

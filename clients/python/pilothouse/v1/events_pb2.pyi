@@ -94,6 +94,16 @@ class _EventTypeEnumTypeWrapper(_enum_type_wrapper._EnumTypeWrapper[_EventType.V
     """An alert was resolved."""
     EVENT_TYPE_LOG: _EventType.ValueType  # 32
     """A message for people."""
+    EVENT_TYPE_QUEUE_ACTIVE: _EventType.ValueType  # 33
+    """The engine takes work from `queue`; with an empty `queue`, all that it has, or all of `workflow_type` or `agent_type` when that is
+    stated. Report it for every queue at the start, and when it changes.
+    """
+    EVENT_TYPE_QUEUE_PAUSED: _EventType.ValueType  # 34
+    """The engine takes nothing new from `queue`, named likewise."""
+    EVENT_TYPE_BUDGET_WARNING: _EventType.ValueType  # 35
+    """A budget is used up to the share at which it warns."""
+    EVENT_TYPE_BUDGET_EXCEEDED: _EventType.ValueType  # 36
+    """A budget is used up."""
 
 class EventType(_EventType, metaclass=_EventTypeEnumTypeWrapper):
     """What happened. Workflow, stage, task and agent events move states; LOG moves none."""
@@ -164,6 +174,16 @@ EVENT_TYPE_ALERT_RESOLVED: EventType.ValueType  # 31
 """An alert was resolved."""
 EVENT_TYPE_LOG: EventType.ValueType  # 32
 """A message for people."""
+EVENT_TYPE_QUEUE_ACTIVE: EventType.ValueType  # 33
+"""The engine takes work from `queue`; with an empty `queue`, all that it has, or all of `workflow_type` or `agent_type` when that is
+stated. Report it for every queue at the start, and when it changes.
+"""
+EVENT_TYPE_QUEUE_PAUSED: EventType.ValueType  # 34
+"""The engine takes nothing new from `queue`, named likewise."""
+EVENT_TYPE_BUDGET_WARNING: EventType.ValueType  # 35
+"""A budget is used up to the share at which it warns."""
+EVENT_TYPE_BUDGET_EXCEEDED: EventType.ValueType  # 36
+"""A budget is used up."""
 Global___EventType: _TypeAlias = EventType  # noqa: Y015
 
 @_typing.final
@@ -218,6 +238,8 @@ class Event(_message.Message):
     COMMAND_ID_FIELD_NUMBER: _builtins.int
     LOAD_FIELD_NUMBER: _builtins.int
     STAGE_PLAN_FIELD_NUMBER: _builtins.int
+    QUEUE_FIELD_NUMBER: _builtins.int
+    FORCED_AFTER_TIME_FIELD_NUMBER: _builtins.int
     RECEIVE_TIME_FIELD_NUMBER: _builtins.int
     CURSOR_FIELD_NUMBER: _builtins.int
     id: _builtins.str
@@ -256,6 +278,8 @@ class Event(_message.Message):
     """Which attempt of the workflow (WORKFLOW_ and STAGE_ events) or of the task (TASK_ events), from 1. 0: the newest that is known."""
     command_id: _builtins.str
     """The command that this event answers, so that the command is known to be effective."""
+    queue: _builtins.str
+    """The queue of the engine: on QUEUE_ events what they are about, on TASK_ events where the task waits."""
     cursor: _builtins.str
     """Its place in the log."""
     @_builtins.property
@@ -289,6 +313,12 @@ class Event(_message.Message):
         """The names of all stages in order, on WORKFLOW_CREATED or WORKFLOW_STARTED, so that progress has a whole; at most 64."""
 
     @_builtins.property
+    def forced_after_time(self) -> _timestamp_pb2.Timestamp:
+        """Of an end that an operator wrote in place of an engine that is gone: the engine's time of its newest report then. Any later report
+        of the engine overrules it. Only the server sets it.
+        """
+
+    @_builtins.property
     def receive_time(self) -> _timestamp_pb2.Timestamp:
         """When the server took it."""
 
@@ -319,12 +349,14 @@ class Event(_message.Message):
         command_id: _builtins.str = ...,
         load: Global___AgentLoad | None = ...,
         stage_plan: _abc.Iterable[_builtins.str] | None = ...,
+        queue: _builtins.str = ...,
+        forced_after_time: _timestamp_pb2.Timestamp | None = ...,
         receive_time: _timestamp_pb2.Timestamp | None = ...,
         cursor: _builtins.str = ...,
     ) -> None: ...
-    _HasFieldArgType: _TypeAlias = _typing.Literal["duration", b"duration", "error", b"error", "load", b"load", "occur_time", b"occur_time", "receive_time", b"receive_time", "usage", b"usage"]  # noqa: Y015
+    _HasFieldArgType: _TypeAlias = _typing.Literal["duration", b"duration", "error", b"error", "forced_after_time", b"forced_after_time", "load", b"load", "occur_time", b"occur_time", "receive_time", b"receive_time", "usage", b"usage"]  # noqa: Y015
     def HasField(self, field_name: _HasFieldArgType) -> _builtins.bool: ...
-    _ClearFieldArgType: _TypeAlias = _typing.Literal["agent_id", b"agent_id", "agent_type", b"agent_type", "attempt", b"attempt", "attributes", b"attributes", "command_id", b"command_id", "cursor", b"cursor", "duration", b"duration", "error", b"error", "id", b"id", "load", b"load", "message", b"message", "occur_time", b"occur_time", "parent_span_id", b"parent_span_id", "receive_time", b"receive_time", "severity", b"severity", "source", b"source", "span_id", b"span_id", "stage", b"stage", "stage_plan", b"stage_plan", "task_id", b"task_id", "trace_id", b"trace_id", "type", b"type", "usage", b"usage", "workflow_id", b"workflow_id", "workflow_name", b"workflow_name", "workflow_type", b"workflow_type"]  # noqa: Y015
+    _ClearFieldArgType: _TypeAlias = _typing.Literal["agent_id", b"agent_id", "agent_type", b"agent_type", "attempt", b"attempt", "attributes", b"attributes", "command_id", b"command_id", "cursor", b"cursor", "duration", b"duration", "error", b"error", "forced_after_time", b"forced_after_time", "id", b"id", "load", b"load", "message", b"message", "occur_time", b"occur_time", "parent_span_id", b"parent_span_id", "queue", b"queue", "receive_time", b"receive_time", "severity", b"severity", "source", b"source", "span_id", b"span_id", "stage", b"stage", "stage_plan", b"stage_plan", "task_id", b"task_id", "trace_id", b"trace_id", "type", b"type", "usage", b"usage", "workflow_id", b"workflow_id", "workflow_name", b"workflow_name", "workflow_type", b"workflow_type"]  # noqa: Y015
     def ClearField(self, field_name: _ClearFieldArgType) -> None: ...
     def WhichOneof(self, oneof_group: _Never) -> None: ...
 

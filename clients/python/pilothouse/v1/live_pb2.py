@@ -26,12 +26,13 @@ from google.protobuf import duration_pb2 as google_dot_protobuf_dot_duration__pb
 from google.protobuf import timestamp_pb2 as google_dot_protobuf_dot_timestamp__pb2
 from pilothouse.v1 import agents_pb2 as pilothouse_dot_v1_dot_agents__pb2
 from pilothouse.v1 import alerts_pb2 as pilothouse_dot_v1_dot_alerts__pb2
+from pilothouse.v1 import emergency_stops_pb2 as pilothouse_dot_v1_dot_emergency__stops__pb2
 from pilothouse.v1 import events_pb2 as pilothouse_dot_v1_dot_events__pb2
 from pilothouse.v1 import metrics_pb2 as pilothouse_dot_v1_dot_metrics__pb2
 from pilothouse.v1 import workflows_pb2 as pilothouse_dot_v1_dot_workflows__pb2
 
 
-DESCRIPTOR = _descriptor_pool.Default().AddSerializedFile(b'\n\x18pilothouse/v1/live.proto\x12\rpilothouse.v1\x1a\x1egoogle/protobuf/duration.proto\x1a\x1fgoogle/protobuf/timestamp.proto\x1a\x1apilothouse/v1/agents.proto\x1a\x1apilothouse/v1/alerts.proto\x1a\x1apilothouse/v1/events.proto\x1a\x1bpilothouse/v1/metrics.proto\x1a\x1dpilothouse/v1/workflows.proto\"\x9f\x01\n\x0bLiveRequest\x12-\n\tsubscribe\x18\x01 \x01(\x0b\x32\x18.pilothouse.v1.SubscribeH\x00\x12\x31\n\x0bunsubscribe\x18\x02 \x01(\x0b\x32\x1a.pilothouse.v1.UnsubscribeH\x00\x12#\n\x04ping\x18\x03 \x01(\x0b\x32\x13.pilothouse.v1.PingH\x00\x42\t\n\x07request\"\xa4\x01\n\tSubscribe\x12\x10\n\x08\x63hannels\x18\x01 \x03(\t\x12:\n\tpositions\x18\x02 \x03(\x0b\x32\'.pilothouse.v1.Subscribe.PositionsEntry\x1aI\n\x0ePositionsEntry\x12\x0b\n\x03key\x18\x01 \x01(\t\x12&\n\x05value\x18\x02 \x01(\x0b\x32\x17.pilothouse.v1.Position:\x02\x38\x01\"+\n\x08Position\x12\r\n\x05\x65poch\x18\x01 \x01(\t\x12\x10\n\x08sequence\x18\x02 \x01(\x04\"\x1f\n\x0bUnsubscribe\x12\x10\n\x08\x63hannels\x18\x01 \x03(\t\"\x15\n\x04Ping\x12\r\n\x05nonce\x18\x01 \x01(\x04\"\xc8\x05\n\tLiveFrame\x12\x0f\n\x07\x63hannel\x18\x01 \x01(\t\x12\r\n\x05\x65poch\x18\x02 \x01(\t\x12\x10\n\x08sequence\x18\x03 \x01(\x04\x12-\n\tsend_time\x18\x04 \x01(\x0b\x32\x1a.google.protobuf.Timestamp\x12\x31\n\x07metrics\x18\x05 \x01(\x0b\x32\x1e.pilothouse.v1.MetricsSnapshotH\x00\x12/\n\x08snapshot\x18\x06 \x01(\x0b\x32\x1b.pilothouse.v1.LiveSnapshotH\x00\x12+\n\x08workflow\x18\x07 \x01(\x0b\x32\x17.pilothouse.v1.WorkflowH\x00\x12%\n\x05\x61gent\x18\x08 \x01(\x0b\x32\x14.pilothouse.v1.AgentH\x00\x12%\n\x05\x61lert\x18\t \x01(\x0b\x32\x14.pilothouse.v1.AlertH\x00\x12+\n\x06\x65vents\x18\n \x01(\x0b\x32\x19.pilothouse.v1.EventBatchH\x00\x12%\n\x03gap\x18\x0b \x01(\x0b\x32\x16.pilothouse.v1.LiveGapH\x00\x12/\n\x08progress\x18\x0c \x01(\x0b\x32\x1b.pilothouse.v1.LiveProgressH\x00\x12\x33\n\nsubscribed\x18\r \x01(\x0b\x32\x1d.pilothouse.v1.LiveSubscribedH\x00\x12\x35\n\x0cunsubscribed\x18\x0e \x01(\x0b\x32\x1d.pilothouse.v1.LiveSubscribedH\x00\x12)\n\x05\x65rror\x18\x0f \x01(\x0b\x32\x18.pilothouse.v1.LiveErrorH\x00\x12/\n\x08\x64raining\x18\x10 \x01(\x0b\x32\x1b.pilothouse.v1.LiveDrainingH\x00\x12#\n\x04pong\x18\x11 \x01(\x0b\x32\x13.pilothouse.v1.PingH\x00\x42\t\n\x07payload\"\xbf\x01\n\x0cLiveSnapshot\x12*\n\tworkflows\x18\x01 \x03(\x0b\x32\x17.pilothouse.v1.Workflow\x12$\n\x06\x61gents\x18\x02 \x03(\x0b\x32\x14.pilothouse.v1.Agent\x12$\n\x06\x61lerts\x18\x03 \x03(\x0b\x32\x14.pilothouse.v1.Alert\x12$\n\x06\x65vents\x18\x04 \x03(\x0b\x32\x14.pilothouse.v1.Event\x12\x11\n\ttruncated\x18\x05 \x01(\x08\"q\n\x07LiveGap\x12\x15\n\rfrom_sequence\x18\x01 \x01(\x04\x12\x13\n\x0bto_sequence\x18\x02 \x01(\x04\x12\x19\n\x0cmissed_count\x18\x03 \x01(\x04H\x00\x88\x01\x01\x12\x0e\n\x06reason\x18\x04 \x01(\tB\x0f\n\r_missed_count\"[\n\x0cLiveProgress\x12/\n\x0cupstream_age\x18\x01 \x01(\x0b\x32\x19.google.protobuf.Duration\x12\x1a\n\x12upstream_connected\x18\x02 \x01(\x08\"\"\n\x0eLiveSubscribed\x12\x10\n\x08\x63hannels\x18\x01 \x03(\t\"\x97\x01\n\tLiveError\x12\x0e\n\x06reason\x18\x01 \x01(\t\x12\x0f\n\x07message\x18\x02 \x01(\t\x12\x38\n\x08metadata\x18\x03 \x03(\x0b\x32&.pilothouse.v1.LiveError.MetadataEntry\x1a/\n\rMetadataEntry\x12\x0b\n\x03key\x18\x01 \x01(\t\x12\r\n\x05value\x18\x02 \x01(\t:\x02\x38\x01\"B\n\x0cLiveDraining\x12\x32\n\x0freconnect_after\x18\x01 \x01(\x0b\x32\x19.google.protobuf.Durationb\x06proto3')
+DESCRIPTOR = _descriptor_pool.Default().AddSerializedFile(b'\n\x18pilothouse/v1/live.proto\x12\rpilothouse.v1\x1a\x1egoogle/protobuf/duration.proto\x1a\x1fgoogle/protobuf/timestamp.proto\x1a\x1apilothouse/v1/agents.proto\x1a\x1apilothouse/v1/alerts.proto\x1a#pilothouse/v1/emergency_stops.proto\x1a\x1apilothouse/v1/events.proto\x1a\x1bpilothouse/v1/metrics.proto\x1a\x1dpilothouse/v1/workflows.proto\"\x9f\x01\n\x0bLiveRequest\x12-\n\tsubscribe\x18\x01 \x01(\x0b\x32\x18.pilothouse.v1.SubscribeH\x00\x12\x31\n\x0bunsubscribe\x18\x02 \x01(\x0b\x32\x1a.pilothouse.v1.UnsubscribeH\x00\x12#\n\x04ping\x18\x03 \x01(\x0b\x32\x13.pilothouse.v1.PingH\x00\x42\t\n\x07request\"\xa4\x01\n\tSubscribe\x12\x10\n\x08\x63hannels\x18\x01 \x03(\t\x12:\n\tpositions\x18\x02 \x03(\x0b\x32\'.pilothouse.v1.Subscribe.PositionsEntry\x1aI\n\x0ePositionsEntry\x12\x0b\n\x03key\x18\x01 \x01(\t\x12&\n\x05value\x18\x02 \x01(\x0b\x32\x17.pilothouse.v1.Position:\x02\x38\x01\"+\n\x08Position\x12\r\n\x05\x65poch\x18\x01 \x01(\t\x12\x10\n\x08sequence\x18\x02 \x01(\x04\"\x1f\n\x0bUnsubscribe\x12\x10\n\x08\x63hannels\x18\x01 \x03(\t\"\x15\n\x04Ping\x12\r\n\x05nonce\x18\x01 \x01(\x04\"\x80\x06\n\tLiveFrame\x12\x0f\n\x07\x63hannel\x18\x01 \x01(\t\x12\r\n\x05\x65poch\x18\x02 \x01(\t\x12\x10\n\x08sequence\x18\x03 \x01(\x04\x12-\n\tsend_time\x18\x04 \x01(\x0b\x32\x1a.google.protobuf.Timestamp\x12\x31\n\x07metrics\x18\x05 \x01(\x0b\x32\x1e.pilothouse.v1.MetricsSnapshotH\x00\x12/\n\x08snapshot\x18\x06 \x01(\x0b\x32\x1b.pilothouse.v1.LiveSnapshotH\x00\x12+\n\x08workflow\x18\x07 \x01(\x0b\x32\x17.pilothouse.v1.WorkflowH\x00\x12%\n\x05\x61gent\x18\x08 \x01(\x0b\x32\x14.pilothouse.v1.AgentH\x00\x12%\n\x05\x61lert\x18\t \x01(\x0b\x32\x14.pilothouse.v1.AlertH\x00\x12+\n\x06\x65vents\x18\n \x01(\x0b\x32\x19.pilothouse.v1.EventBatchH\x00\x12%\n\x03gap\x18\x0b \x01(\x0b\x32\x16.pilothouse.v1.LiveGapH\x00\x12/\n\x08progress\x18\x0c \x01(\x0b\x32\x1b.pilothouse.v1.LiveProgressH\x00\x12\x33\n\nsubscribed\x18\r \x01(\x0b\x32\x1d.pilothouse.v1.LiveSubscribedH\x00\x12\x35\n\x0cunsubscribed\x18\x0e \x01(\x0b\x32\x1d.pilothouse.v1.LiveSubscribedH\x00\x12)\n\x05\x65rror\x18\x0f \x01(\x0b\x32\x18.pilothouse.v1.LiveErrorH\x00\x12/\n\x08\x64raining\x18\x10 \x01(\x0b\x32\x1b.pilothouse.v1.LiveDrainingH\x00\x12#\n\x04pong\x18\x11 \x01(\x0b\x32\x13.pilothouse.v1.PingH\x00\x12\x36\n\x0e\x65mergency_stop\x18\x12 \x01(\x0b\x32\x1c.pilothouse.v1.EmergencyStopH\x00\x42\t\n\x07payload\"\xf6\x01\n\x0cLiveSnapshot\x12*\n\tworkflows\x18\x01 \x03(\x0b\x32\x17.pilothouse.v1.Workflow\x12$\n\x06\x61gents\x18\x02 \x03(\x0b\x32\x14.pilothouse.v1.Agent\x12$\n\x06\x61lerts\x18\x03 \x03(\x0b\x32\x14.pilothouse.v1.Alert\x12$\n\x06\x65vents\x18\x04 \x03(\x0b\x32\x14.pilothouse.v1.Event\x12\x11\n\ttruncated\x18\x05 \x01(\x08\x12\x35\n\x0f\x65mergency_stops\x18\x06 \x03(\x0b\x32\x1c.pilothouse.v1.EmergencyStop\"q\n\x07LiveGap\x12\x15\n\rfrom_sequence\x18\x01 \x01(\x04\x12\x13\n\x0bto_sequence\x18\x02 \x01(\x04\x12\x19\n\x0cmissed_count\x18\x03 \x01(\x04H\x00\x88\x01\x01\x12\x0e\n\x06reason\x18\x04 \x01(\tB\x0f\n\r_missed_count\"[\n\x0cLiveProgress\x12/\n\x0cupstream_age\x18\x01 \x01(\x0b\x32\x19.google.protobuf.Duration\x12\x1a\n\x12upstream_connected\x18\x02 \x01(\x08\"\"\n\x0eLiveSubscribed\x12\x10\n\x08\x63hannels\x18\x01 \x03(\t\"\x97\x01\n\tLiveError\x12\x0e\n\x06reason\x18\x01 \x01(\t\x12\x0f\n\x07message\x18\x02 \x01(\t\x12\x38\n\x08metadata\x18\x03 \x03(\x0b\x32&.pilothouse.v1.LiveError.MetadataEntry\x1a/\n\rMetadataEntry\x12\x0b\n\x03key\x18\x01 \x01(\t\x12\r\n\x05value\x18\x02 \x01(\t:\x02\x38\x01\"B\n\x0cLiveDraining\x12\x32\n\x0freconnect_after\x18\x01 \x01(\x0b\x32\x19.google.protobuf.Durationb\x06proto3')
 
 _globals = globals()
 _builder.BuildMessageAndEnumDescriptors(DESCRIPTOR, _globals)
@@ -42,32 +43,32 @@ if not _descriptor._USE_C_DESCRIPTORS:
   _globals['_SUBSCRIBE_POSITIONSENTRY']._serialized_options = b'8\001'
   _globals['_LIVEERROR_METADATAENTRY']._loaded_options = None
   _globals['_LIVEERROR_METADATAENTRY']._serialized_options = b'8\001'
-  _globals['_LIVEREQUEST']._serialized_start=253
-  _globals['_LIVEREQUEST']._serialized_end=412
-  _globals['_SUBSCRIBE']._serialized_start=415
-  _globals['_SUBSCRIBE']._serialized_end=579
-  _globals['_SUBSCRIBE_POSITIONSENTRY']._serialized_start=506
-  _globals['_SUBSCRIBE_POSITIONSENTRY']._serialized_end=579
-  _globals['_POSITION']._serialized_start=581
-  _globals['_POSITION']._serialized_end=624
-  _globals['_UNSUBSCRIBE']._serialized_start=626
-  _globals['_UNSUBSCRIBE']._serialized_end=657
-  _globals['_PING']._serialized_start=659
-  _globals['_PING']._serialized_end=680
-  _globals['_LIVEFRAME']._serialized_start=683
-  _globals['_LIVEFRAME']._serialized_end=1395
-  _globals['_LIVESNAPSHOT']._serialized_start=1398
-  _globals['_LIVESNAPSHOT']._serialized_end=1589
-  _globals['_LIVEGAP']._serialized_start=1591
-  _globals['_LIVEGAP']._serialized_end=1704
-  _globals['_LIVEPROGRESS']._serialized_start=1706
-  _globals['_LIVEPROGRESS']._serialized_end=1797
-  _globals['_LIVESUBSCRIBED']._serialized_start=1799
-  _globals['_LIVESUBSCRIBED']._serialized_end=1833
-  _globals['_LIVEERROR']._serialized_start=1836
-  _globals['_LIVEERROR']._serialized_end=1987
-  _globals['_LIVEERROR_METADATAENTRY']._serialized_start=1940
-  _globals['_LIVEERROR_METADATAENTRY']._serialized_end=1987
-  _globals['_LIVEDRAINING']._serialized_start=1989
-  _globals['_LIVEDRAINING']._serialized_end=2055
+  _globals['_LIVEREQUEST']._serialized_start=290
+  _globals['_LIVEREQUEST']._serialized_end=449
+  _globals['_SUBSCRIBE']._serialized_start=452
+  _globals['_SUBSCRIBE']._serialized_end=616
+  _globals['_SUBSCRIBE_POSITIONSENTRY']._serialized_start=543
+  _globals['_SUBSCRIBE_POSITIONSENTRY']._serialized_end=616
+  _globals['_POSITION']._serialized_start=618
+  _globals['_POSITION']._serialized_end=661
+  _globals['_UNSUBSCRIBE']._serialized_start=663
+  _globals['_UNSUBSCRIBE']._serialized_end=694
+  _globals['_PING']._serialized_start=696
+  _globals['_PING']._serialized_end=717
+  _globals['_LIVEFRAME']._serialized_start=720
+  _globals['_LIVEFRAME']._serialized_end=1488
+  _globals['_LIVESNAPSHOT']._serialized_start=1491
+  _globals['_LIVESNAPSHOT']._serialized_end=1737
+  _globals['_LIVEGAP']._serialized_start=1739
+  _globals['_LIVEGAP']._serialized_end=1852
+  _globals['_LIVEPROGRESS']._serialized_start=1854
+  _globals['_LIVEPROGRESS']._serialized_end=1945
+  _globals['_LIVESUBSCRIBED']._serialized_start=1947
+  _globals['_LIVESUBSCRIBED']._serialized_end=1981
+  _globals['_LIVEERROR']._serialized_start=1984
+  _globals['_LIVEERROR']._serialized_end=2135
+  _globals['_LIVEERROR_METADATAENTRY']._serialized_start=2088
+  _globals['_LIVEERROR_METADATAENTRY']._serialized_end=2135
+  _globals['_LIVEDRAINING']._serialized_start=2137
+  _globals['_LIVEDRAINING']._serialized_end=2203
 # @@protoc_insertion_point(module_scope)

@@ -3,7 +3,8 @@
 isort:skip_file
 The frames of the WebSocket at /ws/monitoring. A client speaks JSON (text frames) or protobuf (binary frames). A request is answered
 in its own form; the frames of channels come in the form of the newest subscribe. Channels: "metrics:realtime",
-"workflows:changes" (a workflow carries its pending command), "agents:changes", "alerts:active", "events:live".
+"workflows:changes" (a workflow carries its pending command), "agents:changes", "alerts:active", "events:live",
+"emergency:stops".
 """
 
 from collections import abc as _abc
@@ -14,6 +15,7 @@ from google.protobuf import timestamp_pb2 as _timestamp_pb2
 from google.protobuf.internal import containers as _containers
 from pilothouse.v1 import agents_pb2 as _agents_pb2
 from pilothouse.v1 import alerts_pb2 as _alerts_pb2
+from pilothouse.v1 import emergency_stops_pb2 as _emergency_stops_pb2
 from pilothouse.v1 import events_pb2 as _events_pb2
 from pilothouse.v1 import metrics_pb2 as _metrics_pb2
 from pilothouse.v1 import workflows_pb2 as _workflows_pb2
@@ -212,6 +214,7 @@ class LiveFrame(_message.Message):
     ERROR_FIELD_NUMBER: _builtins.int
     DRAINING_FIELD_NUMBER: _builtins.int
     PONG_FIELD_NUMBER: _builtins.int
+    EMERGENCY_STOP_FIELD_NUMBER: _builtins.int
     channel: _builtins.str
     """The channel; empty when the frame is about the connection."""
     epoch: _builtins.str
@@ -274,6 +277,10 @@ class LiveFrame(_message.Message):
     def pong(self) -> Global___Ping:
         """The answer to a ping. JSON type "pong"."""
 
+    @_builtins.property
+    def emergency_stop(self) -> _emergency_stops_pb2.EmergencyStop:
+        """An emergency stop as it is now. JSON type "emergency:update"."""
+
     def __init__(
         self,
         *,
@@ -294,12 +301,13 @@ class LiveFrame(_message.Message):
         error: Global___LiveError | None = ...,
         draining: Global___LiveDraining | None = ...,
         pong: Global___Ping | None = ...,
+        emergency_stop: _emergency_stops_pb2.EmergencyStop | None = ...,
     ) -> None: ...
-    _HasFieldArgType: _TypeAlias = _typing.Literal["agent", b"agent", "alert", b"alert", "draining", b"draining", "error", b"error", "events", b"events", "gap", b"gap", "metrics", b"metrics", "payload", b"payload", "pong", b"pong", "progress", b"progress", "send_time", b"send_time", "snapshot", b"snapshot", "subscribed", b"subscribed", "unsubscribed", b"unsubscribed", "workflow", b"workflow"]  # noqa: Y015
+    _HasFieldArgType: _TypeAlias = _typing.Literal["agent", b"agent", "alert", b"alert", "draining", b"draining", "emergency_stop", b"emergency_stop", "error", b"error", "events", b"events", "gap", b"gap", "metrics", b"metrics", "payload", b"payload", "pong", b"pong", "progress", b"progress", "send_time", b"send_time", "snapshot", b"snapshot", "subscribed", b"subscribed", "unsubscribed", b"unsubscribed", "workflow", b"workflow"]  # noqa: Y015
     def HasField(self, field_name: _HasFieldArgType) -> _builtins.bool: ...
-    _ClearFieldArgType: _TypeAlias = _typing.Literal["agent", b"agent", "alert", b"alert", "channel", b"channel", "draining", b"draining", "epoch", b"epoch", "error", b"error", "events", b"events", "gap", b"gap", "metrics", b"metrics", "payload", b"payload", "pong", b"pong", "progress", b"progress", "send_time", b"send_time", "sequence", b"sequence", "snapshot", b"snapshot", "subscribed", b"subscribed", "unsubscribed", b"unsubscribed", "workflow", b"workflow"]  # noqa: Y015
+    _ClearFieldArgType: _TypeAlias = _typing.Literal["agent", b"agent", "alert", b"alert", "channel", b"channel", "draining", b"draining", "emergency_stop", b"emergency_stop", "epoch", b"epoch", "error", b"error", "events", b"events", "gap", b"gap", "metrics", b"metrics", "payload", b"payload", "pong", b"pong", "progress", b"progress", "send_time", b"send_time", "sequence", b"sequence", "snapshot", b"snapshot", "subscribed", b"subscribed", "unsubscribed", b"unsubscribed", "workflow", b"workflow"]  # noqa: Y015
     def ClearField(self, field_name: _ClearFieldArgType) -> None: ...
-    _WhichOneofReturnType_payload: _TypeAlias = _typing.Literal["metrics", "snapshot", "workflow", "agent", "alert", "events", "gap", "progress", "subscribed", "unsubscribed", "error", "draining", "pong"]  # noqa: Y015
+    _WhichOneofReturnType_payload: _TypeAlias = _typing.Literal["metrics", "snapshot", "workflow", "agent", "alert", "events", "gap", "progress", "subscribed", "unsubscribed", "error", "draining", "pong", "emergency_stop"]  # noqa: Y015
     _WhichOneofArgType_payload: _TypeAlias = _typing.Literal["payload", b"payload"]  # noqa: Y015
     def WhichOneof(self, oneof_group: _WhichOneofArgType_payload) -> _WhichOneofReturnType_payload | None: ...
 
@@ -316,6 +324,7 @@ class LiveSnapshot(_message.Message):
     ALERTS_FIELD_NUMBER: _builtins.int
     EVENTS_FIELD_NUMBER: _builtins.int
     TRUNCATED_FIELD_NUMBER: _builtins.int
+    EMERGENCY_STOPS_FIELD_NUMBER: _builtins.int
     truncated: _builtins.bool
     """Whether there are more than the limit."""
     @_builtins.property
@@ -334,6 +343,10 @@ class LiveSnapshot(_message.Message):
     def events(self) -> _containers.RepeatedCompositeFieldContainer[_events_pb2.Event]:
         """Of "events:live": the newest; at most 200, oldest first."""
 
+    @_builtins.property
+    def emergency_stops(self) -> _containers.RepeatedCompositeFieldContainer[_emergency_stops_pb2.EmergencyStop]:
+        """Of "emergency:stops": those that are not over."""
+
     def __init__(
         self,
         *,
@@ -342,10 +355,11 @@ class LiveSnapshot(_message.Message):
         alerts: _abc.Iterable[_alerts_pb2.Alert] | None = ...,
         events: _abc.Iterable[_events_pb2.Event] | None = ...,
         truncated: _builtins.bool = ...,
+        emergency_stops: _abc.Iterable[_emergency_stops_pb2.EmergencyStop] | None = ...,
     ) -> None: ...
     _HasFieldArgType: _TypeAlias = _Never  # noqa: Y015
     def HasField(self, field_name: _HasFieldArgType) -> _builtins.bool: ...
-    _ClearFieldArgType: _TypeAlias = _typing.Literal["agents", b"agents", "alerts", b"alerts", "events", b"events", "truncated", b"truncated", "workflows", b"workflows"]  # noqa: Y015
+    _ClearFieldArgType: _TypeAlias = _typing.Literal["agents", b"agents", "alerts", b"alerts", "emergency_stops", b"emergency_stops", "events", b"events", "truncated", b"truncated", "workflows", b"workflows"]  # noqa: Y015
     def ClearField(self, field_name: _ClearFieldArgType) -> None: ...
     def WhichOneof(self, oneof_group: _Never) -> None: ...
 

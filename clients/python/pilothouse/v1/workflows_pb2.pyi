@@ -9,6 +9,7 @@ from google.protobuf import duration_pb2 as _duration_pb2
 from google.protobuf import message as _message
 from google.protobuf import timestamp_pb2 as _timestamp_pb2
 from google.protobuf.internal import containers as _containers
+from google.protobuf.internal import enum_type_wrapper as _enum_type_wrapper
 from pilothouse.v1 import commands_pb2 as _commands_pb2
 from pilothouse.v1 import enums_pb2 as _enums_pb2
 from pilothouse.v1 import events_pb2 as _events_pb2
@@ -22,6 +23,66 @@ else:
     from typing_extensions import TypeAlias as _TypeAlias, Never as _Never
 
 DESCRIPTOR: _descriptor.FileDescriptor
+
+class _WaitCause:
+    ValueType = _typing.NewType("ValueType", _builtins.int)
+    V: _TypeAlias = ValueType  # noqa: Y015
+
+class _WaitCauseEnumTypeWrapper(_enum_type_wrapper._EnumTypeWrapper[_WaitCause.ValueType], _builtins.type):
+    DESCRIPTOR: _descriptor.EnumDescriptor
+    WAIT_CAUSE_UNSPECIFIED: _WaitCause.ValueType  # 0
+    """Not known."""
+    WAIT_CAUSE_COMMAND_PENDING: _WaitCause.ValueType  # 1
+    """A command on it has not ended."""
+    WAIT_CAUSE_PAUSED: _WaitCause.ValueType  # 2
+    """It was paused by somebody, or by the engine itself."""
+    WAIT_CAUSE_EMERGENCY_STOP: _WaitCause.ValueType  # 3
+    """An emergency stop holds it."""
+    WAIT_CAUSE_BUDGET: _WaitCause.ValueType  # 4
+    """A budget is used up."""
+    WAIT_CAUSE_HELD: _WaitCause.ValueType  # 5
+    """The engine starts nothing new, or takes nothing from the queue of its task."""
+    WAIT_CAUSE_INPUT: _WaitCause.ValueType  # 6
+    """It waits for an answer from outside."""
+    WAIT_CAUSE_ENGINE_SILENT: _WaitCause.ValueType  # 7
+    """The engine has not been heard of."""
+    WAIT_CAUSE_NO_AGENT: _WaitCause.ValueType  # 8
+    """No agent of the type that its task needs is there."""
+    WAIT_CAUSE_AGENTS_DRAINING: _WaitCause.ValueType  # 9
+    """All agents of that type are draining."""
+    WAIT_CAUSE_POOL_FULL: _WaitCause.ValueType  # 10
+    """All agents of that type have as much in hand as they can."""
+    WAIT_CAUSE_NOT_STARTED: _WaitCause.ValueType  # 11
+    """It is the engine's turn: it was created and not started yet."""
+
+class WaitCause(_WaitCause, metaclass=_WaitCauseEnumTypeWrapper):
+    """Why a workflow does not move."""
+
+WAIT_CAUSE_UNSPECIFIED: WaitCause.ValueType  # 0
+"""Not known."""
+WAIT_CAUSE_COMMAND_PENDING: WaitCause.ValueType  # 1
+"""A command on it has not ended."""
+WAIT_CAUSE_PAUSED: WaitCause.ValueType  # 2
+"""It was paused by somebody, or by the engine itself."""
+WAIT_CAUSE_EMERGENCY_STOP: WaitCause.ValueType  # 3
+"""An emergency stop holds it."""
+WAIT_CAUSE_BUDGET: WaitCause.ValueType  # 4
+"""A budget is used up."""
+WAIT_CAUSE_HELD: WaitCause.ValueType  # 5
+"""The engine starts nothing new, or takes nothing from the queue of its task."""
+WAIT_CAUSE_INPUT: WaitCause.ValueType  # 6
+"""It waits for an answer from outside."""
+WAIT_CAUSE_ENGINE_SILENT: WaitCause.ValueType  # 7
+"""The engine has not been heard of."""
+WAIT_CAUSE_NO_AGENT: WaitCause.ValueType  # 8
+"""No agent of the type that its task needs is there."""
+WAIT_CAUSE_AGENTS_DRAINING: WaitCause.ValueType  # 9
+"""All agents of that type are draining."""
+WAIT_CAUSE_POOL_FULL: WaitCause.ValueType  # 10
+"""All agents of that type have as much in hand as they can."""
+WAIT_CAUSE_NOT_STARTED: WaitCause.ValueType  # 11
+"""It is the engine's turn: it was created and not started yet."""
+Global___WaitCause: _TypeAlias = WaitCause  # noqa: Y015
 
 @_typing.final
 class Workflow(_message.Message):
@@ -49,6 +110,8 @@ class Workflow(_message.Message):
     ACTIONS_FIELD_NUMBER: _builtins.int
     ETAG_FIELD_NUMBER: _builtins.int
     TRACE_ID_FIELD_NUMBER: _builtins.int
+    WAITING_FIELD_NUMBER: _builtins.int
+    FORCED_FIELD_NUMBER: _builtins.int
     id: _builtins.str
     """The engine's id."""
     workflow_type: _builtins.str
@@ -69,6 +132,8 @@ class Workflow(_message.Message):
     """Changes when its state, attempt or pending command does: what a control is decided on."""
     trace_id: _builtins.str
     """The trace it belongs to."""
+    forced: _builtins.bool
+    """Whether an operator wrote its end in place of an engine that is gone. The engine's own report overrules it."""
     @_builtins.property
     def stages(self) -> _containers.RepeatedCompositeFieldContainer[Global___Stage]:
         """The stages of the newest attempt, in the order of the plan, then of their start; at most 64."""
@@ -106,8 +171,12 @@ class Workflow(_message.Message):
         """The command that has not ended yet; absent when there is none."""
 
     @_builtins.property
-    def actions(self) -> _containers.RepeatedCompositeFieldContainer[Global___ActionAvailability]:
+    def actions(self) -> _containers.RepeatedCompositeFieldContainer[_commands_pb2.ActionAvailability]:
         """For each action whether it can be asked for now, and if not, why."""
+
+    @_builtins.property
+    def waiting(self) -> Global___Waiting:
+        """Why it does not move; absent when it does, and when it has ended."""
 
     def __init__(
         self,
@@ -129,47 +198,63 @@ class Workflow(_message.Message):
         error: _events_pb2.EventError | None = ...,
         usage: _events_pb2.Usage | None = ...,
         pending_command: _commands_pb2.Command | None = ...,
-        actions: _abc.Iterable[Global___ActionAvailability] | None = ...,
+        actions: _abc.Iterable[_commands_pb2.ActionAvailability] | None = ...,
         etag: _builtins.str = ...,
         trace_id: _builtins.str = ...,
+        waiting: Global___Waiting | None = ...,
+        forced: _builtins.bool = ...,
     ) -> None: ...
-    _HasFieldArgType: _TypeAlias = _typing.Literal["create_time", b"create_time", "duration", b"duration", "end_time", b"end_time", "error", b"error", "pending_command", b"pending_command", "start_time", b"start_time", "update_time", b"update_time", "usage", b"usage"]  # noqa: Y015
+    _HasFieldArgType: _TypeAlias = _typing.Literal["create_time", b"create_time", "duration", b"duration", "end_time", b"end_time", "error", b"error", "pending_command", b"pending_command", "start_time", b"start_time", "update_time", b"update_time", "usage", b"usage", "waiting", b"waiting"]  # noqa: Y015
     def HasField(self, field_name: _HasFieldArgType) -> _builtins.bool: ...
-    _ClearFieldArgType: _TypeAlias = _typing.Literal["actions", b"actions", "agent_id", b"agent_id", "attempt", b"attempt", "create_time", b"create_time", "current_stage", b"current_stage", "duration", b"duration", "end_time", b"end_time", "error", b"error", "etag", b"etag", "id", b"id", "pending_command", b"pending_command", "source", b"source", "stages", b"stages", "start_time", b"start_time", "state", b"state", "trace_id", b"trace_id", "update_time", b"update_time", "usage", b"usage", "workflow_name", b"workflow_name", "workflow_type", b"workflow_type"]  # noqa: Y015
+    _ClearFieldArgType: _TypeAlias = _typing.Literal["actions", b"actions", "agent_id", b"agent_id", "attempt", b"attempt", "create_time", b"create_time", "current_stage", b"current_stage", "duration", b"duration", "end_time", b"end_time", "error", b"error", "etag", b"etag", "forced", b"forced", "id", b"id", "pending_command", b"pending_command", "source", b"source", "stages", b"stages", "start_time", b"start_time", "state", b"state", "trace_id", b"trace_id", "update_time", b"update_time", "usage", b"usage", "waiting", b"waiting", "workflow_name", b"workflow_name", "workflow_type", b"workflow_type"]  # noqa: Y015
     def ClearField(self, field_name: _ClearFieldArgType) -> None: ...
     def WhichOneof(self, oneof_group: _Never) -> None: ...
 
 Global___Workflow: _TypeAlias = Workflow  # noqa: Y015
 
 @_typing.final
-class ActionAvailability(_message.Message):
-    """Whether an action can be asked for now."""
+class Waiting(_message.Message):
+    """Why a workflow does not move, and what would move it."""
 
     DESCRIPTOR: _descriptor.Descriptor
 
-    ACTION_FIELD_NUMBER: _builtins.int
-    AVAILABLE_FIELD_NUMBER: _builtins.int
+    CAUSE_FIELD_NUMBER: _builtins.int
     REASON_FIELD_NUMBER: _builtins.int
-    action: _enums_pb2.ControlAction.ValueType
-    """The action."""
-    available: _builtins.bool
-    """Whether a request would be accepted now."""
+    SINCE_TIME_FIELD_NUMBER: _builtins.int
+    REMEDY_FIELD_NUMBER: _builtins.int
+    ACTION_FIELD_NUMBER: _builtins.int
+    SUBJECT_FIELD_NUMBER: _builtins.int
+    cause: Global___WaitCause.ValueType
+    """The one reason, the first that applies."""
     reason: _builtins.str
-    """Why not, for people; empty when available."""
+    """In words, with names."""
+    remedy: _builtins.str
+    """What can be done about it, in words; empty when nothing can."""
+    action: _enums_pb2.ControlAction.ValueType
+    """The act that does it on this workflow; unspecified when it is none on this workflow."""
+    subject: _builtins.str
+    """What the remedy is about: the id of the command, agent, emergency stop, budget, or the name of the queue or agent type."""
+    @_builtins.property
+    def since_time(self) -> _timestamp_pb2.Timestamp:
+        """Since when; absent when not known."""
+
     def __init__(
         self,
         *,
-        action: _enums_pb2.ControlAction.ValueType = ...,
-        available: _builtins.bool = ...,
+        cause: Global___WaitCause.ValueType = ...,
         reason: _builtins.str = ...,
+        since_time: _timestamp_pb2.Timestamp | None = ...,
+        remedy: _builtins.str = ...,
+        action: _enums_pb2.ControlAction.ValueType = ...,
+        subject: _builtins.str = ...,
     ) -> None: ...
-    _HasFieldArgType: _TypeAlias = _Never  # noqa: Y015
+    _HasFieldArgType: _TypeAlias = _typing.Literal["since_time", b"since_time"]  # noqa: Y015
     def HasField(self, field_name: _HasFieldArgType) -> _builtins.bool: ...
-    _ClearFieldArgType: _TypeAlias = _typing.Literal["action", b"action", "available", b"available", "reason", b"reason"]  # noqa: Y015
+    _ClearFieldArgType: _TypeAlias = _typing.Literal["action", b"action", "cause", b"cause", "reason", b"reason", "remedy", b"remedy", "since_time", b"since_time", "subject", b"subject"]  # noqa: Y015
     def ClearField(self, field_name: _ClearFieldArgType) -> None: ...
     def WhichOneof(self, oneof_group: _Never) -> None: ...
 
-Global___ActionAvailability: _TypeAlias = ActionAvailability  # noqa: Y015
+Global___Waiting: _TypeAlias = Waiting  # noqa: Y015
 
 @_typing.final
 class Stage(_message.Message):
@@ -834,3 +919,65 @@ class RetryWorkflowResponse(_message.Message):
     def WhichOneof(self, oneof_group: _Never) -> None: ...
 
 Global___RetryWorkflowResponse: _TypeAlias = RetryWorkflowResponse  # noqa: Y015
+
+@_typing.final
+class CloseWorkflowRequest(_message.Message):
+    """Ends a workflow in place of an engine that is gone for good."""
+
+    DESCRIPTOR: _descriptor.Descriptor
+
+    WORKFLOW_ID_FIELD_NUMBER: _builtins.int
+    STATE_FIELD_NUMBER: _builtins.int
+    REASON_FIELD_NUMBER: _builtins.int
+    REQUEST_ID_FIELD_NUMBER: _builtins.int
+    ETAG_FIELD_NUMBER: _builtins.int
+    workflow_id: _builtins.str
+    """Which workflow."""
+    state: _enums_pb2.WorkflowState.ValueType
+    """How it ended: FAILED or CANCELLED."""
+    reason: _builtins.str
+    """Why; kept with the event and in the audit log."""
+    request_id: _builtins.str
+    """A UUID of the caller's choosing. A repeat of the request with the same one changes nothing more."""
+    etag: _builtins.str
+    """The workflow's etag as the caller saw it. Empty: not checked."""
+    def __init__(
+        self,
+        *,
+        workflow_id: _builtins.str = ...,
+        state: _enums_pb2.WorkflowState.ValueType = ...,
+        reason: _builtins.str = ...,
+        request_id: _builtins.str = ...,
+        etag: _builtins.str = ...,
+    ) -> None: ...
+    _HasFieldArgType: _TypeAlias = _Never  # noqa: Y015
+    def HasField(self, field_name: _HasFieldArgType) -> _builtins.bool: ...
+    _ClearFieldArgType: _TypeAlias = _typing.Literal["etag", b"etag", "reason", b"reason", "request_id", b"request_id", "state", b"state", "workflow_id", b"workflow_id"]  # noqa: Y015
+    def ClearField(self, field_name: _ClearFieldArgType) -> None: ...
+    def WhichOneof(self, oneof_group: _Never) -> None: ...
+
+Global___CloseWorkflowRequest: _TypeAlias = CloseWorkflowRequest  # noqa: Y015
+
+@_typing.final
+class CloseWorkflowResponse(_message.Message):
+    """The end is recorded and is on its way into the log."""
+
+    DESCRIPTOR: _descriptor.Descriptor
+
+    EVENT_FIELD_NUMBER: _builtins.int
+    @_builtins.property
+    def event(self) -> _events_pb2.Event:
+        """The event that says so, as it will be in the log."""
+
+    def __init__(
+        self,
+        *,
+        event: _events_pb2.Event | None = ...,
+    ) -> None: ...
+    _HasFieldArgType: _TypeAlias = _typing.Literal["event", b"event"]  # noqa: Y015
+    def HasField(self, field_name: _HasFieldArgType) -> _builtins.bool: ...
+    _ClearFieldArgType: _TypeAlias = _typing.Literal["event", b"event"]  # noqa: Y015
+    def ClearField(self, field_name: _ClearFieldArgType) -> None: ...
+    def WhichOneof(self, oneof_group: _Never) -> None: ...
+
+Global___CloseWorkflowResponse: _TypeAlias = CloseWorkflowResponse  # noqa: Y015

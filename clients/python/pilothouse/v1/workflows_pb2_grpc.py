@@ -75,6 +75,11 @@ class WorkflowServiceStub:
                 request_serializer=pilothouse_dot_v1_dot_workflows__pb2.RetryWorkflowRequest.SerializeToString,
                 response_deserializer=pilothouse_dot_v1_dot_workflows__pb2.RetryWorkflowResponse.FromString,
                 _registered_method=True)
+        self.CloseWorkflow = channel.unary_unary(
+                '/pilothouse.v1.WorkflowService/CloseWorkflow',
+                request_serializer=pilothouse_dot_v1_dot_workflows__pb2.CloseWorkflowRequest.SerializeToString,
+                response_deserializer=pilothouse_dot_v1_dot_workflows__pb2.CloseWorkflowResponse.FromString,
+                _registered_method=True)
 
 
 class WorkflowServiceServicer:
@@ -137,6 +142,14 @@ class WorkflowServiceServicer:
         context.set_details('Method not implemented!')
         raise NotImplementedError('Method not implemented!')
 
+    def CloseWorkflow(self, request, context):
+        """Ends a workflow in place of an engine that is gone for good: an event in the operator's name, marked as forced, which any later report
+        of the engine overrules. FAILED_PRECONDITION while the engine is connected.
+        """
+        context.set_code(grpc.StatusCode.UNIMPLEMENTED)
+        context.set_details('Method not implemented!')
+        raise NotImplementedError('Method not implemented!')
+
 
 def add_WorkflowServiceServicer_to_server(servicer, server):
     rpc_method_handlers = {
@@ -179,6 +192,11 @@ def add_WorkflowServiceServicer_to_server(servicer, server):
                     servicer.RetryWorkflow,
                     request_deserializer=pilothouse_dot_v1_dot_workflows__pb2.RetryWorkflowRequest.FromString,
                     response_serializer=pilothouse_dot_v1_dot_workflows__pb2.RetryWorkflowResponse.SerializeToString,
+            ),
+            'CloseWorkflow': grpc.unary_unary_rpc_method_handler(
+                    servicer.CloseWorkflow,
+                    request_deserializer=pilothouse_dot_v1_dot_workflows__pb2.CloseWorkflowRequest.FromString,
+                    response_serializer=pilothouse_dot_v1_dot_workflows__pb2.CloseWorkflowResponse.SerializeToString,
             ),
     }
     generic_handler = grpc.method_handlers_generic_handler(
@@ -398,6 +416,33 @@ class WorkflowService:
             '/pilothouse.v1.WorkflowService/RetryWorkflow',
             pilothouse_dot_v1_dot_workflows__pb2.RetryWorkflowRequest.SerializeToString,
             pilothouse_dot_v1_dot_workflows__pb2.RetryWorkflowResponse.FromString,
+            options,
+            channel_credentials,
+            insecure,
+            call_credentials,
+            compression,
+            wait_for_ready,
+            timeout,
+            metadata,
+            _registered_method=True)
+
+    @staticmethod
+    def CloseWorkflow(request,
+            target,
+            options=(),
+            channel_credentials=None,
+            call_credentials=None,
+            insecure=False,
+            compression=None,
+            wait_for_ready=None,
+            timeout=None,
+            metadata=None):
+        return grpc.experimental.unary_unary(
+            request,
+            target,
+            '/pilothouse.v1.WorkflowService/CloseWorkflow',
+            pilothouse_dot_v1_dot_workflows__pb2.CloseWorkflowRequest.SerializeToString,
+            pilothouse_dot_v1_dot_workflows__pb2.CloseWorkflowResponse.FromString,
             options,
             channel_credentials,
             insecure,

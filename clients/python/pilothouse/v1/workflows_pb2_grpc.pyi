@@ -49,6 +49,10 @@ class WorkflowServiceStub:
     """Asks the engine to end a workflow. This cannot be undone."""
     RetryWorkflow: _grpc.UnaryUnaryMultiCallable[_workflows_pb2.RetryWorkflowRequest, _workflows_pb2.RetryWorkflowResponse]
     """Asks the engine to try a failed workflow again, from the stage that failed."""
+    CloseWorkflow: _grpc.UnaryUnaryMultiCallable[_workflows_pb2.CloseWorkflowRequest, _workflows_pb2.CloseWorkflowResponse]
+    """Ends a workflow in place of an engine that is gone for good: an event in the operator's name, marked as forced, which any later report
+    of the engine overrules. FAILED_PRECONDITION while the engine is connected.
+    """
 
 @_typing.type_check_only
 class WorkflowServiceAsyncStub(WorkflowServiceStub):
@@ -71,6 +75,10 @@ class WorkflowServiceAsyncStub(WorkflowServiceStub):
     """Asks the engine to end a workflow. This cannot be undone."""
     RetryWorkflow: _aio.UnaryUnaryMultiCallable[_workflows_pb2.RetryWorkflowRequest, _workflows_pb2.RetryWorkflowResponse]  # type: ignore[assignment]
     """Asks the engine to try a failed workflow again, from the stage that failed."""
+    CloseWorkflow: _aio.UnaryUnaryMultiCallable[_workflows_pb2.CloseWorkflowRequest, _workflows_pb2.CloseWorkflowResponse]  # type: ignore[assignment]
+    """Ends a workflow in place of an engine that is gone for good: an event in the operator's name, marked as forced, which any later report
+    of the engine overrules. FAILED_PRECONDITION while the engine is connected.
+    """
 
 class WorkflowServiceServicer(metaclass=_abc_1.ABCMeta):
     """Workflows: see them, follow them, steer them."""
@@ -138,5 +146,15 @@ class WorkflowServiceServicer(metaclass=_abc_1.ABCMeta):
         context: _ServicerContext,
     ) -> _typing.Union[_workflows_pb2.RetryWorkflowResponse, _abc.Awaitable[_workflows_pb2.RetryWorkflowResponse]]:
         """Asks the engine to try a failed workflow again, from the stage that failed."""
+
+    @_abc_1.abstractmethod
+    def CloseWorkflow(
+        self,
+        request: _workflows_pb2.CloseWorkflowRequest,
+        context: _ServicerContext,
+    ) -> _typing.Union[_workflows_pb2.CloseWorkflowResponse, _abc.Awaitable[_workflows_pb2.CloseWorkflowResponse]]:
+        """Ends a workflow in place of an engine that is gone for good: an event in the operator's name, marked as forced, which any later report
+        of the engine overrules. FAILED_PRECONDITION while the engine is connected.
+        """
 
 def add_WorkflowServiceServicer_to_server(servicer: WorkflowServiceServicer, server: _typing.Union[_grpc.Server, _aio.Server]) -> None: ...

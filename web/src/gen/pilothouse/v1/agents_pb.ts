@@ -6,19 +6,23 @@
 
 import type { GenFile, GenMessage, GenService } from "@bufbuild/protobuf/codegenv2";
 import { fileDesc, messageDesc, serviceDesc } from "@bufbuild/protobuf/codegenv2";
-import type { Timestamp, TimestampJson } from "@bufbuild/protobuf/wkt";
-import { file_google_protobuf_timestamp } from "@bufbuild/protobuf/wkt";
+import type { Duration, DurationJson, Timestamp, TimestampJson } from "@bufbuild/protobuf/wkt";
+import { file_google_protobuf_duration, file_google_protobuf_timestamp } from "@bufbuild/protobuf/wkt";
+import type { ActionAvailability, ActionAvailabilityJson, Command, CommandJson } from "./commands_pb";
+import { file_pilothouse_v1_commands } from "./commands_pb";
 import type { AgentState, AgentStateJson } from "./enums_pb";
 import { file_pilothouse_v1_enums } from "./enums_pb";
 import type { AgentLoad, AgentLoadJson, CaughtUp, CaughtUpJson, Heartbeat, HeartbeatJson, Reset, ResetJson } from "./events_pb";
 import { file_pilothouse_v1_events } from "./events_pb";
+import type { Task, TaskJson } from "./workflows_pb";
+import { file_pilothouse_v1_workflows } from "./workflows_pb";
 import type { Message } from "@bufbuild/protobuf";
 
 /**
  * Describes the file pilothouse/v1/agents.proto.
  */
 export const file_pilothouse_v1_agents: GenFile = /*@__PURE__*/
-  fileDesc("ChpwaWxvdGhvdXNlL3YxL2FnZW50cy5wcm90bxINcGlsb3Rob3VzZS52MSLdAgoFQWdlbnQSCgoCaWQYASABKAkSEgoKYWdlbnRfdHlwZRgCIAEoCRIOCgZzb3VyY2UYAyABKAkSKAoFc3RhdGUYBCABKA4yGS5waWxvdGhvdXNlLnYxLkFnZW50U3RhdGUSJgoEbG9hZBgFIAEoCzIYLnBpbG90aG91c2UudjEuQWdlbnRMb2FkEjEKDXJlZ2lzdGVyX3RpbWUYBiABKAsyGi5nb29nbGUucHJvdG9idWYuVGltZXN0YW1wEjIKDmxhc3Rfc2Vlbl90aW1lGAcgASgLMhouZ29vZ2xlLnByb3RvYnVmLlRpbWVzdGFtcBITCgt3b3JrZmxvd19pZBgIIAEoCRIPCgd0YXNrX2lkGAkgASgJEhcKD2NvbXBsZXRlZF90YXNrcxgKIAEoBBIUCgxmYWlsZWRfdGFza3MYCyABKAQSFgoOb2ZmbGluZV9yZWFzb24YDCABKAkiUAoRTGlzdEFnZW50c1JlcXVlc3QSEAoGZmlsdGVyGAEgASgJQgASEwoJcGFnZV9zaXplGAIgASgNQgASFAoKcGFnZV90b2tlbhgDIAEoCUIAIlMKEkxpc3RBZ2VudHNSZXNwb25zZRIkCgZhZ2VudHMYASADKAsyFC5waWxvdGhvdXNlLnYxLkFnZW50EhcKD25leHRfcGFnZV90b2tlbhgCIAEoCSIlCg9HZXRBZ2VudFJlcXVlc3QSEgoIYWdlbnRfaWQYASABKAlCACI3ChBHZXRBZ2VudFJlc3BvbnNlEiMKBWFnZW50GAEgASgLMhQucGlsb3Rob3VzZS52MS5BZ2VudCIsChJXYXRjaEFnZW50c1JlcXVlc3QSFgoMcmVzdW1lX3Rva2VuGAEgASgJQgAi4AEKE1dhdGNoQWdlbnRzUmVzcG9uc2USFAoMcmVzdW1lX3Rva2VuGAEgASgJEiUKBWFnZW50GAIgASgLMhQucGlsb3Rob3VzZS52MS5BZ2VudEgAEiwKCWNhdWdodF91cBgDIAEoCzIXLnBpbG90aG91c2UudjEuQ2F1Z2h0VXBIABItCgloZWFydGJlYXQYBCABKAsyGC5waWxvdGhvdXNlLnYxLkhlYXJ0YmVhdEgAEiUKBXJlc2V0GAUgASgLMhQucGlsb3Rob3VzZS52MS5SZXNldEgAQggKBnVwZGF0ZTKMAgoMQWdlbnRTZXJ2aWNlElMKCkxpc3RBZ2VudHMSIC5waWxvdGhvdXNlLnYxLkxpc3RBZ2VudHNSZXF1ZXN0GiEucGlsb3Rob3VzZS52MS5MaXN0QWdlbnRzUmVzcG9uc2UiABJNCghHZXRBZ2VudBIeLnBpbG90aG91c2UudjEuR2V0QWdlbnRSZXF1ZXN0Gh8ucGlsb3Rob3VzZS52MS5HZXRBZ2VudFJlc3BvbnNlIgASWAoLV2F0Y2hBZ2VudHMSIS5waWxvdGhvdXNlLnYxLldhdGNoQWdlbnRzUmVxdWVzdBoiLnBpbG90aG91c2UudjEuV2F0Y2hBZ2VudHNSZXNwb25zZSIAMAFiBnByb3RvMw", [file_google_protobuf_timestamp, file_pilothouse_v1_enums, file_pilothouse_v1_events]);
+  fileDesc("ChpwaWxvdGhvdXNlL3YxL2FnZW50cy5wcm90bxINcGlsb3Rob3VzZS52MSKzBAoFQWdlbnQSCgoCaWQYASABKAkSEgoKYWdlbnRfdHlwZRgCIAEoCRIOCgZzb3VyY2UYAyABKAkSKAoFc3RhdGUYBCABKA4yGS5waWxvdGhvdXNlLnYxLkFnZW50U3RhdGUSJgoEbG9hZBgFIAEoCzIYLnBpbG90aG91c2UudjEuQWdlbnRMb2FkEjEKDXJlZ2lzdGVyX3RpbWUYBiABKAsyGi5nb29nbGUucHJvdG9idWYuVGltZXN0YW1wEjIKDmxhc3Rfc2Vlbl90aW1lGAcgASgLMhouZ29vZ2xlLnByb3RvYnVmLlRpbWVzdGFtcBITCgt3b3JrZmxvd19pZBgIIAEoCRIPCgd0YXNrX2lkGAkgASgJEhcKD2NvbXBsZXRlZF90YXNrcxgKIAEoBBIUCgxmYWlsZWRfdGFza3MYCyABKAQSFgoOb2ZmbGluZV9yZWFzb24YDCABKAkSGQoMc3VjY2Vzc19yYXRlGA0gASgBSACIAQESNQoSbWVhbl90YXNrX2R1cmF0aW9uGA4gASgLMhkuZ29vZ2xlLnByb3RvYnVmLkR1cmF0aW9uEi8KD3BlbmRpbmdfY29tbWFuZBgPIAEoCzIWLnBpbG90aG91c2UudjEuQ29tbWFuZBIyCgdhY3Rpb25zGBAgAygLMiEucGlsb3Rob3VzZS52MS5BY3Rpb25BdmFpbGFiaWxpdHkSDAoEZXRhZxgRIAEoCUIPCg1fc3VjY2Vzc19yYXRlIloKCUFnZW50VGFzaxITCgt3b3JrZmxvd19pZBgBIAEoCRIVCg13b3JrZmxvd190eXBlGAIgASgJEiEKBHRhc2sYAyABKAsyEy5waWxvdGhvdXNlLnYxLlRhc2siUAoRTGlzdEFnZW50c1JlcXVlc3QSEAoGZmlsdGVyGAEgASgJQgASEwoJcGFnZV9zaXplGAIgASgNQgASFAoKcGFnZV90b2tlbhgDIAEoCUIAIlMKEkxpc3RBZ2VudHNSZXNwb25zZRIkCgZhZ2VudHMYASADKAsyFC5waWxvdGhvdXNlLnYxLkFnZW50EhcKD25leHRfcGFnZV90b2tlbhgCIAEoCSIlCg9HZXRBZ2VudFJlcXVlc3QSEgoIYWdlbnRfaWQYASABKAlCACLCAQoQR2V0QWdlbnRSZXNwb25zZRIjCgVhZ2VudBgBIAEoCzIULnBpbG90aG91c2UudjEuQWdlbnQSLwoNY3VycmVudF90YXNrcxgCIAMoCzIYLnBpbG90aG91c2UudjEuQWdlbnRUYXNrEi4KDHJlY2VudF90YXNrcxgDIAMoCzIYLnBpbG90aG91c2UudjEuQWdlbnRUYXNrEigKCGNvbW1hbmRzGAQgAygLMhYucGlsb3Rob3VzZS52MS5Db21tYW5kIiwKEldhdGNoQWdlbnRzUmVxdWVzdBIWCgxyZXN1bWVfdG9rZW4YASABKAlCACLgAQoTV2F0Y2hBZ2VudHNSZXNwb25zZRIUCgxyZXN1bWVfdG9rZW4YASABKAkSJQoFYWdlbnQYAiABKAsyFC5waWxvdGhvdXNlLnYxLkFnZW50SAASLAoJY2F1Z2h0X3VwGAMgASgLMhcucGlsb3Rob3VzZS52MS5DYXVnaHRVcEgAEi0KCWhlYXJ0YmVhdBgEIAEoCzIYLnBpbG90aG91c2UudjEuSGVhcnRiZWF0SAASJQoFcmVzZXQYBSABKAsyFC5waWxvdGhvdXNlLnYxLlJlc2V0SABCCAoGdXBkYXRlIl8KEURyYWluQWdlbnRSZXF1ZXN0EhIKCGFnZW50X2lkGAEgASgJQgASEAoGcmVhc29uGAIgASgJQgASFAoKcmVxdWVzdF9pZBgDIAEoCUIAEg4KBGV0YWcYBCABKAlCACI9ChJEcmFpbkFnZW50UmVzcG9uc2USJwoHY29tbWFuZBgBIAEoCzIWLnBpbG90aG91c2UudjEuQ29tbWFuZCJiChRBY3RpdmF0ZUFnZW50UmVxdWVzdBISCghhZ2VudF9pZBgBIAEoCUIAEhAKBnJlYXNvbhgCIAEoCUIAEhQKCnJlcXVlc3RfaWQYAyABKAlCABIOCgRldGFnGAQgASgJQgAiQAoVQWN0aXZhdGVBZ2VudFJlc3BvbnNlEicKB2NvbW1hbmQYASABKAsyFi5waWxvdGhvdXNlLnYxLkNvbW1hbmQiYQoTUmVzdGFydEFnZW50UmVxdWVzdBISCghhZ2VudF9pZBgBIAEoCUIAEhAKBnJlYXNvbhgCIAEoCUIAEhQKCnJlcXVlc3RfaWQYAyABKAlCABIOCgRldGFnGAQgASgJQgAiPwoUUmVzdGFydEFnZW50UmVzcG9uc2USJwoHY29tbWFuZBgBIAEoCzIWLnBpbG90aG91c2UudjEuQ29tbWFuZCJ1ChJSZXNpemVBZ2VudFJlcXVlc3QSEgoIYWdlbnRfaWQYASABKAlCABIQCgZyZWFzb24YAiABKAlCABIUCgpyZXF1ZXN0X2lkGAMgASgJQgASDgoEZXRhZxgEIAEoCUIAEhMKCXBvb2xfc2l6ZRgFIAEoDUIAIj4KE1Jlc2l6ZUFnZW50UmVzcG9uc2USJwoHY29tbWFuZBgBIAEoCzIWLnBpbG90aG91c2UudjEuQ29tbWFuZDLyBAoMQWdlbnRTZXJ2aWNlElMKCkxpc3RBZ2VudHMSIC5waWxvdGhvdXNlLnYxLkxpc3RBZ2VudHNSZXF1ZXN0GiEucGlsb3Rob3VzZS52MS5MaXN0QWdlbnRzUmVzcG9uc2UiABJNCghHZXRBZ2VudBIeLnBpbG90aG91c2UudjEuR2V0QWdlbnRSZXF1ZXN0Gh8ucGlsb3Rob3VzZS52MS5HZXRBZ2VudFJlc3BvbnNlIgASWAoLV2F0Y2hBZ2VudHMSIS5waWxvdGhvdXNlLnYxLldhdGNoQWdlbnRzUmVxdWVzdBoiLnBpbG90aG91c2UudjEuV2F0Y2hBZ2VudHNSZXNwb25zZSIAMAESUwoKRHJhaW5BZ2VudBIgLnBpbG90aG91c2UudjEuRHJhaW5BZ2VudFJlcXVlc3QaIS5waWxvdGhvdXNlLnYxLkRyYWluQWdlbnRSZXNwb25zZSIAElwKDUFjdGl2YXRlQWdlbnQSIy5waWxvdGhvdXNlLnYxLkFjdGl2YXRlQWdlbnRSZXF1ZXN0GiQucGlsb3Rob3VzZS52MS5BY3RpdmF0ZUFnZW50UmVzcG9uc2UiABJZCgxSZXN0YXJ0QWdlbnQSIi5waWxvdGhvdXNlLnYxLlJlc3RhcnRBZ2VudFJlcXVlc3QaIy5waWxvdGhvdXNlLnYxLlJlc3RhcnRBZ2VudFJlc3BvbnNlIgASVgoLUmVzaXplQWdlbnQSIS5waWxvdGhvdXNlLnYxLlJlc2l6ZUFnZW50UmVxdWVzdBoiLnBpbG90aG91c2UudjEuUmVzaXplQWdlbnRSZXNwb25zZSIAYgZwcm90bzM", [file_google_protobuf_duration, file_google_protobuf_timestamp, file_pilothouse_v1_commands, file_pilothouse_v1_enums, file_pilothouse_v1_events, file_pilothouse_v1_workflows]);
 
 /**
  * One agent.
@@ -109,6 +113,41 @@ export type Agent = Message<"pilothouse.v1.Agent"> & {
    * @generated from field: string offline_reason = 12;
    */
   offlineReason: string;
+
+  /**
+   * completed_tasks as a share of those and failed_tasks; absent when it did none.
+   *
+   * @generated from field: optional double success_rate = 13;
+   */
+  successRate?: number | undefined;
+
+  /**
+   * How long its tasks that completed took, on average; absent when that is not known of any.
+   *
+   * @generated from field: google.protobuf.Duration mean_task_duration = 14;
+   */
+  meanTaskDuration?: Duration | undefined;
+
+  /**
+   * The command on it that has not ended; absent when there is none.
+   *
+   * @generated from field: pilothouse.v1.Command pending_command = 15;
+   */
+  pendingCommand?: Command | undefined;
+
+  /**
+   * For each action whether it can be asked for now, and if not, why.
+   *
+   * @generated from field: repeated pilothouse.v1.ActionAvailability actions = 16;
+   */
+  actions: ActionAvailability[];
+
+  /**
+   * Changes when its state, capacity or pending command does: what a control is decided on.
+   *
+   * @generated from field: string etag = 17;
+   */
+  etag: string;
 };
 
 /**
@@ -200,6 +239,41 @@ export type AgentJson = {
    * @generated from field: string offline_reason = 12;
    */
   offlineReason?: string;
+
+  /**
+   * completed_tasks as a share of those and failed_tasks; absent when it did none.
+   *
+   * @generated from field: optional double success_rate = 13;
+   */
+  successRate?: number | "NaN" | "Infinity" | "-Infinity";
+
+  /**
+   * How long its tasks that completed took, on average; absent when that is not known of any.
+   *
+   * @generated from field: google.protobuf.Duration mean_task_duration = 14;
+   */
+  meanTaskDuration?: DurationJson;
+
+  /**
+   * The command on it that has not ended; absent when there is none.
+   *
+   * @generated from field: pilothouse.v1.Command pending_command = 15;
+   */
+  pendingCommand?: CommandJson;
+
+  /**
+   * For each action whether it can be asked for now, and if not, why.
+   *
+   * @generated from field: repeated pilothouse.v1.ActionAvailability actions = 16;
+   */
+  actions?: ActionAvailabilityJson[];
+
+  /**
+   * Changes when its state, capacity or pending command does: what a control is decided on.
+   *
+   * @generated from field: string etag = 17;
+   */
+  etag?: string;
 };
 
 /**
@@ -208,6 +282,69 @@ export type AgentJson = {
  */
 export const AgentSchema: GenMessage<Agent, {jsonType: AgentJson}> = /*@__PURE__*/
   messageDesc(file_pilothouse_v1_agents, 0);
+
+/**
+ * A task in the hands of an agent.
+ *
+ * @generated from message pilothouse.v1.AgentTask
+ */
+export type AgentTask = Message<"pilothouse.v1.AgentTask"> & {
+  /**
+   * Which workflow it belongs to.
+   *
+   * @generated from field: string workflow_id = 1;
+   */
+  workflowId: string;
+
+  /**
+   * The kind of that workflow.
+   *
+   * @generated from field: string workflow_type = 2;
+   */
+  workflowType: string;
+
+  /**
+   * The task.
+   *
+   * @generated from field: pilothouse.v1.Task task = 3;
+   */
+  task?: Task | undefined;
+};
+
+/**
+ * A task in the hands of an agent.
+ *
+ * @generated from message pilothouse.v1.AgentTask
+ */
+export type AgentTaskJson = {
+  /**
+   * Which workflow it belongs to.
+   *
+   * @generated from field: string workflow_id = 1;
+   */
+  workflowId?: string;
+
+  /**
+   * The kind of that workflow.
+   *
+   * @generated from field: string workflow_type = 2;
+   */
+  workflowType?: string;
+
+  /**
+   * The task.
+   *
+   * @generated from field: pilothouse.v1.Task task = 3;
+   */
+  task?: TaskJson;
+};
+
+/**
+ * Describes the message pilothouse.v1.AgentTask.
+ * Use `create(AgentTaskSchema)` to create a new message.
+ */
+export const AgentTaskSchema: GenMessage<AgentTask, {jsonType: AgentTaskJson}> = /*@__PURE__*/
+  messageDesc(file_pilothouse_v1_agents, 1);
 
 /**
  * Which agents to list.
@@ -270,7 +407,7 @@ export type ListAgentsRequestJson = {
  * Use `create(ListAgentsRequestSchema)` to create a new message.
  */
 export const ListAgentsRequestSchema: GenMessage<ListAgentsRequest, {jsonType: ListAgentsRequestJson}> = /*@__PURE__*/
-  messageDesc(file_pilothouse_v1_agents, 1);
+  messageDesc(file_pilothouse_v1_agents, 2);
 
 /**
  * One page of agents, by type and id.
@@ -319,7 +456,7 @@ export type ListAgentsResponseJson = {
  * Use `create(ListAgentsResponseSchema)` to create a new message.
  */
 export const ListAgentsResponseSchema: GenMessage<ListAgentsResponse, {jsonType: ListAgentsResponseJson}> = /*@__PURE__*/
-  messageDesc(file_pilothouse_v1_agents, 2);
+  messageDesc(file_pilothouse_v1_agents, 3);
 
 /**
  * Which agent.
@@ -354,10 +491,10 @@ export type GetAgentRequestJson = {
  * Use `create(GetAgentRequestSchema)` to create a new message.
  */
 export const GetAgentRequestSchema: GenMessage<GetAgentRequest, {jsonType: GetAgentRequestJson}> = /*@__PURE__*/
-  messageDesc(file_pilothouse_v1_agents, 3);
+  messageDesc(file_pilothouse_v1_agents, 4);
 
 /**
- * One agent.
+ * One agent with what it does.
  *
  * @generated from message pilothouse.v1.GetAgentResponse
  */
@@ -368,10 +505,31 @@ export type GetAgentResponse = Message<"pilothouse.v1.GetAgentResponse"> & {
    * @generated from field: pilothouse.v1.Agent agent = 1;
    */
   agent?: Agent | undefined;
+
+  /**
+   * What it has in hand, oldest first; at most 200.
+   *
+   * @generated from field: repeated pilothouse.v1.AgentTask current_tasks = 2;
+   */
+  currentTasks: AgentTask[];
+
+  /**
+   * What it ended last, newest first; at most 50.
+   *
+   * @generated from field: repeated pilothouse.v1.AgentTask recent_tasks = 3;
+   */
+  recentTasks: AgentTask[];
+
+  /**
+   * The commands on it, newest first; at most 50.
+   *
+   * @generated from field: repeated pilothouse.v1.Command commands = 4;
+   */
+  commands: Command[];
 };
 
 /**
- * One agent.
+ * One agent with what it does.
  *
  * @generated from message pilothouse.v1.GetAgentResponse
  */
@@ -382,6 +540,27 @@ export type GetAgentResponseJson = {
    * @generated from field: pilothouse.v1.Agent agent = 1;
    */
   agent?: AgentJson;
+
+  /**
+   * What it has in hand, oldest first; at most 200.
+   *
+   * @generated from field: repeated pilothouse.v1.AgentTask current_tasks = 2;
+   */
+  currentTasks?: AgentTaskJson[];
+
+  /**
+   * What it ended last, newest first; at most 50.
+   *
+   * @generated from field: repeated pilothouse.v1.AgentTask recent_tasks = 3;
+   */
+  recentTasks?: AgentTaskJson[];
+
+  /**
+   * The commands on it, newest first; at most 50.
+   *
+   * @generated from field: repeated pilothouse.v1.Command commands = 4;
+   */
+  commands?: CommandJson[];
 };
 
 /**
@@ -389,7 +568,7 @@ export type GetAgentResponseJson = {
  * Use `create(GetAgentResponseSchema)` to create a new message.
  */
 export const GetAgentResponseSchema: GenMessage<GetAgentResponse, {jsonType: GetAgentResponseJson}> = /*@__PURE__*/
-  messageDesc(file_pilothouse_v1_agents, 4);
+  messageDesc(file_pilothouse_v1_agents, 5);
 
 /**
  * Which agents to follow.
@@ -424,7 +603,7 @@ export type WatchAgentsRequestJson = {
  * Use `create(WatchAgentsRequestSchema)` to create a new message.
  */
 export const WatchAgentsRequestSchema: GenMessage<WatchAgentsRequest, {jsonType: WatchAgentsRequestJson}> = /*@__PURE__*/
-  messageDesc(file_pilothouse_v1_agents, 5);
+  messageDesc(file_pilothouse_v1_agents, 6);
 
 /**
  * A change of one agent; heartbeats in quick succession may come as one.
@@ -526,10 +705,472 @@ export type WatchAgentsResponseJson = {
  * Use `create(WatchAgentsResponseSchema)` to create a new message.
  */
 export const WatchAgentsResponseSchema: GenMessage<WatchAgentsResponse, {jsonType: WatchAgentsResponseJson}> = /*@__PURE__*/
-  messageDesc(file_pilothouse_v1_agents, 6);
+  messageDesc(file_pilothouse_v1_agents, 7);
 
 /**
- * Agents: see them, follow them.
+ * Asks the engine to give an agent nothing new.
+ *
+ * @generated from message pilothouse.v1.DrainAgentRequest
+ */
+export type DrainAgentRequest = Message<"pilothouse.v1.DrainAgentRequest"> & {
+  /**
+   * Which agent.
+   *
+   * @generated from field: string agent_id = 1;
+   */
+  agentId: string;
+
+  /**
+   * Why; kept with the command.
+   *
+   * @generated from field: string reason = 2;
+   */
+  reason: string;
+
+  /**
+   * A UUID of the caller's choosing. A repeat of the request with the same one returns the same command.
+   *
+   * @generated from field: string request_id = 3;
+   */
+  requestId: string;
+
+  /**
+   * The agent's etag as the caller saw it. Empty: not checked.
+   *
+   * @generated from field: string etag = 4;
+   */
+  etag: string;
+};
+
+/**
+ * Asks the engine to give an agent nothing new.
+ *
+ * @generated from message pilothouse.v1.DrainAgentRequest
+ */
+export type DrainAgentRequestJson = {
+  /**
+   * Which agent.
+   *
+   * @generated from field: string agent_id = 1;
+   */
+  agentId?: string;
+
+  /**
+   * Why; kept with the command.
+   *
+   * @generated from field: string reason = 2;
+   */
+  reason?: string;
+
+  /**
+   * A UUID of the caller's choosing. A repeat of the request with the same one returns the same command.
+   *
+   * @generated from field: string request_id = 3;
+   */
+  requestId?: string;
+
+  /**
+   * The agent's etag as the caller saw it. Empty: not checked.
+   *
+   * @generated from field: string etag = 4;
+   */
+  etag?: string;
+};
+
+/**
+ * Describes the message pilothouse.v1.DrainAgentRequest.
+ * Use `create(DrainAgentRequestSchema)` to create a new message.
+ */
+export const DrainAgentRequestSchema: GenMessage<DrainAgentRequest, {jsonType: DrainAgentRequestJson}> = /*@__PURE__*/
+  messageDesc(file_pilothouse_v1_agents, 8);
+
+/**
+ * The request is recorded. It is done when the command is EFFECTIVE.
+ *
+ * @generated from message pilothouse.v1.DrainAgentResponse
+ */
+export type DrainAgentResponse = Message<"pilothouse.v1.DrainAgentResponse"> & {
+  /**
+   * The command, REQUESTED.
+   *
+   * @generated from field: pilothouse.v1.Command command = 1;
+   */
+  command?: Command | undefined;
+};
+
+/**
+ * The request is recorded. It is done when the command is EFFECTIVE.
+ *
+ * @generated from message pilothouse.v1.DrainAgentResponse
+ */
+export type DrainAgentResponseJson = {
+  /**
+   * The command, REQUESTED.
+   *
+   * @generated from field: pilothouse.v1.Command command = 1;
+   */
+  command?: CommandJson;
+};
+
+/**
+ * Describes the message pilothouse.v1.DrainAgentResponse.
+ * Use `create(DrainAgentResponseSchema)` to create a new message.
+ */
+export const DrainAgentResponseSchema: GenMessage<DrainAgentResponse, {jsonType: DrainAgentResponseJson}> = /*@__PURE__*/
+  messageDesc(file_pilothouse_v1_agents, 9);
+
+/**
+ * Asks the engine to give a draining agent work again.
+ *
+ * @generated from message pilothouse.v1.ActivateAgentRequest
+ */
+export type ActivateAgentRequest = Message<"pilothouse.v1.ActivateAgentRequest"> & {
+  /**
+   * Which agent.
+   *
+   * @generated from field: string agent_id = 1;
+   */
+  agentId: string;
+
+  /**
+   * Why; kept with the command.
+   *
+   * @generated from field: string reason = 2;
+   */
+  reason: string;
+
+  /**
+   * A UUID of the caller's choosing. A repeat of the request with the same one returns the same command.
+   *
+   * @generated from field: string request_id = 3;
+   */
+  requestId: string;
+
+  /**
+   * The agent's etag as the caller saw it. Empty: not checked.
+   *
+   * @generated from field: string etag = 4;
+   */
+  etag: string;
+};
+
+/**
+ * Asks the engine to give a draining agent work again.
+ *
+ * @generated from message pilothouse.v1.ActivateAgentRequest
+ */
+export type ActivateAgentRequestJson = {
+  /**
+   * Which agent.
+   *
+   * @generated from field: string agent_id = 1;
+   */
+  agentId?: string;
+
+  /**
+   * Why; kept with the command.
+   *
+   * @generated from field: string reason = 2;
+   */
+  reason?: string;
+
+  /**
+   * A UUID of the caller's choosing. A repeat of the request with the same one returns the same command.
+   *
+   * @generated from field: string request_id = 3;
+   */
+  requestId?: string;
+
+  /**
+   * The agent's etag as the caller saw it. Empty: not checked.
+   *
+   * @generated from field: string etag = 4;
+   */
+  etag?: string;
+};
+
+/**
+ * Describes the message pilothouse.v1.ActivateAgentRequest.
+ * Use `create(ActivateAgentRequestSchema)` to create a new message.
+ */
+export const ActivateAgentRequestSchema: GenMessage<ActivateAgentRequest, {jsonType: ActivateAgentRequestJson}> = /*@__PURE__*/
+  messageDesc(file_pilothouse_v1_agents, 10);
+
+/**
+ * The request is recorded. It is done when the command is EFFECTIVE.
+ *
+ * @generated from message pilothouse.v1.ActivateAgentResponse
+ */
+export type ActivateAgentResponse = Message<"pilothouse.v1.ActivateAgentResponse"> & {
+  /**
+   * The command, REQUESTED.
+   *
+   * @generated from field: pilothouse.v1.Command command = 1;
+   */
+  command?: Command | undefined;
+};
+
+/**
+ * The request is recorded. It is done when the command is EFFECTIVE.
+ *
+ * @generated from message pilothouse.v1.ActivateAgentResponse
+ */
+export type ActivateAgentResponseJson = {
+  /**
+   * The command, REQUESTED.
+   *
+   * @generated from field: pilothouse.v1.Command command = 1;
+   */
+  command?: CommandJson;
+};
+
+/**
+ * Describes the message pilothouse.v1.ActivateAgentResponse.
+ * Use `create(ActivateAgentResponseSchema)` to create a new message.
+ */
+export const ActivateAgentResponseSchema: GenMessage<ActivateAgentResponse, {jsonType: ActivateAgentResponseJson}> = /*@__PURE__*/
+  messageDesc(file_pilothouse_v1_agents, 11);
+
+/**
+ * Asks the engine to end an agent and begin it again.
+ *
+ * @generated from message pilothouse.v1.RestartAgentRequest
+ */
+export type RestartAgentRequest = Message<"pilothouse.v1.RestartAgentRequest"> & {
+  /**
+   * Which agent.
+   *
+   * @generated from field: string agent_id = 1;
+   */
+  agentId: string;
+
+  /**
+   * Why; kept with the command.
+   *
+   * @generated from field: string reason = 2;
+   */
+  reason: string;
+
+  /**
+   * A UUID of the caller's choosing. A repeat of the request with the same one returns the same command.
+   *
+   * @generated from field: string request_id = 3;
+   */
+  requestId: string;
+
+  /**
+   * The agent's etag as the caller saw it. Empty: not checked.
+   *
+   * @generated from field: string etag = 4;
+   */
+  etag: string;
+};
+
+/**
+ * Asks the engine to end an agent and begin it again.
+ *
+ * @generated from message pilothouse.v1.RestartAgentRequest
+ */
+export type RestartAgentRequestJson = {
+  /**
+   * Which agent.
+   *
+   * @generated from field: string agent_id = 1;
+   */
+  agentId?: string;
+
+  /**
+   * Why; kept with the command.
+   *
+   * @generated from field: string reason = 2;
+   */
+  reason?: string;
+
+  /**
+   * A UUID of the caller's choosing. A repeat of the request with the same one returns the same command.
+   *
+   * @generated from field: string request_id = 3;
+   */
+  requestId?: string;
+
+  /**
+   * The agent's etag as the caller saw it. Empty: not checked.
+   *
+   * @generated from field: string etag = 4;
+   */
+  etag?: string;
+};
+
+/**
+ * Describes the message pilothouse.v1.RestartAgentRequest.
+ * Use `create(RestartAgentRequestSchema)` to create a new message.
+ */
+export const RestartAgentRequestSchema: GenMessage<RestartAgentRequest, {jsonType: RestartAgentRequestJson}> = /*@__PURE__*/
+  messageDesc(file_pilothouse_v1_agents, 12);
+
+/**
+ * The request is recorded. It is done when the command is EFFECTIVE.
+ *
+ * @generated from message pilothouse.v1.RestartAgentResponse
+ */
+export type RestartAgentResponse = Message<"pilothouse.v1.RestartAgentResponse"> & {
+  /**
+   * The command, REQUESTED.
+   *
+   * @generated from field: pilothouse.v1.Command command = 1;
+   */
+  command?: Command | undefined;
+};
+
+/**
+ * The request is recorded. It is done when the command is EFFECTIVE.
+ *
+ * @generated from message pilothouse.v1.RestartAgentResponse
+ */
+export type RestartAgentResponseJson = {
+  /**
+   * The command, REQUESTED.
+   *
+   * @generated from field: pilothouse.v1.Command command = 1;
+   */
+  command?: CommandJson;
+};
+
+/**
+ * Describes the message pilothouse.v1.RestartAgentResponse.
+ * Use `create(RestartAgentResponseSchema)` to create a new message.
+ */
+export const RestartAgentResponseSchema: GenMessage<RestartAgentResponse, {jsonType: RestartAgentResponseJson}> = /*@__PURE__*/
+  messageDesc(file_pilothouse_v1_agents, 13);
+
+/**
+ * Asks the engine to let an agent have so many tasks at once.
+ *
+ * @generated from message pilothouse.v1.ResizeAgentRequest
+ */
+export type ResizeAgentRequest = Message<"pilothouse.v1.ResizeAgentRequest"> & {
+  /**
+   * Which agent.
+   *
+   * @generated from field: string agent_id = 1;
+   */
+  agentId: string;
+
+  /**
+   * Why; kept with the command.
+   *
+   * @generated from field: string reason = 2;
+   */
+  reason: string;
+
+  /**
+   * A UUID of the caller's choosing. A repeat of the request with the same one returns the same command.
+   *
+   * @generated from field: string request_id = 3;
+   */
+  requestId: string;
+
+  /**
+   * The agent's etag as the caller saw it. Empty: not checked.
+   *
+   * @generated from field: string etag = 4;
+   */
+  etag: string;
+
+  /**
+   * How many tasks at once.
+   *
+   * @generated from field: uint32 pool_size = 5;
+   */
+  poolSize: number;
+};
+
+/**
+ * Asks the engine to let an agent have so many tasks at once.
+ *
+ * @generated from message pilothouse.v1.ResizeAgentRequest
+ */
+export type ResizeAgentRequestJson = {
+  /**
+   * Which agent.
+   *
+   * @generated from field: string agent_id = 1;
+   */
+  agentId?: string;
+
+  /**
+   * Why; kept with the command.
+   *
+   * @generated from field: string reason = 2;
+   */
+  reason?: string;
+
+  /**
+   * A UUID of the caller's choosing. A repeat of the request with the same one returns the same command.
+   *
+   * @generated from field: string request_id = 3;
+   */
+  requestId?: string;
+
+  /**
+   * The agent's etag as the caller saw it. Empty: not checked.
+   *
+   * @generated from field: string etag = 4;
+   */
+  etag?: string;
+
+  /**
+   * How many tasks at once.
+   *
+   * @generated from field: uint32 pool_size = 5;
+   */
+  poolSize?: number;
+};
+
+/**
+ * Describes the message pilothouse.v1.ResizeAgentRequest.
+ * Use `create(ResizeAgentRequestSchema)` to create a new message.
+ */
+export const ResizeAgentRequestSchema: GenMessage<ResizeAgentRequest, {jsonType: ResizeAgentRequestJson}> = /*@__PURE__*/
+  messageDesc(file_pilothouse_v1_agents, 14);
+
+/**
+ * The request is recorded. It is done when the command is EFFECTIVE.
+ *
+ * @generated from message pilothouse.v1.ResizeAgentResponse
+ */
+export type ResizeAgentResponse = Message<"pilothouse.v1.ResizeAgentResponse"> & {
+  /**
+   * The command, REQUESTED.
+   *
+   * @generated from field: pilothouse.v1.Command command = 1;
+   */
+  command?: Command | undefined;
+};
+
+/**
+ * The request is recorded. It is done when the command is EFFECTIVE.
+ *
+ * @generated from message pilothouse.v1.ResizeAgentResponse
+ */
+export type ResizeAgentResponseJson = {
+  /**
+   * The command, REQUESTED.
+   *
+   * @generated from field: pilothouse.v1.Command command = 1;
+   */
+  command?: CommandJson;
+};
+
+/**
+ * Describes the message pilothouse.v1.ResizeAgentResponse.
+ * Use `create(ResizeAgentResponseSchema)` to create a new message.
+ */
+export const ResizeAgentResponseSchema: GenMessage<ResizeAgentResponse, {jsonType: ResizeAgentResponseJson}> = /*@__PURE__*/
+  messageDesc(file_pilothouse_v1_agents, 15);
+
+/**
+ * Agents: see them, follow them, steer them.
  *
  * @generated from service pilothouse.v1.AgentService
  */
@@ -563,6 +1204,46 @@ export const AgentService: GenService<{
     methodKind: "server_streaming";
     input: typeof WatchAgentsRequestSchema;
     output: typeof WatchAgentsResponseSchema;
+  },
+  /**
+   * Asks the engine to give an agent nothing new; it finishes what it has.
+   *
+   * @generated from rpc pilothouse.v1.AgentService.DrainAgent
+   */
+  drainAgent: {
+    methodKind: "unary";
+    input: typeof DrainAgentRequestSchema;
+    output: typeof DrainAgentResponseSchema;
+  },
+  /**
+   * Asks the engine to give a draining agent work again.
+   *
+   * @generated from rpc pilothouse.v1.AgentService.ActivateAgent
+   */
+  activateAgent: {
+    methodKind: "unary";
+    input: typeof ActivateAgentRequestSchema;
+    output: typeof ActivateAgentResponseSchema;
+  },
+  /**
+   * Asks the engine to end an agent and begin it again.
+   *
+   * @generated from rpc pilothouse.v1.AgentService.RestartAgent
+   */
+  restartAgent: {
+    methodKind: "unary";
+    input: typeof RestartAgentRequestSchema;
+    output: typeof RestartAgentResponseSchema;
+  },
+  /**
+   * Asks the engine to let an agent have so many tasks at once.
+   *
+   * @generated from rpc pilothouse.v1.AgentService.ResizeAgent
+   */
+  resizeAgent: {
+    methodKind: "unary";
+    input: typeof ResizeAgentRequestSchema;
+    output: typeof ResizeAgentResponseSchema;
   },
 }> = /*@__PURE__*/
   serviceDesc(file_pilothouse_v1_agents, 0);

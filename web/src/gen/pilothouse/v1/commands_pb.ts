@@ -18,7 +18,7 @@ import type { Message } from "@bufbuild/protobuf";
  * Describes the file pilothouse/v1/commands.proto.
  */
 export const file_pilothouse_v1_commands: GenFile = /*@__PURE__*/
-  fileDesc("ChxwaWxvdGhvdXNlL3YxL2NvbW1hbmRzLnByb3RvEg1waWxvdGhvdXNlLnYxIp4BCgpDYXBhYmlsaXR5Ei4KBmFjdGlvbhgBIAEoDjIcLnBpbG90aG91c2UudjEuQ29udHJvbEFjdGlvbkIAEiwKBXNjb3BlGAIgASgOMhsucGlsb3Rob3VzZS52MS5Db21tYW5kU2NvcGVCABIyCghib3VuZGFyeRgDIAEoDjIeLnBpbG90aG91c2UudjEuQ29tbWFuZEJvdW5kYXJ5QgAipwQKB0NvbW1hbmQSCgoCaWQYASABKAkSLAoGYWN0aW9uGAIgASgOMhwucGlsb3Rob3VzZS52MS5Db250cm9sQWN0aW9uEhMKC3dvcmtmbG93X2lkGAMgASgJEg4KBnNvdXJjZRgEIAEoCRIqCgVzdGF0ZRgFIAEoDjIbLnBpbG90aG91c2UudjEuQ29tbWFuZFN0YXRlEg4KBnJlYXNvbhgGIAEoCRINCgVhY3RvchgHIAEoCRISCgpyZXF1ZXN0X2lkGAggASgJEjAKDHJlcXVlc3RfdGltZRgJIAEoCzIaLmdvb2dsZS5wcm90b2J1Zi5UaW1lc3RhbXASLwoLYWNjZXB0X3RpbWUYCiABKAsyGi5nb29nbGUucHJvdG9idWYuVGltZXN0YW1wEi8KC2VmZmVjdF90aW1lGAsgASgLMhouZ29vZ2xlLnByb3RvYnVmLlRpbWVzdGFtcBIsCghlbmRfdGltZRgMIAEoCzIaLmdvb2dsZS5wcm90b2J1Zi5UaW1lc3RhbXASLwoLZXhwaXJlX3RpbWUYDSABKAsyGi5nb29nbGUucHJvdG9idWYuVGltZXN0YW1wEigKBWVycm9yGA4gASgLMhkucGlsb3Rob3VzZS52MS5FdmVudEVycm9yEg8KB2F0dGVtcHQYDyABKA0SMAoIYm91bmRhcnkYECABKA4yHi5waWxvdGhvdXNlLnYxLkNvbW1hbmRCb3VuZGFyeSLEAQoIRXhlY3V0b3ISDgoGc291cmNlGAEgASgJEi8KDGNhcGFiaWxpdGllcxgCIAMoCzIZLnBpbG90aG91c2UudjEuQ2FwYWJpbGl0eRIRCgljb25uZWN0ZWQYAyABKAgSMAoMY29ubmVjdF90aW1lGAQgASgLMhouZ29vZ2xlLnByb3RvYnVmLlRpbWVzdGFtcBIyCg5sYXN0X3NlZW5fdGltZRgFIAEoCzIaLmdvb2dsZS5wcm90b2J1Zi5UaW1lc3RhbXAicwoUV2F0Y2hDb21tYW5kc1JlcXVlc3QSEAoGc291cmNlGAEgASgJQgASMQoMY2FwYWJpbGl0aWVzGAIgAygLMhkucGlsb3Rob3VzZS52MS5DYXBhYmlsaXR5QgASFgoMcmVzdW1lX3Rva2VuGAMgASgJQgAi5gEKFVdhdGNoQ29tbWFuZHNSZXNwb25zZRIUCgxyZXN1bWVfdG9rZW4YASABKAkSKQoHY29tbWFuZBgCIAEoCzIWLnBpbG90aG91c2UudjEuQ29tbWFuZEgAEiwKCWNhdWdodF91cBgDIAEoCzIXLnBpbG90aG91c2UudjEuQ2F1Z2h0VXBIABItCgloZWFydGJlYXQYBCABKAsyGC5waWxvdGhvdXNlLnYxLkhlYXJ0YmVhdEgAEiUKBXJlc2V0GAUgASgLMhQucGlsb3Rob3VzZS52MS5SZXNldEgAQggKBnVwZGF0ZSI+ChRBY2NlcHRDb21tYW5kUmVxdWVzdBIUCgpjb21tYW5kX2lkGAEgASgJQgASEAoGc291cmNlGAIgASgJQgAiQAoVQWNjZXB0Q29tbWFuZFJlc3BvbnNlEicKB2NvbW1hbmQYASABKAsyFi5waWxvdGhvdXNlLnYxLkNvbW1hbmQiaAoSRmFpbENvbW1hbmRSZXF1ZXN0EhQKCmNvbW1hbmRfaWQYASABKAlCABIQCgZzb3VyY2UYAiABKAlCABIqCgVlcnJvchgDIAEoCzIZLnBpbG90aG91c2UudjEuRXZlbnRFcnJvckIAIj4KE0ZhaWxDb21tYW5kUmVzcG9uc2USJwoHY29tbWFuZBgBIAEoCzIWLnBpbG90aG91c2UudjEuQ29tbWFuZCJSChNMaXN0Q29tbWFuZHNSZXF1ZXN0EhAKBmZpbHRlchgBIAEoCUIAEhMKCXBhZ2Vfc2l6ZRgCIAEoDUIAEhQKCnBhZ2VfdG9rZW4YAyABKAlCACJZChRMaXN0Q29tbWFuZHNSZXNwb25zZRIoCghjb21tYW5kcxgBIAMoCzIWLnBpbG90aG91c2UudjEuQ29tbWFuZBIXCg9uZXh0X3BhZ2VfdG9rZW4YAiABKAkiKQoRR2V0Q29tbWFuZFJlcXVlc3QSFAoKY29tbWFuZF9pZBgBIAEoCUIAIj0KEkdldENvbW1hbmRSZXNwb25zZRInCgdjb21tYW5kGAEgASgLMhYucGlsb3Rob3VzZS52MS5Db21tYW5kIhYKFExpc3RFeGVjdXRvcnNSZXF1ZXN0IkMKFUxpc3RFeGVjdXRvcnNSZXNwb25zZRIqCglleGVjdXRvcnMYASADKAsyFy5waWxvdGhvdXNlLnYxLkV4ZWN1dG9yKrgBCgxDb21tYW5kU3RhdGUSHQoZQ09NTUFORF9TVEFURV9VTlNQRUNJRklFRBAAEhsKF0NPTU1BTkRfU1RBVEVfUkVRVUVTVEVEEAESGgoWQ09NTUFORF9TVEFURV9BQ0NFUFRFRBACEhsKF0NPTU1BTkRfU1RBVEVfRUZGRUNUSVZFEAMSGAoUQ09NTUFORF9TVEFURV9GQUlMRUQQBBIZChVDT01NQU5EX1NUQVRFX0VYUElSRUQQBSpuCg9Db21tYW5kQm91bmRhcnkSIAocQ09NTUFORF9CT1VOREFSWV9VTlNQRUNJRklFRBAAEh4KGkNPTU1BTkRfQk9VTkRBUllfSU1NRURJQVRFEAESGQoVQ09NTUFORF9CT1VOREFSWV9TVEVQEAIqjgEKDENvbW1hbmRTY29wZRIdChlDT01NQU5EX1NDT1BFX1VOU1BFQ0lGSUVEEAASFQoRQ09NTUFORF9TQ09QRV9SVU4QARIXChNDT01NQU5EX1NDT1BFX1FVRVVFEAISFgoSQ09NTUFORF9TQ09QRV9QT09MEAMSFwoTQ09NTUFORF9TQ09QRV9GTEVFVBAEMrQECg5Db21tYW5kU2VydmljZRJZCgxMaXN0Q29tbWFuZHMSIi5waWxvdGhvdXNlLnYxLkxpc3RDb21tYW5kc1JlcXVlc3QaIy5waWxvdGhvdXNlLnYxLkxpc3RDb21tYW5kc1Jlc3BvbnNlIgASUwoKR2V0Q29tbWFuZBIgLnBpbG90aG91c2UudjEuR2V0Q29tbWFuZFJlcXVlc3QaIS5waWxvdGhvdXNlLnYxLkdldENvbW1hbmRSZXNwb25zZSIAElwKDUxpc3RFeGVjdXRvcnMSIy5waWxvdGhvdXNlLnYxLkxpc3RFeGVjdXRvcnNSZXF1ZXN0GiQucGlsb3Rob3VzZS52MS5MaXN0RXhlY3V0b3JzUmVzcG9uc2UiABJeCg1XYXRjaENvbW1hbmRzEiMucGlsb3Rob3VzZS52MS5XYXRjaENvbW1hbmRzUmVxdWVzdBokLnBpbG90aG91c2UudjEuV2F0Y2hDb21tYW5kc1Jlc3BvbnNlIgAwARJcCg1BY2NlcHRDb21tYW5kEiMucGlsb3Rob3VzZS52MS5BY2NlcHRDb21tYW5kUmVxdWVzdBokLnBpbG90aG91c2UudjEuQWNjZXB0Q29tbWFuZFJlc3BvbnNlIgASVgoLRmFpbENvbW1hbmQSIS5waWxvdGhvdXNlLnYxLkZhaWxDb21tYW5kUmVxdWVzdBoiLnBpbG90aG91c2UudjEuRmFpbENvbW1hbmRSZXNwb25zZSIAYgZwcm90bzM", [file_google_protobuf_timestamp, file_pilothouse_v1_enums, file_pilothouse_v1_events]);
+  fileDesc("ChxwaWxvdGhvdXNlL3YxL2NvbW1hbmRzLnByb3RvEg1waWxvdGhvdXNlLnYxIrEBCgpDYXBhYmlsaXR5Ei4KBmFjdGlvbhgBIAEoDjIcLnBpbG90aG91c2UudjEuQ29udHJvbEFjdGlvbkIAEiwKBXNjb3BlGAIgASgOMhsucGlsb3Rob3VzZS52MS5Db21tYW5kU2NvcGVCABIyCghib3VuZGFyeRgDIAEoDjIeLnBpbG90aG91c2UudjEuQ29tbWFuZEJvdW5kYXJ5QgASEQoJc2VsZWN0aXZlGAQgASgIImUKEkFjdGlvbkF2YWlsYWJpbGl0eRIsCgZhY3Rpb24YASABKA4yHC5waWxvdGhvdXNlLnYxLkNvbnRyb2xBY3Rpb24SEQoJYXZhaWxhYmxlGAIgASgIEg4KBnJlYXNvbhgDIAEoCSLyBQoHQ29tbWFuZBIKCgJpZBgBIAEoCRIsCgZhY3Rpb24YAiABKA4yHC5waWxvdGhvdXNlLnYxLkNvbnRyb2xBY3Rpb24SEwoLd29ya2Zsb3dfaWQYAyABKAkSDgoGc291cmNlGAQgASgJEioKBXN0YXRlGAUgASgOMhsucGlsb3Rob3VzZS52MS5Db21tYW5kU3RhdGUSDgoGcmVhc29uGAYgASgJEg0KBWFjdG9yGAcgASgJEhIKCnJlcXVlc3RfaWQYCCABKAkSMAoMcmVxdWVzdF90aW1lGAkgASgLMhouZ29vZ2xlLnByb3RvYnVmLlRpbWVzdGFtcBIvCgthY2NlcHRfdGltZRgKIAEoCzIaLmdvb2dsZS5wcm90b2J1Zi5UaW1lc3RhbXASLwoLZWZmZWN0X3RpbWUYCyABKAsyGi5nb29nbGUucHJvdG9idWYuVGltZXN0YW1wEiwKCGVuZF90aW1lGAwgASgLMhouZ29vZ2xlLnByb3RvYnVmLlRpbWVzdGFtcBIvCgtleHBpcmVfdGltZRgNIAEoCzIaLmdvb2dsZS5wcm90b2J1Zi5UaW1lc3RhbXASKAoFZXJyb3IYDiABKAsyGS5waWxvdGhvdXNlLnYxLkV2ZW50RXJyb3ISDwoHYXR0ZW1wdBgPIAEoDRIwCghib3VuZGFyeRgQIAEoDjIeLnBpbG90aG91c2UudjEuQ29tbWFuZEJvdW5kYXJ5EioKBXNjb3BlGBEgASgOMhsucGlsb3Rob3VzZS52MS5Db21tYW5kU2NvcGUSEAoIYWdlbnRfaWQYEiABKAkSDQoFcXVldWUYEyABKAkSFQoNd29ya2Zsb3dfdHlwZRgUIAEoCRISCgphZ2VudF90eXBlGBUgASgJEhEKCXBvb2xfc2l6ZRgWIAEoDRIQCghiYXRjaF9pZBgXIAEoCRIZChFlbWVyZ2VuY3lfc3RvcF9pZBgYIAEoCRIRCglidWRnZXRfaWQYGSABKAkixAEKCEV4ZWN1dG9yEg4KBnNvdXJjZRgBIAEoCRIvCgxjYXBhYmlsaXRpZXMYAiADKAsyGS5waWxvdGhvdXNlLnYxLkNhcGFiaWxpdHkSEQoJY29ubmVjdGVkGAMgASgIEjAKDGNvbm5lY3RfdGltZRgEIAEoCzIaLmdvb2dsZS5wcm90b2J1Zi5UaW1lc3RhbXASMgoObGFzdF9zZWVuX3RpbWUYBSABKAsyGi5nb29nbGUucHJvdG9idWYuVGltZXN0YW1wInMKFFdhdGNoQ29tbWFuZHNSZXF1ZXN0EhAKBnNvdXJjZRgBIAEoCUIAEjEKDGNhcGFiaWxpdGllcxgCIAMoCzIZLnBpbG90aG91c2UudjEuQ2FwYWJpbGl0eUIAEhYKDHJlc3VtZV90b2tlbhgDIAEoCUIAIuYBChVXYXRjaENvbW1hbmRzUmVzcG9uc2USFAoMcmVzdW1lX3Rva2VuGAEgASgJEikKB2NvbW1hbmQYAiABKAsyFi5waWxvdGhvdXNlLnYxLkNvbW1hbmRIABIsCgljYXVnaHRfdXAYAyABKAsyFy5waWxvdGhvdXNlLnYxLkNhdWdodFVwSAASLQoJaGVhcnRiZWF0GAQgASgLMhgucGlsb3Rob3VzZS52MS5IZWFydGJlYXRIABIlCgVyZXNldBgFIAEoCzIULnBpbG90aG91c2UudjEuUmVzZXRIAEIICgZ1cGRhdGUiPgoUQWNjZXB0Q29tbWFuZFJlcXVlc3QSFAoKY29tbWFuZF9pZBgBIAEoCUIAEhAKBnNvdXJjZRgCIAEoCUIAIkAKFUFjY2VwdENvbW1hbmRSZXNwb25zZRInCgdjb21tYW5kGAEgASgLMhYucGlsb3Rob3VzZS52MS5Db21tYW5kImgKEkZhaWxDb21tYW5kUmVxdWVzdBIUCgpjb21tYW5kX2lkGAEgASgJQgASEAoGc291cmNlGAIgASgJQgASKgoFZXJyb3IYAyABKAsyGS5waWxvdGhvdXNlLnYxLkV2ZW50RXJyb3JCACI+ChNGYWlsQ29tbWFuZFJlc3BvbnNlEicKB2NvbW1hbmQYASABKAsyFi5waWxvdGhvdXNlLnYxLkNvbW1hbmQiUgoTTGlzdENvbW1hbmRzUmVxdWVzdBIQCgZmaWx0ZXIYASABKAlCABITCglwYWdlX3NpemUYAiABKA1CABIUCgpwYWdlX3Rva2VuGAMgASgJQgAiWQoUTGlzdENvbW1hbmRzUmVzcG9uc2USKAoIY29tbWFuZHMYASADKAsyFi5waWxvdGhvdXNlLnYxLkNvbW1hbmQSFwoPbmV4dF9wYWdlX3Rva2VuGAIgASgJIikKEUdldENvbW1hbmRSZXF1ZXN0EhQKCmNvbW1hbmRfaWQYASABKAlCACI9ChJHZXRDb21tYW5kUmVzcG9uc2USJwoHY29tbWFuZBgBIAEoCzIWLnBpbG90aG91c2UudjEuQ29tbWFuZCIWChRMaXN0RXhlY3V0b3JzUmVxdWVzdCJDChVMaXN0RXhlY3V0b3JzUmVzcG9uc2USKgoJZXhlY3V0b3JzGAEgAygLMhcucGlsb3Rob3VzZS52MS5FeGVjdXRvciq4AQoMQ29tbWFuZFN0YXRlEh0KGUNPTU1BTkRfU1RBVEVfVU5TUEVDSUZJRUQQABIbChdDT01NQU5EX1NUQVRFX1JFUVVFU1RFRBABEhoKFkNPTU1BTkRfU1RBVEVfQUNDRVBURUQQAhIbChdDT01NQU5EX1NUQVRFX0VGRkVDVElWRRADEhgKFENPTU1BTkRfU1RBVEVfRkFJTEVEEAQSGQoVQ09NTUFORF9TVEFURV9FWFBJUkVEEAUqbgoPQ29tbWFuZEJvdW5kYXJ5EiAKHENPTU1BTkRfQk9VTkRBUllfVU5TUEVDSUZJRUQQABIeChpDT01NQU5EX0JPVU5EQVJZX0lNTUVESUFURRABEhkKFUNPTU1BTkRfQk9VTkRBUllfU1RFUBACKo4BCgxDb21tYW5kU2NvcGUSHQoZQ09NTUFORF9TQ09QRV9VTlNQRUNJRklFRBAAEhUKEUNPTU1BTkRfU0NPUEVfUlVOEAESFwoTQ09NTUFORF9TQ09QRV9RVUVVRRACEhYKEkNPTU1BTkRfU0NPUEVfUE9PTBADEhcKE0NPTU1BTkRfU0NPUEVfRkxFRVQQBDK0BAoOQ29tbWFuZFNlcnZpY2USWQoMTGlzdENvbW1hbmRzEiIucGlsb3Rob3VzZS52MS5MaXN0Q29tbWFuZHNSZXF1ZXN0GiMucGlsb3Rob3VzZS52MS5MaXN0Q29tbWFuZHNSZXNwb25zZSIAElMKCkdldENvbW1hbmQSIC5waWxvdGhvdXNlLnYxLkdldENvbW1hbmRSZXF1ZXN0GiEucGlsb3Rob3VzZS52MS5HZXRDb21tYW5kUmVzcG9uc2UiABJcCg1MaXN0RXhlY3V0b3JzEiMucGlsb3Rob3VzZS52MS5MaXN0RXhlY3V0b3JzUmVxdWVzdBokLnBpbG90aG91c2UudjEuTGlzdEV4ZWN1dG9yc1Jlc3BvbnNlIgASXgoNV2F0Y2hDb21tYW5kcxIjLnBpbG90aG91c2UudjEuV2F0Y2hDb21tYW5kc1JlcXVlc3QaJC5waWxvdGhvdXNlLnYxLldhdGNoQ29tbWFuZHNSZXNwb25zZSIAMAESXAoNQWNjZXB0Q29tbWFuZBIjLnBpbG90aG91c2UudjEuQWNjZXB0Q29tbWFuZFJlcXVlc3QaJC5waWxvdGhvdXNlLnYxLkFjY2VwdENvbW1hbmRSZXNwb25zZSIAElYKC0ZhaWxDb21tYW5kEiEucGlsb3Rob3VzZS52MS5GYWlsQ29tbWFuZFJlcXVlc3QaIi5waWxvdGhvdXNlLnYxLkZhaWxDb21tYW5kUmVzcG9uc2UiAGIGcHJvdG8z", [file_google_protobuf_timestamp, file_pilothouse_v1_enums, file_pilothouse_v1_events]);
 
 /**
  * One thing that an engine can do when asked.
@@ -46,6 +46,13 @@ export type Capability = Message<"pilothouse.v1.Capability"> & {
    * @generated from field: pilothouse.v1.CommandBoundary boundary = 3;
    */
   boundary: CommandBoundary;
+
+  /**
+   * With scope FLEET: whether it can be asked for one workflow type or agent type alone.
+   *
+   * @generated from field: bool selective = 4;
+   */
+  selective: boolean;
 };
 
 /**
@@ -74,6 +81,13 @@ export type CapabilityJson = {
    * @generated from field: pilothouse.v1.CommandBoundary boundary = 3;
    */
   boundary?: CommandBoundaryJson;
+
+  /**
+   * With scope FLEET: whether it can be asked for one workflow type or agent type alone.
+   *
+   * @generated from field: bool selective = 4;
+   */
+  selective?: boolean;
 };
 
 /**
@@ -82,6 +96,69 @@ export type CapabilityJson = {
  */
 export const CapabilitySchema: GenMessage<Capability, {jsonType: CapabilityJson}> = /*@__PURE__*/
   messageDesc(file_pilothouse_v1_commands, 0);
+
+/**
+ * Whether an action can be asked for now.
+ *
+ * @generated from message pilothouse.v1.ActionAvailability
+ */
+export type ActionAvailability = Message<"pilothouse.v1.ActionAvailability"> & {
+  /**
+   * The action.
+   *
+   * @generated from field: pilothouse.v1.ControlAction action = 1;
+   */
+  action: ControlAction;
+
+  /**
+   * Whether a request would be accepted now.
+   *
+   * @generated from field: bool available = 2;
+   */
+  available: boolean;
+
+  /**
+   * Why not, for people; empty when available.
+   *
+   * @generated from field: string reason = 3;
+   */
+  reason: string;
+};
+
+/**
+ * Whether an action can be asked for now.
+ *
+ * @generated from message pilothouse.v1.ActionAvailability
+ */
+export type ActionAvailabilityJson = {
+  /**
+   * The action.
+   *
+   * @generated from field: pilothouse.v1.ControlAction action = 1;
+   */
+  action?: ControlActionJson;
+
+  /**
+   * Whether a request would be accepted now.
+   *
+   * @generated from field: bool available = 2;
+   */
+  available?: boolean;
+
+  /**
+   * Why not, for people; empty when available.
+   *
+   * @generated from field: string reason = 3;
+   */
+  reason?: string;
+};
+
+/**
+ * Describes the message pilothouse.v1.ActionAvailability.
+ * Use `create(ActionAvailabilitySchema)` to create a new message.
+ */
+export const ActionAvailabilitySchema: GenMessage<ActionAvailability, {jsonType: ActionAvailabilityJson}> = /*@__PURE__*/
+  messageDesc(file_pilothouse_v1_commands, 1);
 
 /**
  * One request to one engine.
@@ -104,7 +181,7 @@ export type Command = Message<"pilothouse.v1.Command"> & {
   action: ControlAction;
 
   /**
-   * To which workflow.
+   * To which workflow; empty unless the scope is RUN.
    *
    * @generated from field: string workflow_id = 3;
    */
@@ -200,6 +277,69 @@ export type Command = Message<"pilothouse.v1.Command"> & {
    * @generated from field: pilothouse.v1.CommandBoundary boundary = 16;
    */
   boundary: CommandBoundary;
+
+  /**
+   * What it is about.
+   *
+   * @generated from field: pilothouse.v1.CommandScope scope = 17;
+   */
+  scope: CommandScope;
+
+  /**
+   * Scope POOL: which agent.
+   *
+   * @generated from field: string agent_id = 18;
+   */
+  agentId: string;
+
+  /**
+   * Scope QUEUE: which queue.
+   *
+   * @generated from field: string queue = 19;
+   */
+  queue: string;
+
+  /**
+   * Scope FLEET: only workflows of this type; empty is all.
+   *
+   * @generated from field: string workflow_type = 20;
+   */
+  workflowType: string;
+
+  /**
+   * Scope FLEET: only agents of this type; empty is all.
+   *
+   * @generated from field: string agent_type = 21;
+   */
+  agentType: string;
+
+  /**
+   * RESIZE: how many tasks at once.
+   *
+   * @generated from field: uint32 pool_size = 22;
+   */
+  poolSize: number;
+
+  /**
+   * The batch that it belongs to; empty when there is none.
+   *
+   * @generated from field: string batch_id = 23;
+   */
+  batchId: string;
+
+  /**
+   * The emergency stop that it belongs to; empty when there is none.
+   *
+   * @generated from field: string emergency_stop_id = 24;
+   */
+  emergencyStopId: string;
+
+  /**
+   * The budget that asked for it; empty when none did.
+   *
+   * @generated from field: string budget_id = 25;
+   */
+  budgetId: string;
 };
 
 /**
@@ -223,7 +363,7 @@ export type CommandJson = {
   action?: ControlActionJson;
 
   /**
-   * To which workflow.
+   * To which workflow; empty unless the scope is RUN.
    *
    * @generated from field: string workflow_id = 3;
    */
@@ -319,6 +459,69 @@ export type CommandJson = {
    * @generated from field: pilothouse.v1.CommandBoundary boundary = 16;
    */
   boundary?: CommandBoundaryJson;
+
+  /**
+   * What it is about.
+   *
+   * @generated from field: pilothouse.v1.CommandScope scope = 17;
+   */
+  scope?: CommandScopeJson;
+
+  /**
+   * Scope POOL: which agent.
+   *
+   * @generated from field: string agent_id = 18;
+   */
+  agentId?: string;
+
+  /**
+   * Scope QUEUE: which queue.
+   *
+   * @generated from field: string queue = 19;
+   */
+  queue?: string;
+
+  /**
+   * Scope FLEET: only workflows of this type; empty is all.
+   *
+   * @generated from field: string workflow_type = 20;
+   */
+  workflowType?: string;
+
+  /**
+   * Scope FLEET: only agents of this type; empty is all.
+   *
+   * @generated from field: string agent_type = 21;
+   */
+  agentType?: string;
+
+  /**
+   * RESIZE: how many tasks at once.
+   *
+   * @generated from field: uint32 pool_size = 22;
+   */
+  poolSize?: number;
+
+  /**
+   * The batch that it belongs to; empty when there is none.
+   *
+   * @generated from field: string batch_id = 23;
+   */
+  batchId?: string;
+
+  /**
+   * The emergency stop that it belongs to; empty when there is none.
+   *
+   * @generated from field: string emergency_stop_id = 24;
+   */
+  emergencyStopId?: string;
+
+  /**
+   * The budget that asked for it; empty when none did.
+   *
+   * @generated from field: string budget_id = 25;
+   */
+  budgetId?: string;
 };
 
 /**
@@ -326,7 +529,7 @@ export type CommandJson = {
  * Use `create(CommandSchema)` to create a new message.
  */
 export const CommandSchema: GenMessage<Command, {jsonType: CommandJson}> = /*@__PURE__*/
-  messageDesc(file_pilothouse_v1_commands, 1);
+  messageDesc(file_pilothouse_v1_commands, 2);
 
 /**
  * An engine that takes commands.
@@ -417,7 +620,7 @@ export type ExecutorJson = {
  * Use `create(ExecutorSchema)` to create a new message.
  */
 export const ExecutorSchema: GenMessage<Executor, {jsonType: ExecutorJson}> = /*@__PURE__*/
-  messageDesc(file_pilothouse_v1_commands, 2);
+  messageDesc(file_pilothouse_v1_commands, 3);
 
 /**
  * An executor asks for its commands.
@@ -480,7 +683,7 @@ export type WatchCommandsRequestJson = {
  * Use `create(WatchCommandsRequestSchema)` to create a new message.
  */
 export const WatchCommandsRequestSchema: GenMessage<WatchCommandsRequest, {jsonType: WatchCommandsRequestJson}> = /*@__PURE__*/
-  messageDesc(file_pilothouse_v1_commands, 3);
+  messageDesc(file_pilothouse_v1_commands, 4);
 
 /**
  * A command for the executor.
@@ -582,7 +785,7 @@ export type WatchCommandsResponseJson = {
  * Use `create(WatchCommandsResponseSchema)` to create a new message.
  */
 export const WatchCommandsResponseSchema: GenMessage<WatchCommandsResponse, {jsonType: WatchCommandsResponseJson}> = /*@__PURE__*/
-  messageDesc(file_pilothouse_v1_commands, 4);
+  messageDesc(file_pilothouse_v1_commands, 5);
 
 /**
  * The executor takes a command.
@@ -631,7 +834,7 @@ export type AcceptCommandRequestJson = {
  * Use `create(AcceptCommandRequestSchema)` to create a new message.
  */
 export const AcceptCommandRequestSchema: GenMessage<AcceptCommandRequest, {jsonType: AcceptCommandRequestJson}> = /*@__PURE__*/
-  messageDesc(file_pilothouse_v1_commands, 5);
+  messageDesc(file_pilothouse_v1_commands, 6);
 
 /**
  * The command is the executor's. A repeat returns the same.
@@ -666,7 +869,7 @@ export type AcceptCommandResponseJson = {
  * Use `create(AcceptCommandResponseSchema)` to create a new message.
  */
 export const AcceptCommandResponseSchema: GenMessage<AcceptCommandResponse, {jsonType: AcceptCommandResponseJson}> = /*@__PURE__*/
-  messageDesc(file_pilothouse_v1_commands, 6);
+  messageDesc(file_pilothouse_v1_commands, 7);
 
 /**
  * The executor cannot do it.
@@ -729,7 +932,7 @@ export type FailCommandRequestJson = {
  * Use `create(FailCommandRequestSchema)` to create a new message.
  */
 export const FailCommandRequestSchema: GenMessage<FailCommandRequest, {jsonType: FailCommandRequestJson}> = /*@__PURE__*/
-  messageDesc(file_pilothouse_v1_commands, 7);
+  messageDesc(file_pilothouse_v1_commands, 8);
 
 /**
  * The command is FAILED. A repeat returns the same.
@@ -764,7 +967,7 @@ export type FailCommandResponseJson = {
  * Use `create(FailCommandResponseSchema)` to create a new message.
  */
 export const FailCommandResponseSchema: GenMessage<FailCommandResponse, {jsonType: FailCommandResponseJson}> = /*@__PURE__*/
-  messageDesc(file_pilothouse_v1_commands, 8);
+  messageDesc(file_pilothouse_v1_commands, 9);
 
 /**
  * Which commands to list.
@@ -773,7 +976,8 @@ export const FailCommandResponseSchema: GenMessage<FailCommandResponse, {jsonTyp
  */
 export type ListCommandsRequest = Message<"pilothouse.v1.ListCommandsRequest"> & {
   /**
-   * Only these. Fields: id, state, action, workflow_id, source, actor, request_time.
+   * Only these. Fields: id, state, action, scope, workflow_id, agent_id, queue, source, actor, batch_id, emergency_stop_id, budget_id,
+   * request_time.
    *
    * @generated from field: string filter = 1;
    */
@@ -801,7 +1005,8 @@ export type ListCommandsRequest = Message<"pilothouse.v1.ListCommandsRequest"> &
  */
 export type ListCommandsRequestJson = {
   /**
-   * Only these. Fields: id, state, action, workflow_id, source, actor, request_time.
+   * Only these. Fields: id, state, action, scope, workflow_id, agent_id, queue, source, actor, batch_id, emergency_stop_id, budget_id,
+   * request_time.
    *
    * @generated from field: string filter = 1;
    */
@@ -827,7 +1032,7 @@ export type ListCommandsRequestJson = {
  * Use `create(ListCommandsRequestSchema)` to create a new message.
  */
 export const ListCommandsRequestSchema: GenMessage<ListCommandsRequest, {jsonType: ListCommandsRequestJson}> = /*@__PURE__*/
-  messageDesc(file_pilothouse_v1_commands, 9);
+  messageDesc(file_pilothouse_v1_commands, 10);
 
 /**
  * One page of commands, newest first.
@@ -876,7 +1081,7 @@ export type ListCommandsResponseJson = {
  * Use `create(ListCommandsResponseSchema)` to create a new message.
  */
 export const ListCommandsResponseSchema: GenMessage<ListCommandsResponse, {jsonType: ListCommandsResponseJson}> = /*@__PURE__*/
-  messageDesc(file_pilothouse_v1_commands, 10);
+  messageDesc(file_pilothouse_v1_commands, 11);
 
 /**
  * Which command.
@@ -911,7 +1116,7 @@ export type GetCommandRequestJson = {
  * Use `create(GetCommandRequestSchema)` to create a new message.
  */
 export const GetCommandRequestSchema: GenMessage<GetCommandRequest, {jsonType: GetCommandRequestJson}> = /*@__PURE__*/
-  messageDesc(file_pilothouse_v1_commands, 11);
+  messageDesc(file_pilothouse_v1_commands, 12);
 
 /**
  * One command.
@@ -946,7 +1151,7 @@ export type GetCommandResponseJson = {
  * Use `create(GetCommandResponseSchema)` to create a new message.
  */
 export const GetCommandResponseSchema: GenMessage<GetCommandResponse, {jsonType: GetCommandResponseJson}> = /*@__PURE__*/
-  messageDesc(file_pilothouse_v1_commands, 12);
+  messageDesc(file_pilothouse_v1_commands, 13);
 
 /**
  * Asks for the engines that take commands.
@@ -969,7 +1174,7 @@ export type ListExecutorsRequestJson = {
  * Use `create(ListExecutorsRequestSchema)` to create a new message.
  */
 export const ListExecutorsRequestSchema: GenMessage<ListExecutorsRequest, {jsonType: ListExecutorsRequestJson}> = /*@__PURE__*/
-  messageDesc(file_pilothouse_v1_commands, 13);
+  messageDesc(file_pilothouse_v1_commands, 14);
 
 /**
  * The engines that take commands; at most 1,000, by name.
@@ -1004,7 +1209,7 @@ export type ListExecutorsResponseJson = {
  * Use `create(ListExecutorsResponseSchema)` to create a new message.
  */
 export const ListExecutorsResponseSchema: GenMessage<ListExecutorsResponse, {jsonType: ListExecutorsResponseJson}> = /*@__PURE__*/
-  messageDesc(file_pilothouse_v1_commands, 14);
+  messageDesc(file_pilothouse_v1_commands, 15);
 
 /**
  * Where a command stands.
@@ -1147,14 +1352,14 @@ export enum CommandScope {
   QUEUE = 2,
 
   /**
-   * A pool of agents.
+   * One agent: a worker with its pool.
    *
    * @generated from enum value: COMMAND_SCOPE_POOL = 3;
    */
   POOL = 3,
 
   /**
-   * All that the engine runs.
+   * All that the engine runs, or all of one workflow type or agent type.
    *
    * @generated from enum value: COMMAND_SCOPE_FLEET = 4;
    */

@@ -4,7 +4,8 @@
 
 // The frames of the WebSocket at /ws/monitoring. A client speaks JSON (text frames) or protobuf (binary frames). A request is answered
 // in its own form; the frames of channels come in the form of the newest subscribe. Channels: "metrics:realtime",
-// "workflows:changes" (a workflow carries its pending command), "agents:changes", "alerts:active", "events:live".
+// "workflows:changes" (a workflow carries its pending command), "agents:changes", "alerts:active", "events:live",
+// "emergency:stops".
 
 import type { GenFile, GenMessage } from "@bufbuild/protobuf/codegenv2";
 import { fileDesc, messageDesc } from "@bufbuild/protobuf/codegenv2";
@@ -14,6 +15,8 @@ import type { Agent, AgentJson } from "./agents_pb";
 import { file_pilothouse_v1_agents } from "./agents_pb";
 import type { Alert, AlertJson } from "./alerts_pb";
 import { file_pilothouse_v1_alerts } from "./alerts_pb";
+import type { EmergencyStop, EmergencyStopJson } from "./emergency_stops_pb";
+import { file_pilothouse_v1_emergency_stops } from "./emergency_stops_pb";
 import type { Event, EventBatch, EventBatchJson, EventJson } from "./events_pb";
 import { file_pilothouse_v1_events } from "./events_pb";
 import type { MetricsSnapshot, MetricsSnapshotJson } from "./metrics_pb";
@@ -26,7 +29,7 @@ import type { Message } from "@bufbuild/protobuf";
  * Describes the file pilothouse/v1/live.proto.
  */
 export const file_pilothouse_v1_live: GenFile = /*@__PURE__*/
-  fileDesc("ChhwaWxvdGhvdXNlL3YxL2xpdmUucHJvdG8SDXBpbG90aG91c2UudjEinwEKC0xpdmVSZXF1ZXN0Ei0KCXN1YnNjcmliZRgBIAEoCzIYLnBpbG90aG91c2UudjEuU3Vic2NyaWJlSAASMQoLdW5zdWJzY3JpYmUYAiABKAsyGi5waWxvdGhvdXNlLnYxLlVuc3Vic2NyaWJlSAASIwoEcGluZxgDIAEoCzITLnBpbG90aG91c2UudjEuUGluZ0gAQgkKB3JlcXVlc3QipAEKCVN1YnNjcmliZRIQCghjaGFubmVscxgBIAMoCRI6Cglwb3NpdGlvbnMYAiADKAsyJy5waWxvdGhvdXNlLnYxLlN1YnNjcmliZS5Qb3NpdGlvbnNFbnRyeRpJCg5Qb3NpdGlvbnNFbnRyeRILCgNrZXkYASABKAkSJgoFdmFsdWUYAiABKAsyFy5waWxvdGhvdXNlLnYxLlBvc2l0aW9uOgI4ASIrCghQb3NpdGlvbhINCgVlcG9jaBgBIAEoCRIQCghzZXF1ZW5jZRgCIAEoBCIfCgtVbnN1YnNjcmliZRIQCghjaGFubmVscxgBIAMoCSIVCgRQaW5nEg0KBW5vbmNlGAEgASgEIsgFCglMaXZlRnJhbWUSDwoHY2hhbm5lbBgBIAEoCRINCgVlcG9jaBgCIAEoCRIQCghzZXF1ZW5jZRgDIAEoBBItCglzZW5kX3RpbWUYBCABKAsyGi5nb29nbGUucHJvdG9idWYuVGltZXN0YW1wEjEKB21ldHJpY3MYBSABKAsyHi5waWxvdGhvdXNlLnYxLk1ldHJpY3NTbmFwc2hvdEgAEi8KCHNuYXBzaG90GAYgASgLMhsucGlsb3Rob3VzZS52MS5MaXZlU25hcHNob3RIABIrCgh3b3JrZmxvdxgHIAEoCzIXLnBpbG90aG91c2UudjEuV29ya2Zsb3dIABIlCgVhZ2VudBgIIAEoCzIULnBpbG90aG91c2UudjEuQWdlbnRIABIlCgVhbGVydBgJIAEoCzIULnBpbG90aG91c2UudjEuQWxlcnRIABIrCgZldmVudHMYCiABKAsyGS5waWxvdGhvdXNlLnYxLkV2ZW50QmF0Y2hIABIlCgNnYXAYCyABKAsyFi5waWxvdGhvdXNlLnYxLkxpdmVHYXBIABIvCghwcm9ncmVzcxgMIAEoCzIbLnBpbG90aG91c2UudjEuTGl2ZVByb2dyZXNzSAASMwoKc3Vic2NyaWJlZBgNIAEoCzIdLnBpbG90aG91c2UudjEuTGl2ZVN1YnNjcmliZWRIABI1Cgx1bnN1YnNjcmliZWQYDiABKAsyHS5waWxvdGhvdXNlLnYxLkxpdmVTdWJzY3JpYmVkSAASKQoFZXJyb3IYDyABKAsyGC5waWxvdGhvdXNlLnYxLkxpdmVFcnJvckgAEi8KCGRyYWluaW5nGBAgASgLMhsucGlsb3Rob3VzZS52MS5MaXZlRHJhaW5pbmdIABIjCgRwb25nGBEgASgLMhMucGlsb3Rob3VzZS52MS5QaW5nSABCCQoHcGF5bG9hZCK/AQoMTGl2ZVNuYXBzaG90EioKCXdvcmtmbG93cxgBIAMoCzIXLnBpbG90aG91c2UudjEuV29ya2Zsb3cSJAoGYWdlbnRzGAIgAygLMhQucGlsb3Rob3VzZS52MS5BZ2VudBIkCgZhbGVydHMYAyADKAsyFC5waWxvdGhvdXNlLnYxLkFsZXJ0EiQKBmV2ZW50cxgEIAMoCzIULnBpbG90aG91c2UudjEuRXZlbnQSEQoJdHJ1bmNhdGVkGAUgASgIInEKB0xpdmVHYXASFQoNZnJvbV9zZXF1ZW5jZRgBIAEoBBITCgt0b19zZXF1ZW5jZRgCIAEoBBIZCgxtaXNzZWRfY291bnQYAyABKARIAIgBARIOCgZyZWFzb24YBCABKAlCDwoNX21pc3NlZF9jb3VudCJbCgxMaXZlUHJvZ3Jlc3MSLwoMdXBzdHJlYW1fYWdlGAEgASgLMhkuZ29vZ2xlLnByb3RvYnVmLkR1cmF0aW9uEhoKEnVwc3RyZWFtX2Nvbm5lY3RlZBgCIAEoCCIiCg5MaXZlU3Vic2NyaWJlZBIQCghjaGFubmVscxgBIAMoCSKXAQoJTGl2ZUVycm9yEg4KBnJlYXNvbhgBIAEoCRIPCgdtZXNzYWdlGAIgASgJEjgKCG1ldGFkYXRhGAMgAygLMiYucGlsb3Rob3VzZS52MS5MaXZlRXJyb3IuTWV0YWRhdGFFbnRyeRovCg1NZXRhZGF0YUVudHJ5EgsKA2tleRgBIAEoCRINCgV2YWx1ZRgCIAEoCToCOAEiQgoMTGl2ZURyYWluaW5nEjIKD3JlY29ubmVjdF9hZnRlchgBIAEoCzIZLmdvb2dsZS5wcm90b2J1Zi5EdXJhdGlvbmIGcHJvdG8z", [file_google_protobuf_duration, file_google_protobuf_timestamp, file_pilothouse_v1_agents, file_pilothouse_v1_alerts, file_pilothouse_v1_events, file_pilothouse_v1_metrics, file_pilothouse_v1_workflows]);
+  fileDesc("ChhwaWxvdGhvdXNlL3YxL2xpdmUucHJvdG8SDXBpbG90aG91c2UudjEinwEKC0xpdmVSZXF1ZXN0Ei0KCXN1YnNjcmliZRgBIAEoCzIYLnBpbG90aG91c2UudjEuU3Vic2NyaWJlSAASMQoLdW5zdWJzY3JpYmUYAiABKAsyGi5waWxvdGhvdXNlLnYxLlVuc3Vic2NyaWJlSAASIwoEcGluZxgDIAEoCzITLnBpbG90aG91c2UudjEuUGluZ0gAQgkKB3JlcXVlc3QipAEKCVN1YnNjcmliZRIQCghjaGFubmVscxgBIAMoCRI6Cglwb3NpdGlvbnMYAiADKAsyJy5waWxvdGhvdXNlLnYxLlN1YnNjcmliZS5Qb3NpdGlvbnNFbnRyeRpJCg5Qb3NpdGlvbnNFbnRyeRILCgNrZXkYASABKAkSJgoFdmFsdWUYAiABKAsyFy5waWxvdGhvdXNlLnYxLlBvc2l0aW9uOgI4ASIrCghQb3NpdGlvbhINCgVlcG9jaBgBIAEoCRIQCghzZXF1ZW5jZRgCIAEoBCIfCgtVbnN1YnNjcmliZRIQCghjaGFubmVscxgBIAMoCSIVCgRQaW5nEg0KBW5vbmNlGAEgASgEIoAGCglMaXZlRnJhbWUSDwoHY2hhbm5lbBgBIAEoCRINCgVlcG9jaBgCIAEoCRIQCghzZXF1ZW5jZRgDIAEoBBItCglzZW5kX3RpbWUYBCABKAsyGi5nb29nbGUucHJvdG9idWYuVGltZXN0YW1wEjEKB21ldHJpY3MYBSABKAsyHi5waWxvdGhvdXNlLnYxLk1ldHJpY3NTbmFwc2hvdEgAEi8KCHNuYXBzaG90GAYgASgLMhsucGlsb3Rob3VzZS52MS5MaXZlU25hcHNob3RIABIrCgh3b3JrZmxvdxgHIAEoCzIXLnBpbG90aG91c2UudjEuV29ya2Zsb3dIABIlCgVhZ2VudBgIIAEoCzIULnBpbG90aG91c2UudjEuQWdlbnRIABIlCgVhbGVydBgJIAEoCzIULnBpbG90aG91c2UudjEuQWxlcnRIABIrCgZldmVudHMYCiABKAsyGS5waWxvdGhvdXNlLnYxLkV2ZW50QmF0Y2hIABIlCgNnYXAYCyABKAsyFi5waWxvdGhvdXNlLnYxLkxpdmVHYXBIABIvCghwcm9ncmVzcxgMIAEoCzIbLnBpbG90aG91c2UudjEuTGl2ZVByb2dyZXNzSAASMwoKc3Vic2NyaWJlZBgNIAEoCzIdLnBpbG90aG91c2UudjEuTGl2ZVN1YnNjcmliZWRIABI1Cgx1bnN1YnNjcmliZWQYDiABKAsyHS5waWxvdGhvdXNlLnYxLkxpdmVTdWJzY3JpYmVkSAASKQoFZXJyb3IYDyABKAsyGC5waWxvdGhvdXNlLnYxLkxpdmVFcnJvckgAEi8KCGRyYWluaW5nGBAgASgLMhsucGlsb3Rob3VzZS52MS5MaXZlRHJhaW5pbmdIABIjCgRwb25nGBEgASgLMhMucGlsb3Rob3VzZS52MS5QaW5nSAASNgoOZW1lcmdlbmN5X3N0b3AYEiABKAsyHC5waWxvdGhvdXNlLnYxLkVtZXJnZW5jeVN0b3BIAEIJCgdwYXlsb2FkIvYBCgxMaXZlU25hcHNob3QSKgoJd29ya2Zsb3dzGAEgAygLMhcucGlsb3Rob3VzZS52MS5Xb3JrZmxvdxIkCgZhZ2VudHMYAiADKAsyFC5waWxvdGhvdXNlLnYxLkFnZW50EiQKBmFsZXJ0cxgDIAMoCzIULnBpbG90aG91c2UudjEuQWxlcnQSJAoGZXZlbnRzGAQgAygLMhQucGlsb3Rob3VzZS52MS5FdmVudBIRCgl0cnVuY2F0ZWQYBSABKAgSNQoPZW1lcmdlbmN5X3N0b3BzGAYgAygLMhwucGlsb3Rob3VzZS52MS5FbWVyZ2VuY3lTdG9wInEKB0xpdmVHYXASFQoNZnJvbV9zZXF1ZW5jZRgBIAEoBBITCgt0b19zZXF1ZW5jZRgCIAEoBBIZCgxtaXNzZWRfY291bnQYAyABKARIAIgBARIOCgZyZWFzb24YBCABKAlCDwoNX21pc3NlZF9jb3VudCJbCgxMaXZlUHJvZ3Jlc3MSLwoMdXBzdHJlYW1fYWdlGAEgASgLMhkuZ29vZ2xlLnByb3RvYnVmLkR1cmF0aW9uEhoKEnVwc3RyZWFtX2Nvbm5lY3RlZBgCIAEoCCIiCg5MaXZlU3Vic2NyaWJlZBIQCghjaGFubmVscxgBIAMoCSKXAQoJTGl2ZUVycm9yEg4KBnJlYXNvbhgBIAEoCRIPCgdtZXNzYWdlGAIgASgJEjgKCG1ldGFkYXRhGAMgAygLMiYucGlsb3Rob3VzZS52MS5MaXZlRXJyb3IuTWV0YWRhdGFFbnRyeRovCg1NZXRhZGF0YUVudHJ5EgsKA2tleRgBIAEoCRINCgV2YWx1ZRgCIAEoCToCOAEiQgoMTGl2ZURyYWluaW5nEjIKD3JlY29ubmVjdF9hZnRlchgBIAEoCzIZLmdvb2dsZS5wcm90b2J1Zi5EdXJhdGlvbmIGcHJvdG8z", [file_google_protobuf_duration, file_google_protobuf_timestamp, file_pilothouse_v1_agents, file_pilothouse_v1_alerts, file_pilothouse_v1_emergency_stops, file_pilothouse_v1_events, file_pilothouse_v1_metrics, file_pilothouse_v1_workflows]);
 
 /**
  * What a client sends.
@@ -412,6 +415,14 @@ export type LiveFrame = Message<"pilothouse.v1.LiveFrame"> & {
      */
     value: Ping;
     case: "pong";
+  } | {
+    /**
+     * An emergency stop as it is now. JSON type "emergency:update".
+     *
+     * @generated from field: pilothouse.v1.EmergencyStop emergency_stop = 18;
+     */
+    value: EmergencyStop;
+    case: "emergencyStop";
   } | { case: undefined; value?: undefined };
 };
 
@@ -539,6 +550,13 @@ export type LiveFrameJson = {
    * @generated from field: pilothouse.v1.Ping pong = 17;
    */
   pong?: PingJson;
+
+  /**
+   * An emergency stop as it is now. JSON type "emergency:update".
+   *
+   * @generated from field: pilothouse.v1.EmergencyStop emergency_stop = 18;
+   */
+  emergencyStop?: EmergencyStopJson;
 };
 
 /**
@@ -588,6 +606,13 @@ export type LiveSnapshot = Message<"pilothouse.v1.LiveSnapshot"> & {
    * @generated from field: bool truncated = 5;
    */
   truncated: boolean;
+
+  /**
+   * Of "emergency:stops": those that are not over.
+   *
+   * @generated from field: repeated pilothouse.v1.EmergencyStop emergency_stops = 6;
+   */
+  emergencyStops: EmergencyStop[];
 };
 
 /**
@@ -630,6 +655,13 @@ export type LiveSnapshotJson = {
    * @generated from field: bool truncated = 5;
    */
   truncated?: boolean;
+
+  /**
+   * Of "emergency:stops": those that are not over.
+   *
+   * @generated from field: repeated pilothouse.v1.EmergencyStop emergency_stops = 6;
+   */
+  emergencyStops?: EmergencyStopJson[];
 };
 
 /**

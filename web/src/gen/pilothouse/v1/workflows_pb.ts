@@ -4,11 +4,11 @@
 
 // Workflows as the engines' events show them, and what an operator can ask of them.
 
-import type { GenFile, GenMessage, GenService } from "@bufbuild/protobuf/codegenv2";
-import { fileDesc, messageDesc, serviceDesc } from "@bufbuild/protobuf/codegenv2";
+import type { GenEnum, GenFile, GenMessage, GenService } from "@bufbuild/protobuf/codegenv2";
+import { enumDesc, fileDesc, messageDesc, serviceDesc } from "@bufbuild/protobuf/codegenv2";
 import type { Duration, DurationJson, Timestamp, TimestampJson } from "@bufbuild/protobuf/wkt";
 import { file_google_protobuf_duration, file_google_protobuf_timestamp } from "@bufbuild/protobuf/wkt";
-import type { Command, CommandJson } from "./commands_pb";
+import type { ActionAvailability, ActionAvailabilityJson, Command, CommandJson } from "./commands_pb";
 import { file_pilothouse_v1_commands } from "./commands_pb";
 import type { ControlAction, ControlActionJson, WorkflowState, WorkflowStateJson, WorkState, WorkStateJson } from "./enums_pb";
 import { file_pilothouse_v1_enums } from "./enums_pb";
@@ -20,7 +20,7 @@ import type { Message } from "@bufbuild/protobuf";
  * Describes the file pilothouse/v1/workflows.proto.
  */
 export const file_pilothouse_v1_workflows: GenFile = /*@__PURE__*/
-  fileDesc("Ch1waWxvdGhvdXNlL3YxL3dvcmtmbG93cy5wcm90bxINcGlsb3Rob3VzZS52MSKiBQoIV29ya2Zsb3cSCgoCaWQYASABKAkSFQoNd29ya2Zsb3dfdHlwZRgCIAEoCRIVCg13b3JrZmxvd19uYW1lGAMgASgJEisKBXN0YXRlGAQgASgOMhwucGlsb3Rob3VzZS52MS5Xb3JrZmxvd1N0YXRlEg8KB2F0dGVtcHQYBSABKA0SDgoGc291cmNlGAYgASgJEhUKDWN1cnJlbnRfc3RhZ2UYByABKAkSEAoIYWdlbnRfaWQYCCABKAkSJAoGc3RhZ2VzGAkgAygLMhQucGlsb3Rob3VzZS52MS5TdGFnZRIvCgtjcmVhdGVfdGltZRgKIAEoCzIaLmdvb2dsZS5wcm90b2J1Zi5UaW1lc3RhbXASLgoKc3RhcnRfdGltZRgLIAEoCzIaLmdvb2dsZS5wcm90b2J1Zi5UaW1lc3RhbXASLAoIZW5kX3RpbWUYDCABKAsyGi5nb29nbGUucHJvdG9idWYuVGltZXN0YW1wEi8KC3VwZGF0ZV90aW1lGA0gASgLMhouZ29vZ2xlLnByb3RvYnVmLlRpbWVzdGFtcBIrCghkdXJhdGlvbhgOIAEoCzIZLmdvb2dsZS5wcm90b2J1Zi5EdXJhdGlvbhIoCgVlcnJvchgPIAEoCzIZLnBpbG90aG91c2UudjEuRXZlbnRFcnJvchIjCgV1c2FnZRgQIAEoCzIULnBpbG90aG91c2UudjEuVXNhZ2USLwoPcGVuZGluZ19jb21tYW5kGBEgASgLMhYucGlsb3Rob3VzZS52MS5Db21tYW5kEjIKB2FjdGlvbnMYEiADKAsyIS5waWxvdGhvdXNlLnYxLkFjdGlvbkF2YWlsYWJpbGl0eRIMCgRldGFnGBMgASgJEhAKCHRyYWNlX2lkGBQgASgJImUKEkFjdGlvbkF2YWlsYWJpbGl0eRIsCgZhY3Rpb24YASABKA4yHC5waWxvdGhvdXNlLnYxLkNvbnRyb2xBY3Rpb24SEQoJYXZhaWxhYmxlGAIgASgIEg4KBnJlYXNvbhgDIAEoCSLzAQoFU3RhZ2USDAoEbmFtZRgBIAEoCRInCgVzdGF0ZRgCIAEoDjIYLnBpbG90aG91c2UudjEuV29ya1N0YXRlEi4KCnN0YXJ0X3RpbWUYAyABKAsyGi5nb29nbGUucHJvdG9idWYuVGltZXN0YW1wEiwKCGVuZF90aW1lGAQgASgLMhouZ29vZ2xlLnByb3RvYnVmLlRpbWVzdGFtcBIrCghkdXJhdGlvbhgFIAEoCzIZLmdvb2dsZS5wcm90b2J1Zi5EdXJhdGlvbhIoCgVlcnJvchgGIAEoCzIZLnBpbG90aG91c2UudjEuRXZlbnRFcnJvciL3AgoEVGFzaxIKCgJpZBgBIAEoCRINCgVzdGFnZRgCIAEoCRInCgVzdGF0ZRgDIAEoDjIYLnBpbG90aG91c2UudjEuV29ya1N0YXRlEg8KB2F0dGVtcHQYBCABKA0SEAoIYWdlbnRfaWQYBSABKAkSEgoKYWdlbnRfdHlwZRgGIAEoCRIuCgpxdWV1ZV90aW1lGAcgASgLMhouZ29vZ2xlLnByb3RvYnVmLlRpbWVzdGFtcBIuCgpzdGFydF90aW1lGAggASgLMhouZ29vZ2xlLnByb3RvYnVmLlRpbWVzdGFtcBIsCghlbmRfdGltZRgJIAEoCzIaLmdvb2dsZS5wcm90b2J1Zi5UaW1lc3RhbXASKwoIZHVyYXRpb24YCiABKAsyGS5nb29nbGUucHJvdG9idWYuRHVyYXRpb24SKAoFZXJyb3IYCyABKAsyGS5waWxvdGhvdXNlLnYxLkV2ZW50RXJyb3ISDwoHbWVzc2FnZRgMIAEoCSJnChRMaXN0V29ya2Zsb3dzUmVxdWVzdBIQCgZmaWx0ZXIYASABKAlCABISCghvcmRlcl9ieRgCIAEoCUIAEhMKCXBhZ2Vfc2l6ZRgDIAEoDUIAEhQKCnBhZ2VfdG9rZW4YBCABKAlCACKjAQoVTGlzdFdvcmtmbG93c1Jlc3BvbnNlEioKCXdvcmtmbG93cxgBIAMoCzIXLnBpbG90aG91c2UudjEuV29ya2Zsb3cSFwoPbmV4dF9wYWdlX3Rva2VuGAIgASgJEi8KDHN0YXRlX2NvdW50cxgDIAMoCzIZLnBpbG90aG91c2UudjEuU3RhdGVDb3VudBIUCgx0b3RhbF9jYXBwZWQYBCABKAgiSAoKU3RhdGVDb3VudBIrCgVzdGF0ZRgBIAEoDjIcLnBpbG90aG91c2UudjEuV29ya2Zsb3dTdGF0ZRINCgVjb3VudBgCIAEoBCIrChJHZXRXb3JrZmxvd1JlcXVlc3QSFQoLd29ya2Zsb3dfaWQYASABKAlCACK0AQoTR2V0V29ya2Zsb3dSZXNwb25zZRIpCgh3b3JrZmxvdxgBIAEoCzIXLnBpbG90aG91c2UudjEuV29ya2Zsb3cSIgoFdGFza3MYAiADKAsyEy5waWxvdGhvdXNlLnYxLlRhc2sSKAoIY29tbWFuZHMYAyADKAsyFi5waWxvdGhvdXNlLnYxLkNvbW1hbmQSJAoGZXZlbnRzGAQgAygLMhQucGlsb3Rob3VzZS52MS5FdmVudCJUChVXYXRjaFdvcmtmbG93c1JlcXVlc3QSEAoGZmlsdGVyGAEgASgJQgASFgoMcmVzdW1lX3Rva2VuGAIgASgJQgASEQoHYmFja2xvZxgDIAEoDUIAIukBChZXYXRjaFdvcmtmbG93c1Jlc3BvbnNlEhQKDHJlc3VtZV90b2tlbhgBIAEoCRIrCgh3b3JrZmxvdxgCIAEoCzIXLnBpbG90aG91c2UudjEuV29ya2Zsb3dIABIsCgljYXVnaHRfdXAYAyABKAsyFy5waWxvdGhvdXNlLnYxLkNhdWdodFVwSAASLQoJaGVhcnRiZWF0GAQgASgLMhgucGlsb3Rob3VzZS52MS5IZWFydGJlYXRIABIlCgVyZXNldBgFIAEoCzIULnBpbG90aG91c2UudjEuUmVzZXRIAEIICgZ1cGRhdGUilwEKFkNvbnRyb2xXb3JrZmxvd1JlcXVlc3QSFQoLd29ya2Zsb3dfaWQYASABKAlCABIuCgZhY3Rpb24YAiABKA4yHC5waWxvdGhvdXNlLnYxLkNvbnRyb2xBY3Rpb25CABIQCgZyZWFzb24YAyABKAlCABIUCgpyZXF1ZXN0X2lkGAQgASgJQgASDgoEZXRhZxgFIAEoCUIAIkIKF0NvbnRyb2xXb3JrZmxvd1Jlc3BvbnNlEicKB2NvbW1hbmQYASABKAsyFi5waWxvdGhvdXNlLnYxLkNvbW1hbmQiZQoUUGF1c2VXb3JrZmxvd1JlcXVlc3QSFQoLd29ya2Zsb3dfaWQYASABKAlCABIQCgZyZWFzb24YAiABKAlCABIUCgpyZXF1ZXN0X2lkGAMgASgJQgASDgoEZXRhZxgEIAEoCUIAIkAKFVBhdXNlV29ya2Zsb3dSZXNwb25zZRInCgdjb21tYW5kGAEgASgLMhYucGlsb3Rob3VzZS52MS5Db21tYW5kImYKFVJlc3VtZVdvcmtmbG93UmVxdWVzdBIVCgt3b3JrZmxvd19pZBgBIAEoCUIAEhAKBnJlYXNvbhgCIAEoCUIAEhQKCnJlcXVlc3RfaWQYAyABKAlCABIOCgRldGFnGAQgASgJQgAiQQoWUmVzdW1lV29ya2Zsb3dSZXNwb25zZRInCgdjb21tYW5kGAEgASgLMhYucGlsb3Rob3VzZS52MS5Db21tYW5kImYKFUNhbmNlbFdvcmtmbG93UmVxdWVzdBIVCgt3b3JrZmxvd19pZBgBIAEoCUIAEhAKBnJlYXNvbhgCIAEoCUIAEhQKCnJlcXVlc3RfaWQYAyABKAlCABIOCgRldGFnGAQgASgJQgAiQQoWQ2FuY2VsV29ya2Zsb3dSZXNwb25zZRInCgdjb21tYW5kGAEgASgLMhYucGlsb3Rob3VzZS52MS5Db21tYW5kImUKFFJldHJ5V29ya2Zsb3dSZXF1ZXN0EhUKC3dvcmtmbG93X2lkGAEgASgJQgASEAoGcmVhc29uGAIgASgJQgASFAoKcmVxdWVzdF9pZBgDIAEoCUIAEg4KBGV0YWcYBCABKAlCACJAChVSZXRyeVdvcmtmbG93UmVzcG9uc2USJwoHY29tbWFuZBgBIAEoCzIWLnBpbG90aG91c2UudjEuQ29tbWFuZDKMBgoPV29ya2Zsb3dTZXJ2aWNlElwKDUxpc3RXb3JrZmxvd3MSIy5waWxvdGhvdXNlLnYxLkxpc3RXb3JrZmxvd3NSZXF1ZXN0GiQucGlsb3Rob3VzZS52MS5MaXN0V29ya2Zsb3dzUmVzcG9uc2UiABJWCgtHZXRXb3JrZmxvdxIhLnBpbG90aG91c2UudjEuR2V0V29ya2Zsb3dSZXF1ZXN0GiIucGlsb3Rob3VzZS52MS5HZXRXb3JrZmxvd1Jlc3BvbnNlIgASYQoOV2F0Y2hXb3JrZmxvd3MSJC5waWxvdGhvdXNlLnYxLldhdGNoV29ya2Zsb3dzUmVxdWVzdBolLnBpbG90aG91c2UudjEuV2F0Y2hXb3JrZmxvd3NSZXNwb25zZSIAMAESYgoPQ29udHJvbFdvcmtmbG93EiUucGlsb3Rob3VzZS52MS5Db250cm9sV29ya2Zsb3dSZXF1ZXN0GiYucGlsb3Rob3VzZS52MS5Db250cm9sV29ya2Zsb3dSZXNwb25zZSIAElwKDVBhdXNlV29ya2Zsb3cSIy5waWxvdGhvdXNlLnYxLlBhdXNlV29ya2Zsb3dSZXF1ZXN0GiQucGlsb3Rob3VzZS52MS5QYXVzZVdvcmtmbG93UmVzcG9uc2UiABJfCg5SZXN1bWVXb3JrZmxvdxIkLnBpbG90aG91c2UudjEuUmVzdW1lV29ya2Zsb3dSZXF1ZXN0GiUucGlsb3Rob3VzZS52MS5SZXN1bWVXb3JrZmxvd1Jlc3BvbnNlIgASXwoOQ2FuY2VsV29ya2Zsb3cSJC5waWxvdGhvdXNlLnYxLkNhbmNlbFdvcmtmbG93UmVxdWVzdBolLnBpbG90aG91c2UudjEuQ2FuY2VsV29ya2Zsb3dSZXNwb25zZSIAElwKDVJldHJ5V29ya2Zsb3cSIy5waWxvdGhvdXNlLnYxLlJldHJ5V29ya2Zsb3dSZXF1ZXN0GiQucGlsb3Rob3VzZS52MS5SZXRyeVdvcmtmbG93UmVzcG9uc2UiAGIGcHJvdG8z", [file_google_protobuf_duration, file_google_protobuf_timestamp, file_pilothouse_v1_commands, file_pilothouse_v1_enums, file_pilothouse_v1_events]);
+  fileDesc("Ch1waWxvdGhvdXNlL3YxL3dvcmtmbG93cy5wcm90bxINcGlsb3Rob3VzZS52MSLbBQoIV29ya2Zsb3cSCgoCaWQYASABKAkSFQoNd29ya2Zsb3dfdHlwZRgCIAEoCRIVCg13b3JrZmxvd19uYW1lGAMgASgJEisKBXN0YXRlGAQgASgOMhwucGlsb3Rob3VzZS52MS5Xb3JrZmxvd1N0YXRlEg8KB2F0dGVtcHQYBSABKA0SDgoGc291cmNlGAYgASgJEhUKDWN1cnJlbnRfc3RhZ2UYByABKAkSEAoIYWdlbnRfaWQYCCABKAkSJAoGc3RhZ2VzGAkgAygLMhQucGlsb3Rob3VzZS52MS5TdGFnZRIvCgtjcmVhdGVfdGltZRgKIAEoCzIaLmdvb2dsZS5wcm90b2J1Zi5UaW1lc3RhbXASLgoKc3RhcnRfdGltZRgLIAEoCzIaLmdvb2dsZS5wcm90b2J1Zi5UaW1lc3RhbXASLAoIZW5kX3RpbWUYDCABKAsyGi5nb29nbGUucHJvdG9idWYuVGltZXN0YW1wEi8KC3VwZGF0ZV90aW1lGA0gASgLMhouZ29vZ2xlLnByb3RvYnVmLlRpbWVzdGFtcBIrCghkdXJhdGlvbhgOIAEoCzIZLmdvb2dsZS5wcm90b2J1Zi5EdXJhdGlvbhIoCgVlcnJvchgPIAEoCzIZLnBpbG90aG91c2UudjEuRXZlbnRFcnJvchIjCgV1c2FnZRgQIAEoCzIULnBpbG90aG91c2UudjEuVXNhZ2USLwoPcGVuZGluZ19jb21tYW5kGBEgASgLMhYucGlsb3Rob3VzZS52MS5Db21tYW5kEjIKB2FjdGlvbnMYEiADKAsyIS5waWxvdGhvdXNlLnYxLkFjdGlvbkF2YWlsYWJpbGl0eRIMCgRldGFnGBMgASgJEhAKCHRyYWNlX2lkGBQgASgJEicKB3dhaXRpbmcYFSABKAsyFi5waWxvdGhvdXNlLnYxLldhaXRpbmcSDgoGZm9yY2VkGBYgASgIIsEBCgdXYWl0aW5nEicKBWNhdXNlGAEgASgOMhgucGlsb3Rob3VzZS52MS5XYWl0Q2F1c2USDgoGcmVhc29uGAIgASgJEi4KCnNpbmNlX3RpbWUYAyABKAsyGi5nb29nbGUucHJvdG9idWYuVGltZXN0YW1wEg4KBnJlbWVkeRgEIAEoCRIsCgZhY3Rpb24YBSABKA4yHC5waWxvdGhvdXNlLnYxLkNvbnRyb2xBY3Rpb24SDwoHc3ViamVjdBgGIAEoCSLzAQoFU3RhZ2USDAoEbmFtZRgBIAEoCRInCgVzdGF0ZRgCIAEoDjIYLnBpbG90aG91c2UudjEuV29ya1N0YXRlEi4KCnN0YXJ0X3RpbWUYAyABKAsyGi5nb29nbGUucHJvdG9idWYuVGltZXN0YW1wEiwKCGVuZF90aW1lGAQgASgLMhouZ29vZ2xlLnByb3RvYnVmLlRpbWVzdGFtcBIrCghkdXJhdGlvbhgFIAEoCzIZLmdvb2dsZS5wcm90b2J1Zi5EdXJhdGlvbhIoCgVlcnJvchgGIAEoCzIZLnBpbG90aG91c2UudjEuRXZlbnRFcnJvciL3AgoEVGFzaxIKCgJpZBgBIAEoCRINCgVzdGFnZRgCIAEoCRInCgVzdGF0ZRgDIAEoDjIYLnBpbG90aG91c2UudjEuV29ya1N0YXRlEg8KB2F0dGVtcHQYBCABKA0SEAoIYWdlbnRfaWQYBSABKAkSEgoKYWdlbnRfdHlwZRgGIAEoCRIuCgpxdWV1ZV90aW1lGAcgASgLMhouZ29vZ2xlLnByb3RvYnVmLlRpbWVzdGFtcBIuCgpzdGFydF90aW1lGAggASgLMhouZ29vZ2xlLnByb3RvYnVmLlRpbWVzdGFtcBIsCghlbmRfdGltZRgJIAEoCzIaLmdvb2dsZS5wcm90b2J1Zi5UaW1lc3RhbXASKwoIZHVyYXRpb24YCiABKAsyGS5nb29nbGUucHJvdG9idWYuRHVyYXRpb24SKAoFZXJyb3IYCyABKAsyGS5waWxvdGhvdXNlLnYxLkV2ZW50RXJyb3ISDwoHbWVzc2FnZRgMIAEoCSJnChRMaXN0V29ya2Zsb3dzUmVxdWVzdBIQCgZmaWx0ZXIYASABKAlCABISCghvcmRlcl9ieRgCIAEoCUIAEhMKCXBhZ2Vfc2l6ZRgDIAEoDUIAEhQKCnBhZ2VfdG9rZW4YBCABKAlCACKjAQoVTGlzdFdvcmtmbG93c1Jlc3BvbnNlEioKCXdvcmtmbG93cxgBIAMoCzIXLnBpbG90aG91c2UudjEuV29ya2Zsb3cSFwoPbmV4dF9wYWdlX3Rva2VuGAIgASgJEi8KDHN0YXRlX2NvdW50cxgDIAMoCzIZLnBpbG90aG91c2UudjEuU3RhdGVDb3VudBIUCgx0b3RhbF9jYXBwZWQYBCABKAgiSAoKU3RhdGVDb3VudBIrCgVzdGF0ZRgBIAEoDjIcLnBpbG90aG91c2UudjEuV29ya2Zsb3dTdGF0ZRINCgVjb3VudBgCIAEoBCIrChJHZXRXb3JrZmxvd1JlcXVlc3QSFQoLd29ya2Zsb3dfaWQYASABKAlCACK0AQoTR2V0V29ya2Zsb3dSZXNwb25zZRIpCgh3b3JrZmxvdxgBIAEoCzIXLnBpbG90aG91c2UudjEuV29ya2Zsb3cSIgoFdGFza3MYAiADKAsyEy5waWxvdGhvdXNlLnYxLlRhc2sSKAoIY29tbWFuZHMYAyADKAsyFi5waWxvdGhvdXNlLnYxLkNvbW1hbmQSJAoGZXZlbnRzGAQgAygLMhQucGlsb3Rob3VzZS52MS5FdmVudCJUChVXYXRjaFdvcmtmbG93c1JlcXVlc3QSEAoGZmlsdGVyGAEgASgJQgASFgoMcmVzdW1lX3Rva2VuGAIgASgJQgASEQoHYmFja2xvZxgDIAEoDUIAIukBChZXYXRjaFdvcmtmbG93c1Jlc3BvbnNlEhQKDHJlc3VtZV90b2tlbhgBIAEoCRIrCgh3b3JrZmxvdxgCIAEoCzIXLnBpbG90aG91c2UudjEuV29ya2Zsb3dIABIsCgljYXVnaHRfdXAYAyABKAsyFy5waWxvdGhvdXNlLnYxLkNhdWdodFVwSAASLQoJaGVhcnRiZWF0GAQgASgLMhgucGlsb3Rob3VzZS52MS5IZWFydGJlYXRIABIlCgVyZXNldBgFIAEoCzIULnBpbG90aG91c2UudjEuUmVzZXRIAEIICgZ1cGRhdGUilwEKFkNvbnRyb2xXb3JrZmxvd1JlcXVlc3QSFQoLd29ya2Zsb3dfaWQYASABKAlCABIuCgZhY3Rpb24YAiABKA4yHC5waWxvdGhvdXNlLnYxLkNvbnRyb2xBY3Rpb25CABIQCgZyZWFzb24YAyABKAlCABIUCgpyZXF1ZXN0X2lkGAQgASgJQgASDgoEZXRhZxgFIAEoCUIAIkIKF0NvbnRyb2xXb3JrZmxvd1Jlc3BvbnNlEicKB2NvbW1hbmQYASABKAsyFi5waWxvdGhvdXNlLnYxLkNvbW1hbmQiZQoUUGF1c2VXb3JrZmxvd1JlcXVlc3QSFQoLd29ya2Zsb3dfaWQYASABKAlCABIQCgZyZWFzb24YAiABKAlCABIUCgpyZXF1ZXN0X2lkGAMgASgJQgASDgoEZXRhZxgEIAEoCUIAIkAKFVBhdXNlV29ya2Zsb3dSZXNwb25zZRInCgdjb21tYW5kGAEgASgLMhYucGlsb3Rob3VzZS52MS5Db21tYW5kImYKFVJlc3VtZVdvcmtmbG93UmVxdWVzdBIVCgt3b3JrZmxvd19pZBgBIAEoCUIAEhAKBnJlYXNvbhgCIAEoCUIAEhQKCnJlcXVlc3RfaWQYAyABKAlCABIOCgRldGFnGAQgASgJQgAiQQoWUmVzdW1lV29ya2Zsb3dSZXNwb25zZRInCgdjb21tYW5kGAEgASgLMhYucGlsb3Rob3VzZS52MS5Db21tYW5kImYKFUNhbmNlbFdvcmtmbG93UmVxdWVzdBIVCgt3b3JrZmxvd19pZBgBIAEoCUIAEhAKBnJlYXNvbhgCIAEoCUIAEhQKCnJlcXVlc3RfaWQYAyABKAlCABIOCgRldGFnGAQgASgJQgAiQQoWQ2FuY2VsV29ya2Zsb3dSZXNwb25zZRInCgdjb21tYW5kGAEgASgLMhYucGlsb3Rob3VzZS52MS5Db21tYW5kImUKFFJldHJ5V29ya2Zsb3dSZXF1ZXN0EhUKC3dvcmtmbG93X2lkGAEgASgJQgASEAoGcmVhc29uGAIgASgJQgASFAoKcmVxdWVzdF9pZBgDIAEoCUIAEg4KBGV0YWcYBCABKAlCACJAChVSZXRyeVdvcmtmbG93UmVzcG9uc2USJwoHY29tbWFuZBgBIAEoCzIWLnBpbG90aG91c2UudjEuQ29tbWFuZCKUAQoUQ2xvc2VXb3JrZmxvd1JlcXVlc3QSFQoLd29ya2Zsb3dfaWQYASABKAlCABItCgVzdGF0ZRgCIAEoDjIcLnBpbG90aG91c2UudjEuV29ya2Zsb3dTdGF0ZUIAEhAKBnJlYXNvbhgDIAEoCUIAEhQKCnJlcXVlc3RfaWQYBCABKAlCABIOCgRldGFnGAUgASgJQgAiPAoVQ2xvc2VXb3JrZmxvd1Jlc3BvbnNlEiMKBWV2ZW50GAEgASgLMhQucGlsb3Rob3VzZS52MS5FdmVudCrMAgoJV2FpdENhdXNlEhoKFldBSVRfQ0FVU0VfVU5TUEVDSUZJRUQQABIeChpXQUlUX0NBVVNFX0NPTU1BTkRfUEVORElORxABEhUKEVdBSVRfQ0FVU0VfUEFVU0VEEAISHQoZV0FJVF9DQVVTRV9FTUVSR0VOQ1lfU1RPUBADEhUKEVdBSVRfQ0FVU0VfQlVER0VUEAQSEwoPV0FJVF9DQVVTRV9IRUxEEAUSFAoQV0FJVF9DQVVTRV9JTlBVVBAGEhwKGFdBSVRfQ0FVU0VfRU5HSU5FX1NJTEVOVBAHEhcKE1dBSVRfQ0FVU0VfTk9fQUdFTlQQCBIeChpXQUlUX0NBVVNFX0FHRU5UU19EUkFJTklORxAJEhgKFFdBSVRfQ0FVU0VfUE9PTF9GVUxMEAoSGgoWV0FJVF9DQVVTRV9OT1RfU1RBUlRFRBALMuoGCg9Xb3JrZmxvd1NlcnZpY2USXAoNTGlzdFdvcmtmbG93cxIjLnBpbG90aG91c2UudjEuTGlzdFdvcmtmbG93c1JlcXVlc3QaJC5waWxvdGhvdXNlLnYxLkxpc3RXb3JrZmxvd3NSZXNwb25zZSIAElYKC0dldFdvcmtmbG93EiEucGlsb3Rob3VzZS52MS5HZXRXb3JrZmxvd1JlcXVlc3QaIi5waWxvdGhvdXNlLnYxLkdldFdvcmtmbG93UmVzcG9uc2UiABJhCg5XYXRjaFdvcmtmbG93cxIkLnBpbG90aG91c2UudjEuV2F0Y2hXb3JrZmxvd3NSZXF1ZXN0GiUucGlsb3Rob3VzZS52MS5XYXRjaFdvcmtmbG93c1Jlc3BvbnNlIgAwARJiCg9Db250cm9sV29ya2Zsb3cSJS5waWxvdGhvdXNlLnYxLkNvbnRyb2xXb3JrZmxvd1JlcXVlc3QaJi5waWxvdGhvdXNlLnYxLkNvbnRyb2xXb3JrZmxvd1Jlc3BvbnNlIgASXAoNUGF1c2VXb3JrZmxvdxIjLnBpbG90aG91c2UudjEuUGF1c2VXb3JrZmxvd1JlcXVlc3QaJC5waWxvdGhvdXNlLnYxLlBhdXNlV29ya2Zsb3dSZXNwb25zZSIAEl8KDlJlc3VtZVdvcmtmbG93EiQucGlsb3Rob3VzZS52MS5SZXN1bWVXb3JrZmxvd1JlcXVlc3QaJS5waWxvdGhvdXNlLnYxLlJlc3VtZVdvcmtmbG93UmVzcG9uc2UiABJfCg5DYW5jZWxXb3JrZmxvdxIkLnBpbG90aG91c2UudjEuQ2FuY2VsV29ya2Zsb3dSZXF1ZXN0GiUucGlsb3Rob3VzZS52MS5DYW5jZWxXb3JrZmxvd1Jlc3BvbnNlIgASXAoNUmV0cnlXb3JrZmxvdxIjLnBpbG90aG91c2UudjEuUmV0cnlXb3JrZmxvd1JlcXVlc3QaJC5waWxvdGhvdXNlLnYxLlJldHJ5V29ya2Zsb3dSZXNwb25zZSIAElwKDUNsb3NlV29ya2Zsb3cSIy5waWxvdGhvdXNlLnYxLkNsb3NlV29ya2Zsb3dSZXF1ZXN0GiQucGlsb3Rob3VzZS52MS5DbG9zZVdvcmtmbG93UmVzcG9uc2UiAGIGcHJvdG8z", [file_google_protobuf_duration, file_google_protobuf_timestamp, file_pilothouse_v1_commands, file_pilothouse_v1_enums, file_pilothouse_v1_events]);
 
 /**
  * One run of one workflow.
@@ -167,6 +167,20 @@ export type Workflow = Message<"pilothouse.v1.Workflow"> & {
    * @generated from field: string trace_id = 20;
    */
   traceId: string;
+
+  /**
+   * Why it does not move; absent when it does, and when it has ended.
+   *
+   * @generated from field: pilothouse.v1.Waiting waiting = 21;
+   */
+  waiting?: Waiting | undefined;
+
+  /**
+   * Whether an operator wrote its end in place of an engine that is gone. The engine's own report overrules it.
+   *
+   * @generated from field: bool forced = 22;
+   */
+  forced: boolean;
 };
 
 /**
@@ -314,6 +328,20 @@ export type WorkflowJson = {
    * @generated from field: string trace_id = 20;
    */
   traceId?: string;
+
+  /**
+   * Why it does not move; absent when it does, and when it has ended.
+   *
+   * @generated from field: pilothouse.v1.Waiting waiting = 21;
+   */
+  waiting?: WaitingJson;
+
+  /**
+   * Whether an operator wrote its end in place of an engine that is gone. The engine's own report overrules it.
+   *
+   * @generated from field: bool forced = 22;
+   */
+  forced?: boolean;
 };
 
 /**
@@ -324,66 +352,108 @@ export const WorkflowSchema: GenMessage<Workflow, {jsonType: WorkflowJson}> = /*
   messageDesc(file_pilothouse_v1_workflows, 0);
 
 /**
- * Whether an action can be asked for now.
+ * Why a workflow does not move, and what would move it.
  *
- * @generated from message pilothouse.v1.ActionAvailability
+ * @generated from message pilothouse.v1.Waiting
  */
-export type ActionAvailability = Message<"pilothouse.v1.ActionAvailability"> & {
+export type Waiting = Message<"pilothouse.v1.Waiting"> & {
   /**
-   * The action.
+   * The one reason, the first that applies.
    *
-   * @generated from field: pilothouse.v1.ControlAction action = 1;
+   * @generated from field: pilothouse.v1.WaitCause cause = 1;
+   */
+  cause: WaitCause;
+
+  /**
+   * In words, with names.
+   *
+   * @generated from field: string reason = 2;
+   */
+  reason: string;
+
+  /**
+   * Since when; absent when not known.
+   *
+   * @generated from field: google.protobuf.Timestamp since_time = 3;
+   */
+  sinceTime?: Timestamp | undefined;
+
+  /**
+   * What can be done about it, in words; empty when nothing can.
+   *
+   * @generated from field: string remedy = 4;
+   */
+  remedy: string;
+
+  /**
+   * The act that does it on this workflow; unspecified when it is none on this workflow.
+   *
+   * @generated from field: pilothouse.v1.ControlAction action = 5;
    */
   action: ControlAction;
 
   /**
-   * Whether a request would be accepted now.
+   * What the remedy is about: the id of the command, agent, emergency stop, budget, or the name of the queue or agent type.
    *
-   * @generated from field: bool available = 2;
+   * @generated from field: string subject = 6;
    */
-  available: boolean;
-
-  /**
-   * Why not, for people; empty when available.
-   *
-   * @generated from field: string reason = 3;
-   */
-  reason: string;
+  subject: string;
 };
 
 /**
- * Whether an action can be asked for now.
+ * Why a workflow does not move, and what would move it.
  *
- * @generated from message pilothouse.v1.ActionAvailability
+ * @generated from message pilothouse.v1.Waiting
  */
-export type ActionAvailabilityJson = {
+export type WaitingJson = {
   /**
-   * The action.
+   * The one reason, the first that applies.
    *
-   * @generated from field: pilothouse.v1.ControlAction action = 1;
+   * @generated from field: pilothouse.v1.WaitCause cause = 1;
+   */
+  cause?: WaitCauseJson;
+
+  /**
+   * In words, with names.
+   *
+   * @generated from field: string reason = 2;
+   */
+  reason?: string;
+
+  /**
+   * Since when; absent when not known.
+   *
+   * @generated from field: google.protobuf.Timestamp since_time = 3;
+   */
+  sinceTime?: TimestampJson;
+
+  /**
+   * What can be done about it, in words; empty when nothing can.
+   *
+   * @generated from field: string remedy = 4;
+   */
+  remedy?: string;
+
+  /**
+   * The act that does it on this workflow; unspecified when it is none on this workflow.
+   *
+   * @generated from field: pilothouse.v1.ControlAction action = 5;
    */
   action?: ControlActionJson;
 
   /**
-   * Whether a request would be accepted now.
+   * What the remedy is about: the id of the command, agent, emergency stop, budget, or the name of the queue or agent type.
    *
-   * @generated from field: bool available = 2;
+   * @generated from field: string subject = 6;
    */
-  available?: boolean;
-
-  /**
-   * Why not, for people; empty when available.
-   *
-   * @generated from field: string reason = 3;
-   */
-  reason?: string;
+  subject?: string;
 };
 
 /**
- * Describes the message pilothouse.v1.ActionAvailability.
- * Use `create(ActionAvailabilitySchema)` to create a new message.
+ * Describes the message pilothouse.v1.Waiting.
+ * Use `create(WaitingSchema)` to create a new message.
  */
-export const ActionAvailabilitySchema: GenMessage<ActionAvailability, {jsonType: ActionAvailabilityJson}> = /*@__PURE__*/
+export const WaitingSchema: GenMessage<Waiting, {jsonType: WaitingJson}> = /*@__PURE__*/
   messageDesc(file_pilothouse_v1_workflows, 1);
 
 /**
@@ -1739,6 +1809,236 @@ export const RetryWorkflowResponseSchema: GenMessage<RetryWorkflowResponse, {jso
   messageDesc(file_pilothouse_v1_workflows, 20);
 
 /**
+ * Ends a workflow in place of an engine that is gone for good.
+ *
+ * @generated from message pilothouse.v1.CloseWorkflowRequest
+ */
+export type CloseWorkflowRequest = Message<"pilothouse.v1.CloseWorkflowRequest"> & {
+  /**
+   * Which workflow.
+   *
+   * @generated from field: string workflow_id = 1;
+   */
+  workflowId: string;
+
+  /**
+   * How it ended: FAILED or CANCELLED.
+   *
+   * @generated from field: pilothouse.v1.WorkflowState state = 2;
+   */
+  state: WorkflowState;
+
+  /**
+   * Why; kept with the event and in the audit log.
+   *
+   * @generated from field: string reason = 3;
+   */
+  reason: string;
+
+  /**
+   * A UUID of the caller's choosing. A repeat of the request with the same one changes nothing more.
+   *
+   * @generated from field: string request_id = 4;
+   */
+  requestId: string;
+
+  /**
+   * The workflow's etag as the caller saw it. Empty: not checked.
+   *
+   * @generated from field: string etag = 5;
+   */
+  etag: string;
+};
+
+/**
+ * Ends a workflow in place of an engine that is gone for good.
+ *
+ * @generated from message pilothouse.v1.CloseWorkflowRequest
+ */
+export type CloseWorkflowRequestJson = {
+  /**
+   * Which workflow.
+   *
+   * @generated from field: string workflow_id = 1;
+   */
+  workflowId?: string;
+
+  /**
+   * How it ended: FAILED or CANCELLED.
+   *
+   * @generated from field: pilothouse.v1.WorkflowState state = 2;
+   */
+  state?: WorkflowStateJson;
+
+  /**
+   * Why; kept with the event and in the audit log.
+   *
+   * @generated from field: string reason = 3;
+   */
+  reason?: string;
+
+  /**
+   * A UUID of the caller's choosing. A repeat of the request with the same one changes nothing more.
+   *
+   * @generated from field: string request_id = 4;
+   */
+  requestId?: string;
+
+  /**
+   * The workflow's etag as the caller saw it. Empty: not checked.
+   *
+   * @generated from field: string etag = 5;
+   */
+  etag?: string;
+};
+
+/**
+ * Describes the message pilothouse.v1.CloseWorkflowRequest.
+ * Use `create(CloseWorkflowRequestSchema)` to create a new message.
+ */
+export const CloseWorkflowRequestSchema: GenMessage<CloseWorkflowRequest, {jsonType: CloseWorkflowRequestJson}> = /*@__PURE__*/
+  messageDesc(file_pilothouse_v1_workflows, 21);
+
+/**
+ * The end is recorded and is on its way into the log.
+ *
+ * @generated from message pilothouse.v1.CloseWorkflowResponse
+ */
+export type CloseWorkflowResponse = Message<"pilothouse.v1.CloseWorkflowResponse"> & {
+  /**
+   * The event that says so, as it will be in the log.
+   *
+   * @generated from field: pilothouse.v1.Event event = 1;
+   */
+  event?: Event | undefined;
+};
+
+/**
+ * The end is recorded and is on its way into the log.
+ *
+ * @generated from message pilothouse.v1.CloseWorkflowResponse
+ */
+export type CloseWorkflowResponseJson = {
+  /**
+   * The event that says so, as it will be in the log.
+   *
+   * @generated from field: pilothouse.v1.Event event = 1;
+   */
+  event?: EventJson;
+};
+
+/**
+ * Describes the message pilothouse.v1.CloseWorkflowResponse.
+ * Use `create(CloseWorkflowResponseSchema)` to create a new message.
+ */
+export const CloseWorkflowResponseSchema: GenMessage<CloseWorkflowResponse, {jsonType: CloseWorkflowResponseJson}> = /*@__PURE__*/
+  messageDesc(file_pilothouse_v1_workflows, 22);
+
+/**
+ * Why a workflow does not move.
+ *
+ * @generated from enum pilothouse.v1.WaitCause
+ */
+export enum WaitCause {
+  /**
+   * Not known.
+   *
+   * @generated from enum value: WAIT_CAUSE_UNSPECIFIED = 0;
+   */
+  UNSPECIFIED = 0,
+
+  /**
+   * A command on it has not ended.
+   *
+   * @generated from enum value: WAIT_CAUSE_COMMAND_PENDING = 1;
+   */
+  COMMAND_PENDING = 1,
+
+  /**
+   * It was paused by somebody, or by the engine itself.
+   *
+   * @generated from enum value: WAIT_CAUSE_PAUSED = 2;
+   */
+  PAUSED = 2,
+
+  /**
+   * An emergency stop holds it.
+   *
+   * @generated from enum value: WAIT_CAUSE_EMERGENCY_STOP = 3;
+   */
+  EMERGENCY_STOP = 3,
+
+  /**
+   * A budget is used up.
+   *
+   * @generated from enum value: WAIT_CAUSE_BUDGET = 4;
+   */
+  BUDGET = 4,
+
+  /**
+   * The engine starts nothing new, or takes nothing from the queue of its task.
+   *
+   * @generated from enum value: WAIT_CAUSE_HELD = 5;
+   */
+  HELD = 5,
+
+  /**
+   * It waits for an answer from outside.
+   *
+   * @generated from enum value: WAIT_CAUSE_INPUT = 6;
+   */
+  INPUT = 6,
+
+  /**
+   * The engine has not been heard of.
+   *
+   * @generated from enum value: WAIT_CAUSE_ENGINE_SILENT = 7;
+   */
+  ENGINE_SILENT = 7,
+
+  /**
+   * No agent of the type that its task needs is there.
+   *
+   * @generated from enum value: WAIT_CAUSE_NO_AGENT = 8;
+   */
+  NO_AGENT = 8,
+
+  /**
+   * All agents of that type are draining.
+   *
+   * @generated from enum value: WAIT_CAUSE_AGENTS_DRAINING = 9;
+   */
+  AGENTS_DRAINING = 9,
+
+  /**
+   * All agents of that type have as much in hand as they can.
+   *
+   * @generated from enum value: WAIT_CAUSE_POOL_FULL = 10;
+   */
+  POOL_FULL = 10,
+
+  /**
+   * It is the engine's turn: it was created and not started yet.
+   *
+   * @generated from enum value: WAIT_CAUSE_NOT_STARTED = 11;
+   */
+  NOT_STARTED = 11,
+}
+
+/**
+ * Why a workflow does not move.
+ *
+ * @generated from enum pilothouse.v1.WaitCause
+ */
+export type WaitCauseJson = "WAIT_CAUSE_UNSPECIFIED" | "WAIT_CAUSE_COMMAND_PENDING" | "WAIT_CAUSE_PAUSED" | "WAIT_CAUSE_EMERGENCY_STOP" | "WAIT_CAUSE_BUDGET" | "WAIT_CAUSE_HELD" | "WAIT_CAUSE_INPUT" | "WAIT_CAUSE_ENGINE_SILENT" | "WAIT_CAUSE_NO_AGENT" | "WAIT_CAUSE_AGENTS_DRAINING" | "WAIT_CAUSE_POOL_FULL" | "WAIT_CAUSE_NOT_STARTED";
+
+/**
+ * Describes the enum pilothouse.v1.WaitCause.
+ */
+export const WaitCauseSchema: GenEnum<WaitCause, WaitCauseJson> = /*@__PURE__*/
+  enumDesc(file_pilothouse_v1_workflows, 0);
+
+/**
  * Workflows: see them, follow them, steer them.
  *
  * @generated from service pilothouse.v1.WorkflowService
@@ -1823,6 +2123,17 @@ export const WorkflowService: GenService<{
     methodKind: "unary";
     input: typeof RetryWorkflowRequestSchema;
     output: typeof RetryWorkflowResponseSchema;
+  },
+  /**
+   * Ends a workflow in place of an engine that is gone for good: an event in the operator's name, marked as forced, which any later report
+   * of the engine overrules. FAILED_PRECONDITION while the engine is connected.
+   *
+   * @generated from rpc pilothouse.v1.WorkflowService.CloseWorkflow
+   */
+  closeWorkflow: {
+    methodKind: "unary";
+    input: typeof CloseWorkflowRequestSchema;
+    output: typeof CloseWorkflowResponseSchema;
   },
 }> = /*@__PURE__*/
   serviceDesc(file_pilothouse_v1_workflows, 0);
