@@ -264,6 +264,18 @@ async def test_a_unary_call_speaks_canonical_json() -> None:
         assert stage.server.requests[-1].action == ControlAction.CONTROL_ACTION_PAUSE
 
 
+async def test_a_unary_call_writes_what_holds_its_default_when_asked_to() -> None:
+    async with staged() as stage:
+        path = "/pilothouse.v1.WorkflowService/ControlWorkflow"
+        asked = {"workflowId": "w-1", "action": "pause"}
+        answer = await send(stage, "POST", f"{path}?defaults=true", json=asked)
+        command = answer.json()["command"]
+        assert (command["workflowId"], command["reason"]) == ("w-1", "")
+        assert command["state"] == "COMMAND_STATE_UNSPECIFIED"
+        assert "requestTime" not in command
+        named(await send(stage, "POST", f"{path}?defaults=1", json=asked), 400, "MALFORMED_REQUEST")
+
+
 async def test_a_unary_call_speaks_protobuf() -> None:
     async with staged() as stage:
         path = "/pilothouse.v1.WorkflowService/GetWorkflow"

@@ -237,6 +237,22 @@ async def test_a_quiet_channel_says_that_it_is_fresh() -> None:
         assert got["data"]["upstream_connected"] is True
 
 
+async def test_a_client_may_have_the_field_names_of_json() -> None:
+    async with staged(seeded(workflows=[workflow(1)])) as stage, stage.live() as one:
+        await subscribe(one, "workflows:changes", "events:live", names="json")
+        async with stage.live() as other:
+            await subscribe(other, "workflows:changes", names="contract")
+            for socket, name in ((one, "workflowName"), (other, "workflow_name")):
+                first = await frame(socket, "workflows:snapshot")
+                assert first["data"]["workflows"][0][name] == ""
+            await stage.server.workflows.add(workflow(2))
+            for socket, name in ((one, "workflowName"), (other, "workflow_name")):
+                assert (await frame(socket, "workflows:update"))["data"][name] == ""
+        await at(stage, "events:live", 0)
+        await stage.server.events.add(batch(1))
+        assert (await frame(one, "events:append"))["data"]["events"][0]["workflowId"] == ""
+
+
 async def test_binary_clients_get_the_same_frames() -> None:
     async with staged(seeded(workflows=[workflow(1)])) as stage, stage.live() as socket:
         request = LiveRequest(subscribe=Subscribe(channels=["workflows:changes"]))
@@ -304,6 +320,8 @@ async def test_an_unknown_channel_is_named_and_nothing_is_followed() -> None:
         '{"type":"subscribe","channels":["events:live"],"positions":{"events:live":{"epoch":"e"}}}',
         '{"type":"subscribe","channels":["events:live"],"positions":{"events:live":{"epoch":1,"sequence":1}}}',
         '{"type":"subscribe","channels":["events:live"],"positions":[]}',
+        '{"type":"subscribe","channels":["events:live"],"names":"camel"}',
+        '{"type":"subscribe","channels":["events:live"],"names":["json"]}',
         '{"type":"ping","nonce":-1}',
         '{"type":"ping","nonce":1.5}',
         '{"type":"ping","nonce":' + "9" * 5_000 + "}",

@@ -28,6 +28,7 @@ from pilothouse.v1.events_pb2 import Event, EventBatch
 from pilothouse.v1.live_pb2 import LiveFrame, LiveGap, LiveProgress
 from pilothouse_server.bridge.frames import Datum, Form, Frame, list_json, plain_frame
 from pilothouse_server.bridge.latest import Latest
+from pilothouse_server.bridge.plain_json import Names
 
 LEDGER = 16_384
 WallClock = Callable[[], int]
@@ -176,10 +177,10 @@ class Channel:
         """The frame at the end of the channel."""
         return self._ring[-1] if self._ring else None
 
-    def unprepared(self) -> list[Datum]:
+    def unprepared(self, names: Names) -> list[Datum]:
         """The parts of a snapshot whose JSON is still to be made."""
         data = [] if self._latest is None else self._latest.data()
-        return [datum for datum in data if not datum.has_json]
+        return [datum for datum in data if not datum.has_json(names)]
 
     def step(
         self, place: Place | None, form: Form, budget: int
@@ -278,8 +279,8 @@ class Channel:
         live = self._live(self.sequence + 1)
         live.events.CopyFrom(batch)
 
-        def json() -> bytes:
-            return list_json("events", [datum.json() for datum in data])
+        def json(names: Names) -> bytes:
+            return list_json("events", [datum.json(names) for datum in data])
 
         self._append(Frame(f"{self._subject}:append", live, json, self._total + len(data)))
 

@@ -20,6 +20,7 @@ from pilothouse_server.bridge.live_requests import (
     from_text,
 )
 from pilothouse_server.bridge.live_socket import FAIL_ERRORS, LiveSocket
+from pilothouse_server.bridge.plain_json import Names
 from pilothouse_server.bridge.switchboard import Switchboard
 
 STEP_BUDGET = 64 * 1024
@@ -127,9 +128,10 @@ class LiveConnection:
 
     async def _subscribe(self, ask: Subscribe, form: Form) -> None:
         channels = [self._channel(name) for name in ask.channels]
-        if form is Form.TEXT:
-            for channel in channels:
-                await self._board.prepare(channel)
+        if form is Form.TEXT and ask.names is Names.JSON:
+            form = Form.TEXT_JSON_NAMES
+        for channel in channels:
+            await self._board.prepare(channel, form)
         self._form = form
         for channel in channels:
             self._places[channel] = ask.places.get(channel.name)

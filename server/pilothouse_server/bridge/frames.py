@@ -1,9 +1,9 @@
 """Frames: made once for each wire form, however many sockets they go to.
 
 A JSON frame is `{"type", "channel", "epoch", "sequence", "data", "timestamp"}`; frames about the connection
-have neither channel nor place. `data` is the proto JSON of the payload with the field names of the contract
-and with its zeros: what is absent is not known. A binary frame is a LiveFrame. Bytes include the WebSocket
-header: a server's frames are not masked, so they are the same for everyone.
+have neither channel nor place. `data` is the proto JSON of the payload with its zeros, so that what is absent
+is not known, and with the field names of the contract or those of JSON. A binary frame is a LiveFrame. Bytes
+include the WebSocket header: a server's frames are not masked, so they are the same for everyone.
 """
 
 import json
@@ -14,7 +14,7 @@ from enum import Enum
 from google.protobuf.message import Message
 
 from pilothouse.v1.live_pb2 import LiveFrame
-from pilothouse_server.bridge.plain_json import plain_json
+from pilothouse_server.bridge.plain_json import Names, plain_json
 
 _TEXT, _BINARY = 0x81, 0x82
 
@@ -23,28 +23,38 @@ class Form(Enum):
     """How a client wants its frames."""
 
     TEXT = "json"
+    TEXT_JSON_NAMES = "json, with the field names of JSON"
     BINARY = "protobuf"
+
+    @property
+    def names(self) -> Names | None:
+        """The field names of its JSON; None where it is not JSON."""
+        return _NAMES.get(self)
+
+
+_NAMES = {Form.TEXT: Names.CONTRACT, Form.TEXT_JSON_NAMES: Names.JSON}
+DataWriter = Callable[[Names], bytes]
 
 
 class Datum:
-    """A message whose JSON is made at most once."""
+    """A message whose JSON is made at most once with each kind of names."""
 
     __slots__ = ("_json", "message")
 
     def __init__(self, message: Message) -> None:
         self.message = message
-        self._json: bytes | None = None
+        self._json: dict[Names, bytes] = {}
 
-    @property
-    def has_json(self) -> bool:
+    def has_json(self, names: Names) -> bool:
         """Whether the JSON is there."""
-        return self._json is not None
+        return names in self._json
 
-    def json(self) -> bytes:
+    def json(self, names: Names) -> bytes:
         """The proto JSON."""
-        if self._json is None:
-            self._json = plain_json(self.message)
-        return self._json
+        made = self._json.get(names)
+        if made is None:
+            made = self._json[names] = plain_json(self.message, names)
+        return made
 
 
 class Frame:
@@ -52,9 +62,7 @@ class Frame:
 
     __slots__ = ("_data", "_wires", "live", "total", "type")
 
-    def __init__(
-        self, type_: str, live: LiveFrame, data: Callable[[], bytes], total: int = 0
-    ) -> None:
+    def __init__(self, type_: str, live: LiveFrame, data: DataWriter, total: int = 0) -> None:
         self.type = type_
         self.live = live
         self.total = total
@@ -66,25 +74,30 @@ class Frame:
         """The bytes that go to a socket."""
         made = self._wires.get(form)
         if made is None:
+            names = form.names
             made = (
-                self._text()
-                if form is Form.TEXT
-                else websocket_frame(_BINARY, self.live.SerializeToString())
+                websocket_frame(_BINARY, self.live.SerializeToString())
+                if names is None
+                else self._text(names)
             )
             self._wires[form] = made
         return made
 
     def data_json(self) -> bytes:
         """The JSON of the payload alone."""
-        return self._data()
+        return self._data(Names.CONTRACT)
 
-    def _text(self) -> bytes:
+    def _text(self, names: Names) -> bytes:
         live = self.live
         head: dict[str, object] = {"type": self.type}
         if live.channel:
             head |= {"channel": live.channel, "epoch": live.epoch, "sequence": live.sequence}
         stamp = live.send_time.ToJsonString()
-        body = b'%s,"data":%s,"timestamp":"%s"}' % (dumps(head)[:-1], self._data(), stamp.encode())
+        body = b'%s,"data":%s,"timestamp":"%s"}' % (
+            dumps(head)[:-1],
+            self._data(names),
+            stamp.encode(),
+        )
         return websocket_frame(_TEXT, body)
 
 

@@ -2,9 +2,10 @@
 
 `/api/v1/…` speaks JSON with the field names of the contract (`workflow_id`) and with zeros written out, so
 that what is absent is what is not known. `POST /pilothouse.v1.Service/Method` speaks canonical proto JSON
-(`workflowId`), or protobuf for `content-type: application/proto`, as generated clients expect. Both accept
-either spelling. 64-bit numbers are text and durations like "1.5s", as proto JSON has them. A method that answers with a
-stream and has a path under `/api/v1/` answers there with one JSON object on each line.
+(`workflowId`; `?defaults=true` has it write zeros too), or protobuf for `content-type: application/proto`, as
+generated clients expect. Both accept either spelling. 64-bit numbers are text and durations like "1.5s", as
+proto JSON has them. A method that answers with a stream and has a path under `/api/v1/` answers there with one
+JSON object on each line.
 """
 
 import asyncio
@@ -25,7 +26,7 @@ from pilothouse_server.bridge.bindings import Binding, Call, load_bindings, load
 from pilothouse_server.bridge.errors import BridgeError, from_rpc, malformed, over_limit, word
 from pilothouse_server.bridge.frames import dumps
 from pilothouse_server.bridge.lines import LinesResponse, Stream
-from pilothouse_server.bridge.plain_json import plain_json
+from pilothouse_server.bridge.plain_json import Names, plain_json
 from pilothouse_server.bridge.rate import TokenBucket
 from pilothouse_server.bridge.settings import BridgeSettings
 
@@ -138,8 +139,10 @@ class Gateway:
             text = "content-type must be application/json or application/proto"
             raise malformed(text, http_status=415)
         fields.fill(message, fields.parse_json(body))
+        whole = _wants_defaults(request)
         answer = await self.call(call, message)
-        return Response(dumps(json_format.MessageToDict(answer)), media_type=JSON, headers=NO_STORE)
+        body = plain_json(answer, Names.JSON) if whole else dumps(json_format.MessageToDict(answer))
+        return Response(body, media_type=JSON, headers=NO_STORE)
 
     async def call(self, call: Call, message: Message) -> Message:
         """Call the server. BridgeError is what it refused, or that it did not answer."""
@@ -244,6 +247,14 @@ def no_such_method(request: Request, allowed: set[str]) -> BridgeError:
 
 def _content_type(request: Request) -> str:
     return request.headers.get("content-type", "").split(";")[0].strip().lower()
+
+
+def _wants_defaults(request: Request) -> bool:
+    """Whether a unary call is to be answered with the fields that hold their default."""
+    asked = request.query_params.get("defaults", "false")
+    if asked not in {"true", "false"}:
+        raise malformed("expected true or false", "defaults")
+    return asked == "true"
 
 
 def _get(message: Message, path: str) -> Any:

@@ -12,7 +12,8 @@ from typing import Protocol
 from google.protobuf.message import Message
 
 from pilothouse.v1.live_pb2 import LiveSnapshot
-from pilothouse_server.bridge.frames import Datum, list_json
+from pilothouse_server.bridge.frames import DataWriter, Datum, list_json
+from pilothouse_server.bridge.plain_json import Names
 
 
 class Latest(Protocol):
@@ -30,7 +31,7 @@ class Latest(Protocol):
         """What a snapshot holds, in its order."""
         ...
 
-    def snapshot(self) -> tuple[LiveSnapshot, Callable[[], bytes]]:
+    def snapshot(self) -> tuple[LiveSnapshot, DataWriter]:
         """As it is now: as a message, and what makes its JSON from the JSON of its parts."""
         ...
 
@@ -78,7 +79,7 @@ class KeyedLatest:
         """Those that have not ended, then those that have, each newest first."""
         return [*reversed(self._open.values()), *reversed(self._ended.values())]
 
-    def snapshot(self) -> tuple[LiveSnapshot, Callable[[], bytes]]:
+    def snapshot(self) -> tuple[LiveSnapshot, DataWriter]:
         """As it is now."""
         return _snapshot(self._field, self.data(), truncated=self._truncated)
 
@@ -105,18 +106,16 @@ class NewestLatest:
         """Oldest first."""
         return list(self._data)
 
-    def snapshot(self) -> tuple[LiveSnapshot, Callable[[], bytes]]:
+    def snapshot(self) -> tuple[LiveSnapshot, DataWriter]:
         """As it is now."""
         return _snapshot(self._field, self.data(), truncated=self._truncated)
 
 
-def _snapshot(
-    field: str, data: list[Datum], *, truncated: bool
-) -> tuple[LiveSnapshot, Callable[[], bytes]]:
+def _snapshot(field: str, data: list[Datum], *, truncated: bool) -> tuple[LiveSnapshot, DataWriter]:
     snapshot = LiveSnapshot(truncated=truncated)
     getattr(snapshot, field).extend(datum.message for datum in data)
 
-    def json() -> bytes:
-        return list_json(field, [datum.json() for datum in data], truncated=truncated)
+    def json(names: Names) -> bytes:
+        return list_json(field, [datum.json(names) for datum in data], truncated=truncated)
 
     return snapshot, json

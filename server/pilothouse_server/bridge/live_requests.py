@@ -12,6 +12,7 @@ from google.protobuf.message import DecodeError
 from pilothouse.v1.live_pb2 import LiveRequest
 from pilothouse_server.bridge.channel import Place
 from pilothouse_server.bridge.errors import malformed, over_limit, word
+from pilothouse_server.bridge.plain_json import Names
 
 MAX_SEQUENCE = 2**64
 
@@ -22,6 +23,8 @@ class Subscribe:
 
     channels: tuple[str, ...]
     places: dict[str, Place] = field(default_factory=dict[str, Place])
+    names: Names = Names.CONTRACT
+    """The field names of JSON frames."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -50,11 +53,13 @@ def from_text(text: str, max_channels: int) -> LiveAsk:
     ask = _object(value, "(message)")
     match ask.pop("type", None):
         case "subscribe":
-            _only(ask, {"channels", "positions"})
+            _only(ask, {"channels", "positions", "names"})
             places = {
                 name: _place(at, name) for name, at in _object(ask.get("positions", {})).items()
             }
-            return Subscribe(_channels(ask, max_channels), places)
+            return Subscribe(
+                _channels(ask, max_channels), places, _names(ask.get("names", "contract"))
+            )
         case "unsubscribe":
             _only(ask, {"channels"})
             return Unsubscribe(_channels(ask, max_channels))
@@ -98,6 +103,13 @@ def _channels(value: dict[str, Any], limit: int) -> tuple[str, ...]:
     if not all(isinstance(name, str) for name in names):
         raise malformed("channels must be a list of names", "channels")
     return tuple(dict.fromkeys(names))
+
+
+def _names(value: Any) -> Names:
+    for names in Names:
+        if names.value == value:
+            return names
+    raise malformed('names must be "contract" (workflow_id) or "json" (workflowId)', "names")
 
 
 def _bounded(count: int, limit: int) -> None:

@@ -130,13 +130,16 @@ class Switchboard:
         """Put the clock into a frame."""
         live.send_time.FromNanoseconds(time.time_ns())
 
-    async def prepare(self, channel: Channel) -> None:
+    async def prepare(self, channel: Channel, form: Form) -> None:
         """Make JSON in slices or, where one message is large, beside the loop: what is left is only joining it."""
+        names = form.names
+        if names is None:
+            return
         newest = channel.newest
         if newest is not None and newest.live.ByteSize() > LARGE:
-            await asyncio.to_thread(newest.wire, Form.TEXT)
-        for count, datum in enumerate(channel.unprepared(), 1):
-            datum.json()
+            await asyncio.to_thread(newest.wire, form)
+        for count, datum in enumerate(channel.unprepared(names), 1):
+            datum.json(names)
             if count % PREPARE_SLICE == 0:
                 await asyncio.sleep(0)
 
@@ -183,10 +186,9 @@ class Switchboard:
             awake.clear()
             started = time.monotonic()
             channel.flush()
-            if channel.ready and any(
-                follower.form is Form.TEXT for follower in self._followers[channel]
-            ):
-                await self.prepare(channel)
+            if channel.ready:
+                for form in {follower.form for follower in self._followers[channel]}:
+                    await self.prepare(channel, form)
             await self._walk(channel)
             if self.upstreams[channel].connected is not self._told[channel]:
                 await self._tell_progress(channel)
