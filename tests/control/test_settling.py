@@ -20,7 +20,7 @@ from pilothouse_server.domain.errors import CommandEnded
 from pilothouse_server.domain.events import Event, EventError, EventType
 from pilothouse_server.domain.projection.workflow import WorkflowRecord
 from pilothouse_server.domain.settling import SERVER_SOURCE, Facts, event_of, settle
-from pilothouse_server.domain.workflows import Action, WorkflowState
+from pilothouse_server.domain.workflows import WORKFLOW_ACTIONS, Action, WorkflowState
 from tests.control.build import DEADLINES, SECOND, command, event
 
 T = EventType
@@ -201,7 +201,7 @@ def facts_of(record: WorkflowRecord) -> Facts:
 
 
 @given(
-    st.sampled_from(list(Action)),
+    st.sampled_from(WORKFLOW_ACTIONS),
     events_of_w,
     st.lists(st.tuples(st.sampled_from(VERBS), st.integers(990, 9000)), max_size=20),
 )
@@ -232,7 +232,7 @@ def test_a_command_ends_at_most_once_and_never_leaves_its_end(
         assert later.end_us is None or later.end_us >= (later.accept_us or later.request_us)
 
 
-@given(st.sampled_from(list(Action)), events_of_w, st.data())
+@given(st.sampled_from(WORKFLOW_ACTIONS), events_of_w, st.data())
 def test_how_events_are_cut_into_batches_does_not_matter(
     action: Action, events: list[Event], data: st.DataObject
 ) -> None:
@@ -250,7 +250,7 @@ def test_how_events_are_cut_into_batches_does_not_matter(
     assert run(cuts) == one_by_one
 
 
-@given(st.sampled_from(list(Action)), events_of_w)
+@given(st.sampled_from(WORKFLOW_ACTIONS), events_of_w)
 def test_a_repeated_event_changes_nothing(action: Action, events: list[Event]) -> None:
     facts = Facts(S.RUNNING, 1)
     once = settle(command(action), events, facts, DEADLINES)

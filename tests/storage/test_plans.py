@@ -105,7 +105,8 @@ def commands() -> Iterable[dict[str, Any]]:
     for n in range(ROWS):
         ended = None if n >= ROWS - 20 else NOON + n
         yield {
-            "id": f"c{n}", "sequence": n + 1, "action": 1, "workflow_id": f"w{n:06}", "source": f"engine{n % 5}",
+            "id": f"c{n}", "sequence": n + 1, "action": 1, "workflow_id": f"w{n:06}", "target": f"w{n:06}",
+            "source": f"engine{n % 5}",
             "state": 1 if ended is None else 3, "attempt": 1, "boundary": 1, "reason": "", "actor": "me",
             "request_id": f"r{n}", "request_us": NOON + n, "expire_us": NOON + n, "since_us": NOON, "end_us": ended,
         }  # fmt: skip

@@ -25,7 +25,12 @@ from pilothouse_server.domain.errors import (
     UnsupportedByEngine,
 )
 from pilothouse_server.domain.events import EventError
-from pilothouse_server.domain.workflows import LEGAL_ACTIONS, Action, WorkflowState
+from pilothouse_server.domain.workflows import (
+    LEGAL_ACTIONS,
+    WORKFLOW_ACTIONS,
+    Action,
+    WorkflowState,
+)
 
 
 class CommandState(IntEnum):
@@ -84,6 +89,8 @@ class Capability(NamedTuple):
     action: Action
     scope: Scope = Scope.RUN
     boundary: Boundary = Boundary.UNSTATED
+    selective: bool = False
+    """With scope FLEET: whether it can be asked for one workflow type or agent type alone."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -144,6 +151,34 @@ class Command:
     error: EventError | None = None
     sequence: int = 0
     """Its place among all commands, given when it is stored: what an executor's resume token names."""
+    scope: Scope = Scope.RUN
+    agent_id: str = ""
+    """Scope POOL: which agent."""
+    queue: str = ""
+    """Scope QUEUE: which queue."""
+    workflow_type: str = ""
+    """Scope FLEET: only workflows of this type."""
+    agent_type: str = ""
+    """Scope FLEET: only agents of this type."""
+    pool_size: int = 0
+    """RESIZE: how many tasks at once."""
+    batch_id: str = ""
+    stop_id: str = ""
+    """The emergency stop that it belongs to."""
+    budget_id: str = ""
+
+    @property
+    def target(self) -> str:
+        """What it is about within its scope and source: at most one command on it is pending."""
+        match self.scope:
+            case Scope.POOL:
+                return self.agent_id
+            case Scope.QUEUE:
+                return self.queue
+            case Scope.FLEET:
+                return f"{self.workflow_type}/{self.agent_type}"
+            case _:
+                return self.workflow_id
 
     @property
     def pending(self) -> bool:
@@ -201,7 +236,7 @@ def availability(
 ) -> tuple[Availability, ...]:
     """For each action whether a request would be accepted now, by the same check that judges the request."""
     answers: list[Availability] = []
-    for action in Action:
+    for action in WORKFLOW_ACTIONS:
         error = refusal(action, state, pending, executor, source)
         answers.append(Availability(action, error is None, "" if error is None else error.message))
     return tuple(answers)

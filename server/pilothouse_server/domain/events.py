@@ -48,6 +48,10 @@ class EventType(IntEnum):
     ALERT_FIRING = 30
     ALERT_RESOLVED = 31
     LOG = 32
+    QUEUE_ACTIVE = 33
+    QUEUE_PAUSED = 34
+    BUDGET_WARNING = 35
+    BUDGET_EXCEEDED = 36
 
 
 class Severity(IntEnum):
@@ -64,6 +68,7 @@ WORKFLOW_TYPES = frozenset(range(EventType.WORKFLOW_CREATED, EventType.WORKFLOW_
 STAGE_TYPES = frozenset(range(EventType.STAGE_STARTED, EventType.STAGE_SKIPPED + 1))
 TASK_TYPES = frozenset(range(EventType.TASK_QUEUED, EventType.TASK_CANCELLED + 1))
 AGENT_TYPES = frozenset(range(EventType.AGENT_REGISTERED, EventType.AGENT_OFFLINE + 1))
+QUEUE_TYPES = frozenset({EventType.QUEUE_ACTIVE, EventType.QUEUE_PAUSED})
 FAILURE_TYPES = frozenset(
     {
         EventType.WORKFLOW_FAILED,
@@ -141,6 +146,9 @@ class Event(NamedTuple):
     load: AgentLoad | None = None
     stage_plan: tuple[str, ...] = ()
     future: bool = False
+    queue: str = ""
+    forced_after_us: int | None = None
+    """Of an end that an operator wrote: the engine's time of its newest report then."""
 
 
 class Signal(NamedTuple):

@@ -36,7 +36,14 @@ class Action(IntEnum):
     RESUME = 2
     CANCEL = 3
     RETRY = 4
+    DRAIN = 5
+    ACTIVATE = 6
+    RESTART = 7
+    RESIZE = 8
 
+
+WORKFLOW_ACTIONS = (Action.PAUSE, Action.RESUME, Action.CANCEL, Action.RETRY)
+"""What can be asked of one workflow."""
 
 _S = WorkflowState
 

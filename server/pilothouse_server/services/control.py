@@ -8,14 +8,16 @@ from __future__ import annotations
 
 from collections.abc import Callable, Collection, Mapping, Sequence
 from dataclasses import dataclass, field
-from typing import Protocol, TypeVar
+from typing import NamedTuple, Protocol, TypeVar
 
+from pilothouse_server.domain.audit import Entry, Outcome
 from pilothouse_server.domain.commands import (
     Boundary,
     Command,
     CommandState,
     Deadlines,
     Executor,
+    Scope,
     Standpoint,
     accept,
     etag_of,
@@ -29,6 +31,7 @@ from pilothouse_server.domain.errors import (
     CommandEnded,
     EtagMismatch,
     NotFound,
+    PilothouseError,
     RequestIdReused,
     Unavailable,
 )
@@ -96,6 +99,14 @@ class CommandTransaction(Protocol):
         now, where that is `least_us` or more; returns how many."""
         ...
 
+    def pending_on(self, scope: Scope, target: str, source: str) -> Command | None:
+        """The command on a target that is no workflow, which has not ended."""
+        ...
+
+    def record(self, entries: Sequence[Entry]) -> None:
+        """Puts records into the audit log."""
+        ...
+
     def add(self, command: Command) -> Command:
         """Stores a new command, gives it its sequence, and tells of it in the outbox and on its workflow."""
         ...
@@ -138,11 +149,70 @@ class ControlRequest:
     """What somebody asks for. An empty `request_id` is made up; an empty `etag` is not checked."""
 
     workflow_id: str
+    """Scope RUN: which workflow; "" for the other scopes."""
     action: Action
     reason: str = ""
     request_id: str = ""
     etag: str = ""
     actor: str = ""
+    scope: Scope = Scope.RUN
+    source: str = ""
+    """Scopes QUEUE and FLEET: which engine."""
+    agent_id: str = ""
+    queue: str = ""
+    workflow_type: str = ""
+    agent_type: str = ""
+    pool_size: int = 0
+    batch_id: str = ""
+    stop_id: str = ""
+    budget_id: str = ""
+
+
+class Asking(NamedTuple):
+    """What a request is stored with."""
+
+    command_id: str
+    now_us: int
+    deadlines: Deadlines
+
+
+def ask(
+    transaction: CommandTransaction, request: ControlRequest, asking: Asking
+) -> Command | PilothouseError:
+    """The command, REQUESTED, with its audit record, or why it is refused, which is recorded as well. A repeat of a
+    request is its command as it is by now. Nothing is raised for what is refused, so that a transaction may ask for
+    many things."""
+    earlier = transaction.requested(request.request_id) if request.request_id else None
+    if earlier is not None:
+        return _same(earlier, request)
+    judged = _judge(transaction, request)
+    if isinstance(judged, PilothouseError):
+        transaction.record([_refused(request, judged, asking.now_us)])
+        return judged
+    standpoint, boundary = judged
+    _overtake(transaction, standpoint.workflow_id, asking.command_id, asking.now_us)
+    command = transaction.add(
+        Command(
+            id=asking.command_id,
+            action=request.action,
+            workflow_id=standpoint.workflow_id,
+            source=standpoint.source,
+            state=CommandState.REQUESTED,
+            attempt=standpoint.attempt,
+            request_us=asking.now_us,
+            expire_us=asking.now_us + asking.deadlines.accept_us,
+            since_us=standpoint.report_us,
+            reason=request.reason,
+            actor=request.actor,
+            request_id=request.request_id or asking.command_id,
+            boundary=boundary,
+            batch_id=request.batch_id,
+            stop_id=request.stop_id,
+            budget_id=request.budget_id,
+        )
+    )
+    transaction.record([_accepted(command, standpoint)])
+    return command
 
 
 class Control:
@@ -168,36 +238,13 @@ class Control:
         Raises NotFound, EtagMismatch, IllegalTransition, CommandPending, NoExecutor, UnsupportedByEngine,
         RequestIdReused.
         """
-        command_id, made_up = self._new_id(), request.request_id or self._new_id()
-        now_us = self._clock.now_us()
-
-        def run(transaction: CommandTransaction) -> tuple[Command, bool]:
-            earlier = transaction.requested(made_up)
-            if earlier is not None:
-                return _same(earlier, request), False
-            standpoint, boundary = _judge(transaction, request)
-            _overtake(transaction, standpoint.workflow_id, command_id, now_us)
-            command = Command(
-                id=command_id,
-                action=request.action,
-                workflow_id=standpoint.workflow_id,
-                source=standpoint.source,
-                state=CommandState.REQUESTED,
-                attempt=standpoint.attempt,
-                request_us=now_us,
-                expire_us=now_us + self._deadlines.accept_us,
-                since_us=standpoint.report_us,
-                reason=request.reason,
-                actor=request.actor,
-                request_id=made_up,
-                boundary=boundary,
-            )
-            return transaction.add(command), True
-
-        command, new = await self._store.write(run)
-        if new:
+        asking = Asking(self._new_id(), self._clock.now_us(), self._deadlines)
+        asked = await self._store.write(lambda transaction: ask(transaction, request, asking))
+        if isinstance(asked, PilothouseError):
+            raise asked
+        if asked.id == asking.command_id:
             self._signals.notify()
-        return command
+        return asked
 
     async def accept(self, command_id: str, source: str) -> Command:
         """The command, ACCEPTED, or EFFECTIVE where its effect was seen before.
@@ -342,21 +389,56 @@ def _make_up(transaction: CommandTransaction, now_us: int) -> int:
     return transaction.defer(swept_us, now_us, LAPSE_US)
 
 
-def _judge(transaction: CommandTransaction, request: ControlRequest) -> tuple[Standpoint, Boundary]:
-    """Where the workflow stands and when its engine would act. Raises what stands against the request."""
+def _judge(
+    transaction: CommandTransaction, request: ControlRequest
+) -> tuple[Standpoint, Boundary] | PilothouseError:
+    """Where the workflow stands and when its engine would act, or what stands against the request."""
     standpoint = transaction.standpoint(request.workflow_id)
     if standpoint is None:
-        raise NotFound(kind="workflow", id=request.workflow_id)
+        return NotFound(kind="workflow", id=request.workflow_id)
     pending = transaction.pending((request.workflow_id,)).get(request.workflow_id)
     etag = etag_of(standpoint.attempt, standpoint.state, pending.id if pending else "")
     if request.etag and request.etag != etag:
-        raise EtagMismatch(kind="workflow", id=request.workflow_id, etag=etag)
+        return EtagMismatch(kind="workflow", id=request.workflow_id, etag=etag)
     executor = transaction.executor(standpoint.source)
     error = refusal(request.action, standpoint.state, pending, executor, standpoint.source)
     if error is not None:
-        raise error
+        return error
     capability = executor.capability(request.action) if executor is not None else None
     return standpoint, capability.boundary if capability is not None else Boundary.UNSTATED
+
+
+def _accepted(command: Command, standpoint: Standpoint) -> Entry:
+    return Entry(
+        record_us=command.request_us,
+        actor=command.actor,
+        verb=f"workflow.{command.action.name.lower()}",
+        target_kind="workflow",
+        target_id=command.workflow_id,
+        outcome=Outcome.ACCEPTED,
+        reason=command.reason,
+        before={"state": standpoint.state.name, "attempt": str(standpoint.attempt)},
+        request_id=command.request_id,
+        command_id=command.id,
+        batch_id=command.batch_id,
+        stop_id=command.stop_id,
+    )
+
+
+def _refused(request: ControlRequest, error: PilothouseError, now_us: int) -> Entry:
+    return Entry(
+        record_us=now_us,
+        actor=request.actor,
+        verb=f"workflow.{request.action.name.lower()}",
+        target_kind="workflow",
+        target_id=request.workflow_id,
+        outcome=Outcome.REFUSED,
+        reason=request.reason,
+        error=EventError(type(error).__name__, error.message),
+        request_id=request.request_id,
+        batch_id=request.batch_id,
+        stop_id=request.stop_id,
+    )
 
 
 def _overtake(transaction: CommandTransaction, workflow_id: str, by: str, now_us: int) -> None:
@@ -366,10 +448,10 @@ def _overtake(transaction: CommandTransaction, workflow_id: str, by: str, now_us
         transaction.put(supersede(pending, by, now_us))
 
 
-def _same(earlier: Command, request: ControlRequest) -> Command:
+def _same(earlier: Command, request: ControlRequest) -> Command | PilothouseError:
     content = (earlier.workflow_id, earlier.action, earlier.reason, earlier.actor)
     if content != (request.workflow_id, request.action, request.reason, request.actor):
-        raise RequestIdReused(request_id=request.request_id)
+        return RequestIdReused(request_id=request.request_id)
     return earlier
 
 

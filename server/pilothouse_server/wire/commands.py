@@ -39,6 +39,15 @@ def command_to_proto(command: Command) -> pb.Command:
         error=None if command.error is None else error_to_proto(command.error),
         attempt=command.attempt,
         boundary=pb.CommandBoundary.ValueType(command.boundary),
+        scope=pb.CommandScope.ValueType(command.scope),
+        agent_id=command.agent_id,
+        queue=command.queue,
+        workflow_type=command.workflow_type,
+        agent_type=command.agent_type,
+        pool_size=command.pool_size,
+        batch_id=command.batch_id,
+        emergency_stop_id=command.stop_id,
+        budget_id=command.budget_id,
     )
 
 
@@ -51,6 +60,7 @@ def executor_to_proto(executor: Executor) -> pb.Executor:
                 action=enums_pb2.ControlAction.ValueType(capability.action),
                 scope=pb.CommandScope.ValueType(capability.scope),
                 boundary=pb.CommandBoundary.ValueType(capability.boundary),
+                selective=capability.selective,
             )
             for capability in executor.capabilities
         ],
@@ -63,7 +73,7 @@ def executor_to_proto(executor: Executor) -> pb.Executor:
 def capabilities_of(capabilities: Iterable[pb.Capability]) -> tuple[Capability, ...]:
     """What an executor declared. Its message was validated: the numbers are those of the contract."""
     return tuple(
-        Capability(Action(each.action), Scope(each.scope), Boundary(each.boundary))
+        Capability(Action(each.action), Scope(each.scope), Boundary(each.boundary), each.selective)
         for each in capabilities
     )
 

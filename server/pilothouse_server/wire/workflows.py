@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from pilothouse.v1 import enums_pb2
+from pilothouse.v1 import commands_pb2, enums_pb2
 from pilothouse.v1 import workflows_pb2 as pb
 from pilothouse_server.domain.commands import etag_of
 from pilothouse_server.domain.projection.spans import Span
@@ -37,7 +37,7 @@ def workflow_to_proto(view: WorkflowView) -> pb.Workflow:
         usage=usage_to_proto(record.usage),
         pending_command=None if pending is None else command_to_proto(pending),
         actions=[
-            pb.ActionAvailability(
+            commands_pb2.ActionAvailability(
                 action=enums_pb2.ControlAction.ValueType(each.action),
                 available=each.available,
                 reason=each.reason,

@@ -12,12 +12,13 @@ from typing import Any, TypeVar
 
 from sqlalchemy import Connection, RowMapping, Select, case, func, insert, select, update
 
-from pilothouse_server.adapters.sql import outbox_store
+from pilothouse_server.adapters.sql import audit_rows, outbox_store
 from pilothouse_server.adapters.sql.database import Database
 from pilothouse_server.adapters.sql.revisions import database_id, newest_revision, next_revision
 from pilothouse_server.adapters.sql.tables_control import COMMAND_CLOCK, COMMANDS, EXECUTORS
 from pilothouse_server.adapters.sql.tables_projection import WORKFLOWS
 from pilothouse_server.adapters.sql.workflow_rows import standpoint_of, touch
+from pilothouse_server.domain.audit import Entry
 from pilothouse_server.domain.commands import (
     PENDING,
     Boundary,
@@ -57,10 +58,12 @@ def pending_for(
     found: dict[str, Command] = {}
     for ids in _slices(workflow_ids):
         query = select(COMMANDS).where(
-            COMMANDS.c.state.in_(_PENDING), COMMANDS.c.workflow_id.in_(ids)
+            COMMANDS.c.state.in_(_PENDING),
+            COMMANDS.c.scope == int(Scope.RUN),
+            COMMANDS.c.target.in_(ids),
         )
         if locked:
-            query = query.order_by(COMMANDS.c.workflow_id).with_for_update()
+            query = query.order_by(COMMANDS.c.target).with_for_update()
         rows = connection.execute(query).mappings()
         found.update((row["workflow_id"], command_of(row)) for row in rows)
     return found
@@ -173,6 +176,19 @@ class SqlCommandTransaction:
         self._connection.execute(update(COMMANDS).where(COMMANDS.c.id == command.id).values(row))
         self._told(command)
 
+    def pending_on(self, scope: Scope, target: str, source: str) -> Command | None:
+        return self._one(
+            select(COMMANDS).where(
+                COMMANDS.c.state.in_(_PENDING),
+                COMMANDS.c.scope == int(scope),
+                COMMANDS.c.target == target,
+                COMMANDS.c.source == source,
+            )
+        )
+
+    def record(self, entries: Sequence[Entry]) -> None:
+        audit_rows.append(self._connection, entries)
+
     def executor(self, source: str) -> Executor | None:
         return executors(self._connection, (source,)).get(source)
 
@@ -217,7 +233,8 @@ class SqlCommandTransaction:
 
     def _told(self, command: Command) -> Command:
         outbox_store.add(self._connection, [event_of(command)])
-        touch(self._connection, [command.workflow_id])
+        if command.workflow_id:
+            touch(self._connection, [command.workflow_id])
         return command
 
     def _one(self, query: Select[Any]) -> Command | None:
@@ -263,7 +280,8 @@ def _slices(names: Collection[str]) -> Iterable[Sequence[str]]:
 
 _PLAIN = (
     "id", "sequence", "workflow_id", "source", "attempt", "reason", "actor", "request_id",
-    "request_us", "expire_us", "since_us", "accept_us", "effect_us", "end_us",
+    "request_us", "expire_us", "since_us", "accept_us", "effect_us", "end_us", "agent_id", "queue",
+    "workflow_type", "agent_type", "pool_size", "batch_id", "stop_id", "budget_id",
 )  # fmt: skip
 
 
@@ -272,6 +290,8 @@ def _row(command: Command) -> dict[str, Any]:
     row["action"] = int(command.action)
     row["state"] = int(command.state)
     row["boundary"] = int(command.boundary)
+    row["scope"] = int(command.scope)
+    row["target"] = command.target
     error = command.error
     row["error_code"] = None if error is None else error.code
     row["error_message"] = None if error is None else error.message
@@ -289,6 +309,7 @@ def command_of(row: RowMapping) -> Command:
         action=Action(row["action"]),
         state=CommandState(row["state"]),
         boundary=Boundary(row["boundary"]),
+        scope=Scope(row["scope"]),
         error=error,
     )
 
@@ -309,8 +330,8 @@ def _executor_row(executor: Executor) -> dict[str, Any]:
 
 def _executor(row: RowMapping) -> Executor:
     capabilities = tuple(
-        Capability(Action(action), Scope(scope), Boundary(boundary))
-        for action, scope, boundary in row["capabilities"]
+        Capability(Action(action), Scope(scope), Boundary(boundary), bool(selective))
+        for action, scope, boundary, selective in row["capabilities"]
     )
     plain = {name: row[name] for name in _EXECUTOR}
     return Executor(capabilities=capabilities, **plain)

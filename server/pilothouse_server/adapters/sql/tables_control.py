@@ -1,6 +1,6 @@
 """Commands, the engines that take them, events on their way to the log, and alerts.
 
-Two rules of the domain are kept by the database as well: one pending command a workflow, one live alert an instance.
+Two rules of the domain are kept by the database as well: one pending command a target, one live alert an instance.
 """
 
 from __future__ import annotations
@@ -43,19 +43,42 @@ COMMANDS = Table(
     Column("error_code", TEXT),
     Column("error_message", TEXT),
     Column("error_retryable", Boolean),
+    Column("scope", Integer, nullable=False, server_default="1"),
+    Column("target", TEXT, nullable=False, server_default=""),
+    Column("agent_id", TEXT, nullable=False, server_default=""),
+    Column("queue", TEXT, nullable=False, server_default=""),
+    Column("workflow_type", TEXT, nullable=False, server_default=""),
+    Column("agent_type", TEXT, nullable=False, server_default=""),
+    Column("pool_size", Integer, nullable=False, server_default="0"),
+    Column("batch_id", TEXT, nullable=False, server_default=""),
+    Column("stop_id", TEXT, nullable=False, server_default=""),
+    Column("budget_id", TEXT, nullable=False, server_default=""),
     Index("uq_commands_sequence", "sequence", unique=True),
     Index("uq_commands_request_id", "request_id", unique=True),
     Index("ix_commands_workflow_id_sequence", "workflow_id", "sequence"),
     Index("ix_commands_source_sequence", "source", "sequence"),
     Index("ix_commands_state_expire_us", "state", "expire_us"),
     Index(
-        "uq_commands_pending",
-        "workflow_id",
+        "uq_commands_pending_scope_target_source",
+        "scope",
+        "target",
+        "source",
         unique=True,
         sqlite_where=text("state IN (1, 2)"),
         postgresql_where=text("state IN (1, 2)"),
     ),
+    *(
+        Index(
+            f"ix_commands_{name}_sequence",
+            name,
+            "sequence",
+            sqlite_where=text(f"{name} <> ''"),
+            postgresql_where=text(f"{name} <> ''"),
+        )
+        for name in ("agent_id", "batch_id", "stop_id")
+    ),
 )
+"""`target` is `Command.target`."""
 
 EXECUTORS = Table(
     "executors",

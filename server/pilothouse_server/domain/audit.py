@@ -1,0 +1,71 @@
+"""Who did what, to what, why, and what came of it: a chain in which each record carries the hash of the one before.
+
+The bytes that are hashed are those of `canonical`, so that anybody can check a chain without this program.
+"""
+
+from __future__ import annotations
+
+import hashlib
+import json
+from collections.abc import Mapping
+from dataclasses import dataclass, field, replace
+from enum import IntEnum
+
+from pilothouse_server.domain.events import EventError
+
+FIRST_HASH = "0" * 64
+"""What the first record says of the one before it."""
+
+
+class Outcome(IntEnum):
+    """What came of an act. The numbers are those of the contract."""
+
+    ACCEPTED = 1
+    REFUSED = 2
+    EFFECTIVE = 3
+    FAILED = 4
+    EXPIRED = 5
+
+
+@dataclass(frozen=True, slots=True)
+class Entry:
+    """One record. The last three fields are given when it is put into the chain."""
+
+    record_us: int
+    actor: str
+    verb: str
+    """As `workflow.pause`, `agent.drain`, `batch.start`, `emergency_stop.release`, `config.update`."""
+    target_kind: str
+    """One of workflow, agent, queue, engine, batch, emergency_stop, config, budget, audit."""
+    target_id: str
+    outcome: Outcome
+    reason: str = ""
+    before: Mapping[str, str] = field(default_factory=dict[str, str])
+    after: Mapping[str, str] = field(default_factory=dict[str, str])
+    error: EventError | None = None
+    """Why it was refused or failed: the code is the reason of the error, as in the contract."""
+    request_id: str = ""
+    command_id: str = ""
+    batch_id: str = ""
+    stop_id: str = ""
+    sequence: int = 0
+    previous_hash: str = ""
+    hash: str = ""
+
+
+def canonical(entry: Entry) -> bytes:
+    """What is hashed: compact JSON in UTF-8, an array of the hash before and the record's fields in this order."""
+    error = entry.error
+    said = None if error is None else [error.code, error.message, error.retryable]
+    content = [
+        entry.previous_hash, entry.sequence, entry.record_us, entry.actor, entry.verb, entry.target_kind,
+        entry.target_id, entry.reason, sorted(entry.before.items()), sorted(entry.after.items()), int(entry.outcome),
+        said, entry.request_id, entry.command_id, entry.batch_id, entry.stop_id,
+    ]  # fmt: skip
+    return json.dumps(content, ensure_ascii=False, separators=(",", ":")).encode()
+
+
+def chained(entry: Entry, sequence: int, previous_hash: str) -> Entry:
+    """The record at its place in the chain."""
+    placed = replace(entry, sequence=sequence, previous_hash=previous_hash, hash="")
+    return replace(placed, hash=hashlib.sha256(canonical(placed)).hexdigest())
