@@ -7,53 +7,15 @@ from __future__ import annotations
 
 import asyncio
 import contextlib
-from collections.abc import AsyncGenerator, Callable, Collection, Sequence
+from collections.abc import AsyncGenerator, Collection, Sequence
 from contextlib import asynccontextmanager
 from functools import partial
 from importlib.metadata import version
 from typing import Self
 
-import grpc
-from google.protobuf.descriptor import FileDescriptor
 from prometheus_client import CollectorRegistry, generate_latest
 from sqlalchemy import Connection, text
 
-from pilothouse.v1 import (
-    agents_pb2,
-    alerts_pb2,
-    channels_pb2,
-    commands_pb2,
-    dead_events_pb2,
-    deliveries_pb2,
-    escalations_pb2,
-    events_pb2,
-    heartbeats_pb2,
-    platform_pb2,
-    rules_pb2,
-    silences_pb2,
-    workflows_pb2,
-)
-from pilothouse.v1.agents_pb2_grpc import add_AgentServiceServicer_to_server as add_agents
-from pilothouse.v1.alerts_pb2_grpc import add_AlertServiceServicer_to_server as add_alerts
-from pilothouse.v1.channels_pb2_grpc import add_ChannelServiceServicer_to_server as add_channels
-from pilothouse.v1.commands_pb2_grpc import add_CommandServiceServicer_to_server as add_commands
-from pilothouse.v1.dead_events_pb2_grpc import (
-    add_DeadEventServiceServicer_to_server as add_dead_events,
-)
-from pilothouse.v1.deliveries_pb2_grpc import (
-    add_DeliveryServiceServicer_to_server as add_deliveries,
-)
-from pilothouse.v1.escalations_pb2_grpc import (
-    add_EscalationServiceServicer_to_server as add_escalations,
-)
-from pilothouse.v1.events_pb2_grpc import add_EventServiceServicer_to_server as add_events
-from pilothouse.v1.heartbeats_pb2_grpc import (
-    add_HeartbeatServiceServicer_to_server as add_heartbeats,
-)
-from pilothouse.v1.platform_pb2_grpc import add_PlatformServiceServicer_to_server as add_platform
-from pilothouse.v1.rules_pb2_grpc import add_RuleServiceServicer_to_server as add_rules
-from pilothouse.v1.silences_pb2_grpc import add_SilenceServiceServicer_to_server as add_silences
-from pilothouse.v1.workflows_pb2_grpc import add_WorkflowServiceServicer_to_server as add_workflows
 from pilothouse_server import world as surroundings
 from pilothouse_server.adapters.board import MemoryBoard
 from pilothouse_server.adapters.clock import SystemClock
@@ -107,6 +69,7 @@ from pilothouse_server.transport.alerts import AlertServicer
 from pilothouse_server.transport.backtest import BacktestCalls
 from pilothouse_server.transport.channels import ChannelServicer
 from pilothouse_server.transport.commands import CommandServicer
+from pilothouse_server.transport.contract import Servicers, services
 from pilothouse_server.transport.dead_events import DeadEventServicer
 from pilothouse_server.transport.deliveries import DeliveryServicer
 from pilothouse_server.transport.escalations import EscalationServicer
@@ -114,11 +77,10 @@ from pilothouse_server.transport.events import EventServicer
 from pilothouse_server.transport.health import HealthKeeper
 from pilothouse_server.transport.heartbeats import HeartbeatServicer
 from pilothouse_server.transport.interceptor import CallMeters
-from pilothouse_server.transport.metrics import SERVICE as METRICS_SERVICE
 from pilothouse_server.transport.metrics import MetricsServicer
 from pilothouse_server.transport.platform import PlatformServicer
 from pilothouse_server.transport.rules import RuleServicer
-from pilothouse_server.transport.server import RpcServer, Service
+from pilothouse_server.transport.server import RpcServer
 from pilothouse_server.transport.silences import SilenceServicer
 from pilothouse_server.transport.watching import Watching
 from pilothouse_server.transport.workflows import WorkflowServicer
@@ -228,7 +190,7 @@ class Core:
 
     async def serve(self, host: str, port: int) -> int:
         """Lets callers in; returns the port. Raises PortTaken."""
-        self._rpc = RpcServer(self._services(), CallMeters(self.registry))
+        self._rpc = RpcServer(services(self._services()), CallMeters(self.registry))
         bound = await self._rpc.start(host, port)
         self.standing.serving = True
         return bound
@@ -290,61 +252,38 @@ class Core:
         backtests = Backtests(store, self._clock, offline_after_us=self._offline_after_us)
         return BacktestCalls(backtests, formats.read)
 
-    def _services(self) -> list[Service]:
-        """Every service of the contract."""
+    def _services(self) -> Servicers:
+        """What serves each service of the contract."""
         database, clock, told = self._world.database, self._clock, self._world.signals
         projected = Watching(told.projected, clock)
         queries = SqlControlQueries(database, clock)
-        events = EventServicer(self.ingest, SqlEventViews(database, clock), projected)
-        workflows = WorkflowServicer(SqlWorkflowViews(database, clock), projected, self.control)
-        agents = AgentServicer(SqlAgentViews(database, clock, self._offline_after_us), projected)
-        commands = CommandServicer(self.control, self.executors, queries, clock)
-        alerts = AlertServicer(self.alerts, queries, Watching(told.alerted, clock))
-        rules = RuleServicer(
-            Rulebook(SqlRules(database), clock, told.rules),
-            RuleViews(SqlRuleViews(database), clock, lambda: self.alerts.engine),
-            formats,
-            self._backtests(),
+        return Servicers(
+            agents=AgentServicer(SqlAgentViews(database, clock, self._offline_after_us), projected),
+            alerts=AlertServicer(self.alerts, queries, Watching(told.alerted, clock)),
+            channels=ChannelServicer(self.channels),
+            commands=CommandServicer(self.control, self.executors, queries, clock),
+            dead_events=DeadEventServicer(self._world.dead),
+            deliveries=DeliveryServicer(
+                DeliveryLog(SqlDeliveries(database), clock, told.deliveries)
+            ),
+            escalations=EscalationServicer(
+                Escalations(SqlEscalations(database), clock, told.channels)
+            ),
+            events=EventServicer(self.ingest, SqlEventViews(database, clock), projected),
+            heartbeats=HeartbeatServicer(
+                Heartbeats(SqlHeartbeats(database), clock, told.heartbeats)
+            ),
+            metrics=self.metrics,
+            platform=PlatformServicer(self.standing),
+            rules=RuleServicer(
+                Rulebook(SqlRules(database), clock, told.rules),
+                RuleViews(SqlRuleViews(database), clock, lambda: self.alerts.engine),
+                formats,
+                self._backtests(),
+            ),
+            silences=SilenceServicer(Silences(SqlSilences(database), clock, told.silences, uuid7)),
+            workflows=WorkflowServicer(SqlWorkflowViews(database, clock), projected, self.control),
         )
-        silences = SilenceServicer(Silences(SqlSilences(database), clock, told.silences, uuid7))
-        channels = ChannelServicer(self.channels)
-        escalations = EscalationServicer(
-            Escalations(SqlEscalations(database), clock, told.channels)
-        )
-        deliveries = DeliveryServicer(DeliveryLog(SqlDeliveries(database), clock, told.deliveries))
-        heartbeats = HeartbeatServicer(Heartbeats(SqlHeartbeats(database), clock, told.heartbeats))
-        platform = PlatformServicer(self.standing)
-        dead = DeadEventServicer(self._world.dead)
-
-        def served(
-            file: FileDescriptor, name: str, add: Callable[[grpc.aio.Server], None]
-        ) -> Service:
-            return Service(file.services_by_name[name], add)
-
-        return [
-            Service(METRICS_SERVICE, self.metrics.add_to),
-            served(events_pb2.DESCRIPTOR, "EventService", partial(add_events, events)),
-            served(workflows_pb2.DESCRIPTOR, "WorkflowService", partial(add_workflows, workflows)),
-            served(agents_pb2.DESCRIPTOR, "AgentService", partial(add_agents, agents)),
-            served(commands_pb2.DESCRIPTOR, "CommandService", partial(add_commands, commands)),
-            served(alerts_pb2.DESCRIPTOR, "AlertService", partial(add_alerts, alerts)),
-            served(rules_pb2.DESCRIPTOR, "RuleService", partial(add_rules, rules)),
-            served(silences_pb2.DESCRIPTOR, "SilenceService", partial(add_silences, silences)),
-            served(channels_pb2.DESCRIPTOR, "ChannelService", partial(add_channels, channels)),
-            served(
-                escalations_pb2.DESCRIPTOR,
-                "EscalationService",
-                partial(add_escalations, escalations),
-            ),
-            served(
-                deliveries_pb2.DESCRIPTOR, "DeliveryService", partial(add_deliveries, deliveries)
-            ),
-            served(
-                heartbeats_pb2.DESCRIPTOR, "HeartbeatService", partial(add_heartbeats, heartbeats)
-            ),
-            served(dead_events_pb2.DESCRIPTOR, "DeadEventService", partial(add_dead_events, dead)),
-            served(platform_pb2.DESCRIPTOR, "PlatformService", partial(add_platform, platform)),
-        ]
 
 
 def _sender(settings: Settings, clock: SystemClock) -> Sender:

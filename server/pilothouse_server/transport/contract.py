@@ -1,0 +1,173 @@
+"""Every service of the contract, each with what serves it: one field a service, so that none is forgotten."""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+from dataclasses import dataclass
+from functools import partial
+from typing import TypeVar
+
+import grpc
+from google.protobuf.descriptor import FileDescriptor
+
+from pilothouse.v1 import (
+    agents_pb2,
+    agents_pb2_grpc,
+    alerts_pb2,
+    alerts_pb2_grpc,
+    audit_pb2,
+    audit_pb2_grpc,
+    batches_pb2,
+    batches_pb2_grpc,
+    budgets_pb2,
+    budgets_pb2_grpc,
+    channels_pb2,
+    channels_pb2_grpc,
+    commands_pb2,
+    commands_pb2_grpc,
+    config_pb2,
+    config_pb2_grpc,
+    dead_events_pb2,
+    dead_events_pb2_grpc,
+    deliveries_pb2,
+    deliveries_pb2_grpc,
+    emergency_stops_pb2,
+    emergency_stops_pb2_grpc,
+    escalations_pb2,
+    escalations_pb2_grpc,
+    events_pb2,
+    events_pb2_grpc,
+    heartbeats_pb2,
+    heartbeats_pb2_grpc,
+    platform_pb2,
+    platform_pb2_grpc,
+    queues_pb2,
+    queues_pb2_grpc,
+    rules_pb2,
+    rules_pb2_grpc,
+    silences_pb2,
+    silences_pb2_grpc,
+    workflows_pb2,
+    workflows_pb2_grpc,
+)
+from pilothouse_server.transport.metrics import SERVICE as METRICS
+from pilothouse_server.transport.metrics import MetricsServicer
+from pilothouse_server.transport.server import Service
+
+S = TypeVar("S")
+
+
+@dataclass(frozen=True, kw_only=True, slots=True)
+class Servicers:
+    """What serves each service. A call to one that is not served is answered as one to a method that is not there."""
+
+    agents: agents_pb2_grpc.AgentServiceServicer
+    alerts: alerts_pb2_grpc.AlertServiceServicer
+    channels: channels_pb2_grpc.ChannelServiceServicer
+    commands: commands_pb2_grpc.CommandServiceServicer
+    dead_events: dead_events_pb2_grpc.DeadEventServiceServicer
+    deliveries: deliveries_pb2_grpc.DeliveryServiceServicer
+    escalations: escalations_pb2_grpc.EscalationServiceServicer
+    events: events_pb2_grpc.EventServiceServicer
+    heartbeats: heartbeats_pb2_grpc.HeartbeatServiceServicer
+    metrics: MetricsServicer
+    platform: platform_pb2_grpc.PlatformServiceServicer
+    rules: rules_pb2_grpc.RuleServiceServicer
+    silences: silences_pb2_grpc.SilenceServiceServicer
+    workflows: workflows_pb2_grpc.WorkflowServiceServicer
+    audit: audit_pb2_grpc.AuditServiceServicer | None = None
+    batches: batches_pb2_grpc.BatchServiceServicer | None = None
+    budgets: budgets_pb2_grpc.BudgetServiceServicer | None = None
+    config: config_pb2_grpc.ConfigServiceServicer | None = None
+    emergency_stops: emergency_stops_pb2_grpc.EmergencyStopServiceServicer | None = None
+    queues: queues_pb2_grpc.QueueServiceServicer | None = None
+
+
+def services(by: Servicers) -> list[Service]:
+    """What a server serves."""
+    found = [
+        Service(METRICS, by.metrics.add_to),
+        _served(
+            agents_pb2.DESCRIPTOR, agents_pb2_grpc.add_AgentServiceServicer_to_server, by.agents
+        ),
+        _served(
+            alerts_pb2.DESCRIPTOR, alerts_pb2_grpc.add_AlertServiceServicer_to_server, by.alerts
+        ),
+        _served(audit_pb2.DESCRIPTOR, audit_pb2_grpc.add_AuditServiceServicer_to_server, by.audit),
+        _served(
+            batches_pb2.DESCRIPTOR, batches_pb2_grpc.add_BatchServiceServicer_to_server, by.batches
+        ),
+        _served(
+            budgets_pb2.DESCRIPTOR, budgets_pb2_grpc.add_BudgetServiceServicer_to_server, by.budgets
+        ),
+        _served(
+            channels_pb2.DESCRIPTOR,
+            channels_pb2_grpc.add_ChannelServiceServicer_to_server,
+            by.channels,
+        ),
+        _served(
+            commands_pb2.DESCRIPTOR,
+            commands_pb2_grpc.add_CommandServiceServicer_to_server,
+            by.commands,
+        ),
+        _served(
+            config_pb2.DESCRIPTOR, config_pb2_grpc.add_ConfigServiceServicer_to_server, by.config
+        ),
+        _served(
+            dead_events_pb2.DESCRIPTOR,
+            dead_events_pb2_grpc.add_DeadEventServiceServicer_to_server,
+            by.dead_events,
+        ),
+        _served(
+            deliveries_pb2.DESCRIPTOR,
+            deliveries_pb2_grpc.add_DeliveryServiceServicer_to_server,
+            by.deliveries,
+        ),
+        _served(
+            emergency_stops_pb2.DESCRIPTOR,
+            emergency_stops_pb2_grpc.add_EmergencyStopServiceServicer_to_server,
+            by.emergency_stops,
+        ),
+        _served(
+            escalations_pb2.DESCRIPTOR,
+            escalations_pb2_grpc.add_EscalationServiceServicer_to_server,
+            by.escalations,
+        ),
+        _served(
+            events_pb2.DESCRIPTOR, events_pb2_grpc.add_EventServiceServicer_to_server, by.events
+        ),
+        _served(
+            heartbeats_pb2.DESCRIPTOR,
+            heartbeats_pb2_grpc.add_HeartbeatServiceServicer_to_server,
+            by.heartbeats,
+        ),
+        _served(
+            platform_pb2.DESCRIPTOR,
+            platform_pb2_grpc.add_PlatformServiceServicer_to_server,
+            by.platform,
+        ),
+        _served(
+            queues_pb2.DESCRIPTOR, queues_pb2_grpc.add_QueueServiceServicer_to_server, by.queues
+        ),
+        _served(rules_pb2.DESCRIPTOR, rules_pb2_grpc.add_RuleServiceServicer_to_server, by.rules),
+        _served(
+            silences_pb2.DESCRIPTOR,
+            silences_pb2_grpc.add_SilenceServiceServicer_to_server,
+            by.silences,
+        ),
+        _served(
+            workflows_pb2.DESCRIPTOR,
+            workflows_pb2_grpc.add_WorkflowServiceServicer_to_server,
+            by.workflows,
+        ),
+    ]
+    return [service for service in found if service is not None]
+
+
+def _served(
+    file: FileDescriptor, add: Callable[[S, grpc.aio.Server], None], servicer: S | None
+) -> Service | None:
+    if servicer is None:
+        return None
+    (service,) = file.services_by_name.values()
+    return Service(service, partial(add, servicer))
