@@ -2,7 +2,6 @@
 import { gzipSync } from "node:zlib";
 import type { Plugin } from "vite";
 import { defineConfig } from "vitest/config";
-import { plainDescriptors } from "./build/descriptors.ts";
 
 const LIMIT_KB = 100;
 const bridge = process.env["PILOTHOUSE_BRIDGE_URL"] ?? "http://127.0.0.1:8080";
@@ -33,7 +32,7 @@ function sizeReport(limitKb: number): Plugin {
 
 export default defineConfig({
   base: "./",
-  plugins: [plainDescriptors(), sizeReport(LIMIT_KB)],
+  plugins: [sizeReport(LIMIT_KB)],
   // Data URLs and inline scripts would need holes in the content security policy.
   build: { target: "es2023", assetsInlineLimit: 0, modulePreload: { polyfill: false } },
   // During development the bridge is a separate process: its paths are passed on to it.

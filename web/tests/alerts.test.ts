@@ -1,5 +1,5 @@
+import type { MessageJsonType } from "@bufbuild/protobuf";
 // What the Alerts page says and computes, without a browser.
-import { create, type MessageInitShape } from "@bufbuild/protobuf";
 import { describe, expect, it } from "vitest";
 import { series } from "../src/alerts/series";
 import { conditionWords, durationInput, durationJson, matcherWords, thresholdsOf, valueWords } from "../src/alerts/words";
@@ -9,6 +9,7 @@ import { toTimestamp } from "../src/core/time";
 import { MetricPointSchema } from "../src/gen/pilothouse/v1/metrics_pb";
 import type { ConditionJson, ThresholdJson } from "../src/gen/pilothouse/v1/rules_pb";
 import { bottomOf, timeTicks, valueTicks } from "../src/ui/scale";
+import { sent } from "./fakes";
 
 const errors: ThresholdJson = {
   ...{ metric: "ALERT_METRIC_ERROR_RATE", window: "300s", comparison: "COMPARISON_GREATER_THAN", threshold: 0.05, minSamples: "20" },
@@ -67,9 +68,9 @@ describe("durations in fields", () => {
 });
 
 describe("the evidence of an alert", () => {
-  const point = (at: number, init: MessageInitShape<typeof MetricPointSchema>) =>
-    create(MetricPointSchema, { startTime: toTimestamp(at), ...init });
-  const points = [0, 60_000, 120_000, 240_000].map((at, index) => point(at, { completed: 3n, failed: BigInt(index) }));
+  const point = (at: number, init: MessageJsonType<typeof MetricPointSchema>) =>
+    sent(MetricPointSchema, { startTime: toTimestamp(at), ...init });
+  const points = [0, 60_000, 120_000, 240_000].map((at, index) => point(at, { completed: "3", failed: String(index) }));
 
   it("adds up the rule's whole window, and leaves holes", () => {
     const made = series(points, 60_000, { ...errors, window: "120s" }, 60_000);

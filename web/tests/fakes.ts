@@ -1,8 +1,8 @@
 // Fake time and a fake other end, for machines that are given theirs.
-import { create, fromBinary, toBinary, type MessageInitShape } from "@bufbuild/protobuf";
+import { type DescMessage, type JsonValue, type MessageJsonType, fromJson, toJson } from "@bufbuild/protobuf";
 import { toTimestamp } from "../src/core/time";
-import { LiveFrameSchema, type LiveRequest, LiveRequestSchema } from "../src/gen/pilothouse/v1/live_pb";
-import type { LiveFrame } from "../src/gen/pilothouse/v1/live_pb";
+import type { Sent } from "../src/core/wire";
+import type { ChannelFrame, ConnectionFrame, Place, Request } from "../src/live/frames";
 import type { Runtime, Socket, SocketEvents } from "../src/live/link";
 
 export class FakeTime {
@@ -37,40 +37,31 @@ export class FakeTime {
 }
 
 export class FakePeer implements Socket {
-  readonly requests: LiveRequest[] = [];
+  readonly requests: Request[] = [];
   closed = false;
 
   constructor(readonly events: SocketEvents) {}
 
-  send(bytes: Uint8Array): void {
-    this.requests.push(fromBinary(LiveRequestSchema, bytes));
+  send(text: string): void {
+    this.requests.push(JSON.parse(text) as Request);
   }
 
   close(): void {
     this.closed = true;
   }
 
-  say(frame: MessageInitShape<typeof LiveFrameSchema>): void {
-    this.events.message(toBinary(LiveFrameSchema, create(LiveFrameSchema, { sendTime: toTimestamp(5_000_000), ...frame })));
+  say(frame: Said): void {
+    this.events.message(JSON.stringify({ timestamp: toTimestamp(5_000_000), ...frame }));
   }
 
   accept(): void {
     this.events.open();
-    this.say({ payload: { case: "subscribed", value: {} } });
+    this.say({ type: "subscribed", data: {} });
   }
 
-  subscribes(): { channels: string[]; positions: Record<string, string> }[] {
-    return this.requests.flatMap(({ request }) =>
-      request.case === "subscribe"
-        ? [
-            {
-              channels: request.value.channels,
-              positions: Object.fromEntries(
-                Object.entries(request.value.positions).map(([name, at]) => [name, `${at.epoch}:${at.sequence}`]),
-              ),
-            },
-          ]
-        : [],
+  subscribes(): { channels: readonly string[]; positions: Readonly<Record<string, Place>> }[] {
+    return this.requests.flatMap((request) =>
+      request.type === "subscribe" ? [{ channels: request.channels, positions: request.positions }] : [],
     );
   }
 }
@@ -107,6 +98,14 @@ export class FakeNetwork implements Runtime {
   }
 }
 
-export function frame(init: MessageInitShape<typeof LiveFrameSchema>): LiveFrame {
-  return create(LiveFrameSchema, init);
+type Untimed<F> = F extends unknown ? Omit<F, "timestamp"> : never;
+export type Said = Untimed<ChannelFrame | ConnectionFrame>;
+
+export function frame(said: Untimed<ChannelFrame>): ChannelFrame {
+  return { ...said, timestamp: toTimestamp(5_000_000) } as ChannelFrame;
+}
+
+// A message as the bridge sends it, with everything that has no presence of its own.
+export function sent<D extends DescMessage>(schema: D, json: MessageJsonType<D>): Sent<D> {
+  return toJson(schema, fromJson(schema, json as JsonValue), { alwaysEmitImplicit: true }) as unknown as Sent<D>;
 }

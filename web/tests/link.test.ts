@@ -1,11 +1,12 @@
 import { describe, expect, it } from "vitest";
-import type { LiveFrame } from "../src/gen/pilothouse/v1/live_pb";
 import { Link, type LinkState, OPEN_LIMIT_MS, PING_EVERY_MS, SILENCE_LIMIT_MS } from "../src/live/link";
-import { FakeNetwork } from "./fakes";
+import { WorkflowSchema } from "../src/gen/pilothouse/v1/workflows_pb";
+import type { ChannelFrame } from "../src/live/frames";
+import { FakeNetwork, type Said, sent } from "./fakes";
 
 function started() {
   const network = new FakeNetwork();
-  const frames: LiveFrame[] = [];
+  const frames: ChannelFrame[] = [];
   const states: LinkState[] = [];
   const trips: number[][] = [];
   const link = new Link(network, ["workflows:changes", "events:live"], {
@@ -17,13 +18,11 @@ function started() {
   return { network, link, frames, states, trips };
 }
 
-const change = (sequence: number, epoch = "e") =>
-  ({
-    channel: "workflows:changes",
-    epoch,
-    sequence: BigInt(sequence),
-    payload: { case: "workflow", value: { id: `w${sequence}` } },
-  }) as const;
+const change = (sequence: number, epoch = "e"): Said => ({
+  type: "workflows:update",
+  ...{ channel: "workflows:changes", epoch, sequence },
+  data: sent(WorkflowSchema, { id: `w${sequence}` }),
+});
 
 describe("a link", () => {
   it("asks for all channels and is open once the server says so", () => {
@@ -43,7 +42,7 @@ describe("a link", () => {
     network.peer.events.closed(1006, "");
     network.time.advance(1_000);
     network.peer.events.open();
-    expect(network.peer.subscribes().at(-1)?.positions).toEqual({ "workflows:changes": "e:8" });
+    expect(network.peer.subscribes().at(-1)?.positions).toEqual({ "workflows:changes": { epoch: "e", sequence: 8 } });
   });
 
   it("waits longer after each failure, up to the cap, and says why and until when", () => {
@@ -98,9 +97,9 @@ describe("a link", () => {
     network.peer.accept();
     for (let round = 0; round < 10; round++) {
       network.time.advance(40);
-      const ping = network.peer.requests.at(-1)?.request;
-      const nonce = ping?.case === "ping" ? ping.value.nonce : -1n;
-      network.peer.say({ payload: { case: "pong", value: { nonce } } });
+      const ping = network.peer.requests.at(-1);
+      const nonce = ping?.type === "ping" ? String(ping.nonce) : "";
+      network.peer.say({ type: "pong", data: { nonce } });
       network.time.advance(PING_EVERY_MS - 40);
     }
     expect(link.state.phase).toBe("open");
@@ -110,14 +109,14 @@ describe("a link", () => {
   it("ignores a pong that it did not ask for", () => {
     const { network, trips } = started();
     network.peer.accept();
-    network.peer.say({ payload: { case: "pong", value: { nonce: 99n } } });
+    network.peer.say({ type: "pong", data: { nonce: "99" } });
     expect(trips).toEqual([]);
   });
 
   it("comes back when a draining server asked it to", () => {
     const { network, link } = started();
     network.peer.accept();
-    network.peer.say({ payload: { case: "draining", value: { reconnectAfter: { seconds: 3n, nanos: 0 } } } });
+    network.peer.say({ type: "draining", data: { reconnectAfter: "3s" } });
     expect(link.state).toMatchObject({ phase: "waiting", problem: "the server is restarting" });
     network.time.advance(2_999);
     expect(network.peers).toHaveLength(1);
@@ -131,7 +130,7 @@ describe("a link", () => {
     network.peer.say(change(7));
     network.peer.say(change(9));
     expect(frames).toHaveLength(1);
-    expect(network.peer.requests.at(-2)?.request.case).toBe("unsubscribe");
+    expect(network.peer.requests.at(-2)?.type).toBe("unsubscribe");
     expect(network.peer.subscribes().at(-1)).toEqual({ channels: ["workflows:changes"], positions: {} });
   });
 
@@ -143,10 +142,10 @@ describe("a link", () => {
     expect(frames).toHaveLength(1);
   });
 
-  it("ends a connection that speaks another language", () => {
+  it.each(["", "hello", "null", "[]", "7", '{"type":7}'])("ends a connection that speaks another language: %j", (text) => {
     const { network, link } = started();
     network.peer.accept();
-    network.peer.events.message(new Uint8Array([255, 255, 255]));
+    network.peer.events.message(text);
     expect(link.state.phase).toBe("waiting");
   });
 

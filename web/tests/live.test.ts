@@ -3,43 +3,47 @@ import { FrameBatch } from "../src/live/batching";
 import { CallError, problemWords, refusal } from "../src/live/call";
 import { Poller } from "../src/live/poller";
 import { judgeFrame } from "../src/live/positions";
-import { FakeTime, frame } from "./fakes";
+import { AgentSchema } from "../src/gen/pilothouse/v1/agents_pb";
+import { LiveGapSchema, LiveProgressSchema } from "../src/gen/pilothouse/v1/live_pb";
+import { MetricsSnapshotSchema } from "../src/gen/pilothouse/v1/metrics_pb";
+import { WorkflowSchema } from "../src/gen/pilothouse/v1/workflows_pb";
+import { FakeTime, frame, sent } from "./fakes";
 
-const at = (sequence: bigint, epoch = "e") => ({ epoch, sequence });
-const workflow = { case: "workflow", value: {} } as const;
+const at = (sequence: number, epoch = "e") => ({ epoch, sequence });
+const workflow = { type: "workflows:update", data: sent(WorkflowSchema, {}) } as const;
 
 describe("a place in a channel", () => {
   it("moves with each change", () => {
-    expect(judgeFrame(at(1n), frame({ channel: "workflows:changes", ...at(2n), payload: workflow }))).toEqual({
+    expect(judgeFrame(at(1), frame({ channel: "workflows:changes", ...at(2), ...workflow }))).toEqual({
       verdict: "apply",
-      place: at(2n),
+      place: at(2),
     });
   });
 
   it("is replaced by a snapshot, even one that is behind", () => {
-    const snapshot = frame({ channel: "alerts:active", ...at(3n, "f"), payload: { case: "snapshot", value: {} } });
-    expect(judgeFrame(at(9n), snapshot)).toEqual({ verdict: "apply", place: at(3n, "f") });
+    const snapshot = frame({ channel: "alerts:active", ...at(3, "f"), type: "alerts:snapshot", data: {} });
+    expect(judgeFrame(at(9), snapshot)).toEqual({ verdict: "apply", place: at(3, "f") });
   });
 
   it("goes to the end of a gap", () => {
-    const gap = frame({ channel: "events:live", ...at(8n), payload: { case: "gap", value: { fromSequence: 3n, toSequence: 8n } } });
-    expect(judgeFrame(at(2n), gap)).toEqual({ verdict: "apply", place: at(8n) });
+    const gap = frame({ channel: "events:live", ...at(8), type: "gap", data: sent(LiveGapSchema, { fromSequence: "3", toSequence: "8" }) });
+    expect(judgeFrame(at(2), gap)).toEqual({ verdict: "apply", place: at(8) });
   });
 
   it("is lost when another history begins without a word", () => {
-    expect(judgeFrame(at(4n), frame({ channel: "agents:changes", ...at(5n, "f"), payload: { case: "agent", value: {} } })).verdict).toBe(
-      "resync",
-    );
+    expect(
+      judgeFrame(at(4), frame({ channel: "agents:changes", ...at(5, "f"), type: "agents:update", data: sent(AgentSchema, {}) })).verdict,
+    ).toBe("resync");
   });
 
   it("may jump where only the newest counts", () => {
-    const metrics = frame({ channel: "metrics:realtime", ...at(50n), payload: { case: "metrics", value: {} } });
-    expect(judgeFrame(at(4n), metrics)).toEqual({ verdict: "apply", place: at(50n) });
+    const metrics = frame({ channel: "metrics:realtime", ...at(50), type: "metrics:update", data: sent(MetricsSnapshotSchema, {}) });
+    expect(judgeFrame(at(4), metrics)).toEqual({ verdict: "apply", place: at(50) });
   });
 
   it("stays where it is when nothing is new", () => {
-    const progress = frame({ channel: "events:live", ...at(4n), payload: { case: "progress", value: {} } });
-    expect(judgeFrame(at(4n), progress)).toEqual({ verdict: "apply", place: at(4n) });
+    const progress = frame({ channel: "events:live", ...at(4), type: "progress", data: sent(LiveProgressSchema, {}) });
+    expect(judgeFrame(at(4), progress)).toEqual({ verdict: "apply", place: at(4) });
   });
 });
 

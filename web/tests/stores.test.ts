@@ -1,11 +1,10 @@
-import { create, type MessageInitShape } from "@bufbuild/protobuf";
+import type { MessageJsonType } from "@bufbuild/protobuf";
 import { describe, expect, it } from "vitest";
 import { toTimestamp } from "../src/core/time";
 import { AgentSchema } from "../src/gen/pilothouse/v1/agents_pb";
-import { AlertSchema, AlertState } from "../src/gen/pilothouse/v1/alerts_pb";
-import { type Command, CommandSchema, CommandState } from "../src/gen/pilothouse/v1/commands_pb";
-import { AgentState, ControlAction, Severity, WorkflowState } from "../src/gen/pilothouse/v1/enums_pb";
-import { EventSchema, EventType } from "../src/gen/pilothouse/v1/events_pb";
+import { AlertSchema } from "../src/gen/pilothouse/v1/alerts_pb";
+import { CommandSchema } from "../src/gen/pilothouse/v1/commands_pb";
+import { EventSchema } from "../src/gen/pilothouse/v1/events_pb";
 import { WorkflowSchema } from "../src/gen/pilothouse/v1/workflows_pb";
 import type { LinkState } from "../src/live/link";
 import { AgentStore, groupAgents, inOrder } from "../src/stores/agents";
@@ -16,7 +15,8 @@ import { ConnectionStore, NOT_POLLING, STALE_MS, modeOf } from "../src/stores/co
 import { requestId } from "../src/stores/control";
 import { EventStore, MOST_ROWS } from "../src/stores/events";
 import { WorkflowStore } from "../src/stores/workflows";
-import { FakeTime } from "./fakes";
+import { FakeTime, sent } from "./fakes";
+import type { AgentState, AlertState, Command, CommandState, Severity } from "../src/core/wire";
 
 const link = (phase: LinkState["phase"], failures = 0): LinkState => ({ phase, failures, retryAt: undefined, problem: "" });
 const polled = (ok: boolean | undefined) => ({ active: true, ok, problem: "" });
@@ -71,7 +71,7 @@ describe("the connection", () => {
 });
 
 describe("events", () => {
-  const event = (id: number) => create(EventSchema, { id: `e${id}`, type: EventType.LOG, message: `m${id}` });
+  const event = (id: number) => sent(EventSchema, { id: `e${id}`, type: "EVENT_TYPE_LOG", message: `m${id}` });
   const many = (from: number, to: number) => Array.from({ length: to - from }, (_, index) => event(from + index));
 
   it("are bounded, and numbered from the first that came", () => {
@@ -87,8 +87,8 @@ describe("events", () => {
 
   it("that need a look are not pushed out by heartbeats", () => {
     const store = new EventStore();
-    store.append([create(EventSchema, { id: "bad", type: EventType.WORKFLOW_FAILED })]);
-    store.append(Array.from({ length: 5_000 }, (_, index) => create(EventSchema, { id: `h${index}`, type: EventType.AGENT_HEARTBEAT })));
+    store.append([sent(EventSchema, { id: "bad", type: "EVENT_TYPE_WORKFLOW_FAILED" })]);
+    store.append(Array.from({ length: 5_000 }, (_, index) => sent(EventSchema, { id: `h${index}`, type: "EVENT_TYPE_AGENT_HEARTBEAT" })));
     expect(store.view.value.rows.map((row) => row.key)).toEqual(["bad"]);
     store.filter.value = "trouble";
     expect(store.view.value.rows.map((row) => row.key)).toEqual(["bad"]);
@@ -117,13 +117,13 @@ describe("events", () => {
 });
 
 describe("workflows", () => {
-  const workflow = (init: MessageInitShape<typeof WorkflowSchema>) => create(WorkflowSchema, init);
+  const workflow = (init: MessageJsonType<typeof WorkflowSchema>) => sent(WorkflowSchema, init);
 
   it("are not set back by an answer that was slow", () => {
     const store = new WorkflowStore();
-    store.apply(workflow({ id: "a", state: WorkflowState.PAUSED, updateTime: toTimestamp(2_000) }));
-    store.learn([workflow({ id: "a", state: WorkflowState.RUNNING, updateTime: toTimestamp(1_000) })]);
-    expect(store.get("a")?.state).toBe(WorkflowState.PAUSED);
+    store.apply(workflow({ id: "a", state: "WORKFLOW_STATE_PAUSED", updateTime: toTimestamp(2_000) }));
+    store.learn([workflow({ id: "a", state: "WORKFLOW_STATE_RUNNING", updateTime: toTimestamp(1_000) })]);
+    expect(store.get("a")?.state).toBe("WORKFLOW_STATE_PAUSED");
   });
 
   it("are those of a snapshot and no others", () => {
@@ -135,9 +135,9 @@ describe("workflows", () => {
 
   it("are bounded, and those that have not ended stay", () => {
     const store = new WorkflowStore();
-    store.apply(workflow({ id: "open", state: WorkflowState.RUNNING }));
+    store.apply(workflow({ id: "open", state: "WORKFLOW_STATE_RUNNING" }));
     for (let index = 0; index < 2_500; index++) {
-      store.apply(workflow({ id: `w${index}`, state: WorkflowState.COMPLETED, updateTime: toTimestamp(index) }));
+      store.apply(workflow({ id: `w${index}`, state: "WORKFLOW_STATE_COMPLETED", updateTime: toTimestamp(index) }));
     }
     expect(store.all.value).toHaveLength(2_000);
     expect(store.get("open")).toBeDefined();
@@ -146,10 +146,9 @@ describe("workflows", () => {
 });
 
 describe("commands", () => {
-  const command = (state: CommandState, init: MessageInitShape<typeof CommandSchema> = {}): Command =>
-    create(CommandSchema, { id: "c1", workflowId: "w", action: ControlAction.PAUSE, state, ...init });
-  const carrying = (pending?: Command) =>
-    create(WorkflowSchema, { id: "w", ...(pending === undefined ? {} : { pendingCommand: pending }) });
+  const command = (state: CommandState, init: MessageJsonType<typeof CommandSchema> = {}): Command =>
+    sent(CommandSchema, { id: "c1", workflowId: "w", action: "CONTROL_ACTION_PAUSE", state, ...init });
+  const carrying = (pending?: Command) => sent(WorkflowSchema, { id: "w", ...(pending === undefined ? {} : { pendingCommand: pending }) });
 
   function made(read: () => Promise<Command | undefined> = async () => undefined) {
     const ended: Act[] = [];
@@ -164,21 +163,21 @@ describe("commands", () => {
 
   it("go from requested to accepted as the workflow carries them", () => {
     const { store } = made();
-    store.track(command(CommandState.REQUESTED));
-    store.observe(carrying(command(CommandState.ACCEPTED)));
+    store.track(command("COMMAND_STATE_REQUESTED"));
+    store.observe(carrying(command("COMMAND_STATE_ACCEPTED")));
     expect(store.get("w")?.phase).toBe("accepted");
   });
 
   it("never go back, in whatever order the news comes", () => {
     const { store } = made();
-    store.observe(carrying(command(CommandState.ACCEPTED)));
-    store.track(command(CommandState.REQUESTED));
+    store.observe(carrying(command("COMMAND_STATE_ACCEPTED")));
+    store.track(command("COMMAND_STATE_REQUESTED"));
     expect(store.get("w")?.phase).toBe("accepted");
   });
 
   it("are asked how they ended when the workflow carries them no more", async () => {
-    const { store, ended } = made(async () => command(CommandState.FAILED, { error: { code: "X", message: "no worker" } }));
-    store.track(command(CommandState.REQUESTED));
+    const { store, ended } = made(async () => command("COMMAND_STATE_FAILED", { error: { code: "X", message: "no worker" } }));
+    store.track(command("COMMAND_STATE_REQUESTED"));
     store.observe(carrying());
     await Promise.resolve();
     await Promise.resolve();
@@ -187,8 +186,8 @@ describe("commands", () => {
   });
 
   it("are asked again while nothing is heard of them", async () => {
-    const { store, time } = made(async () => command(CommandState.EFFECTIVE));
-    store.track(command(CommandState.REQUESTED));
+    const { store, time } = made(async () => command("COMMAND_STATE_EFFECTIVE"));
+    store.track(command("COMMAND_STATE_REQUESTED"));
     time.advance(3_000);
     await Promise.resolve();
     await Promise.resolve();
@@ -197,7 +196,7 @@ describe("commands", () => {
 
   it("of others end without a message", () => {
     const { store, ended } = made();
-    store.apply(command(CommandState.EFFECTIVE));
+    store.apply(command("COMMAND_STATE_EFFECTIVE"));
     expect(ended).toEqual([]);
   });
 
@@ -207,15 +206,15 @@ describe("commands", () => {
 
 describe("agents", () => {
   const agent = (id: string, type: string, state: AgentState, active = 0, capacity = 0) =>
-    create(AgentSchema, { id, agentType: type, state, load: { active, capacity } });
+    sent(AgentSchema, { id, agentType: type, state, load: { active, capacity } });
 
   it("are grouped by type, in the order of their numbers, groups with trouble first", () => {
     const groups = groupAgents(
       inOrder([
-        agent("b-10", "b", AgentState.BUSY, 2, 2),
-        agent("b-2", "b", AgentState.ONLINE, 0, 2),
-        agent("c-1", "c", AgentState.OFFLINE, 1, 1),
-        agent("a-1", "a", AgentState.ONLINE),
+        agent("b-10", "b", "AGENT_STATE_BUSY", 2, 2),
+        agent("b-2", "b", "AGENT_STATE_ONLINE", 0, 2),
+        agent("c-1", "c", "AGENT_STATE_OFFLINE", 1, 1),
+        agent("a-1", "a", "AGENT_STATE_ONLINE"),
       ]),
     );
     expect(groups.map((group) => group.type)).toEqual(["c", "a", "b"]);
@@ -226,23 +225,23 @@ describe("agents", () => {
 
   it("change in place", () => {
     const store = new AgentStore();
-    store.replace([agent("a", "t", AgentState.ONLINE)], false);
-    store.apply(agent("a", "t", AgentState.OFFLINE));
+    store.replace([agent("a", "t", "AGENT_STATE_ONLINE")], false);
+    store.apply(agent("a", "t", "AGENT_STATE_OFFLINE"));
     expect(store.groups.value[0]).toMatchObject({ online: 0 });
   });
 });
 
 describe("alerts", () => {
   const alert = (id: string, state: AlertState, severity: Severity, fired = 0) =>
-    create(AlertSchema, { id, state, severity, ruleName: id, fireTime: toTimestamp(fired) });
+    sent(AlertSchema, { id, state, severity, ruleName: id, fireTime: toTimestamp(fired) });
 
   it("stand in the order of urgency", () => {
     const store = new AlertStore();
     store.replace([
-      alert("pending", AlertState.PENDING, Severity.CRITICAL),
-      alert("old", AlertState.FIRING, Severity.WARNING, 1),
-      alert("new", AlertState.FIRING, Severity.WARNING, 9),
-      alert("grave", AlertState.FIRING, Severity.CRITICAL),
+      alert("pending", "ALERT_STATE_PENDING", "SEVERITY_CRITICAL"),
+      alert("old", "ALERT_STATE_FIRING", "SEVERITY_WARNING", 1),
+      alert("new", "ALERT_STATE_FIRING", "SEVERITY_WARNING", 9),
+      alert("grave", "ALERT_STATE_FIRING", "SEVERITY_CRITICAL"),
     ]);
     expect(store.active.value.map((each) => each.id)).toEqual(["grave", "new", "old", "pending"]);
     expect([store.criticalCount.value, store.warningCount.value]).toEqual([1, 2]);
@@ -250,8 +249,8 @@ describe("alerts", () => {
 
   it("go into history when they are resolved, and leave their mark", () => {
     const store = new AlertStore();
-    store.apply(alert("a", AlertState.FIRING, Severity.CRITICAL, 5_000));
-    store.apply(alert("a", AlertState.RESOLVED, Severity.CRITICAL, 5_000));
+    store.apply(alert("a", "ALERT_STATE_FIRING", "SEVERITY_CRITICAL", 5_000));
+    store.apply(alert("a", "ALERT_STATE_RESOLVED", "SEVERITY_CRITICAL", 5_000));
     expect(store.active.value).toEqual([]);
     expect(store.marks.value).toEqual([{ id: "a", at: 5_000, words: "a", critical: true }]);
   });

@@ -4,7 +4,6 @@ import { useEffect, useMemo } from "preact/hooks";
 import { isPlain, matchesWords } from "../core/filter";
 import { plural } from "../core/format";
 import { severityLook } from "../core/words";
-import { type Alert, AlertService } from "../gen/pilothouse/v1/alerts_pb";
 import { ALERTS } from "../live/positions";
 import { isFiring } from "../stores/alerts";
 import { NoAlerts } from "../ui/alerts";
@@ -14,6 +13,7 @@ import { Note, Panel } from "../ui/panel";
 import { AlertLine } from "./line";
 import { useDesk } from "./desk";
 import { List } from "./lists";
+import type { Alert } from "../core/wire";
 
 const AGAIN_MS = 4_000;
 const MOST_MATCHES = 500;
@@ -78,7 +78,7 @@ function useMatching(filter: string): { ids: ReadonlySet<string> | undefined; pr
     }
     list.ask(async (_token, signal) => {
       const input = { filter: `(${filter}) AND NOT state = RESOLVED`, pageSize: MOST_MATCHES };
-      return { items: (await call(AlertService.method.listAlerts, input, signal)).message.alerts };
+      return { items: (await call("AlertService/ListAlerts", input, signal)).message.alerts };
     });
     return list.show();
   }, [filter, plain]);

@@ -3,7 +3,6 @@ import { useSignal } from "@preact/signals";
 import type { JSX } from "preact";
 import { useEffect, useRef } from "preact/hooks";
 import { toDuration } from "../core/time";
-import { type Alert, AlertService } from "../gen/pilothouse/v1/alerts_pb";
 import type { Call } from "../live/call";
 import { requestId } from "../stores/control";
 import { useStores } from "../ui/context";
@@ -14,6 +13,7 @@ import { Instance } from "./line";
 import { useTask } from "./lists";
 import { alertLook } from "./looks";
 import { shellWord } from "./words";
+import type { Alert } from "../core/wire";
 
 const WORDS: Readonly<Record<Verb, { title: string; effect: string; said: string; done: string }>> = {
   acknowledge: {
@@ -55,20 +55,19 @@ interface Said {
 export async function perform(call: Call, verb: Verb, alert: Alert, said: Said): Promise<Alert | undefined> {
   const { comment, assignee } = said;
   const common = { alertId: alert.id, requestId: requestId() };
-  const { method } = AlertService;
   switch (verb) {
     case "acknowledge": {
       const expire = said.expireMs === 0 ? {} : { expireAfter: toDuration(said.expireMs) };
-      return (await call(method.acknowledgeAlert, { ...common, comment, ...expire })).message.alert;
+      return (await call("AlertService/AcknowledgeAlert", { ...common, comment, ...expire })).message.alert;
     }
     case "unacknowledge":
-      return (await call(method.unacknowledgeAlert, { ...common, comment })).message.alert;
+      return (await call("AlertService/UnacknowledgeAlert", { ...common, comment })).message.alert;
     case "assign":
-      return (await call(method.assignAlert, { ...common, comment, assignee })).message.alert;
+      return (await call("AlertService/AssignAlert", { ...common, comment, assignee })).message.alert;
     case "comment":
-      return (await call(method.commentAlert, { ...common, comment })).message.alert;
+      return (await call("AlertService/CommentAlert", { ...common, comment })).message.alert;
     case "resolve":
-      return (await call(method.resolveAlert, { ...common, reason: comment })).message.alert;
+      return (await call("AlertService/ResolveAlert", { ...common, reason: comment })).message.alert;
   }
 }
 

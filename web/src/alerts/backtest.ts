@@ -1,8 +1,8 @@
 // What a draft would have done: asked for anew a moment after each change, and read line by line as the server finds it out.
 import { signal } from "@preact/signals";
 import type { Line } from "../core/history";
+import { toTimestamp } from "../core/time";
 import type { AlertRuleJson } from "../gen/pilothouse/v1/rules_pb";
-import { JSON_TYPE } from "../live/ask";
 import { CallError, post, problemWords, refusal, unlessCut } from "../live/call";
 import type { PlotLine } from "./plot";
 import { MOST_LINES } from "./plot";
@@ -82,8 +82,8 @@ export class BacktestStore {
     let found: Backtest = { ...NOTHING, phase: "running", from, to };
     this.view.value = { ...this.view.peek(), phase: "running", share: 0 };
     try {
-      const body = JSON.stringify({ rule, startTime: new Date(from).toISOString(), endTime: new Date(to).toISOString() });
-      const response = await post(new URL("api/v1/rules:backtest", this.base), JSON_TYPE, body, signal, LONGEST_MS);
+      const input = { rule, startTime: toTimestamp(from), endTime: toTimestamp(to) };
+      const response = await post(new URL("api/v1/rules:backtest", this.base), input, signal, LONGEST_MS);
       for await (const update of updates(response, signal)) {
         found = taken(found, points, update);
         this.view.value = update.progress === undefined ? this.view.peek() : { ...this.view.peek(), share: found.share };

@@ -2,7 +2,7 @@
 import { useSignal } from "@preact/signals";
 import type { ComponentChildren, JSX } from "preact";
 import { age, count, durationText, exactTime, plural, timeOfDay, when } from "../core/format";
-import { jsonMs } from "../core/time";
+import { jsonMs, timestampMs } from "../core/time";
 import type { Look } from "../core/words";
 import type { ChannelHealthJson, ChannelJson } from "../gen/pilothouse/v1/channels_pb";
 import type { DeliveryJson } from "../gen/pilothouse/v1/deliveries_pb";
@@ -20,7 +20,6 @@ import { EscalationForm } from "./escalation-form";
 import { HeartbeatForm } from "./heartbeat-form";
 import { type List, useShown } from "./lists";
 import { kindWord } from "./looks";
-import { msOf } from "./words";
 
 export function Channels(): JSX.Element {
   const { route } = useStores();
@@ -164,8 +163,8 @@ export function targetWords(channel: ChannelJson): string {
 function Channel({ channel }: { readonly channel: ChannelJson }): JSX.Element {
   const { clock } = useStores();
   const health: ChannelHealthJson = channel.health ?? {};
-  const last = msOf(health.lastSuccessTime);
-  const retry = msOf(health.retryTime);
+  const last = timestampMs(health.lastSuccessTime);
+  const retry = timestampMs(health.retryTime);
   const parts = [
     channel.isDefault === true ? "default" : "",
     last === undefined ? "" : `last delivered ${age(clock.now.value - last)} ago`,
@@ -256,8 +255,8 @@ function Escalation({ escalation }: { readonly escalation: EscalationJson }): JS
 
 function Heartbeat({ heartbeat }: { readonly heartbeat: ExpectedHeartbeatJson }): JSX.Element {
   const { clock, base } = useStores();
-  const last = msOf(heartbeat.lastTime);
-  const due = msOf(heartbeat.dueTime);
+  const last = timestampMs(heartbeat.lastTime);
+  const due = timestampMs(heartbeat.dueTime);
   const look: Look =
     heartbeat.overdue === true
       ? { word: "overdue", tone: "critical", shape: "triangle" }
@@ -328,7 +327,7 @@ function DeadRow({ delivery }: { readonly delivery: DeliveryJson }): JSX.Element
   const { ask, messages, clock } = useStores();
   const desk = useDesk();
   const busy = useSignal(false);
-  const at = msOf(delivery.endTime) ?? 0;
+  const at = timestampMs(delivery.endTime) ?? 0;
   const act = (method: "DeliveryService/RetryDelivery" | "DeliveryService/DropDelivery", done: string) => async (): Promise<void> => {
     busy.value = true;
     try {

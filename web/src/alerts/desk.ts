@@ -2,7 +2,6 @@
 import { createContext } from "preact";
 import { signal } from "@preact/signals";
 import { useContext } from "preact/hooks";
-import type { Alert } from "../gen/pilothouse/v1/alerts_pb";
 import type { ChannelJson } from "../gen/pilothouse/v1/channels_pb";
 import type { DeliveryJson } from "../gen/pilothouse/v1/deliveries_pb";
 import type { EscalationJson } from "../gen/pilothouse/v1/escalations_pb";
@@ -12,6 +11,7 @@ import type { SilenceJson } from "../gen/pilothouse/v1/silences_pb";
 import type { Stores } from "../stores/app";
 import { List } from "./lists";
 import { SeriesStore } from "./series";
+import type { Alert } from "../core/wire";
 
 export type Verb = "acknowledge" | "unacknowledge" | "assign" | "comment" | "resolve";
 

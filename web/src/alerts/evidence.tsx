@@ -5,8 +5,6 @@ import { useEffect } from "preact/hooks";
 import { count, durationText } from "../core/format";
 import type { Span } from "../core/history";
 import { jsonMs, timestampMs } from "../core/time";
-import { type Alert, AlertState, type Evidence } from "../gen/pilothouse/v1/alerts_pb";
-import { Severity } from "../gen/pilothouse/v1/enums_pb";
 import type { AlertRuleJson } from "../gen/pilothouse/v1/rules_pb";
 import { problemWords } from "../live/call";
 import { useStores } from "../ui/context";
@@ -15,6 +13,8 @@ import { RulePlot } from "./plot";
 import { type Series, subjectOf } from "./series";
 import { Part } from "../ui/side";
 import { useDesk } from "./desk";
+import type { Alert, Evidence } from "../core/wire";
+import { isGrave } from "../core/words";
 
 const BEFORE_MS = 15 * 60_000;
 const AFTER_MS = 5 * 60_000;
@@ -62,7 +62,7 @@ function Decided({ each }: { readonly each: Evidence }): JSX.Element {
   return (
     <p>
       {each.subject} <b>{each.valueText}</b> <span class="weak">{each.comparisonText}</span>
-      {each.samples > 0n ? <span class="faint"> · of {count(each.samples)}</span> : null}
+      {each.samples === "0" ? null : <span class="faint"> · of {count(Number(each.samples))}</span>}
     </p>
   );
 }
@@ -108,7 +108,7 @@ function Plotted({ alert, subject }: { readonly alert: Alert; readonly subject: 
         }
         problem.value = problemWords(error);
       }
-      if (alert.state !== AlertState.RESOLVED || problem.value !== "") {
+      if (alert.state !== "ALERT_STATE_RESOLVED" || problem.value !== "") {
         timer = setTimeout(() => void load(), AGAIN_MS);
       }
     };
@@ -126,7 +126,7 @@ function Plotted({ alert, subject }: { readonly alert: Alert; readonly subject: 
       <Note tone="critical">History could not be read: {problem.value}. It is asked for again.</Note>
     );
   }
-  const critical = alert.severity >= Severity.ERROR;
+  const critical = isGrave(alert.severity);
   const marks = [
     ...(fired === undefined ? [] : [{ id: "fired", at: fired, words: "fired", critical }]),
     ...(over === undefined ? [] : [{ id: "over", at: over, words: "resolved", critical: false, over: true }]),

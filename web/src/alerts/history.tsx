@@ -4,17 +4,19 @@ import { useEffect, useMemo } from "preact/hooks";
 import { count, durationText, exactTime, when } from "../core/format";
 import { timestampMs } from "../core/time";
 import { severityLook } from "../core/words";
-import { type Alert, AlertService } from "../gen/pilothouse/v1/alerts_pb";
 import { useStores } from "../ui/context";
 import { Mark } from "../ui/mark";
 import { Note, Panel } from "../ui/panel";
 import { Instance } from "./line";
 import { List } from "./lists";
 import { alertLook } from "./looks";
+import type { Alert } from "../core/wire";
 
 const PAGE = 50;
 const AGAIN_MS = 15_000;
 const TYPING_MS = 250;
+// After the live channel tells of a beginning or an end, which may be one of many.
+const SOON_MS = 500;
 
 const QUICK: readonly (readonly [string, string])[] = [
   ["Everything", ""],
@@ -25,7 +27,7 @@ const QUICK: readonly (readonly [string, string])[] = [
 ];
 
 export function History(): JSX.Element {
-  const { route, call } = useStores();
+  const { route, call, alerts } = useStores();
   const list = useMemo(() => new List<Alert>(async () => ({ items: [] }), AGAIN_MS), []);
   const filter = route.filter.value.trim();
   useEffect(() => list.show(), []);
@@ -35,13 +37,18 @@ export function History(): JSX.Element {
         list.ask(async (pageToken, signal) => {
           // What never fired is no history, unless it is asked for.
           const asked = filter === "" ? "NOT state = PENDING" : filter;
-          const { message } = await call(AlertService.method.listAlerts, { filter: asked, pageSize: PAGE, pageToken }, signal);
+          const { message } = await call("AlertService/ListAlerts", { filter: asked, pageSize: PAGE, pageToken }, signal);
           return { items: message.alerts, next: message.nextPageToken };
         }),
       list.view.peek().at === undefined ? 0 : TYPING_MS,
     );
     return () => clearTimeout(timer);
   }, [filter]);
+  const firing = alerts.firing.value.length;
+  useEffect(() => {
+    const timer = setTimeout(() => list.refresh(), SOON_MS);
+    return () => clearTimeout(timer);
+  }, [firing]);
   const view = list.view.value;
   const shown = `${count(view.items.length)}${view.more ? "+" : ""} shown`;
   return (

@@ -3,7 +3,6 @@ import type { JSX } from "preact";
 import { exactTime, when } from "../core/format";
 import { timestampMs } from "../core/time";
 import { severityLook } from "../core/words";
-import { type Alert, AlertKind } from "../gen/pilothouse/v1/alerts_pb";
 import { isFiring } from "../stores/alerts";
 import { asSentence, clearWords } from "../ui/alerts";
 import { Act } from "../ui/act";
@@ -14,7 +13,8 @@ import { Spark } from "../ui/spark";
 import { useDesk } from "./desk";
 import { alertLook } from "./looks";
 import { subjectOf } from "./series";
-import { metricOf, msOf, valueWords } from "./words";
+import { metricOf, valueWords } from "./words";
+import type { Alert } from "../core/wire";
 
 export function AlertLine({ alert }: { readonly alert: Alert }): JSX.Element {
   const { route, clock } = useStores();
@@ -60,7 +60,7 @@ export function Instance({ alert }: { readonly alert: Pick<Alert, "labels" | "ki
   const labels = Object.entries(alert.labels);
   return (
     <span class="labels">
-      {alert.kind === AlertKind.NO_DATA ? <span class="tag">no data</span> : null}
+      {alert.kind === "ALERT_KIND_NO_DATA" ? <span class="tag">no data</span> : null}
       {labels.map(([name, value]) => (
         <span key={name} class="tag" title={`${name}="${value}"`}>
           <span class="faint">{name}</span> {value}
@@ -77,7 +77,8 @@ function ValueNow({ alert }: { readonly alert: Alert }): JSX.Element {
   const rule = alerts.rules.value?.find((each) => each.id === alert.ruleId);
   const subject = subjectOf(alert, rule, alert.evidence[0]?.thresholdIndex ?? 0);
   const metric = subject?.threshold.metric ?? rule?.condition?.threshold?.metric;
-  const text = alert.value === undefined || metricOf(metric).unit === "" ? alert.evidence[0]?.valueText : valueWords(metric, alert.value);
+  const text =
+    alert.value === undefined || metricOf(metric).unit === "" ? alert.evidence[0]?.valueText : valueWords(metric, Number(alert.value));
   return (
     <p class="now">
       <b title="The value at the newest evaluation">{text ?? ""}</b>
@@ -113,7 +114,7 @@ export function Chips({ alert }: { readonly alert: Alert }): JSX.Element | null 
   for (const id of quiet?.silencedBy ?? []) {
     const silence = silences.view.value.items.find((each) => each.id === id);
     const ends =
-      silence?.untilResolved === true ? " until resolved" : silence?.recurrence === undefined ? until(msOf(silence?.endTime)) : "";
+      silence?.untilResolved === true ? " until resolved" : silence?.recurrence === undefined ? until(timestampMs(silence?.endTime)) : "";
     chips.push(
       <a
         key={id}

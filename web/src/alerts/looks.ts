@@ -1,18 +1,18 @@
 // What stands of an alert, a delivery, a silence is called, by shape, tone and word; and the steps of a life in words.
 import type { Look } from "../core/words";
 import { severityLook } from "../core/words";
-import { type Alert, AlertAct, AlertState, type AlertTransition } from "../gen/pilothouse/v1/alerts_pb";
 import type { DeliveryKindJson, DeliveryStateJson } from "../gen/pilothouse/v1/deliveries_pb";
 import type { SilenceStateJson } from "../gen/pilothouse/v1/silences_pb";
+import type { Alert, AlertAct, AlertTransition } from "../core/wire";
 
 export function alertLook(alert: Pick<Alert, "state" | "severity">): Look {
   const { tone, shape } = severityLook(alert.severity);
   switch (alert.state) {
-    case AlertState.FIRING:
+    case "ALERT_STATE_FIRING":
       return { word: "Firing", tone, shape };
-    case AlertState.RECOVERING:
+    case "ALERT_STATE_RECOVERING":
       return { word: "Recovering", tone, shape: "arrow" };
-    case AlertState.PENDING:
+    case "ALERT_STATE_PENDING":
       return { word: "Pending", tone: "unknown", shape: "ring" };
     default:
       return { word: "Resolved", tone: "good", shape: "check" };
@@ -20,13 +20,13 @@ export function alertLook(alert: Pick<Alert, "state" | "severity">): Look {
 }
 
 const ACTS: Readonly<Partial<Record<AlertAct, Look>>> = {
-  [AlertAct.ACKNOWLEDGE]: { word: "Acknowledged", tone: "notice", shape: "check" },
-  [AlertAct.UNACKNOWLEDGE]: { word: "No longer acknowledged", tone: "warning", shape: "ring" },
-  [AlertAct.RESOLVE]: { word: "Resolved by hand", tone: "good", shape: "check" },
-  [AlertAct.ASSIGN]: { word: "Assigned", tone: "notice", shape: "arrow" },
-  [AlertAct.COMMENT]: { word: "Comment", tone: "unknown", shape: "dash" },
-  [AlertAct.RULE_CHANGE]: { word: "Ended by a change of its rule", tone: "unknown", shape: "cross" },
-  [AlertAct.SUPPRESSION]: { word: "Kept quiet, or no longer", tone: "unknown", shape: "hold" },
+  ALERT_ACT_ACKNOWLEDGE: { word: "Acknowledged", tone: "notice", shape: "check" },
+  ALERT_ACT_UNACKNOWLEDGE: { word: "No longer acknowledged", tone: "warning", shape: "ring" },
+  ALERT_ACT_RESOLVE: { word: "Resolved by hand", tone: "good", shape: "check" },
+  ALERT_ACT_ASSIGN: { word: "Assigned", tone: "notice", shape: "arrow" },
+  ALERT_ACT_COMMENT: { word: "Comment", tone: "unknown", shape: "dash" },
+  ALERT_ACT_RULE_CHANGE: { word: "Ended by a change of its rule", tone: "unknown", shape: "cross" },
+  ALERT_ACT_SUPPRESSION: { word: "Kept quiet, or no longer", tone: "unknown", shape: "hold" },
 };
 
 export function stepLook(step: AlertTransition, severity: Alert["severity"]): Look {
@@ -36,11 +36,11 @@ export function stepLook(step: AlertTransition, severity: Alert["severity"]): Lo
   }
   const look = alertLook({ state: step.toState, severity });
   switch (step.toState) {
-    case AlertState.PENDING:
+    case "ALERT_STATE_PENDING":
       return { ...look, word: "Its condition began to hold" };
-    case AlertState.FIRING:
-      return { ...look, word: step.fromState === AlertState.RECOVERING ? "Its condition held again" : "Fired" };
-    case AlertState.RECOVERING:
+    case "ALERT_STATE_FIRING":
+      return { ...look, word: step.fromState === "ALERT_STATE_RECOVERING" ? "Its condition held again" : "Fired" };
+    case "ALERT_STATE_RECOVERING":
       return { ...look, word: "Its condition held no more" };
     default:
       return look;

@@ -3,15 +3,15 @@ import { useSignal } from "@preact/signals";
 import type { JSX } from "preact";
 import { useEffect, useMemo } from "preact/hooks";
 import { count, durationText, exactTime, plural, when } from "../core/format";
-import { jsonMs } from "../core/time";
-import { Severity } from "../gen/pilothouse/v1/enums_pb";
+import { jsonMs, timestampMs } from "../core/time";
 import type { AlertRuleJson } from "../gen/pilothouse/v1/rules_pb";
 import { asSentence } from "../ui/alerts";
 import { useStores } from "../ui/context";
 import { Note } from "../ui/panel";
 import { type Backtest, BacktestStore, nameOf } from "./backtest";
 import { RulePlot } from "./plot";
-import { msOf, severityOf, thresholdWords, thresholdsOf, valueWords } from "./words";
+import { thresholdWords, thresholdsOf, valueWords } from "./words";
+import { isGrave } from "../core/words";
 
 const HOUR = 3_600_000;
 const SINCE: readonly (readonly [number, string])[] = [
@@ -103,13 +103,18 @@ function Charts({ view, draft }: { readonly view: Backtest; readonly draft: Aler
   const known = lines.flatMap((line) => line.time[line.values.findIndex((value) => value !== null)] ?? []);
   const first = known.length === 0 ? view.from : Math.min(...known) * 1000;
   const begin = Math.max(view.from, first - (view.to - first) * 0.02 - 5_000);
-  const critical = severityOf(draft.severity) >= Severity.ERROR;
+  const critical = isGrave(draft.severity ?? "SEVERITY_WARNING");
   const spans = useMemo(
-    () => view.alerts.map((each) => ({ from: msOf(each.fire_time) ?? view.to, to: msOf(each.resolve_time) ?? view.to, critical })),
+    () =>
+      view.alerts.map((each) => ({
+        from: timestampMs(each.fire_time) ?? view.to,
+        to: timestampMs(each.resolve_time) ?? view.to,
+        critical,
+      })),
     [view.alerts, critical],
   );
   const marks = useMemo(
-    () => view.alerts.map((each, place) => ({ id: String(place), at: msOf(each.fire_time) ?? 0, words: each.summary, critical })),
+    () => view.alerts.map((each, place) => ({ id: String(place), at: timestampMs(each.fire_time) ?? 0, words: each.summary, critical })),
     [view.alerts, critical],
   );
   if (threshold === undefined) {
@@ -143,8 +148,8 @@ function Fired({ view, draft }: { readonly view: Backtest; readonly draft: Alert
   return view.alerts.length === 0 ? null : (
     <ol class="steps fired">
       {view.alerts.slice(0, MOST_LISTED).map((each, index) => {
-        const from = msOf(each.fire_time) ?? 0;
-        const to = msOf(each.resolve_time);
+        const from = timestampMs(each.fire_time) ?? 0;
+        const to = timestampMs(each.resolve_time);
         return (
           <li key={index} title={each.summary}>
             <time title={exactTime(from)}>{when(from, clock.serverNow())}</time>

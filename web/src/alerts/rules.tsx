@@ -3,7 +3,7 @@ import { useSignal } from "@preact/signals";
 import type { JSX } from "preact";
 import { durationText, exactTime, plural, when } from "../core/format";
 import { matchesWords } from "../core/filter";
-import { jsonMs } from "../core/time";
+import { jsonMs, timestampMs } from "../core/time";
 import { severityLook } from "../core/words";
 import type { AlertRuleJson } from "../gen/pilothouse/v1/rules_pb";
 import { isFiring } from "../stores/alerts";
@@ -14,7 +14,7 @@ import { Note, Panel } from "../ui/panel";
 import { useDesk } from "./desk";
 import { RuleForm } from "./rule-form";
 import { Transfer } from "./transfer";
-import { conditionWords, msOf, severityOf } from "./words";
+import { conditionWords } from "./words";
 
 export const NEW = ":new";
 
@@ -126,9 +126,9 @@ function Row({ rule }: { readonly rule: AlertRuleJson }): JSX.Element {
   const { route, alerts, clock } = useStores();
   const desk = useDesk();
   const { id = "", name = "", channels = [] } = rule;
-  const severity = severityLook(severityOf(rule.severity));
+  const severity = severityLook(rule.severity ?? "SEVERITY_WARNING");
   const firing = alerts.active.value.filter((alert) => alert.ruleId === id && isFiring(alert)).length;
-  const changed = msOf(rule.updateTime);
+  const changed = timestampMs(rule.updateTime);
   const words = conditionWords(rule.condition);
   return (
     <tr

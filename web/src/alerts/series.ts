@@ -3,12 +3,11 @@ import { signal } from "@preact/signals";
 import type { Line, Span } from "../core/history";
 import { stepFor } from "../core/history";
 import { durationMs, jsonMs, timestampMs, toDuration, toTimestamp } from "../core/time";
-import type { Alert } from "../gen/pilothouse/v1/alerts_pb";
-import { MetricDimension, type MetricPoint, MetricsService } from "../gen/pilothouse/v1/metrics_pb";
 import type { AlertMetricJson, AlertRuleJson, ThresholdJson } from "../gen/pilothouse/v1/rules_pb";
 import type { Call } from "../live/call";
 import type { ClockStore } from "../stores/clock";
 import { DIMENSIONS, dimensionOf, thresholdsOf } from "./words";
+import type { Alert, MetricDimension, MetricPoint } from "../core/wire";
 
 export interface Subject {
   readonly threshold: ThresholdJson;
@@ -35,8 +34,7 @@ export function subjectOf(alert: Alert, rule: AlertRuleJson | undefined, index: 
   const dimension = dimensionOf(threshold);
   const label = DIMENSIONS.find(([each]) => each === dimension)?.[2] ?? "";
   const name = label === "" ? "" : (alert.labels[label] ?? "");
-  const key = dimension.replace("METRIC_DIMENSION_", "") as keyof typeof MetricDimension;
-  return label !== "" && name === "" ? undefined : { threshold, dimension: MetricDimension[key], name };
+  return label !== "" && name === "" ? undefined : { threshold, dimension, name };
 }
 
 // Counts add up, so rates are of the rule's whole window as the rule sees it; percentiles do not, so they are of each step.
@@ -69,8 +67,7 @@ export function series(points: readonly MetricPoint[], stepMs: number, threshold
 function valueOf(points: readonly MetricPoint[], metric: AlertMetricJson | undefined, windowMs: number): number | null {
   const last = points.at(-1);
   const sum = (field: "completed" | "failed"): number => points.reduce((total, point) => total + Number(point[field]), 0);
-  const seconds = (value: Parameters<typeof durationMs>[0] | undefined): number | null =>
-    value === undefined ? null : durationMs(value) / 1000;
+  const seconds = (value: string | undefined): number | null => (value === undefined ? null : durationMs(value) / 1000);
   const ended = sum("completed") + sum("failed");
   switch (metric) {
     case "ALERT_METRIC_ERROR_RATE":
@@ -113,7 +110,7 @@ export class SeriesStore {
       ...{ dimension: subject.dimension, name: subject.name },
       ...{ startTime: toTimestamp(from), endTime: toTimestamp(span.to), step: toDuration(step) },
     };
-    const { message } = await this.call(MetricsService.method.queryMetrics, input, abort);
+    const { message } = await this.call("MetricsService/QueryMetrics", input, abort);
     return series(message.points, durationMs(message.step) ?? step, subject.threshold, span.from);
   }
 

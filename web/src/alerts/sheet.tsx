@@ -4,7 +4,6 @@ import { useEffect, useMemo } from "preact/hooks";
 import { exactTime, timeOfDay, when } from "../core/format";
 import { timestampMs } from "../core/time";
 import { severityLook } from "../core/words";
-import { type Alert, AlertService, AlertState, type AlertTransition, type GetAlertResponse } from "../gen/pilothouse/v1/alerts_pb";
 import type { DeliveryJson } from "../gen/pilothouse/v1/deliveries_pb";
 import { asSentence, clearWords } from "../ui/alerts";
 import { Copy } from "../ui/copy";
@@ -18,7 +17,7 @@ import { AlertActs, Chips, Instance } from "./line";
 import { List, type ListView, useShown } from "./lists";
 import { alertLook, deliveryLook, kindWord, stepLook } from "./looks";
 import { Part, Side } from "../ui/side";
-import { msOf } from "./words";
+import type { Alert, AlertTransition, GetAlertResponse } from "../core/wire";
 
 const AGAIN_MS = 4_000;
 
@@ -28,7 +27,7 @@ export function AlertSheet({ id }: { readonly id: string }): JSX.Element {
   const detail = useMemo(
     () =>
       new List<GetAlertResponse>(
-        async (_token, signal) => ({ items: [(await call(AlertService.method.getAlert, { alertId: id }, signal)).message] }),
+        async (_token, signal) => ({ items: [(await call("AlertService/GetAlert", { alertId: id }, signal)).message] }),
         AGAIN_MS,
       ),
     [],
@@ -97,7 +96,7 @@ function Summary({ alert }: { readonly alert: Alert }): JSX.Element {
       </p>
       <p>
         {asSentence(alert.summary)}{" "}
-        {alert.state === AlertState.RESOLVED ? null : <span class="weak">{asSentence(clearWords(alert.clearsWhen))}</span>}
+        {alert.state === "ALERT_STATE_RESOLVED" ? null : <span class="weak">{asSentence(clearWords(alert.clearsWhen))}</span>}
       </p>
       <Chips alert={alert} />
       <p class="weak small">
@@ -176,8 +175,8 @@ function Deliveries({ view, more }: { readonly view: ListView<DeliveryJson>; rea
       <ul class="steps">
         {view.items.map((each) => {
           const look = deliveryLook(each.state);
-          const at = msOf(each.endTime) ?? msOf(each.createTime) ?? 0;
-          const retry = msOf(each.retryTime);
+          const at = timestampMs(each.endTime) ?? timestampMs(each.createTime) ?? 0;
+          const retry = timestampMs(each.retryTime);
           return (
             <li key={each.id} data-testid="delivery-row" data-state={each.state}>
               <Mark look={look} />

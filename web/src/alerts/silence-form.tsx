@@ -13,7 +13,8 @@ import { useDesk } from "./desk";
 import { Area, Choice, Field, Matchers, Span, Submit, Text, Wrong } from "./form";
 import { useTask } from "./lists";
 import { Side } from "../ui/side";
-import { msOf, shellWord } from "./words";
+import { shellWord } from "./words";
+import { timestampMs } from "../core/time";
 
 type Kind = "once" | "recurring" | "resolved";
 
@@ -266,8 +267,8 @@ function Preview({ seen }: { readonly seen: Seen }): JSX.Element {
             <p class="weak small">
               Holds{" "}
               {spans.map((each, index) => {
-                const from = msOf(each.startTime) ?? now;
-                const to = msOf(each.endTime);
+                const from = timestampMs(each.startTime) ?? now;
+                const to = timestampMs(each.endTime);
                 return (
                   <span key={index} title={exactTime(from)}>
                     {index === 0 ? "" : ", "}

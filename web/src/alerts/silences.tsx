@@ -2,7 +2,7 @@
 import { useSignal } from "@preact/signals";
 import type { JSX } from "preact";
 import { durationText, exactTime, plural, when } from "../core/format";
-import { jsonMs } from "../core/time";
+import { jsonMs, timestampMs } from "../core/time";
 import type { SilenceJson } from "../gen/pilothouse/v1/silences_pb";
 import { Act } from "../ui/act";
 import { useStores } from "../ui/context";
@@ -13,7 +13,7 @@ import { useDesk } from "./desk";
 import { silenceLook } from "./looks";
 import { NEW } from "./rules";
 import { SilenceForm } from "./silence-form";
-import { matcherWords, msOf, shellWord } from "./words";
+import { matcherWords, shellWord } from "./words";
 
 export function Silences(): JSX.Element {
   const { route } = useStores();
@@ -129,9 +129,9 @@ function Row({ silence, expire }: { readonly silence: SilenceJson; readonly expi
 function WhenHeld({ silence }: { readonly silence: SilenceJson }): JSX.Element {
   const { clock } = useStores();
   const now = clock.serverNow();
-  const end = msOf(silence.endTime);
-  const start = msOf(silence.startTime);
-  const next = msOf(silence.nextStartTime);
+  const end = timestampMs(silence.endTime);
+  const start = timestampMs(silence.startTime);
+  const next = timestampMs(silence.nextStartTime);
   const { recurrence } = silence;
   if (recurrence !== undefined) {
     return (

@@ -9,7 +9,8 @@ import { Note } from "../ui/panel";
 import { Confirm } from "./confirm";
 import { useDesk } from "./desk";
 import { List, useShown } from "./lists";
-import { msOf, shellWord } from "./words";
+import { shellWord } from "./words";
+import { timestampMs } from "../core/time";
 
 const AGAIN_MS = 15_000;
 
@@ -85,7 +86,7 @@ export function Versions({ rule }: { readonly rule: AlertRuleJson }): JSX.Elemen
 
 function Told({ version }: { readonly version: RuleVersionJson }): JSX.Element {
   const { clock } = useStores();
-  const at = msOf(version.createTime);
+  const at = timestampMs(version.createTime);
   return (
     <p>
       <b>{version.version}</b> <span class="weak">{version.deleted === true ? "deleted by" : "by"}</span> {version.actor || "the system"}{" "}

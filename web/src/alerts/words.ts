@@ -1,8 +1,6 @@
 // Rules, matchers and times in words, and the units in which people write what rules hold in seconds and shares. Pure.
 import { count, durationText, rate } from "../core/format";
 import { jsonMs } from "../core/time";
-import { Severity } from "../gen/pilothouse/v1/enums_pb";
-import type { SeverityJson } from "../gen/pilothouse/v1/enums_pb";
 import type { MatchTypeJson, MatcherJson } from "../gen/pilothouse/v1/matchers_pb";
 import type { MetricDimensionJson } from "../gen/pilothouse/v1/metrics_pb";
 import type { AlertMetricJson, ComparisonJson, ConditionJson, NoDataPolicyJson, ThresholdJson } from "../gen/pilothouse/v1/rules_pb";
@@ -92,10 +90,6 @@ export const MATCH_TYPES: readonly (readonly [MatchTypeJson, string])[] = [
   ["MATCH_TYPE_REGEX", "=~"],
   ["MATCH_TYPE_NOT_REGEX", "!~"],
 ];
-
-export function severityOf(name: SeverityJson | undefined): Severity {
-  return Severity[(name ?? "").replace("SEVERITY_", "") as keyof typeof Severity] ?? Severity.WARNING;
-}
 
 export function dimensionOf(threshold: ThresholdJson): MetricDimensionJson {
   const own = threshold.metric === "ALERT_METRIC_AGENT_SILENCE" ? "METRIC_DIMENSION_AGENT" : "METRIC_DIMENSION_FLEET";
@@ -198,8 +192,6 @@ export function durationInput(json: string | undefined): string {
   }
   return parts.join("");
 }
-
-export const msOf = (time: string | undefined): number | undefined => (time === undefined ? undefined : Date.parse(time));
 
 export function shellWord(text: string): string {
   return /^[\w@%+=:,./-]+$/.test(text) ? text : `'${text.replaceAll("'", `'\\''`)}'`;

@@ -15,7 +15,7 @@ const MINUTE = 60 * SECOND;
 const HOUR = 60 * MINUTE;
 const DAY = 24 * HOUR;
 
-export function count(value: number | bigint): string {
+export function count(value: number): string {
   return whole.format(value);
 }
 

@@ -1,8 +1,8 @@
 // History as columns for the charts. A step about which nothing is known is a null in every line, so that a chart shows a hole there
 // and not a zero; the server leaves such steps out, so they are put back here.
-import type { MetricPoint } from "../gen/pilothouse/v1/metrics_pb";
 import type { TimeRange } from "./route";
 import { durationMs, timestampMs } from "./time";
+import type { MetricPoint } from "./wire";
 
 export type Line = (number | null)[];
 
@@ -94,9 +94,9 @@ export function columns(points: ReadonlyMap<number, MetricPoint>, stepMs: number
 function append(result: Columns, start: number, point: MetricPoint | undefined): void {
   const latency = point?.latency;
   result.time.push(start / SECOND);
-  result.throughput.push(point === undefined ? null : point.throughput * 60);
-  result.errorRate.push(point?.errorRate === undefined ? null : point.errorRate * 100);
-  result.successRate.push(point?.errorRate === undefined ? null : (1 - point.errorRate) * 100);
+  result.throughput.push(point === undefined ? null : Number(point.throughput) * 60);
+  result.errorRate.push(point?.errorRate === undefined ? null : Number(point.errorRate) * 100);
+  result.successRate.push(point?.errorRate === undefined ? null : (1 - Number(point.errorRate)) * 100);
   result.p50.push(durationMs(latency?.p50) ?? null);
   result.p95.push(durationMs(latency?.p95) ?? null);
   result.p99.push(durationMs(latency?.p99) ?? null);
@@ -105,6 +105,6 @@ function append(result: Columns, start: number, point: MetricPoint | undefined):
   result.agents.push(optional(point?.agentsOnline));
 }
 
-function optional(value: bigint | undefined): number | null {
+function optional(value: string | undefined): number | null {
   return value === undefined ? null : Number(value);
 }

@@ -1,8 +1,7 @@
 // One line for each event: what happened, in the words of the field, as plain text. Nothing here is ever markup.
-import { Severity } from "../gen/pilothouse/v1/enums_pb";
-import { type Event, EventType } from "../gen/pilothouse/v1/events_pb";
 import { sentence } from "./format";
-import type { Shape, Tone } from "./words";
+import { type Shape, type Tone, isGrave, nameOf } from "./words";
+import type { Event, EventType } from "./wire";
 
 export interface Narrative {
   readonly title: string;
@@ -41,7 +40,8 @@ const VERBS: Readonly<Partial<Record<string, readonly [Tone, Shape]>>> = {
 };
 
 export function eventName(type: EventType): string {
-  return EventType[type] ?? `TYPE_${type}`;
+  const name = nameOf(type, "EVENT_TYPE");
+  return /^\d/.test(name) ? `TYPE_${name}` : name;
 }
 
 export function narrate(event: Event): Narrative {
@@ -64,7 +64,7 @@ export function narrate(event: Event): Narrative {
 }
 
 function levelOf(event: Event, tone: Tone): Level {
-  if (event.type === EventType.AGENT_HEARTBEAT || event.severity === Severity.DEBUG) {
+  if (event.type === "EVENT_TYPE_AGENT_HEARTBEAT" || event.severity === "SEVERITY_DEBUG") {
     return "life";
   }
   return tone === "critical" || tone === "warning" ? "trouble" : "work";
@@ -76,10 +76,10 @@ function split(name: string): [Subject, string] {
 }
 
 function mark(event: Event, subject: Subject, verb: string): readonly [Tone, Shape] {
-  if (event.severity >= Severity.ERROR) {
+  if (isGrave(event.severity)) {
     return ["critical", "triangle"];
   }
-  if (event.severity === Severity.WARNING) {
+  if (event.severity === "SEVERITY_WARNING") {
     return ["warning", "diamond"];
   }
   const known = VERBS[verb] ?? (["unknown", "ring"] as const);

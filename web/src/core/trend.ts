@@ -1,7 +1,7 @@
 // A trend compares the five minutes up to now with a whole five-minute step of history that ended before them, so that no event
 // is on both sides and percentiles come from a histogram, not from an average of percentiles.
-import type { MetricPoint } from "../gen/pilothouse/v1/metrics_pb";
 import { timestampMs } from "./time";
+import type { MetricPoint } from "./wire";
 
 export const TREND_WINDOW_MS = 300_000;
 

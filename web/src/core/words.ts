@@ -1,7 +1,5 @@
 // What each state is called, and by which shape and tone it is told apart. A tone never stands without its shape or its word.
-import { CommandState } from "../gen/pilothouse/v1/commands_pb";
-import { AgentState, ControlAction, Severity, WorkState, WorkflowState } from "../gen/pilothouse/v1/enums_pb";
-import { HealthState } from "../gen/pilothouse/v1/metrics_pb";
+import type { AgentState, CommandState, ControlAction, HealthState, Severity, WorkState, WorkflowState } from "./wire";
 
 export type Tone = "good" | "notice" | "warning" | "critical" | "unknown";
 export type Shape = "dot" | "ring" | "play" | "hold" | "check" | "cross" | "triangle" | "diamond" | "rhomb" | "arrow" | "skip" | "dash";
@@ -15,51 +13,51 @@ export interface Look {
 const UNKNOWN: Look = { word: "Unknown", tone: "unknown", shape: "dash" };
 
 const WORKFLOW: Readonly<Record<WorkflowState, Look>> = {
-  [WorkflowState.UNSPECIFIED]: UNKNOWN,
-  [WorkflowState.QUEUED]: { word: "Queued", tone: "unknown", shape: "ring" },
-  [WorkflowState.RUNNING]: { word: "Running", tone: "notice", shape: "play" },
-  [WorkflowState.WAITING]: { word: "Waiting", tone: "notice", shape: "rhomb" },
-  [WorkflowState.PAUSED]: { word: "Paused", tone: "warning", shape: "hold" },
-  [WorkflowState.COMPLETED]: { word: "Completed", tone: "good", shape: "check" },
-  [WorkflowState.FAILED]: { word: "Failed", tone: "critical", shape: "triangle" },
-  [WorkflowState.CANCELLED]: { word: "Cancelled", tone: "unknown", shape: "cross" },
+  WORKFLOW_STATE_UNSPECIFIED: UNKNOWN,
+  WORKFLOW_STATE_QUEUED: { word: "Queued", tone: "unknown", shape: "ring" },
+  WORKFLOW_STATE_RUNNING: { word: "Running", tone: "notice", shape: "play" },
+  WORKFLOW_STATE_WAITING: { word: "Waiting", tone: "notice", shape: "rhomb" },
+  WORKFLOW_STATE_PAUSED: { word: "Paused", tone: "warning", shape: "hold" },
+  WORKFLOW_STATE_COMPLETED: { word: "Completed", tone: "good", shape: "check" },
+  WORKFLOW_STATE_FAILED: { word: "Failed", tone: "critical", shape: "triangle" },
+  WORKFLOW_STATE_CANCELLED: { word: "Cancelled", tone: "unknown", shape: "cross" },
 };
 
 const WORK: Readonly<Record<WorkState, Look>> = {
-  [WorkState.UNSPECIFIED]: UNKNOWN,
-  [WorkState.QUEUED]: { word: "Queued", tone: "unknown", shape: "ring" },
-  [WorkState.ASSIGNED]: { word: "Assigned", tone: "unknown", shape: "rhomb" },
-  [WorkState.RUNNING]: { word: "Running", tone: "notice", shape: "play" },
-  [WorkState.RETRYING]: { word: "Retrying", tone: "warning", shape: "diamond" },
-  [WorkState.COMPLETED]: { word: "Completed", tone: "good", shape: "check" },
-  [WorkState.FAILED]: { word: "Failed", tone: "critical", shape: "triangle" },
-  [WorkState.SKIPPED]: { word: "Skipped", tone: "unknown", shape: "skip" },
-  [WorkState.CANCELLED]: { word: "Cancelled", tone: "unknown", shape: "cross" },
+  WORK_STATE_UNSPECIFIED: UNKNOWN,
+  WORK_STATE_QUEUED: { word: "Queued", tone: "unknown", shape: "ring" },
+  WORK_STATE_ASSIGNED: { word: "Assigned", tone: "unknown", shape: "rhomb" },
+  WORK_STATE_RUNNING: { word: "Running", tone: "notice", shape: "play" },
+  WORK_STATE_RETRYING: { word: "Retrying", tone: "warning", shape: "diamond" },
+  WORK_STATE_COMPLETED: { word: "Completed", tone: "good", shape: "check" },
+  WORK_STATE_FAILED: { word: "Failed", tone: "critical", shape: "triangle" },
+  WORK_STATE_SKIPPED: { word: "Skipped", tone: "unknown", shape: "skip" },
+  WORK_STATE_CANCELLED: { word: "Cancelled", tone: "unknown", shape: "cross" },
 };
 
 const AGENT: Readonly<Record<AgentState, Look>> = {
-  [AgentState.UNSPECIFIED]: UNKNOWN,
-  [AgentState.ONLINE]: { word: "Online", tone: "good", shape: "ring" },
-  [AgentState.BUSY]: { word: "Busy", tone: "good", shape: "dot" },
-  [AgentState.DRAINING]: { word: "Draining", tone: "notice", shape: "arrow" },
-  [AgentState.OFFLINE]: { word: "Offline", tone: "critical", shape: "cross" },
+  AGENT_STATE_UNSPECIFIED: UNKNOWN,
+  AGENT_STATE_ONLINE: { word: "Online", tone: "good", shape: "ring" },
+  AGENT_STATE_BUSY: { word: "Busy", tone: "good", shape: "dot" },
+  AGENT_STATE_DRAINING: { word: "Draining", tone: "notice", shape: "arrow" },
+  AGENT_STATE_OFFLINE: { word: "Offline", tone: "critical", shape: "cross" },
 };
 
 const HEALTH: Readonly<Record<HealthState, Look>> = {
-  [HealthState.UNSPECIFIED]: UNKNOWN,
-  [HealthState.UNKNOWN]: UNKNOWN,
-  [HealthState.HEALTHY]: { word: "Healthy", tone: "good", shape: "dot" },
-  [HealthState.DEGRADED]: { word: "Degraded", tone: "warning", shape: "diamond" },
-  [HealthState.UNHEALTHY]: { word: "Unhealthy", tone: "critical", shape: "triangle" },
+  HEALTH_STATE_UNSPECIFIED: UNKNOWN,
+  HEALTH_STATE_UNKNOWN: UNKNOWN,
+  HEALTH_STATE_HEALTHY: { word: "Healthy", tone: "good", shape: "dot" },
+  HEALTH_STATE_DEGRADED: { word: "Degraded", tone: "warning", shape: "diamond" },
+  HEALTH_STATE_UNHEALTHY: { word: "Unhealthy", tone: "critical", shape: "triangle" },
 };
 
 const COMMAND: Readonly<Record<CommandState, Look>> = {
-  [CommandState.UNSPECIFIED]: UNKNOWN,
-  [CommandState.REQUESTED]: { word: "Requested", tone: "notice", shape: "ring" },
-  [CommandState.ACCEPTED]: { word: "Accepted", tone: "notice", shape: "dot" },
-  [CommandState.EFFECTIVE]: { word: "Effective", tone: "good", shape: "check" },
-  [CommandState.FAILED]: { word: "Failed", tone: "critical", shape: "triangle" },
-  [CommandState.EXPIRED]: { word: "Expired", tone: "warning", shape: "diamond" },
+  COMMAND_STATE_UNSPECIFIED: UNKNOWN,
+  COMMAND_STATE_REQUESTED: { word: "Requested", tone: "notice", shape: "ring" },
+  COMMAND_STATE_ACCEPTED: { word: "Accepted", tone: "notice", shape: "dot" },
+  COMMAND_STATE_EFFECTIVE: { word: "Effective", tone: "good", shape: "check" },
+  COMMAND_STATE_FAILED: { word: "Failed", tone: "critical", shape: "triangle" },
+  COMMAND_STATE_EXPIRED: { word: "Expired", tone: "warning", shape: "diamond" },
 };
 
 // Enums on the wire are open: a newer server may send a value that this page does not know.
@@ -69,14 +67,30 @@ export const agentLook = (state: AgentState): Look => AGENT[state] ?? UNKNOWN;
 export const healthLook = (state: HealthState | undefined): Look => (state === undefined ? UNKNOWN : (HEALTH[state] ?? UNKNOWN));
 export const commandLook = (state: CommandState): Look => COMMAND[state] ?? UNKNOWN;
 
+const SEVERITIES: readonly Severity[] = [
+  "SEVERITY_UNSPECIFIED",
+  "SEVERITY_DEBUG",
+  "SEVERITY_INFO",
+  "SEVERITY_WARNING",
+  "SEVERITY_ERROR",
+  "SEVERITY_CRITICAL",
+];
+
+// Greater is worse.
+export const gravity = (severity: Severity): number => SEVERITIES.indexOf(severity);
+export const isGrave = (severity: Severity): boolean => gravity(severity) >= gravity("SEVERITY_ERROR");
+
+// The name of a value without that of its enum: RUNNING. What the server does not know itself comes as a number.
+export const nameOf = (value: string, prefix: string): string => String(value).replace(`${prefix}_`, "");
+
 export function severityLook(severity: Severity): Look {
-  if (severity >= Severity.CRITICAL) {
+  if (severity === "SEVERITY_CRITICAL") {
     return { word: "Critical", tone: "critical", shape: "triangle" };
   }
-  if (severity === Severity.ERROR) {
+  if (severity === "SEVERITY_ERROR") {
     return { word: "Error", tone: "critical", shape: "triangle" };
   }
-  return severity === Severity.WARNING
+  return severity === "SEVERITY_WARNING"
     ? { word: "Warning", tone: "warning", shape: "diamond" }
     : { word: "Info", tone: "unknown", shape: "ring" };
 }
@@ -90,25 +104,25 @@ export interface ActionWords {
 }
 
 const ACTIONS: Readonly<Partial<Record<ControlAction, ActionWords>>> = {
-  [ControlAction.PAUSE]: {
+  CONTROL_ACTION_PAUSE: {
     verb: "pause",
     label: "Pause",
     effect: "Nothing new of this workflow starts until it is resumed. Its engine decides whether work in hand is finished first.",
     done: "paused",
   },
-  [ControlAction.RESUME]: {
+  CONTROL_ACTION_RESUME: {
     verb: "resume",
     label: "Resume",
     effect: "The engine goes on from where it held the workflow.",
     done: "resumed",
   },
-  [ControlAction.CANCEL]: {
+  CONTROL_ACTION_CANCEL: {
     verb: "cancel",
     label: "Cancel",
     effect: "The engine ends this workflow. This cannot be undone: a cancelled workflow can be neither resumed nor retried.",
     done: "cancelled",
   },
-  [ControlAction.RETRY]: {
+  CONTROL_ACTION_RETRY: {
     verb: "retry",
     label: "Retry",
     effect: "The engine opens the next attempt, from the stage that failed.",
@@ -116,7 +130,12 @@ const ACTIONS: Readonly<Partial<Record<ControlAction, ActionWords>>> = {
   },
 };
 
-export const OFFERED: readonly ControlAction[] = [ControlAction.PAUSE, ControlAction.RESUME, ControlAction.RETRY, ControlAction.CANCEL];
+export const OFFERED: readonly ControlAction[] = [
+  "CONTROL_ACTION_PAUSE",
+  "CONTROL_ACTION_RESUME",
+  "CONTROL_ACTION_RETRY",
+  "CONTROL_ACTION_CANCEL",
+];
 
 export function actionWords(action: ControlAction): ActionWords | undefined {
   return ACTIONS[action];

@@ -1,13 +1,5 @@
-// Unary calls through the gateway, in binary. A failure is one error type that carries the server's reason and its words.
-import {
-  type DescMessage,
-  type DescMethodUnary,
-  type MessageInitShape,
-  type MessageShape,
-  create,
-  fromBinary,
-  toBinary,
-} from "@bufbuild/protobuf";
+// Unary calls through the gateway, in proto JSON. A failure is one error type that carries the server's reason and its words.
+import type { Asked, Document, Method, Shown } from "./methods";
 
 export interface Violation {
   readonly field: string;
@@ -38,48 +30,41 @@ export interface Answer<O> {
   readonly serverMs: number | undefined;
 }
 
-export type Call = <I extends DescMessage, O extends DescMessage>(
-  method: DescMethodUnary<I, O>,
-  input: MessageInitShape<I>,
-  signal?: AbortSignal,
-) => Promise<Answer<MessageShape<O>>>;
+// For what is shown: everything that has no presence of its own is there, so what is absent is not known.
+export type Call = <M extends Method>(method: M, input: Asked<M>, signal?: AbortSignal) => Promise<Answer<Shown<M>>>;
+
+// For documents that are edited and sent back: what holds its default is left out, as it is in what is sent.
+export type Ask = <M extends Method>(method: M, input: Asked<M>, signal?: AbortSignal, timeoutMs?: number) => Promise<Document<M>>;
 
 const TIMEOUT_MS = 10_000;
-const PROTOBUF = "application/x-protobuf";
 
 export function caller(base: string): Call {
-  return async (method, input, signal) => {
-    const url = new URL(`${method.parent.typeName}/${method.name}`, base);
-    const body = toBinary(method.input, create(method.input, input)).slice();
+  return async <M extends Method>(method: M, input: Asked<M>, signal?: AbortSignal) => {
     const sentAt = Date.now();
-    const response = await post(url, PROTOBUF, body, signal);
+    const response = await post(new URL(`pilothouse.v1.${method}?defaults=true`, base), input, signal);
     const receivedAt = Date.now();
-    const bytes = await unlessCut(() => response.arrayBuffer(), signal);
+    const message = await unlessCut(() => response.json() as Promise<Shown<M>>, signal);
     const date = Date.parse(response.headers.get("date") ?? "");
-    return {
-      message: fromBinary(method.output, new Uint8Array(bytes)),
-      sentAt,
-      receivedAt,
-      serverMs: Number.isNaN(date) ? undefined : date,
-    };
+    return { message, sentAt, receivedAt, serverMs: Number.isNaN(date) ? undefined : date };
+  };
+}
+
+export function asker(base: string): Ask {
+  return async <M extends Method>(method: M, input: Asked<M>, signal?: AbortSignal, timeoutMs?: number) => {
+    const response = await post(new URL(`pilothouse.v1.${method}`, base), input, signal, timeoutMs);
+    return unlessCut(() => response.json() as Promise<Document<M>>, signal);
   };
 }
 
 // An answer that is good; a refusal, or none in time, is a CallError.
-export async function post(
-  url: URL,
-  type: string,
-  body: BodyInit,
-  signal: AbortSignal | undefined,
-  timeoutMs = TIMEOUT_MS,
-): Promise<Response> {
+export async function post(url: URL, input: unknown, signal: AbortSignal | undefined, timeoutMs = TIMEOUT_MS): Promise<Response> {
   const limit = AbortSignal.timeout(timeoutMs);
   const response = await unlessCut(
     () =>
       fetch(url, {
         method: "POST",
-        headers: { "content-type": type, accept: type },
-        body,
+        headers: { "content-type": "application/json", accept: "application/json" },
+        body: JSON.stringify(input),
         cache: "no-store",
         signal: signal === undefined ? limit : AbortSignal.any([signal, limit]),
       }),

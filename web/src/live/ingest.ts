@@ -2,17 +2,13 @@
 import { batch } from "@preact/signals";
 import { durationMs, timestampMs } from "../core/time";
 import { plural, sentence } from "../core/format";
-import { AgentService } from "../gen/pilothouse/v1/agents_pb";
-import { AlertService } from "../gen/pilothouse/v1/alerts_pb";
-import { EventService } from "../gen/pilothouse/v1/events_pb";
-import type { LiveFrame, LiveGap, LiveProgress, LiveSnapshot } from "../gen/pilothouse/v1/live_pb";
-import { MetricsService } from "../gen/pilothouse/v1/metrics_pb";
-import { WorkflowService } from "../gen/pilothouse/v1/workflows_pb";
 import type { Stores } from "../stores/app";
 import type { Answer, Call } from "./call";
+import type { ChannelFrame, SnapshotFrame } from "./frames";
 import { AGENTS, ALERTS, EVENTS, METRICS, WORKFLOWS } from "./positions";
+import type { LiveGap, LiveProgress } from "../core/wire";
 
-export function ingestFrames(stores: Stores, frames: readonly LiveFrame[]): void {
+export function ingestFrames(stores: Stores, frames: readonly ChannelFrame[]): void {
   batch(() => {
     for (const frame of frames) {
       ingest(stores, frame);
@@ -20,39 +16,41 @@ export function ingestFrames(stores: Stores, frames: readonly LiveFrame[]): void
   });
 }
 
-function ingest(stores: Stores, frame: LiveFrame): void {
-  const sent = timestampMs(frame.sendTime) ?? stores.clock.serverNow();
-  const { payload } = frame;
-  switch (payload.case) {
-    case "metrics":
-      stores.metrics.apply(payload.value);
-      stores.connection.confirm(METRICS, timestampMs(payload.value.asOfTime) ?? sent);
+function ingest(stores: Stores, frame: ChannelFrame): void {
+  const sent = timestampMs(frame.timestamp);
+  switch (frame.type) {
+    case "metrics:update":
+      stores.metrics.apply(frame.data);
+      stores.connection.confirm(METRICS, timestampMs(frame.data.asOfTime) ?? sent);
       return;
     case "progress":
-      progress(stores, frame.channel, payload.value, sent);
+      progress(stores, frame.channel, frame.data, sent);
       return;
-    case "snapshot":
-      snapshot(stores, frame.channel, payload.value);
+    case "workflows:snapshot":
+    case "agents:snapshot":
+    case "alerts:snapshot":
+    case "events:snapshot":
+      snapshot(stores, frame);
       // It may have been made long ago for someone else; as nothing followed it, it is what the bridge knows now.
       stores.connection.confirm(frame.channel, stores.clock.serverNow());
       return;
-    case "workflow":
-      stores.workflows.apply(payload.value);
-      stores.commands.observe(payload.value);
+    case "workflows:update":
+      stores.workflows.apply(frame.data);
+      stores.commands.observe(frame.data);
       stores.listing.touch();
-      stores.detail.touch(payload.value.id);
+      stores.detail.touch(frame.data.id);
       break;
-    case "agent":
-      stores.agents.apply(payload.value);
+    case "agents:update":
+      stores.agents.apply(frame.data);
       break;
-    case "alert":
-      stores.alerts.apply(payload.value);
+    case "alerts:update":
+      stores.alerts.apply(frame.data);
       break;
-    case "events":
-      stores.events.append(payload.value.events);
+    case "events:append":
+      stores.events.append(frame.data.events);
       break;
     case "gap":
-      gap(stores, frame.channel, payload.value);
+      gap(stores, frame.channel, frame.data);
       break;
     default:
       return;
@@ -68,30 +66,29 @@ function progress(stores: Stores, channel: string, value: LiveProgress, sent: nu
   }
 }
 
-function snapshot(stores: Stores, channel: string, value: LiveSnapshot): void {
-  switch (channel) {
-    case WORKFLOWS:
-      stores.workflows.replace(value.workflows, value.truncated);
-      value.workflows.forEach((workflow) => stores.commands.observe(workflow));
+function snapshot(stores: Stores, { type, data }: SnapshotFrame): void {
+  const { workflows = [], agents = [], alerts = [], events = [], truncated = false } = data;
+  switch (type) {
+    case "workflows:snapshot":
+      stores.workflows.replace(workflows, truncated);
+      workflows.forEach((workflow) => stores.commands.observe(workflow));
       stores.listing.touch();
       break;
-    case AGENTS:
-      stores.agents.replace(value.agents, value.truncated);
+    case "agents:snapshot":
+      stores.agents.replace(agents, truncated);
       break;
-    case ALERTS:
-      stores.alerts.replace(value.alerts);
+    case "alerts:snapshot":
+      stores.alerts.replace(alerts);
       break;
-    case EVENTS:
-      stores.events.replace(value.events);
-      break;
-    default:
+    case "events:snapshot":
+      stores.events.replace(events);
       break;
   }
 }
 
 function gap(stores: Stores, channel: string, value: LiveGap): void {
   // A place that is not of this history is followed by a snapshot, which shows whether it joins what is there.
-  if (channel === EVENTS && value.fromSequence > 0n) {
+  if (channel === EVENTS && Number(value.fromSequence) > 0) {
     const missed =
       value.missedCount === undefined ? "Some events are not shown" : `${plural(Number(value.missedCount), "event")} not shown`;
     stores.events.gap(`${missed}: ${GAP_WORDS[value.reason] ?? sentence(value.reason).toLowerCase()}`);
@@ -110,11 +107,11 @@ const POLLED_EVENTS = 200;
 // One round of polling: the same stores, fed by the same contract, only slower.
 export async function pollRound(stores: Stores, call: Call, signal: AbortSignal): Promise<void> {
   const [metrics, workflows, agents, alerts, events] = await Promise.all([
-    call(MetricsService.method.getMetrics, {}, signal),
-    call(WorkflowService.method.listWorkflows, { pageSize: POLLED_EVENTS }, signal),
-    call(AgentService.method.listAgents, { pageSize: 1_000 }, signal),
-    call(AlertService.method.listAlerts, { pageSize: 200 }, signal),
-    call(EventService.method.listEvents, { pageSize: POLLED_EVENTS }, signal),
+    call("MetricsService/GetMetrics", {}, signal),
+    call("WorkflowService/ListWorkflows", { pageSize: POLLED_EVENTS }, signal),
+    call("AgentService/ListAgents", { pageSize: 1_000 }, signal),
+    call("AlertService/ListAlerts", { pageSize: 200 }, signal),
+    call("EventService/ListEvents", { pageSize: POLLED_EVENTS }, signal),
   ]);
   batch(() => {
     const at = (channel: string, answer: Answer<unknown>): void =>

@@ -4,20 +4,19 @@
 //                      ▲    │                  │ closed, silent too long, draining
 //                      │    └─closed─▶ waiting ◀┘
 //                      └──── backoff over ─┘
-import { create, fromBinary, toBinary } from "@bufbuild/protobuf";
-import { type LiveFrame, LiveFrameSchema, LiveRequestSchema } from "../gen/pilothouse/v1/live_pb";
-import { durationMs, timestampMs } from "../core/time";
 import { type Backoff, RECONNECT, backoffMs } from "../core/backoff";
-import { type Place, judgeFrame } from "./positions";
+import { durationMs, timestampMs } from "../core/time";
+import { type ChannelFrame, type ConnectionFrame, type Place, type Request, frameOf, isOfChannel } from "./frames";
+import { judgeFrame } from "./positions";
 
 export interface Socket {
-  send(bytes: Uint8Array): void;
+  send(text: string): void;
   close(): void;
 }
 
 export interface SocketEvents {
   open(): void;
-  message(bytes: Uint8Array): void;
+  message(text: string): void;
   closed(code: number, reason: string): void;
 }
 
@@ -44,7 +43,7 @@ export interface LinkState {
 
 export interface LinkListener {
   changed(state: LinkState): void;
-  frame(frame: LiveFrame, receivedAt: number): void;
+  frame(frame: ChannelFrame, receivedAt: number): void;
   roundTrip(sentAt: number, receivedAt: number, serverMs: number): void;
 }
 
@@ -54,8 +53,6 @@ export const OPEN_LIMIT_MS = 10_000;
 // The first round trip measures how busy a page is that has just been opened; a few more soon show the network.
 const MORE_PINGS_MS = [1_000, 2_000];
 
-const ABOUT_CONNECTION: ReadonlySet<string> = new Set(["subscribed", "unsubscribed", "error", "draining", "pong"]);
-
 export class Link {
   #state: LinkState = { phase: "stopped", failures: 0, retryAt: undefined, problem: "" };
   #socket: Socket | undefined;
@@ -63,8 +60,8 @@ export class Link {
   #places = new Map<string, Place>();
   #cancels = new Set<() => void>();
   #heardAt = 0;
-  #nonce = 0n;
-  #pings = new Map<bigint, number>();
+  #nonce = 0;
+  #pings = new Map<number, number>();
   #comeBackMs: number | undefined;
 
   constructor(
@@ -126,7 +123,7 @@ export class Link {
     });
     this.#socket = this.runtime.connect({
       open: () => current(() => this.#subscribe(this.channels)),
-      message: (bytes) => current(() => this.#receive(bytes)),
+      message: (text) => current(() => this.#receive(text)),
       closed: (code, reason) => current(() => this.#fail(reason || closeWords(code))),
     });
   }
@@ -158,21 +155,18 @@ export class Link {
         positions[channel] = place;
       }
     }
-    const value = { channels: [...channels], positions };
-    this.#socket?.send(toBinary(LiveRequestSchema, create(LiveRequestSchema, { request: { case: "subscribe", value } })));
+    this.#send({ type: "subscribe", channels, positions, names: "json" });
   }
 
-  #receive(bytes: Uint8Array): void {
+  #receive(text: string): void {
     const at = this.runtime.now();
     this.#heardAt = at;
-    let frame: LiveFrame;
-    try {
-      frame = fromBinary(LiveFrameSchema, bytes);
-    } catch {
+    const frame = frameOf(text);
+    if (frame === undefined) {
       this.#fail("the server sent a frame that is not of this contract");
       return;
     }
-    if (ABOUT_CONNECTION.has(frame.payload.case ?? "")) {
+    if (!isOfChannel(frame)) {
       this.#aboutConnection(frame, at);
       return;
     }
@@ -191,13 +185,12 @@ export class Link {
 
   // Following a channel anew without a position starts it with a snapshot.
   #resync(channel: string): void {
-    const value = { channels: [channel] };
-    this.#socket?.send(toBinary(LiveRequestSchema, create(LiveRequestSchema, { request: { case: "unsubscribe", value } })));
+    this.#send({ type: "unsubscribe", channels: [channel] });
     this.#subscribe([channel]);
   }
 
-  #aboutConnection(frame: LiveFrame, at: number): void {
-    switch (frame.payload.case) {
+  #aboutConnection(frame: ConnectionFrame, at: number): void {
+    switch (frame.type) {
       case "subscribed":
         if (this.#state.phase === "connecting") {
           this.#change({ phase: "open", failures: 0, retryAt: undefined, problem: "" });
@@ -209,20 +202,20 @@ export class Link {
         }
         break;
       case "pong": {
-        const sentAt = this.#pings.get(frame.payload.value.nonce);
-        this.#pings.delete(frame.payload.value.nonce);
-        const serverMs = timestampMs(frame.sendTime);
-        if (sentAt !== undefined && serverMs !== undefined) {
-          this.listener.roundTrip(sentAt, at, serverMs);
+        const nonce = Number(frame.data.nonce);
+        const sentAt = this.#pings.get(nonce);
+        this.#pings.delete(nonce);
+        if (sentAt !== undefined) {
+          this.listener.roundTrip(sentAt, at, timestampMs(frame.timestamp));
         }
         break;
       }
       case "draining":
-        this.#comeBackMs = durationMs(frame.payload.value.reconnectAfter) ?? 0;
+        this.#comeBackMs = durationMs(frame.data.reconnectAfter) ?? 0;
         this.#fail("the server is restarting");
         break;
       case "error":
-        this.#change({ ...this.#state, problem: frame.payload.value.message || frame.payload.value.reason });
+        this.#change({ ...this.#state, problem: frame.data.message || frame.data.reason });
         break;
       default:
         break;
@@ -232,8 +225,11 @@ export class Link {
   #ping(): void {
     const nonce = ++this.#nonce;
     this.#pings.set(nonce, this.runtime.now());
-    const request = create(LiveRequestSchema, { request: { case: "ping", value: { nonce } } });
-    this.#socket?.send(toBinary(LiveRequestSchema, request));
+    this.#send({ type: "ping", nonce });
+  }
+
+  #send(request: Request): void {
+    this.#socket?.send(JSON.stringify(request));
   }
 
   // A half-open socket says nothing at all, so silence is how it is known.

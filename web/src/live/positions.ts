@@ -1,11 +1,6 @@
 // What to do with a frame, from its place in its channel. A place is kept for each channel so that a reconnect asks for what was
 // missed; a hole that no gap frame explains is repaired by asking for a snapshot, never passed over.
-import type { LiveFrame } from "../gen/pilothouse/v1/live_pb";
-
-export interface Place {
-  readonly epoch: string;
-  readonly sequence: bigint;
-}
+import type { ChannelFrame, Place } from "./frames";
 
 export type Verdict = "apply" | "skip" | "resync";
 
@@ -25,14 +20,17 @@ export const CHANNELS: readonly string[] = [METRICS, WORKFLOWS, AGENTS, ALERTS, 
 // Newest wins, so holes do not matter.
 const holesAllowed = (channel: string): boolean => channel === METRICS;
 
-export function judgeFrame(place: Place | undefined, frame: LiveFrame): Judgement {
+export function judgeFrame(place: Place | undefined, frame: ChannelFrame): Judgement {
   const at: Place = { epoch: frame.epoch, sequence: frame.sequence };
-  switch (frame.payload.case) {
-    case "snapshot":
+  switch (frame.type) {
+    case "workflows:snapshot":
+    case "agents:snapshot":
+    case "alerts:snapshot":
+    case "events:snapshot":
       return { verdict: "apply", place: at };
     // What follows a gap joins its end: the frames that are left, or a snapshot.
     case "gap":
-      return { verdict: "apply", place: { epoch: frame.epoch, sequence: frame.payload.value.toSequence } };
+      return { verdict: "apply", place: { epoch: frame.epoch, sequence: Number(frame.data.toSequence) } };
     case "progress":
       return { verdict: "apply", place };
     default:
@@ -40,7 +38,7 @@ export function judgeFrame(place: Place | undefined, frame: LiveFrame): Judgemen
   }
 }
 
-function judgeChange(place: Place | undefined, frame: LiveFrame, at: Place): Judgement {
+function judgeChange(place: Place | undefined, frame: ChannelFrame, at: Place): Judgement {
   if (place === undefined || holesAllowed(frame.channel)) {
     return { verdict: "apply", place: at };
   }
@@ -50,5 +48,5 @@ function judgeChange(place: Place | undefined, frame: LiveFrame, at: Place): Jud
   if (at.sequence <= place.sequence) {
     return { verdict: "skip", place };
   }
-  return at.sequence === place.sequence + 1n ? { verdict: "apply", place: at } : { verdict: "resync", place: undefined };
+  return at.sequence === place.sequence + 1 ? { verdict: "apply", place: at } : { verdict: "resync", place: undefined };
 }

@@ -21,18 +21,17 @@ function socketUrl(base: string): URL {
 
 function openSocket(url: URL, events: SocketEvents): Socket {
   const socket = new WebSocket(url);
-  socket.binaryType = "arraybuffer";
   socket.onopen = () => events.open();
   socket.onclose = (event) => events.closed(event.code, event.reason);
   socket.onmessage = (event: MessageEvent<unknown>) => {
-    if (event.data instanceof ArrayBuffer) {
-      events.message(new Uint8Array(event.data));
+    if (typeof event.data === "string") {
+      events.message(event.data);
     }
   };
   return {
-    send: (bytes) => {
+    send: (text) => {
       if (socket.readyState === WebSocket.OPEN) {
-        socket.send(bytes.slice());
+        socket.send(text);
       }
     },
     close: () => socket.close(),

@@ -3,8 +3,6 @@ import type { JSX } from "preact";
 import { count, exactTime, plural, when } from "../core/format";
 import { timestampMs } from "../core/time";
 import { workflowLook } from "../core/words";
-import { WorkflowState } from "../gen/pilothouse/v1/enums_pb";
-import type { Workflow } from "../gen/pilothouse/v1/workflows_pb";
 import { WORKFLOWS } from "../live/positions";
 import type { ListingView } from "../stores/listing";
 import { useStores } from "../ui/context";
@@ -13,15 +11,16 @@ import { memo } from "../ui/memo";
 import { Note, Panel } from "../ui/panel";
 import { whilePointed } from "../ui/pointed";
 import { ActNote, Actions, Elapsed, Stages, WorkflowLink, WorkflowStateCell, stateName } from "../ui/workflow";
+import type { Workflow, WorkflowState } from "../core/wire";
 
 const CHIPS: readonly WorkflowState[] = [
-  WorkflowState.RUNNING,
-  WorkflowState.WAITING,
-  WorkflowState.QUEUED,
-  WorkflowState.PAUSED,
-  WorkflowState.FAILED,
-  WorkflowState.COMPLETED,
-  WorkflowState.CANCELLED,
+  "WORKFLOW_STATE_RUNNING",
+  "WORKFLOW_STATE_WAITING",
+  "WORKFLOW_STATE_QUEUED",
+  "WORKFLOW_STATE_PAUSED",
+  "WORKFLOW_STATE_FAILED",
+  "WORKFLOW_STATE_COMPLETED",
+  "WORKFLOW_STATE_CANCELLED",
 ];
 
 export function Workflows(): JSX.Element {
@@ -185,7 +184,7 @@ const FullRow = memo(({ workflow }: { readonly workflow: Workflow }): JSX.Elemen
       <td class="col-type cut">{workflow.workflowType || "–"}</td>
       <td class="col-stages">
         <Stages workflow={workflow} />
-        <span class="cut faint small">{workflow.state === WorkflowState.FAILED ? workflow.error?.message : workflow.currentStage}</span>
+        <span class="cut faint small">{workflow.state === "WORKFLOW_STATE_FAILED" ? workflow.error?.message : workflow.currentStage}</span>
       </td>
       <td class="col-agent mono cut">{workflow.agentId || "–"}</td>
       <td class="col-start number" title={start === undefined ? "" : exactTime(start)}>

@@ -1,7 +1,6 @@
 // All agents, and how the matrix groups them.
 import { computed, signal } from "@preact/signals";
-import type { Agent } from "../gen/pilothouse/v1/agents_pb";
-import { AgentState } from "../gen/pilothouse/v1/enums_pb";
+import type { Agent } from "../core/wire";
 
 export interface AgentGroup {
   readonly type: string;
@@ -13,7 +12,7 @@ export interface AgentGroup {
 }
 
 export function isOnline(agent: Agent): boolean {
-  return agent.state !== AgentState.OFFLINE && agent.state !== AgentState.UNSPECIFIED;
+  return agent.state !== "AGENT_STATE_OFFLINE" && agent.state !== "AGENT_STATE_UNSPECIFIED";
 }
 
 // e2e-2 before e2e-10. One collator, because making one for each comparison is most of the work of a thousand agents.

@@ -1,9 +1,9 @@
 // Alerts that are not over, the rules behind them, and past firings as marks for the time axis.
 import { computed, signal } from "@preact/signals";
 import { timestampMs } from "../core/time";
-import { type Alert, AlertState } from "../gen/pilothouse/v1/alerts_pb";
-import { Severity } from "../gen/pilothouse/v1/enums_pb";
+import { gravity, isGrave } from "../core/words";
 import type { AlertRuleJson } from "../gen/pilothouse/v1/rules_pb";
+import type { Alert, AlertState } from "../core/wire";
 
 export interface FiringMark {
   readonly id: string;
@@ -17,18 +17,18 @@ export interface FiringMark {
 const MOST_PAST = 500;
 
 const STANDING: Readonly<Partial<Record<AlertState, number>>> = {
-  [AlertState.FIRING]: 0,
-  [AlertState.RECOVERING]: 1,
-  [AlertState.PENDING]: 2,
+  ALERT_STATE_FIRING: 0,
+  ALERT_STATE_RECOVERING: 1,
+  ALERT_STATE_PENDING: 2,
 };
 
 // What a person should see first: what fires before what may, the graver before the lighter, the newer before the older.
 export function byUrgency(a: Alert, b: Alert): number {
   const since = (alert: Alert): number => timestampMs(alert.fireTime) ?? timestampMs(alert.activeTime) ?? 0;
-  const pending = Number(a.state === AlertState.PENDING) - Number(b.state === AlertState.PENDING);
+  const pending = Number(a.state === "ALERT_STATE_PENDING") - Number(b.state === "ALERT_STATE_PENDING");
   return (
     pending ||
-    b.severity - a.severity ||
+    gravity(b.severity) - gravity(a.severity) ||
     (STANDING[a.state] ?? 3) - (STANDING[b.state] ?? 3) ||
     since(b) - since(a) ||
     (a.id < b.id ? -1 : 1)
@@ -36,7 +36,7 @@ export function byUrgency(a: Alert, b: Alert): number {
 }
 
 export function isFiring(alert: Alert): boolean {
-  return alert.state === AlertState.FIRING || alert.state === AlertState.RECOVERING;
+  return alert.state === "ALERT_STATE_FIRING" || alert.state === "ALERT_STATE_RECOVERING";
 }
 
 export class AlertStore {
@@ -51,7 +51,7 @@ export class AlertStore {
     return [...this.#byId.values()].sort(byUrgency);
   });
   readonly firing = computed(() => this.active.value.filter(isFiring));
-  readonly criticalCount = computed(() => this.firing.value.filter((alert) => alert.severity >= Severity.ERROR).length);
+  readonly criticalCount = computed(() => this.firing.value.filter((alert) => isGrave(alert.severity)).length);
   readonly warningCount = computed(() => this.firing.value.length - this.criticalCount.value);
 
   // Every firing that is known, newest first.
@@ -67,7 +67,7 @@ export class AlertStore {
     this.history.value.flatMap((alert) => {
       const at = timestampMs(alert.fireTime);
       const words = [alert.ruleName, alert.labels["agent_id"] ?? ""].filter((text) => text !== "").join(" · ");
-      return at === undefined ? [] : [{ id: alert.id, at, words, critical: alert.severity >= Severity.ERROR }];
+      return at === undefined ? [] : [{ id: alert.id, at, words, critical: isGrave(alert.severity) }];
     }),
   );
 
@@ -94,7 +94,7 @@ export class AlertStore {
   }
 
   #put(alert: Alert): void {
-    if (alert.state === AlertState.RESOLVED) {
+    if (alert.state === "ALERT_STATE_RESOLVED") {
       this.#byId.delete(alert.id);
       this.learnPast([alert]);
     } else {

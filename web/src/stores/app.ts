@@ -1,13 +1,10 @@
 // The composition root: makes every store, joins them to the connection, and starts what runs. Nothing else knows the whole.
 import { batch, effect } from "@preact/signals";
-import { AlertService } from "../gen/pilothouse/v1/alerts_pb";
-import { type Command, CommandService } from "../gen/pilothouse/v1/commands_pb";
-import type { LiveFrame } from "../gen/pilothouse/v1/live_pb";
 import { timestampMs } from "../core/time";
 import { actionWords } from "../core/words";
 import { FrameBatch } from "../live/batching";
-import { type Ask, asker } from "../live/ask";
-import { type Call, caller, problemWords } from "../live/call";
+import { type Ask, type Call, asker, caller, problemWords } from "../live/call";
+import type { ChannelFrame } from "../live/frames";
 import { ingestFrames, pollRound } from "../live/ingest";
 import { Link } from "../live/link";
 import { Poller } from "../live/poller";
@@ -28,6 +25,7 @@ import { MetricsStore } from "./metrics";
 import { RouteStore } from "./route";
 import { ThemeStore } from "./theme";
 import { WorkflowStore } from "./workflows";
+import type { Command } from "../core/wire";
 
 export interface Stores {
   readonly clock: ClockStore;
@@ -87,7 +85,7 @@ export function createStores(base: string): { stores: Stores; run: () => void } 
     call,
     ask: asker(base),
   };
-  const frames = new FrameBatch<LiveFrame>(
+  const frames = new FrameBatch<ChannelFrame>(
     { hidden: () => document.hidden, nextFrame: (run) => requestAnimationFrame(run), after },
     (items) => ingestFrames(stores, items),
   );
@@ -96,14 +94,11 @@ export function createStores(base: string): { stores: Stores; run: () => void } 
   return { stores, run: () => start(stores, call, link, poller, frames) };
 }
 
-function makeLink(stores: Stores, base: string, frames: FrameBatch<LiveFrame>): Link {
+function makeLink(stores: Stores, base: string, frames: FrameBatch<ChannelFrame>): Link {
   return new Link(browserRuntime(base), CHANNELS, {
     changed: (state) => stores.connection.linkChanged(state),
     frame: (frame, receivedAt) => {
-      const sent = timestampMs(frame.sendTime);
-      if (sent !== undefined) {
-        stores.clock.oneWay(receivedAt, sent);
-      }
+      stores.clock.oneWay(receivedAt, timestampMs(frame.timestamp));
       frames.add(frame);
     },
     roundTrip: (sentAt, receivedAt, serverMs) => stores.clock.roundTrip(sentAt, receivedAt, serverMs),
@@ -131,7 +126,7 @@ function makePoller(stores: Stores, call: Call): Poller {
   });
 }
 
-function start(stores: Stores, call: Call, link: Link, poller: Poller, frames: FrameBatch<LiveFrame>): void {
+function start(stores: Stores, call: Call, link: Link, poller: Poller, frames: FrameBatch<ChannelFrame>): void {
   stores.theme.run();
   stores.clock.run();
   stores.route.listen();
@@ -184,10 +179,7 @@ function showListing(stores: Stores): void {
 
 async function loadAlertHistory(stores: Stores, call: Call): Promise<void> {
   try {
-    const [rules, past] = await Promise.all([
-      stores.ask("RuleService/ListRules", {}),
-      call(AlertService.method.listAlerts, { pageSize: 200 }),
-    ]);
+    const [rules, past] = await Promise.all([stores.ask("RuleService/ListRules", {}), call("AlertService/ListAlerts", { pageSize: 200 })]);
     batch(() => {
       stores.alerts.rules.value = rules.rules ?? [];
       stores.alerts.learnPast(past.message.alerts.toReversed());
@@ -200,7 +192,7 @@ async function loadAlertHistory(stores: Stores, call: Call): Promise<void> {
 // A command that cannot be read now is read again later.
 async function readCommand(call: Call, commandId: string): Promise<Command | undefined> {
   try {
-    return (await call(CommandService.method.getCommand, { commandId })).message.command;
+    return (await call("CommandService/GetCommand", { commandId })).message.command;
   } catch {
     return undefined;
   }

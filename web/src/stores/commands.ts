@@ -1,10 +1,8 @@
 // What became of each act of this page and of the commands of others, by workflow. Never a guess: a workflow's state is the engine's.
 import { signal } from "@preact/signals";
 import { actionWords } from "../core/words";
-import { type Command, CommandState } from "../gen/pilothouse/v1/commands_pb";
-import type { ControlAction } from "../gen/pilothouse/v1/enums_pb";
 import { timestampMs } from "../core/time";
-import type { Workflow } from "../gen/pilothouse/v1/workflows_pb";
+import type { Command, CommandState, ControlAction, Workflow } from "../core/wire";
 
 export type ActPhase = "sending" | "requested" | "accepted" | "effective" | "failed" | "expired" | "refused";
 
@@ -20,11 +18,11 @@ export interface Act {
 }
 
 const PHASES: Readonly<Partial<Record<CommandState, ActPhase>>> = {
-  [CommandState.REQUESTED]: "requested",
-  [CommandState.ACCEPTED]: "accepted",
-  [CommandState.EFFECTIVE]: "effective",
-  [CommandState.FAILED]: "failed",
-  [CommandState.EXPIRED]: "expired",
+  COMMAND_STATE_REQUESTED: "requested",
+  COMMAND_STATE_ACCEPTED: "accepted",
+  COMMAND_STATE_EFFECTIVE: "effective",
+  COMMAND_STATE_FAILED: "failed",
+  COMMAND_STATE_EXPIRED: "expired",
 };
 
 const ORDER: readonly ActPhase[] = ["sending", "requested", "accepted"];

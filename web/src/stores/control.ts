@@ -2,14 +2,12 @@
 // when the engine's event comes.
 import { signal } from "@preact/signals";
 import { actionWords } from "../core/words";
-import { type Alert, AlertService } from "../gen/pilothouse/v1/alerts_pb";
-import type { ControlAction } from "../gen/pilothouse/v1/enums_pb";
-import { type Workflow, WorkflowService } from "../gen/pilothouse/v1/workflows_pb";
 import { type Call, CallError, problemWords } from "../live/call";
 import type { AlertStore } from "./alerts";
 import type { ClockStore } from "./clock";
 import type { CommandStore } from "./commands";
 import type { MessageStore } from "./messages";
+import type { Alert, ControlAction, Workflow } from "../core/wire";
 
 export interface Intent {
   readonly workflow: Workflow;
@@ -56,7 +54,7 @@ export class ControlStore {
     this.commands.local({ ...act, phase: "sending" });
     try {
       const input = { workflowId: seen.id, action, reason, requestId: requestId(), etag: seen.etag };
-      const { message } = await this.call(WorkflowService.method.controlWorkflow, input);
+      const { message } = await this.call("WorkflowService/ControlWorkflow", input);
       if (message.command !== undefined) {
         this.commands.track(message.command);
       }
@@ -69,14 +67,14 @@ export class ControlStore {
 
   async acknowledge(alert: Alert): Promise<void> {
     await this.#onAlert(alert, "Acknowledge", async () => {
-      const { message } = await this.call(AlertService.method.acknowledgeAlert, { alertId: alert.id, requestId: requestId() });
+      const { message } = await this.call("AlertService/AcknowledgeAlert", { alertId: alert.id, requestId: requestId() });
       return message.alert;
     });
   }
 
   async resolve(alert: Alert): Promise<void> {
     await this.#onAlert(alert, "Resolve", async () => {
-      const { message } = await this.call(AlertService.method.resolveAlert, { alertId: alert.id, requestId: requestId() });
+      const { message } = await this.call("AlertService/ResolveAlert", { alertId: alert.id, requestId: requestId() });
       return message.alert;
     });
   }

@@ -1,8 +1,8 @@
 // The workflow in the side sheet: read once, then again when the live channel says that it changed.
 import { signal } from "@preact/signals";
-import { type GetWorkflowResponse, WorkflowService } from "../gen/pilothouse/v1/workflows_pb";
 import { type Call, CallError, problemWords } from "../live/call";
 import type { WorkflowStore } from "./workflows";
+import type { GetWorkflowResponse } from "../core/wire";
 
 export interface DetailView {
   readonly id: string;
@@ -51,7 +51,7 @@ export class DetailStore {
     this.#abort.abort();
     const abort = (this.#abort = new AbortController());
     try {
-      const { message } = await this.call(WorkflowService.method.getWorkflow, { workflowId: id }, abort.signal);
+      const { message } = await this.call("WorkflowService/GetWorkflow", { workflowId: id }, abort.signal);
       if (message.workflow !== undefined) {
         this.workflows.learn([message.workflow]);
       }

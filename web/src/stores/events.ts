@@ -2,7 +2,7 @@
 import { computed, signal } from "@preact/signals";
 import { type Narrative, narrate } from "../core/narrative";
 import { timestampMs } from "../core/time";
-import type { Event } from "../gen/pilothouse/v1/events_pb";
+import type { Event } from "../core/wire";
 
 export interface EventRow {
   readonly kind: "event";

@@ -4,10 +4,10 @@ import { type Columns, type Span, columns, mergePoints, spanOf, stepFor } from "
 import type { TimeRange } from "../core/route";
 import { durationMs, timestampMs, toDuration, toTimestamp } from "../core/time";
 import { TREND_WINDOW_MS, pointBefore } from "../core/trend";
-import { type MetricPoint, MetricsService, type QueryMetricsResponse } from "../gen/pilothouse/v1/metrics_pb";
 import { type Call, problemWords } from "../live/call";
 import type { ClockStore } from "./clock";
 import type { MetricsStore } from "./metrics";
+import type { MetricPoint, QueryMetricsResponse } from "../core/wire";
 
 export interface HistoryView {
   readonly phase: "loading" | "ready" | "error";
@@ -100,7 +100,7 @@ export class HistoryStore {
 
   async #ask(from: number, to: number, stepMs: number, signal: AbortSignal): Promise<QueryMetricsResponse> {
     const input = { startTime: toTimestamp(from), endTime: toTimestamp(to), step: toDuration(stepMs) };
-    return (await this.call(MetricsService.method.queryMetrics, input, signal)).message;
+    return (await this.call("MetricsService/QueryMetrics", input, signal)).message;
   }
 
   #take(answer: QueryMetricsResponse, span: Span, whole: boolean): void {

@@ -1,10 +1,9 @@
 // The table of the Workflows page: pages of the server's list, refreshed when something changed, held still while someone points at it.
 import { computed, signal } from "@preact/signals";
 import { withState } from "../core/filter";
-import { WorkflowState } from "../gen/pilothouse/v1/enums_pb";
-import { type Workflow, WorkflowService } from "../gen/pilothouse/v1/workflows_pb";
 import { type Call, CallError, problemWords } from "../live/call";
 import type { WorkflowStore } from "./workflows";
+import type { Workflow, WorkflowState } from "../core/wire";
 
 export interface ListingView {
   readonly phase: "loading" | "ready" | "error";
@@ -113,7 +112,7 @@ export class ListingStore {
     const filter = withState(this.#filter, this.#state);
     try {
       const { message } = await this.call(
-        WorkflowService.method.listWorkflows,
+        "WorkflowService/ListWorkflows",
         { filter, pageSize: this.#wanted, orderBy: "create_time desc" },
         abort.signal,
       );

@@ -1,7 +1,7 @@
 // The newest snapshot, and the few numbers of it that the first page shows.
 import { computed, signal } from "@preact/signals";
 import { durationMs } from "../core/time";
-import { type MetricPoint, type MetricsSnapshot, type WindowMetrics, MetricDimension } from "../gen/pilothouse/v1/metrics_pb";
+import type { MetricPoint, MetricsSnapshot, WindowMetrics } from "../core/wire";
 
 export const TILE_WINDOW_MS = 300_000;
 
@@ -10,7 +10,7 @@ export class MetricsStore {
   // The whole five minutes before the last five; null when there is none, undefined until that is known.
   readonly before = signal<MetricPoint | null | undefined>(undefined);
 
-  readonly fleet = computed(() => this.snapshot.value?.series.find((series) => series.dimension === MetricDimension.FLEET));
+  readonly fleet = computed(() => this.snapshot.value?.series.find((series) => series.dimension === "METRIC_DIMENSION_FLEET"));
   readonly window = computed((): WindowMetrics | undefined =>
     this.fleet.value?.windows.find((each) => durationMs(each.window) === TILE_WINDOW_MS),
   );

@@ -1,14 +1,15 @@
 // The newest state of each workflow that this page has seen. Lists hold ids and look here, so a change shows in every list at once.
 import { computed, signal } from "@preact/signals";
 import { timestampMs } from "../core/time";
-import { WorkflowState } from "../gen/pilothouse/v1/enums_pb";
-import type { Workflow } from "../gen/pilothouse/v1/workflows_pb";
+import type { Workflow } from "../core/wire";
 
 const MOST = 2_000;
 
 export function hasEnded(workflow: Workflow): boolean {
   return (
-    workflow.state === WorkflowState.COMPLETED || workflow.state === WorkflowState.FAILED || workflow.state === WorkflowState.CANCELLED
+    workflow.state === "WORKFLOW_STATE_COMPLETED" ||
+    workflow.state === "WORKFLOW_STATE_FAILED" ||
+    workflow.state === "WORKFLOW_STATE_CANCELLED"
   );
 }
 

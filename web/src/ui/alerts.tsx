@@ -2,14 +2,14 @@
 import type { JSX } from "preact";
 import { plural, when } from "../core/format";
 import { timestampMs } from "../core/time";
-import { severityLook } from "../core/words";
-import { type Alert, AlertState } from "../gen/pilothouse/v1/alerts_pb";
+import { nameOf, severityLook } from "../core/words";
 import { ALERTS } from "../live/positions";
 import { isFiring } from "../stores/alerts";
 import { Act } from "./act";
 import { useStores } from "./context";
 import { Mark } from "./mark";
 import { Note, Panel, Since } from "./panel";
+import type { Alert, AlertState } from "../core/wire";
 
 export function ActiveAlerts(): JSX.Element {
   const { alerts } = useStores();
@@ -56,9 +56,9 @@ export function NoAlerts(): JSX.Element {
 }
 
 const STATES: Readonly<Partial<Record<AlertState, string>>> = {
-  [AlertState.PENDING]: "not firing yet",
-  [AlertState.RECOVERING]: "recovering",
-  [AlertState.RESOLVED]: "resolved",
+  ALERT_STATE_PENDING: "not firing yet",
+  ALERT_STATE_RECOVERING: "recovering",
+  ALERT_STATE_RESOLVED: "resolved",
 };
 
 function AlertRow({ alert }: { readonly alert: Alert }): JSX.Element {
@@ -66,13 +66,13 @@ function AlertRow({ alert }: { readonly alert: Alert }): JSX.Element {
   const firing = isFiring(alert);
   const look = severityLook(alert.severity);
   const acknowledged = timestampMs(alert.acknowledgeTime);
-  const over = alert.state === AlertState.RESOLVED;
+  const over = alert.state === "ALERT_STATE_RESOLVED";
   return (
     <li
       class={firing ? "alert" : "alert quiet"}
       data-testid="alert-row"
       data-alert-id={alert.id}
-      data-state={AlertState[alert.state]}
+      data-state={nameOf(alert.state, "ALERT_STATE")}
       data-acknowledged={acknowledged !== undefined}
     >
       <Mark look={firing ? look : { tone: over ? "good" : "unknown", shape: over ? "check" : look.shape }} />

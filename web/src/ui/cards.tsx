@@ -4,11 +4,11 @@ import { count, duration, percent, rate, shortCount, signed } from "../core/form
 import type { Columns, Line } from "../core/history";
 import { durationMs } from "../core/time";
 import { type Direction, judge } from "../core/trend";
-import type { MetricPoint, MetricsSnapshot, WindowMetrics } from "../gen/pilothouse/v1/metrics_pb";
 import { METRICS } from "../live/positions";
 import { useStores } from "./context";
 import { Age } from "./panel";
 import { Spark } from "./spark";
+import type { MetricPoint, MetricsSnapshot, WindowMetrics } from "../core/wire";
 
 interface Trend {
   readonly words: string;
@@ -116,6 +116,8 @@ const CARDS: readonly CardSpec[] = [
 
 const fleetOf = (facts: Facts) => facts.snapshot?.series[0];
 
+const known = (value: number | string | undefined): number | undefined => (value === undefined ? undefined : Number(value));
+
 function readRunning(facts: Facts): Reading {
   return readGauge(fleetOf(facts)?.states?.running, facts.before?.states?.running, facts.columns?.running, "none");
 }
@@ -124,15 +126,15 @@ function readQueued(facts: Facts): Reading {
   return readGauge(fleetOf(facts)?.states?.queueDepth, facts.before?.states?.queueDepth, facts.columns?.queued, "down");
 }
 
-function readGauge(now: bigint | undefined, before: bigint | undefined, line: Line | undefined, better: "down" | "none"): Reading {
-  const change = now === undefined || before === undefined ? undefined : Number(now - before);
+function readGauge(now: string | undefined, before: string | undefined, line: Line | undefined, better: "down" | "none"): Reading {
+  const change = now === undefined || before === undefined ? undefined : Number(now) - Number(before);
   const trend = change === undefined ? undefined : { words: `${signed(change, count)} ${BEFORE}`, direction: judge(change, better, 0) };
   return { value: now === undefined ? undefined : shortCount(Number(now)), unit: "", trend, line };
 }
 
 function readThroughput(facts: Facts): Reading {
-  const now = facts.window?.throughput;
-  const before = facts.before?.throughput;
+  const now = known(facts.window?.throughput);
+  const before = known(facts.before?.throughput);
   let trend: Trend | undefined;
   if (now !== undefined && before !== undefined) {
     const share = before === 0 ? undefined : (now - before) / before;
@@ -143,8 +145,8 @@ function readThroughput(facts: Facts): Reading {
 }
 
 function readSuccess(facts: Facts): Reading {
-  const now = facts.window?.successRate;
-  const errors = facts.before?.errorRate;
+  const now = known(facts.window?.successRate);
+  const errors = known(facts.before?.errorRate);
   let trend: Trend | undefined;
   if (now !== undefined && errors !== undefined) {
     const change = (now - (1 - errors)) * 100;
@@ -167,7 +169,7 @@ function readLatency(facts: Facts): Reading {
 
 function readAgents(facts: Facts): Reading {
   const agents = facts.snapshot?.agents;
-  if (agents === undefined || agents.known === 0n) {
+  if (agents === undefined || agents.known === "0") {
     return {
       value: undefined,
       unit: "",
@@ -175,10 +177,10 @@ function readAgents(facts: Facts): Reading {
       line: undefined,
     };
   }
-  const away = Number(agents.known - agents.online);
+  const away = Number(agents.known) - Number(agents.online);
   const trend: Trend =
     away > 0
       ? { words: `${count(away)} offline`, direction: "worse" }
-      : { words: `all online, ${count(agents.busy)} busy`, direction: "neutral" };
-  return { value: shortCount(Number(agents.online)), unit: `of ${count(agents.known)}`, trend, line: facts.columns?.agents };
+      : { words: `all online, ${count(Number(agents.busy))} busy`, direction: "neutral" };
+  return { value: shortCount(Number(agents.online)), unit: `of ${count(Number(agents.known))}`, trend, line: facts.columns?.agents };
 }

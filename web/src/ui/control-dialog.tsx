@@ -3,12 +3,11 @@ import { type Signal, useSignal } from "@preact/signals";
 import type { JSX, RefObject } from "preact";
 import { useEffect, useRef } from "preact/hooks";
 import { type ActionWords, actionWords, cliLine, workflowLook } from "../core/words";
-import { ControlAction } from "../gen/pilothouse/v1/enums_pb";
-import type { Workflow } from "../gen/pilothouse/v1/workflows_pb";
 import type { Intent } from "../stores/control";
 import { Copy } from "./copy";
 import { useStores } from "./context";
 import { Mark } from "./mark";
+import type { ControlAction, Workflow } from "../core/wire";
 
 export function ControlDialog(): JSX.Element | null {
   const { control } = useStores();
@@ -59,7 +58,7 @@ function Confirm({ intent, words }: { readonly intent: Intent; readonly words: A
           </span>{" "}
           <span class="weak">{workflow.currentStage}</span> <span class="mono faint">{workflow.id}</span>
         </p>
-        {intent.action === ControlAction.CANCEL ? <TypedWord typed={typed} /> : null}
+        {intent.action === "CONTROL_ACTION_CANCEL" ? <TypedWord typed={typed} /> : null}
         <Reason reason={reason} />
         <div class="cli">
           <code data-testid="control-cli">{cliLine(words.verb, workflow.id, reason.value.trim())}</code>
@@ -157,5 +156,5 @@ function obstacleOf(workflow: Workflow, action: ControlAction, lock: string, typ
   if (may !== undefined && !may.available) {
     return may.reason;
   }
-  return action === ControlAction.CANCEL && typed.trim().toLowerCase() !== WORD ? `Type “${WORD}” first` : "";
+  return action === "CONTROL_ACTION_CANCEL" && typed.trim().toLowerCase() !== WORD ? `Type “${WORD}” first` : "";
 }

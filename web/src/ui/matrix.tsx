@@ -3,15 +3,14 @@ import { useSignal } from "@preact/signals";
 import type { JSX } from "preact";
 import { age, count, exactTime, plural } from "../core/format";
 import { timestampMs } from "../core/time";
-import { agentLook } from "../core/words";
-import type { Agent } from "../gen/pilothouse/v1/agents_pb";
-import { AgentState } from "../gen/pilothouse/v1/enums_pb";
+import { agentLook, nameOf } from "../core/words";
 import { AGENTS } from "../live/positions";
 import { type AgentGroup, isOnline } from "../stores/agents";
 import { useStores } from "./context";
 import { Mark } from "./mark";
 import { memo } from "./memo";
 import { Note, Panel, Since } from "./panel";
+import type { Agent } from "../core/wire";
 
 export function AgentHealthMatrix(): JSX.Element {
   const { agents } = useStores();
@@ -115,9 +114,9 @@ const Cell = memo(({ agent, first }: { readonly agent: Agent; readonly first: bo
         aria-label={`${agent.id}, ${look.word}`}
         data-testid="agent-cell"
         data-agent-id={agent.id}
-        data-state={AgentState[agent.state]}
+        data-state={nameOf(agent.state, "AGENT_STATE")}
       >
-        {agent.state === AgentState.BUSY || agent.state === AgentState.ONLINE ? null : <Mark look={look} />}
+        {agent.state === "AGENT_STATE_BUSY" || agent.state === "AGENT_STATE_ONLINE" ? null : <Mark look={look} />}
       </button>
     </li>
   );
@@ -178,7 +177,7 @@ function AgentRow({ agent }: { readonly agent: Agent }): JSX.Element {
   const seen = timestampMs(agent.lastSeenTime);
   return (
     <tr
-      title={`${agent.agentType} · ${plural(Number(agent.completedTasks), "task")} completed, ${count(agent.failedTasks)} failed${seen === undefined ? "" : ` · last heard ${exactTime(seen)}`}`}
+      title={`${agent.agentType} · ${plural(Number(agent.completedTasks), "task")} completed, ${count(Number(agent.failedTasks))} failed${seen === undefined ? "" : ` · last heard ${exactTime(seen)}`}`}
     >
       <th scope="row" class="mono cut">
         {agent.id}

@@ -38,7 +38,7 @@ function Tally({ page }: { readonly page: Page }): JSX.Element | null {
   const { metrics, alerts } = useStores();
   if (page === "workflows") {
     const states = metrics.fleet.value?.states;
-    const open = states === undefined ? undefined : states.queued + states.running + states.waiting + states.paused;
+    const open = states && [states.queued, states.running, states.waiting, states.paused].reduce((sum, each) => sum + Number(each), 0);
     return open === undefined ? null : (
       <span class="tally" title="Workflows that have not ended">
         {count(open)}

@@ -5,8 +5,6 @@ import { useRef } from "preact/hooks";
 import { count } from "../core/format";
 import { isPlain, matchesWords } from "../core/filter";
 import { timestampMs } from "../core/time";
-import { WorkflowState } from "../gen/pilothouse/v1/enums_pb";
-import type { Workflow } from "../gen/pilothouse/v1/workflows_pb";
 import { WORKFLOWS } from "../live/positions";
 import { hasEnded } from "../stores/workflows";
 import { useStores } from "./context";
@@ -14,6 +12,7 @@ import { memo } from "./memo";
 import { Note, Panel } from "./panel";
 import { whilePointed } from "./pointed";
 import { ActNote, Actions, Elapsed, Stages, WorkflowLink, WorkflowStateCell, shortlist, stateName } from "./workflow";
+import type { Workflow } from "../core/wire";
 
 type Tab = "newest" | "progress" | "paused" | "failed";
 
@@ -22,8 +21,8 @@ const MOST = 40;
 const TABS: readonly { readonly tab: Tab; readonly word: string; readonly belongs: (workflow: Workflow) => boolean }[] = [
   { tab: "newest", word: "Newest", belongs: () => true },
   { tab: "progress", word: "In progress", belongs: (workflow) => !hasEnded(workflow) },
-  { tab: "paused", word: "Paused", belongs: (workflow) => workflow.state === WorkflowState.PAUSED },
-  { tab: "failed", word: "Failed", belongs: (workflow) => workflow.state === WorkflowState.FAILED },
+  { tab: "paused", word: "Paused", belongs: (workflow) => workflow.state === "WORKFLOW_STATE_PAUSED" },
+  { tab: "failed", word: "Failed", belongs: (workflow) => workflow.state === "WORKFLOW_STATE_FAILED" },
 ];
 
 // Work in hand, then work that waits, then what has ended; each the newest first.
@@ -31,7 +30,7 @@ function byInterest(workflows: readonly Workflow[]): readonly Workflow[] {
   return workflows
     .map((workflow) => ({
       workflow,
-      rank: hasEnded(workflow) ? 2 : Number(workflow.state === WorkflowState.QUEUED),
+      rank: hasEnded(workflow) ? 2 : Number(workflow.state === "WORKFLOW_STATE_QUEUED"),
       time: timestampMs(workflow.endTime) ?? timestampMs(workflow.startTime) ?? timestampMs(workflow.createTime) ?? 0,
     }))
     .sort((a, b) => a.rank - b.rank || b.time - a.time || (a.workflow.id < b.workflow.id ? -1 : 1))

@@ -4,10 +4,6 @@ import { durationText, exactTime, plural, timeOfDay, when } from "../core/format
 import { narrate } from "../core/narrative";
 import { durationMs, timestampMs } from "../core/time";
 import { actionWords, cliLine, commandLook, workLook } from "../core/words";
-import { WorkState, WorkflowState } from "../gen/pilothouse/v1/enums_pb";
-import type { Command } from "../gen/pilothouse/v1/commands_pb";
-import type { Event } from "../gen/pilothouse/v1/events_pb";
-import type { Stage, Task, Workflow } from "../gen/pilothouse/v1/workflows_pb";
 import { hasEnded } from "../stores/workflows";
 import { useStores } from "./context";
 import { Copy } from "./copy";
@@ -15,6 +11,7 @@ import { Mark } from "./mark";
 import { Note, Since } from "./panel";
 import { Part, Side } from "./side";
 import { ActNote, Actions, Elapsed, WorkflowStateCell, stageState, stateName } from "./workflow";
+import type { Command, Event, Stage, Task, WorkState, Workflow } from "../core/wire";
 
 export function WorkflowSheet(): JSX.Element | null {
   const { route } = useStores();
@@ -66,7 +63,7 @@ function SheetNote({ id, phase, problem }: { readonly id: string; readonly phase
 function Summary({ workflow }: { readonly workflow: Workflow }): JSX.Element {
   const { clock } = useStores();
   const start = timestampMs(workflow.startTime);
-  const tokens = workflow.usage === undefined ? 0n : workflow.usage.inputTokens + workflow.usage.outputTokens;
+  const tokens = Number(workflow.usage?.inputTokens ?? 0) + Number(workflow.usage?.outputTokens ?? 0);
   return (
     <section class="summary">
       <div class="line">
@@ -79,7 +76,7 @@ function Summary({ workflow }: { readonly workflow: Workflow }): JSX.Element {
       <div class="line">
         <Actions workflow={workflow} words />
       </div>
-      {workflow.error === undefined || workflow.state !== WorkflowState.FAILED ? null : (
+      {workflow.error === undefined || workflow.state !== "WORKFLOW_STATE_FAILED" ? null : (
         <Note tone="critical">
           {workflow.error.message || "It failed"} <span class="mono faint">{workflow.error.code}</span>
         </Note>
@@ -96,7 +93,7 @@ function Summary({ workflow }: { readonly workflow: Workflow }): JSX.Element {
           {start === undefined ? "not yet" : `${when(start, clock.serverNow())} · `}
           <Since at={start} />
         </Fact>
-        {tokens > 0n ? <Fact name="Tokens">{plural(Number(tokens), "token")}</Fact> : null}
+        {tokens > 0 ? <Fact name="Tokens">{plural(tokens, "token")}</Fact> : null}
         {workflow.traceId === "" ? null : (
           <Fact name="Trace">
             <span class="mono">{workflow.traceId}</span>
@@ -162,8 +159,8 @@ function StageRow({
 }): JSX.Element {
   const look = workLook(state);
   // What an attempt before this one died of is over with it; its events tell it.
-  const error = stage.state === WorkState.COMPLETED ? undefined : stage.error;
-  const still = over && stage.state === WorkState.QUEUED ? "not run" : look.word.toLowerCase();
+  const error = stage.state === "WORK_STATE_COMPLETED" ? undefined : stage.error;
+  const still = over && stage.state === "WORK_STATE_QUEUED" ? "not run" : look.word.toLowerCase();
   const start = timestampMs(stage.startTime);
   const end = timestampMs(stage.endTime) ?? (start === undefined ? undefined : Math.min(now, to));
   const share = (at: number): number => Math.max(0, Math.min(100, ((at - from) / (to - from)) * 100));

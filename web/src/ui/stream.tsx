@@ -44,7 +44,7 @@ export function EventStreamPanel(): JSX.Element {
       </label>
       <span title={following.value ? "Stays at the newest" : "Holds still while you read; scroll to the end to follow again"}>
         {following.value ? "following" : "held"}
-        {perSecond === undefined ? "" : ` · ${rate(perSecond)}/s`}
+        {perSecond === undefined ? "" : ` · ${rate(Number(perSecond))}/s`}
       </span>
     </>
   ) : null;

@@ -6,11 +6,11 @@ import { OF_ALERTS, OF_WORKFLOWS, completions } from "../core/filter";
 import { DEFAULT_RANGE, RANGES } from "../core/route";
 import { type Look, healthLook } from "../core/words";
 import { timestampMs } from "../core/time";
-import type { MetricsSnapshot } from "../gen/pilothouse/v1/metrics_pb";
 import { ALERTS, METRICS } from "../live/positions";
 import type { Mode } from "../stores/connection";
 import { useStores } from "./context";
 import { Mark, Picture } from "./mark";
+import type { MetricsSnapshot } from "../core/wire";
 
 export function Strip(): JSX.Element {
   return (

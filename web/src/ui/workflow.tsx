@@ -2,16 +2,15 @@
 import type { JSX } from "preact";
 import { durationText, exactTime, plural, timeOfDay } from "../core/format";
 import { durationMs, timestampMs } from "../core/time";
-import { OFFERED, actionWords, workLook, workflowLook } from "../core/words";
-import { ControlAction, WorkState, WorkflowState } from "../gen/pilothouse/v1/enums_pb";
-import type { Stage, Workflow } from "../gen/pilothouse/v1/workflows_pb";
+import { OFFERED, actionWords, nameOf, workLook, workflowLook } from "../core/words";
 import { type Act as ActRecord, actWords, isOver } from "../stores/commands";
 import { hasEnded } from "../stores/workflows";
 import { Act } from "./act";
 import { useStores } from "./context";
 import { Mark, Picture } from "./mark";
+import type { ControlAction, Stage, WorkState, Workflow } from "../core/wire";
 
-export const stateName = (workflow: Workflow): string => WorkflowState[workflow.state] ?? "UNKNOWN";
+export const stateName = (workflow: Workflow): string => nameOf(workflow.state, "WORKFLOW_STATE");
 
 export function WorkflowStateCell({ workflow }: { readonly workflow: Workflow }): JSX.Element {
   const look = workflowLook(workflow.state);
@@ -62,8 +61,8 @@ function noteTitle(act: ActRecord): string {
 
 // Where a workflow has ended, nothing of it runs: a stage without an end was cut off with it.
 export function stageState(stage: Stage, workflow: Workflow): WorkState {
-  const open = stage.state === WorkState.RUNNING || stage.state === WorkState.ASSIGNED || stage.state === WorkState.RETRYING;
-  return open && hasEnded(workflow) ? WorkState.CANCELLED : stage.state;
+  const open = stage.state === "WORK_STATE_RUNNING" || stage.state === "WORK_STATE_ASSIGNED" || stage.state === "WORK_STATE_RETRYING";
+  return open && hasEnded(workflow) ? "WORK_STATE_CANCELLED" : stage.state;
 }
 
 export function Stages({ workflow }: { readonly workflow: Workflow }): JSX.Element {
@@ -75,13 +74,13 @@ export function Stages({ workflow }: { readonly workflow: Workflow }): JSX.Eleme
       </span>
     );
   }
-  const done = stages.filter((stage) => stage.state === WorkState.COMPLETED || stage.state === WorkState.SKIPPED).length;
+  const done = stages.filter((stage) => stage.state === "WORK_STATE_COMPLETED" || stage.state === "WORK_STATE_SKIPPED").length;
   const words = `${done} of ${plural(stages.length, "stage")}${workflow.currentStage === "" ? "" : `, now ${workflow.currentStage}`}`;
   return (
     <span class="stages" role="img" aria-label={words} title={words}>
       {stages.map((stage, index) => {
         const state = stageState(stage, workflow);
-        return <i key={index} class={`seg is-${WorkState[state]?.toLowerCase() ?? "unknown"} tone-${workLook(state).tone}`} />;
+        return <i key={index} class={`seg is-${nameOf(state, "WORK_STATE").toLowerCase()} tone-${workLook(state).tone}`} />;
       })}
     </span>
   );
@@ -104,10 +103,10 @@ export function Elapsed({ workflow }: { readonly workflow: Workflow }): JSX.Elem
 
 // The acts that make sense where there is room for two: the one that the state calls for, and the end.
 export function shortlist(workflow: Workflow): readonly ControlAction[] {
-  if (workflow.state === WorkflowState.FAILED) {
-    return [ControlAction.RETRY, ControlAction.CANCEL];
+  if (workflow.state === "WORKFLOW_STATE_FAILED") {
+    return ["CONTROL_ACTION_RETRY", "CONTROL_ACTION_CANCEL"];
   }
-  return [workflow.state === WorkflowState.PAUSED ? ControlAction.RESUME : ControlAction.PAUSE, ControlAction.CANCEL];
+  return [workflow.state === "WORKFLOW_STATE_PAUSED" ? "CONTROL_ACTION_RESUME" : "CONTROL_ACTION_PAUSE", "CONTROL_ACTION_CANCEL"];
 }
 
 interface ActionsProps {
