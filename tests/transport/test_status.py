@@ -29,7 +29,7 @@ SAMPLES: list[errors.PilothouseError] = [
     errors.InvalidResumeToken(),
     *(
         errors.NotFound(kind, "x")
-        for kind in ("workflow", "agent", "command", "alert", "rule", "dead_event")
+        for kind in ("workflow", "agent", "command", "alert", "rule", "dead_event", "batch")
     ),
     errors.IllegalTransition("pause", "COMPLETED", ""),
     errors.CommandPending("c1", "pause"),
@@ -37,6 +37,8 @@ SAMPLES: list[errors.PilothouseError] = [
     errors.NoExecutor("engine"),
     errors.CommandEnded("c1", "EXPIRED"),
     errors.AlertResolved("a1"),
+    errors.NotConfirmed("120"),
+    errors.WrongState("batch", "b1", "DONE", "stop"),
     errors.DeadEventTruncated("0-1-1"),
     errors.EtagMismatch("workflow", "w1", "abc"),
     errors.RequestIdReused("r1"),

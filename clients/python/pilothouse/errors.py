@@ -11,7 +11,9 @@
     │   │   ├── UnsupportedByEngine
     │   │   ├── NoExecutor
     │   │   ├── CommandEnded
-    │   │   └── AlertResolved
+    │   │   ├── AlertResolved
+    │   │   ├── NotConfirmed         what was typed is not what has to be; `expected` is
+    │   │   └── WrongState           not possible where the batch, stop or agent stands
     │   ├── Aborted
     │   │   ├── EtagMismatch         read again
     │   │   └── ExecutorReplaced     another executor of the same name took over
@@ -168,6 +170,19 @@ class AlertResolved(FailedPrecondition):
     """The alert is already resolved."""
 
 
+class NotConfirmed(FailedPrecondition):
+    """What was typed is not what has to be typed."""
+
+    @property
+    def expected(self) -> str:
+        """What has to be."""
+        return self.metadata.get("expected", "")
+
+
+class WrongState(FailedPrecondition):
+    """The act is not possible where the batch, stop or agent stands."""
+
+
 class Aborted(CallError):
     """Somebody else was first."""
 
@@ -293,6 +308,13 @@ BY_REASON: Mapping[str, type[CallError]] = {
     "ESCALATION_NOT_FOUND": NotFound,
     "HEARTBEAT_NOT_FOUND": NotFound,
     "DELIVERY_NOT_FOUND": NotFound,
+    "QUEUE_NOT_FOUND": NotFound,
+    "BATCH_NOT_FOUND": NotFound,
+    "EMERGENCY_STOP_NOT_FOUND": NotFound,
+    "BUDGET_NOT_FOUND": NotFound,
+    "CONFIG_VERSION_NOT_FOUND": NotFound,
+    "NOT_CONFIRMED": NotConfirmed,
+    "WRONG_STATE": WrongState,
     "DELIVERY_OVER": FailedPrecondition,
     "ALREADY_THERE": AlreadyExists,
     "STILL_NAMED": FailedPrecondition,

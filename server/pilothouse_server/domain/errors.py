@@ -8,6 +8,8 @@ PilothouseError
 ├── NotFound               there is no such thing                (kind, id)
 ├── IllegalTransition, CommandPending, UnsupportedByEngine, NoExecutor, CommandEnded, AlertResolved
 ├── DeadEventTruncated
+├── NotConfirmed           what was typed is not what has to be  (expected)
+├── WrongState             not where it stands                   (kind, id, state, action)
 ├── DeliveryOver           it arrived or was dropped             (delivery_id, state)
 ├── AlreadyThere           another one has this id or name       (kind, field, value)
 ├── StillNamed             others name it, so it cannot go       (kind, id, named_by)
@@ -82,7 +84,7 @@ class InvalidResumeToken(PilothouseError):
 class NotFound(PilothouseError):
     kind: str
     """One of workflow, agent, command, alert, rule, rule_version, dead_event, channel, escalation, heartbeat,
-    silence, delivery."""
+    silence, delivery, queue, batch, emergency_stop, budget, config_version."""
     id: str
 
     @property
@@ -187,6 +189,37 @@ class DeliveryOver(PilothouseError):
 
 
 @dataclass(eq=False)
+class NotConfirmed(PilothouseError):
+    expected: str
+    """What has to be typed."""
+
+    @property
+    def message(self) -> str:
+        return f"not confirmed: look at what this will do, then confirm with {self.expected}"
+
+
+@dataclass(eq=False)
+class WrongState(PilothouseError):
+    kind: str
+    """One of batch, emergency_stop, agent, queue, engine."""
+    id: str
+    state: str
+    action: str
+    detail: str = ""
+    """What could be done instead, or why not."""
+
+    @property
+    def message(self) -> str:
+        why = f"; {self.detail}" if self.detail else ""
+        named = f"{self.kind.replace('_', ' ')} {self.id!r}"
+        return f"cannot {self.action} {named}: it is {self.state}{why}"
+
+    @property
+    def metadata(self) -> dict[str, str]:
+        return {"kind": self.kind, "id": self.id, "state": self.state, "action": self.action}
+
+
+@dataclass(eq=False)
 class AlreadyThere(PilothouseError):
     kind: str
     """One of rule, channel, escalation, silence."""
@@ -280,10 +313,18 @@ class LimitExceeded(PilothouseError):
     """The name of the limit."""
     maximum: int
     value: int
+    remedy: str = ""
+    """What to do about it; then `value` is what was counted until it was too much."""
 
     @property
     def message(self) -> str:
+        if self.remedy:
+            return f"{self.limit}: at most {self.maximum:,}, and this is at least {self.value:,}; {self.remedy}"
         return f"{self.limit}: at most {self.maximum:,}, and this is {self.value:,}"
+
+    @property
+    def metadata(self) -> dict[str, str]:
+        return {"limit": self.limit, "maximum": str(self.maximum), "value": str(self.value)}
 
 
 @dataclass(eq=False)

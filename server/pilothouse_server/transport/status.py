@@ -43,6 +43,8 @@ _TABLE: dict[type[errors.PilothouseError], Refusal] = {
     errors.CommandEnded: Refusal(grpc.StatusCode.FAILED_PRECONDITION, "COMMAND_ENDED"),
     errors.DeadEventTruncated: Refusal(grpc.StatusCode.FAILED_PRECONDITION, "DEAD_EVENT_TRUNCATED"),
     errors.DeliveryOver: Refusal(grpc.StatusCode.FAILED_PRECONDITION, "DELIVERY_OVER"),
+    errors.NotConfirmed: Refusal(grpc.StatusCode.FAILED_PRECONDITION, "NOT_CONFIRMED"),
+    errors.WrongState: Refusal(grpc.StatusCode.FAILED_PRECONDITION, "WRONG_STATE"),
     errors.AlertResolved: Refusal(grpc.StatusCode.FAILED_PRECONDITION, "ALERT_RESOLVED"),
     errors.AlreadyThere: Refusal(grpc.StatusCode.ALREADY_EXISTS, "ALREADY_THERE"),
     errors.StillNamed: Refusal(grpc.StatusCode.FAILED_PRECONDITION, "STILL_NAMED"),
