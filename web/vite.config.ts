@@ -30,11 +30,26 @@ function sizeReport(limitKb: number): Plugin {
   };
 }
 
+// All styles are in one file, so a page that is loaded later needs nothing before its code, and nothing that would load it.
+function plainImports(): Plugin {
+  return {
+    name: "plain-imports",
+    apply: "build",
+    enforce: "pre",
+    load: (id) => (id === "\0vite/preload-helper.js" ? "export const __vitePreload = (load) => load();" : undefined),
+  };
+}
+
 export default defineConfig({
   base: "./",
-  plugins: [sizeReport(LIMIT_KB)],
+  plugins: [plainImports(), sizeReport(LIMIT_KB)],
+  // h("p", { class }, child) says the same as jsx("p", { class, children: [child] }) in fewer words.
+  oxc: {
+    jsx: { runtime: "classic", pragma: "jsxElement", pragmaFrag: "JsxFragment" },
+    jsxInject: 'import { h as jsxElement, Fragment as JsxFragment } from "preact"',
+  },
   // Data URLs and inline scripts would need holes in the content security policy.
-  build: { target: "es2023", assetsInlineLimit: 0, modulePreload: { polyfill: false } },
+  build: { target: "es2023", assetsInlineLimit: 0, cssCodeSplit: false, modulePreload: { polyfill: false } },
   // During development the bridge is a separate process: its paths are passed on to it.
   server: { proxy: { "/ws": { target: bridge, ws: true }, "/pilothouse.v1.": bridge } },
   test: { include: ["tests/**/*.test.ts"] },
