@@ -1,4 +1,4 @@
-"""What can be refused, as data. Each class maps to one gRPC code and one reason of the contract,
+"""What can be refused, as data. Each class has one reason of the contract, in the table at the end, and one gRPC code,
 in `transport/status.py`.
 
 PilothouseError
@@ -38,6 +38,11 @@ class PilothouseError(Exception):
     def message(self) -> str:
         """For people: what is wrong and what to do."""
         return type(self).__name__
+
+    @property
+    def reason(self) -> str:
+        """The name of its ErrorReason, without the prefix."""
+        return _REASONS[type(self)]
 
     @property
     def metadata(self) -> dict[str, str]:
@@ -90,6 +95,10 @@ class NotFound(PilothouseError):
     @property
     def message(self) -> str:
         return f"there is no {self.kind.replace('_', ' ')} {self.id!r}"
+
+    @property
+    def reason(self) -> str:
+        return f"{self.kind.upper()}_NOT_FOUND"
 
     @property
     def metadata(self) -> dict[str, str]:
@@ -350,6 +359,10 @@ class Unavailable(PilothouseError):
     def message(self) -> str:
         return f"{self.what}: {self.detail}"
 
+    @property
+    def reason(self) -> str:
+        return _AWAY[self.what]
+
 
 class Misconfigured(Unavailable):
     """A wrong address or password, missing rights, a server of the wrong kind: waiting alone does not help. At the
@@ -361,3 +374,39 @@ class LeaseLost(Exception):
 
     def __init__(self, lease: str, epoch: int) -> None:
         super().__init__(f"the lease {lease} of epoch {epoch} is another replica's by now")
+
+
+_REASONS: dict[type[PilothouseError], str] = {
+    InvalidArgument: "INVALID_ARGUMENT",
+    InvalidFilter: "INVALID_FILTER",
+    InvalidPageToken: "INVALID_PAGE_TOKEN",
+    InvalidResumeToken: "INVALID_RESUME_TOKEN",
+    IllegalTransition: "ILLEGAL_TRANSITION",
+    CommandPending: "COMMAND_PENDING",
+    UnsupportedByEngine: "UNSUPPORTED_BY_ENGINE",
+    NoExecutor: "NO_EXECUTOR",
+    CommandEnded: "COMMAND_ENDED",
+    DeadEventTruncated: "DEAD_EVENT_TRUNCATED",
+    DeliveryOver: "DELIVERY_OVER",
+    NotConfirmed: "NOT_CONFIRMED",
+    WrongState: "WRONG_STATE",
+    AlertResolved: "ALERT_RESOLVED",
+    AlreadyThere: "ALREADY_THERE",
+    StillNamed: "STILL_NAMED",
+    NoSecretKey: "NO_SECRET_KEY",
+    EtagMismatch: "ETAG_MISMATCH",
+    RequestIdReused: "REQUEST_ID_REUSED",
+    NotCommandOwner: "NOT_COMMAND_OWNER",
+    ExecutorReplaced: "EXECUTOR_REPLACED",
+    Busy: "RATE_LIMITED",
+    LimitExceeded: "LIMIT_EXCEEDED",
+}
+_AWAY = {
+    "log": "LOG_UNAVAILABLE",
+    "database": "DATABASE_UNAVAILABLE",
+    "board": "NO_SNAPSHOT",
+    "snapshot": "NO_SNAPSHOT",
+    "server": "DRAINING",
+    "alerts": "NO_LEADER",
+    "redis": "LOG_UNAVAILABLE",
+}

@@ -1,4 +1,4 @@
-"""The one table from what the domain refuses to what gRPC says.
+"""The one table from what the domain refuses to codes of gRPC; each error carries its reason itself.
 
 Every error is a google.rpc.Status with exactly one ErrorInfo (domain "pilothouse.dev", reason from
 the contract, the dynamic words in
@@ -29,53 +29,42 @@ class Refusal(NamedTuple):
     reason: str
 
 
-_TABLE: dict[type[errors.PilothouseError], Refusal] = {
-    errors.InvalidArgument: Refusal(grpc.StatusCode.INVALID_ARGUMENT, "INVALID_ARGUMENT"),
-    errors.InvalidFilter: Refusal(grpc.StatusCode.INVALID_ARGUMENT, "INVALID_FILTER"),
-    errors.InvalidPageToken: Refusal(grpc.StatusCode.INVALID_ARGUMENT, "INVALID_PAGE_TOKEN"),
-    errors.InvalidResumeToken: Refusal(grpc.StatusCode.INVALID_ARGUMENT, "INVALID_RESUME_TOKEN"),
-    errors.IllegalTransition: Refusal(grpc.StatusCode.FAILED_PRECONDITION, "ILLEGAL_TRANSITION"),
-    errors.CommandPending: Refusal(grpc.StatusCode.FAILED_PRECONDITION, "COMMAND_PENDING"),
-    errors.UnsupportedByEngine: Refusal(
-        grpc.StatusCode.FAILED_PRECONDITION, "UNSUPPORTED_BY_ENGINE"
-    ),
-    errors.NoExecutor: Refusal(grpc.StatusCode.FAILED_PRECONDITION, "NO_EXECUTOR"),
-    errors.CommandEnded: Refusal(grpc.StatusCode.FAILED_PRECONDITION, "COMMAND_ENDED"),
-    errors.DeadEventTruncated: Refusal(grpc.StatusCode.FAILED_PRECONDITION, "DEAD_EVENT_TRUNCATED"),
-    errors.DeliveryOver: Refusal(grpc.StatusCode.FAILED_PRECONDITION, "DELIVERY_OVER"),
-    errors.NotConfirmed: Refusal(grpc.StatusCode.FAILED_PRECONDITION, "NOT_CONFIRMED"),
-    errors.WrongState: Refusal(grpc.StatusCode.FAILED_PRECONDITION, "WRONG_STATE"),
-    errors.AlertResolved: Refusal(grpc.StatusCode.FAILED_PRECONDITION, "ALERT_RESOLVED"),
-    errors.AlreadyThere: Refusal(grpc.StatusCode.ALREADY_EXISTS, "ALREADY_THERE"),
-    errors.StillNamed: Refusal(grpc.StatusCode.FAILED_PRECONDITION, "STILL_NAMED"),
-    errors.NoSecretKey: Refusal(grpc.StatusCode.FAILED_PRECONDITION, "NO_SECRET_KEY"),
-    errors.EtagMismatch: Refusal(grpc.StatusCode.ABORTED, "ETAG_MISMATCH"),
-    errors.RequestIdReused: Refusal(grpc.StatusCode.ALREADY_EXISTS, "REQUEST_ID_REUSED"),
-    errors.NotCommandOwner: Refusal(grpc.StatusCode.PERMISSION_DENIED, "NOT_COMMAND_OWNER"),
-    errors.ExecutorReplaced: Refusal(grpc.StatusCode.ABORTED, "EXECUTOR_REPLACED"),
-    errors.Busy: Refusal(grpc.StatusCode.RESOURCE_EXHAUSTED, "RATE_LIMITED"),
-    errors.LimitExceeded: Refusal(grpc.StatusCode.RESOURCE_EXHAUSTED, "LIMIT_EXCEEDED"),
-}
-_UNAVAILABLE = {
-    "log": "LOG_UNAVAILABLE",
-    "database": "DATABASE_UNAVAILABLE",
-    "board": "NO_SNAPSHOT",
-    "snapshot": "NO_SNAPSHOT",
-    "server": "DRAINING",
-    "alerts": "NO_LEADER",
-    "redis": "LOG_UNAVAILABLE",
+_TABLE: dict[type[errors.PilothouseError], grpc.StatusCode] = {
+    errors.InvalidArgument: grpc.StatusCode.INVALID_ARGUMENT,
+    errors.InvalidFilter: grpc.StatusCode.INVALID_ARGUMENT,
+    errors.InvalidPageToken: grpc.StatusCode.INVALID_ARGUMENT,
+    errors.InvalidResumeToken: grpc.StatusCode.INVALID_ARGUMENT,
+    errors.IllegalTransition: grpc.StatusCode.FAILED_PRECONDITION,
+    errors.CommandPending: grpc.StatusCode.FAILED_PRECONDITION,
+    errors.UnsupportedByEngine: grpc.StatusCode.FAILED_PRECONDITION,
+    errors.NoExecutor: grpc.StatusCode.FAILED_PRECONDITION,
+    errors.CommandEnded: grpc.StatusCode.FAILED_PRECONDITION,
+    errors.DeadEventTruncated: grpc.StatusCode.FAILED_PRECONDITION,
+    errors.DeliveryOver: grpc.StatusCode.FAILED_PRECONDITION,
+    errors.NotConfirmed: grpc.StatusCode.FAILED_PRECONDITION,
+    errors.WrongState: grpc.StatusCode.FAILED_PRECONDITION,
+    errors.AlertResolved: grpc.StatusCode.FAILED_PRECONDITION,
+    errors.AlreadyThere: grpc.StatusCode.ALREADY_EXISTS,
+    errors.StillNamed: grpc.StatusCode.FAILED_PRECONDITION,
+    errors.NoSecretKey: grpc.StatusCode.FAILED_PRECONDITION,
+    errors.EtagMismatch: grpc.StatusCode.ABORTED,
+    errors.RequestIdReused: grpc.StatusCode.ALREADY_EXISTS,
+    errors.NotCommandOwner: grpc.StatusCode.PERMISSION_DENIED,
+    errors.ExecutorReplaced: grpc.StatusCode.ABORTED,
+    errors.Busy: grpc.StatusCode.RESOURCE_EXHAUSTED,
+    errors.LimitExceeded: grpc.StatusCode.RESOURCE_EXHAUSTED,
 }
 
 
 def refusal_of(error: errors.PilothouseError) -> Refusal:
     """The code and the reason of an error."""
     match error:
-        case errors.NotFound(kind=kind):
-            return Refusal(grpc.StatusCode.NOT_FOUND, f"{kind.upper()}_NOT_FOUND")
-        case errors.Unavailable(what=what):
-            return Refusal(grpc.StatusCode.UNAVAILABLE, _UNAVAILABLE[what])
+        case errors.NotFound():
+            return Refusal(grpc.StatusCode.NOT_FOUND, error.reason)
+        case errors.Unavailable():
+            return Refusal(grpc.StatusCode.UNAVAILABLE, error.reason)
         case _:
-            return _TABLE[type(error)]
+            return Refusal(_TABLE[type(error)], error.reason)
 
 
 def status_of(error: errors.PilothouseError) -> status_pb2.Status:
