@@ -77,6 +77,19 @@ COMMANDS = Table(
         )
         for name in ("agent_id", "batch_id", "stop_id")
     ),
+    Index(
+        "ix_commands_batch_id_state",
+        "batch_id",
+        "state",
+        sqlite_where=text("batch_id <> ''"),
+        postgresql_where=text("batch_id <> ''"),
+    ),
+    Index(
+        "ix_commands_pending_source",
+        "source",
+        sqlite_where=text("state IN (1, 2)"),
+        postgresql_where=text("state IN (1, 2)"),
+    ),
 )
 """`target` is `Command.target`."""
 
