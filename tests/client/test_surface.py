@@ -56,6 +56,7 @@ def test_the_names_of_the_asyncio_client_and_the_executor() -> None:
         "ExecutorStats",
         "NotDelivered",
         "ReportedAgent",
+        "ReportedQueue",
         "StageRun",
         "TaskRun",
         "WorkflowRun",

@@ -11,13 +11,13 @@ import asyncio
 import logging
 import time
 from collections import OrderedDict
-from collections.abc import Awaitable, Callable, Mapping
+from collections.abc import Awaitable, Callable, Iterable
 from contextlib import aclosing
 from typing import TypeVar
 
+from pilothouse._parts import MAX_NAME_BYTES, clip
 from pilothouse.aio import Client
 from pilothouse.errors import CallError, CommandEnded, ExecutorReplaced
-from pilothouse.reporting import MAX_NAME_BYTES, clip
 from pilothouse.retry import Backoff, stream_may_resume
 from pilothouse.v1.commands_pb2 import (
     AcceptCommandRequest,
@@ -27,7 +27,6 @@ from pilothouse.v1.commands_pb2 import (
     FailCommandRequest,
     WatchCommandsRequest,
 )
-from pilothouse.v1.enums_pb2 import ControlAction
 from pilothouse.v1.events_pb2 import EventError
 from pilothouse.watching import Item, WatchOptions
 
@@ -49,7 +48,7 @@ class Inbox:
         self,
         client: Client,
         source: str,
-        capabilities: Mapping[ControlAction.ValueType, Capability],
+        capabilities: Iterable[Capability],
         watch: WatchOptions,
     ) -> None:
         self._client = client
@@ -66,9 +65,7 @@ class Inbox:
         """
         backoff = Backoff(1.0, 30.0)
         while True:
-            request = WatchCommandsRequest(
-                source=self._source, capabilities=self._capabilities.values()
-            )
+            request = WatchCommandsRequest(source=self._source, capabilities=self._capabilities)
             watch = self._client.watch(
                 self._client.commands.WatchCommands, request, Command, self._watch
             )

@@ -30,8 +30,9 @@ not be delivered.
 
 Commands survive broken streams. A command is accepted (AcceptCommand) before the engine sees it, and the engine of one
 process sees it once; after a crash of the process it is offered again. A handler that returns has only taken the
-command: it is EFFECTIVE when the engine reports the event that shows it (`run.paused(command)`), and FAILED at once
-when the handler raises.
+command: it is EFFECTIVE when the engine reports the event that shows it (`run.paused(command)`, for an agent
+`agent.draining(command=command)`, for all that the engine starts `executor.queue().paused(command)`), and FAILED at
+once when the handler raises.
 """
 
 from __future__ import annotations
@@ -40,26 +41,28 @@ import asyncio
 import inspect
 import logging
 import time
-from collections.abc import AsyncGenerator, Awaitable, Callable, Iterable, Mapping, Sequence
+from collections.abc import AsyncGenerator, Callable, Iterable, Mapping, Sequence
 from dataclasses import dataclass, field
 from types import TracebackType
-from typing import Any, Self, TypeVar
+from typing import Any, Self
 
 import grpc.aio
 
 from pilothouse import _channel
+from pilothouse._abilities import Abilities, H, Handler, Unable
 from pilothouse._ids import uuid7
 from pilothouse._inbox import Inbox
 from pilothouse._outbox import Buffer, Publisher
 from pilothouse._session import Session
 from pilothouse.aio import Client
 from pilothouse.errors import BufferFull, CommandRefused, ExecutorReplaced, NotDelivered
-from pilothouse.reporting import ReportedAgent, StageRun, TaskRun, WorkflowRun
+from pilothouse.reporting import StageRun, TaskRun, WorkflowRun
 from pilothouse.retry import NO_RETRY, Backoff
 from pilothouse.v1.commands_pb2 import Capability, Command, CommandBoundary, CommandScope
 from pilothouse.v1.enums_pb2 import ControlAction
 from pilothouse.v1.events_pb2 import Event, EventType
 from pilothouse.watching import WatchOptions
+from pilothouse.workers import ReportedAgent, ReportedQueue
 
 __all__ = [
     "BufferFull",
@@ -71,6 +74,7 @@ __all__ = [
     "ExecutorStats",
     "NotDelivered",
     "ReportedAgent",
+    "ReportedQueue",
     "StageRun",
     "TaskRun",
     "WorkflowRun",
@@ -80,11 +84,6 @@ log = logging.getLogger("pilothouse.executor")
 
 MAX_EVENT_BYTES = 64 << 10
 """The limit of the contract on one event."""
-
-Handler = Callable[[Command], Awaitable[None] | None]
-"""Does a command. Returning means that it was taken; an exception, that it cannot be done."""
-
-H = TypeVar("H", bound=Handler)
 
 
 @dataclass(frozen=True)
@@ -161,8 +160,7 @@ class Executor:
         self._raise_when_full = on_full == "raise"
         self._on_rejected = on_rejected
         self._target, self._tls, self._channel = target, tls, channel
-        self._capabilities = {each.action: each for each in capabilities}
-        self._handlers: dict[ControlAction.ValueType, Handler] = {}
+        self._abilities = Abilities(capabilities)
         self._buffer = Buffer(self.options.max_events, self.options.max_bytes)
         self._rejected = 0
         self._dropped = 0
@@ -180,7 +178,7 @@ class Executor:
         self._open = await self._connect()
         for agent, interval in self._beating:
             self._open.spawn(self._beat(agent, interval))
-        if self._handlers:
+        if self._abilities.handled:
             self._taking = self._open.take(self._dispatch)
         self._open.wake()
 
@@ -198,7 +196,8 @@ class Executor:
         if self._taking is not None:
             self._taking.cancel()
         for agent, _ in self._beating:
-            agent.offline("its executor was closed")
+            if not agent.is_offline:
+                agent.offline("its executor was closed")
         try:
             await session.publisher.flush(
                 self.options.close_timeout if timeout is None else timeout
@@ -321,19 +320,36 @@ class Executor:
         agent_type: str = "",
         capacity: int = 0,
         heartbeat_every: float | None = None,
+        draining: bool = False,
     ) -> ReportedAgent:
         """One agent to report on.
 
-        With `heartbeat_every` it is registered at once, its heartbeats are reported every so many seconds for as long
-        as the executor runs, and it goes offline when the executor is closed.
+        With `heartbeat_every` it is registered at once (or said to be `draining`, where it was so before the engine was
+        started again), its heartbeats are reported every so many seconds for as long as the executor runs and it is not
+        offline, and it goes offline when the executor is closed.
         """
         agent = ReportedAgent(self.report, agent_id, agent_type=agent_type, capacity=capacity)
         if heartbeat_every is not None:
-            agent.registered()
-            self._beating.append((agent, heartbeat_every))
-            if self._open is not None and not self._closed:
-                self._open.spawn(self._beat(agent, heartbeat_every))
+            if draining:
+                agent.draining()
+            else:
+                agent.registered()
+            self.beat(agent, heartbeat_every)
         return agent
+
+    def beat(self, agent: ReportedAgent, every: float) -> None:
+        """Report the heartbeats of `agent` every so many seconds for as long as the executor runs and it is not
+        offline, and its goodbye when the executor is closed. For an agent whose events the engine writes down first."""
+        self._beating.append((agent, every))
+        if self._open is not None and not self._closed:
+            self._open.spawn(self._beat(agent, every))
+
+    def queue(
+        self, name: str = "", *, workflow_type: str = "", agent_type: str = ""
+    ) -> ReportedQueue:
+        """One queue to report on; without a name, all that the engine starts, or all of one type. Nothing is reported
+        yet: say whether it is `active()` or `paused()`."""
+        return ReportedQueue(self.report, name, workflow_type=workflow_type, agent_type=agent_type)
 
     def on(
         self,
@@ -341,21 +357,26 @@ class Executor:
         *,
         scope: CommandScope.ValueType = CommandScope.COMMAND_SCOPE_RUN,
         boundary: CommandBoundary.ValueType = CommandBoundary.COMMAND_BOUNDARY_STEP,
+        selective: bool = False,
     ) -> Callable[[H], H]:
         """Register what does `action`; a function of a Command, async or not. The capability is declared with it.
+
+        `scope` is what it is done to, and each has a handler of its own: PAUSE and RESUME of a RUN (the command has a
+        `workflow_id`), of a QUEUE (`queue`) or of the whole FLEET; CANCEL and RETRY of a RUN; DRAIN, ACTIVATE, RESTART
+        and RESIZE (`pool_size`) of a POOL (`agent_id`). With the scope FLEET, `selective` says that one `workflow_type`
+        or `agent_type` can be held alone; without it such a command never comes to the handler. Raises ValueError for
+        what nobody can ask for.
 
         Commands are taken from the first registration on; what is declared later than that is refused with
         RuntimeError, unless it was in `capabilities`, so register before `start()`.
         """
 
         def register(handler: H) -> H:
-            if action not in self._capabilities:
+            if not self._abilities.knows(action, scope):
                 if self._open is not None and self._open.takes:
                     raise RuntimeError("commands are taken already: declare the capability before")
-                self._capabilities[action] = Capability(
-                    action=action, scope=scope, boundary=boundary
-                )
-            self._handlers[action] = handler
+                self._abilities.declare(action, scope, boundary, selective)
+            self._abilities.handle(action, scope, handler)
             if self._open is not None and not self._open.takes:
                 self._taking = self._open.take(self._dispatch)
             return handler
@@ -410,12 +431,11 @@ class Executor:
 
     async def _handle(self, session: Session, command: Command) -> None:
         try:
-            handler = self._handlers.get(command.action)
-            if handler is None:
-                name = ControlAction.Name(command.action)
-                await session.inbox.fail(command, "UNSUPPORTED", f"this engine cannot do {name}")
-            elif (taken := await session.inbox.accept(command)) is not None:
+            handler = self._abilities.handler_of(command)
+            if (taken := await session.inbox.accept(command)) is not None:
                 await self._call(session.inbox, handler, taken)
+        except Unable as why:
+            await session.inbox.fail(command, "UNSUPPORTED", str(why))
         finally:
             session.handlers.release()
 
@@ -454,10 +474,11 @@ class Executor:
             on_rejected=self._reject,
             backoff=Backoff(limit=options.max_delay),
         )
-        inbox = Inbox(client, self.source, self._capabilities, options.watch)
+        inbox = Inbox(client, self.source, self._abilities, options.watch)
         return await Session.begin(client, publisher, inbox, options.max_handlers)
 
     async def _beat(self, agent: ReportedAgent, interval: float) -> None:
         while not self._closed:
-            agent.heartbeat()
+            if not agent.is_offline:
+                agent.heartbeat()
             await asyncio.sleep(interval)

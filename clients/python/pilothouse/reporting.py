@@ -1,4 +1,5 @@
-"""What an engine says about its work, in the engine's words: a run, its stages and tasks, and the agents that do them.
+"""What an engine says about its work, in the engine's words: a run, its stages and its tasks. Who does them is in
+`workers`.
 
 Each method makes one event and hands it to `report`, which returns at once; nothing here waits, and nothing here knows
 where events go. An object of this module keeps only what every event of it carries, so that it may be made anew at any
@@ -8,67 +9,38 @@ time: the engine's own records stay the truth.
 from __future__ import annotations
 
 import datetime as dt
-from collections.abc import Callable, Mapping, Sequence
+from collections.abc import Mapping, Sequence
 from types import TracebackType
 from typing import Self
 
-from google.protobuf.duration_pb2 import Duration
-
+from pilothouse._parts import (
+    MAX_MESSAGE_BYTES,
+    MAX_NAME_BYTES,
+    Failure,
+    Report,
+    clip,
+    command_id,
+    duration_of,
+    event_error,
+)
 from pilothouse.v1.commands_pb2 import Command
 from pilothouse.v1.enums_pb2 import Severity
-from pilothouse.v1.events_pb2 import AgentLoad, Event, EventError, EventType, Usage
+from pilothouse.v1.events_pb2 import Event, EventError, EventType, Usage
+from pilothouse.workers import ReportedAgent, ReportedQueue
 
-Report = Callable[[Event], "str | None"]
-"""Takes an event to deliver. Returns its id, or None when there was no room for it."""
-
-Failure = BaseException | EventError | str
-"""What went wrong: an exception, an error of the contract, or words."""
-
-MAX_MESSAGE_BYTES = 4096
-"""The limit of the contract on messages for people."""
-
-MAX_NAME_BYTES = 256
-"""The limit of the contract on identifiers and names."""
-
-
-def clip(text: str, limit: int = MAX_MESSAGE_BYTES) -> str:
-    """`text` in at most `limit` bytes of UTF-8, with `…` where it was cut. What is not UTF-8 becomes `?`.
-
-    A traceback or the output of a tool may be of any length and hold anything; a report about a failure must not fail
-    for it.
-    """
-    raw = text.encode("utf-8", "replace")
-    if len(raw) <= limit:
-        return raw.decode("utf-8")
-    return raw[: limit - len("…".encode())].decode("utf-8", "ignore") + "…"
-
-
-def event_error(failure: Failure, *, retryable: bool = False) -> EventError:
-    """`failure` as the contract has it. The code of an exception is the name of its class."""
-    match failure:
-        case EventError():
-            return failure
-        case str():
-            return EventError(message=clip(failure), retryable=retryable)
-        case BaseException():
-            code = clip(type(failure).__name__, MAX_NAME_BYTES)
-            return EventError(
-                code=code, message=clip(str(failure) or repr(failure)), retryable=retryable
-            )
-
-
-def _command_id(command: Command | str | None) -> str:
-    return command.id if isinstance(command, Command) else command or ""
-
-
-def _duration(seconds: float | dt.timedelta | None) -> Duration | None:
-    if seconds is None:
-        return None
-    duration = Duration()
-    duration.FromTimedelta(
-        seconds if isinstance(seconds, dt.timedelta) else dt.timedelta(seconds=seconds)
-    )
-    return duration
+__all__ = [
+    "MAX_MESSAGE_BYTES",
+    "MAX_NAME_BYTES",
+    "Failure",
+    "Report",
+    "ReportedAgent",
+    "ReportedQueue",
+    "StageRun",
+    "TaskRun",
+    "WorkflowRun",
+    "clip",
+    "event_error",
+]
 
 
 class WorkflowRun:
@@ -161,10 +133,18 @@ class WorkflowRun:
         return StageRun(self, self._report, name)
 
     def task(
-        self, task_id: str, *, stage: str = "", agent: ReportedAgent | None = None, attempt: int = 1
+        self,
+        task_id: str,
+        *,
+        stage: str = "",
+        agent: ReportedAgent | None = None,
+        attempt: int = 1,
+        queue: str = "",
     ) -> TaskRun:
-        """One task of this run."""
-        return TaskRun(self, self._report, task_id, stage=stage, agent=agent, attempt=attempt)
+        """One task of this run. `queue` is where it waits for an agent."""
+        return TaskRun(
+            self, self._report, task_id, stage=stage, agent=agent, attempt=attempt, queue=queue
+        )
 
     def _event(self, kind: EventType.ValueType, message: str = "") -> Event:
         return Event(
@@ -188,7 +168,7 @@ class WorkflowRun:
         plan: bool = False,
     ) -> None:
         event = self._event(kind, message)
-        event.command_id = _command_id(command)
+        event.command_id = command_id(command)
         event.attributes.update(self._attributes)
         if error is not None:
             event.error.CopyFrom(error)
@@ -265,7 +245,7 @@ class StageRun:
             trace_id=self._run.trace_id,
             message=clip(message),
             error=error,
-            duration=_duration(duration),
+            duration=duration_of(duration),
         )
         self._report(event)
 
@@ -301,10 +281,13 @@ class TaskRun:
         stage: str = "",
         agent: ReportedAgent | None = None,
         attempt: int = 1,
+        queue: str = "",
     ) -> None:
         self._run = run
         self._report = report
         self._stage = stage
+        self.queue = queue
+        """Where it waits for an agent; empty when that is no queue with a name."""
         self.id = task_id
         """Its id, unique in the workflow."""
         self.agent = agent
@@ -355,15 +338,15 @@ class TaskRun:
             duration=duration,
         )
 
-    def retrying(self, failure: Failure) -> None:
-        """It failed and will be tried again: `attempt` is one more from here on."""
+    def retrying(self, failure: Failure, *, usage: Usage | None = None) -> None:
+        """It failed and will be tried again: `attempt` is one more from here on. `usage` is of the try that failed."""
         self.attempt += 1
         error = event_error(failure, retryable=True)
-        self._tell(EventType.EVENT_TYPE_TASK_RETRYING, error.message, error=error)
+        self._tell(EventType.EVENT_TYPE_TASK_RETRYING, error.message, error=error, usage=usage)
 
-    def cancelled(self, message: str = "") -> None:
-        """It was stopped by a control."""
-        self._tell(EventType.EVENT_TYPE_TASK_CANCELLED, message)
+    def cancelled(self, message: str = "", *, usage: Usage | None = None) -> None:
+        """It was stopped by a control. What it consumed until then counts as well."""
+        self._tell(EventType.EVENT_TYPE_TASK_CANCELLED, message, usage=usage)
 
     def _tell(
         self,
@@ -385,10 +368,11 @@ class TaskRun:
             agent_type=agent.agent_type if agent else "",
             attempt=self.attempt,
             trace_id=self._run.trace_id,
+            queue=self.queue,
             message=clip(message),
             error=error,
             usage=usage,
-            duration=_duration(duration),
+            duration=duration_of(duration),
         )
         self._report(event)
 
@@ -409,72 +393,6 @@ class TaskRun:
         elif isinstance(error, Exception):
             self.failed(error, usage=self.usage)
         else:
-            self.cancelled(type(error).__name__)
+            self.cancelled(type(error).__name__, usage=self.usage)
         if self.agent:
             self.agent.put_down(self.id)
-
-
-class ReportedAgent:
-    """One agent that does the engine's work."""
-
-    def __init__(
-        self, report: Report, agent_id: str, *, agent_type: str = "", capacity: int = 0
-    ) -> None:
-        self._report = report
-        self.id = agent_id
-        """Its id."""
-        self.agent_type = agent_type
-        """The kind of agent."""
-        self.capacity = capacity
-        """Tasks it can have at once; 0 is not known."""
-        self.active = 0
-        """Tasks in hand, sent with each heartbeat. A task used as a context manager counts itself."""
-        self.workflow_id = ""
-        """The workflow of the task that it took up last; empty when it has none in hand."""
-        self.task_id = ""
-        """That task."""
-
-    def registered(self, message: str = "") -> None:
-        """It is there."""
-        self._tell(EventType.EVENT_TYPE_AGENT_REGISTERED, message)
-
-    def heartbeat(self, active: int | None = None) -> None:
-        """It is still there, with `active` tasks in hand (None: as last said)."""
-        if active is not None:
-            self.active = active
-        event = self._event(EventType.EVENT_TYPE_AGENT_HEARTBEAT)
-        event.workflow_id, event.task_id = self.workflow_id, self.task_id
-        self._report(event)
-
-    def take_up(self, workflow_id: str, task_id: str) -> None:
-        """It works on one more task. Said at once, not with the next heartbeat."""
-        self.active += 1
-        self.workflow_id, self.task_id = workflow_id, task_id
-        self.heartbeat()
-
-    def put_down(self, task_id: str) -> None:
-        """It works on that task no more."""
-        self.active = max(self.active - 1, 0)
-        if task_id == self.task_id or not self.active:
-            self.workflow_id = self.task_id = ""
-        self.heartbeat()
-
-    def draining(self, message: str = "") -> None:
-        """It takes nothing new."""
-        self._tell(EventType.EVENT_TYPE_AGENT_DRAINING, message)
-
-    def offline(self, message: str = "") -> None:
-        """It says goodbye; `message` says why."""
-        self._tell(EventType.EVENT_TYPE_AGENT_OFFLINE, message)
-
-    def _event(self, kind: EventType.ValueType, message: str = "") -> Event:
-        return Event(
-            type=kind,
-            agent_id=self.id,
-            agent_type=self.agent_type,
-            load=AgentLoad(active=self.active, capacity=self.capacity),
-            message=clip(message),
-        )
-
-    def _tell(self, kind: EventType.ValueType, message: str) -> None:
-        self._report(self._event(kind, message))
