@@ -74,7 +74,9 @@ def _event_of(number: int, drawn: dict[str, Any]) -> Event:
     if name.startswith(("STAGE", "TASK")):
         fields["stage"] = drawn["stage"]
     if name.startswith("TASK"):
-        fields |= {"task_id": drawn["task_id"], "agent_id": drawn["agent_id"]}
+        fields |= {name: drawn[name] for name in ("task_id", "agent_id", "agent_type", "queue")}
+    if name in ("WORKFLOW_FAILED", "WORKFLOW_CANCELLED") and drawn["forced"] is not None:
+        fields["forced_after_us"] = NOON + drawn["forced"] * SECOND
     if name in ("WORKFLOW_CREATED", "WORKFLOW_STARTED"):
         fields["stage_plan"] = drawn["stage_plan"]
     received = NOON + drawn["received"] * SECOND
@@ -98,6 +100,9 @@ _drawn = st.fixed_dictionaries(
         "error": st.none() | st.builds(EventError, st.sampled_from(["E1", "E2"])),
         "load": st.none() | st.builds(AgentLoad, st.integers(0, 2), st.just(2)),
         "stage_plan": st.sampled_from([(), ("build", "test"), ("test",)]),
+        "agent_type": st.sampled_from(["", "coder", "tester"]),
+        "queue": st.sampled_from(["", "fast"]),
+        "forced": st.none() | st.integers(0, 6),
     }
 )
 

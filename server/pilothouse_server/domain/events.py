@@ -169,6 +169,8 @@ class Signal(NamedTuple):
     active: int
     """Tasks in the agent's hand; -1 when not reported."""
     future: bool
+    forced_after: int = -1
+    """Of an end that an operator wrote: the engine's time of its newest report then; -1: of no such end."""
 
 
 def signal_of(event: Event) -> Signal:
@@ -188,4 +190,5 @@ def signal_of(event: Event) -> Signal:
         event.duration_us,
         -1 if event.load is None else event.load.active,
         event.future,
+        -1 if event.forced_after_us is None else event.forced_after_us,
     )

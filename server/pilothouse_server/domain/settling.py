@@ -21,7 +21,7 @@ from pilothouse_server.domain.commands import (
     fail,
 )
 from pilothouse_server.domain.events import WORKFLOW_TYPES, Event, EventError, EventType, Severity
-from pilothouse_server.domain.workflows import END, RANK, Action, WorkflowState
+from pilothouse_server.domain.workflows import END, ENDED, RANK, Action, WorkflowState
 
 SERVER_SOURCE = "pilothouse"
 """The source of the events that the server itself makes; no engine's answer is believed under this name."""
@@ -60,6 +60,8 @@ def _answered(command: Command, event: Event, facts: Facts, deadlines: Deadlines
             return fail(command, replace(error, code=error.code or ENGINE_FAILED), event.receive_us)
     if event.type not in WORKFLOW_TYPES:
         return command
+    if event.forced_after_us is not None and facts.state not in ENDED:
+        return command  # the engine's own word stands against this end
     if _shows(command, event, facts):
         return end(command, CommandState.EFFECTIVE, event.receive_us, effect_us=event.occur_us)
     if _overtakes(command, event):

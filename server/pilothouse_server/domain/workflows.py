@@ -12,7 +12,9 @@ any order give one answer.
 
 from __future__ import annotations
 
+from collections.abc import Sequence
 from enum import IntEnum
+from typing import cast
 
 from pilothouse_server.domain.events import STAGE_TYPES, EventType
 
@@ -114,6 +116,20 @@ _STATE = {
     EventType.WORKFLOW_FAILED: _S.FAILED,
     EventType.WORKFLOW_CANCELLED: _S.CANCELLED,
 }
+
+
+def forced_standing(event_type: int, attempt: int, forced_after_us: int, event_id: str) -> Standing:
+    """What an end says that an operator wrote in place of an engine: no more than a report of the time up to which the
+    engine had been heard. So an end by the engine outranks it, and so does whatever the engine says of a later time
+    (`overruled`)."""
+    return (max(attempt, 1), REPORTED, forced_after_us, event_type, event_id)
+
+
+def overruled(forced: Sequence[int | str], standing: Sequence[int | str], heard_us: int) -> bool:
+    """Whether the engine's own word stands against a forced end: a greater standing, or anything that it said of the
+    workflow, its stages or its tasks of a time after the one up to which it had been heard. `forced` and `standing` are
+    standings, both with the event's id or both without."""
+    return tuple(forced) < tuple(standing) or heard_us > cast("int", forced[2])
 
 
 def standing_of(event_type: int, attempt: int, occur_us: int, event_id: str) -> Standing:

@@ -8,7 +8,7 @@ is one.
 from __future__ import annotations
 
 from collections.abc import Callable, Iterable, Sequence
-from typing import cast
+from typing import Final, cast
 
 from pilothouse.v1 import enums_pb2
 from pilothouse.v1 import events_pb2 as pb
@@ -17,6 +17,7 @@ from pilothouse_server.domain.events import (
     AgentLoad,
     Event,
     EventError,
+    EventType,
     Severity,
     Signal,
     Usage,
@@ -37,6 +38,10 @@ LONGEST_NAME = 256
 """Characters of an id or a name, of which ingest takes as many bytes."""
 
 LAST_US = (LAST_SECOND + 1) * 1_000_000 - 1
+
+FORCIBLE = (int(EventType.WORKFLOW_FAILED), int(EventType.WORKFLOW_CANCELLED))
+FORCED: Final = "forced_after_time"
+"""What marks an end that an operator wrote, and on which events it counts."""
 
 LARGEST_UINT64 = (1 << 64) - 1
 _NOTHING: dict[str, str] = {}
@@ -87,6 +92,7 @@ def decode_signals(payload: bytes) -> list[Signal]:
             duration_us(event.duration) if has("duration") else None,
             event.load.active if has("load") else -1,
             future,
+            timestamp_us(event.forced_after_time) if kind in FORCIBLE and has(FORCED) else -1,
         )
         if (
             kind < 1
@@ -140,6 +146,8 @@ def event_of(event: pb.Event) -> Event:
         AgentLoad(event.load.active, event.load.capacity) if has("load") else None,
         tuple(event.stage_plan) if event.stage_plan else (),
         future,
+        event.queue,
+        timestamp_us(event.forced_after_time) if kind in FORCIBLE and has(FORCED) else None,
     )
     names = event_id + workflow_id + workflow_type + stage + task_id + agent_id + agent_type
     if kind < 1 or not 0 <= receive_us <= LAST_US or len(names) > LONGEST_NAME:
@@ -192,8 +200,11 @@ def event_to_proto(event: Event) -> pb.Event:
         attributes=event.attributes,
         command_id=event.command_id,
         stage_plan=event.stage_plan,
+        queue=event.queue,
         receive_time=timestamp(event.receive_us),
     )
+    if event.forced_after_us is not None:
+        message.forced_after_time.CopyFrom(timestamp(event.forced_after_us))
     if event.load is not None:
         message.load.CopyFrom(load_to_proto(event.load))
     return message

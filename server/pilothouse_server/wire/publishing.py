@@ -32,6 +32,8 @@ SERVERS_OWN: frozenset[int] = frozenset(
         EventType.COMMAND_EXPIRED,
         EventType.ALERT_FIRING,
         EventType.ALERT_RESOLVED,
+        EventType.BUDGET_WARNING,
+        EventType.BUDGET_EXCEEDED,
     }
 )
 """What nobody else may say."""
@@ -139,6 +141,9 @@ def needed_reason(event: pb.Event) -> str:
     kind = event.type
     if kind in SERVERS_OWN:
         return f"type: {EventType(kind).name} is said by the server only"
+    if event.HasField("forced_after_time"):
+        # Left out it would be taken for the engine's own end: of an event that was read here and is published again.
+        return "forced_after_time: only the server sets it; CloseWorkflow ends a workflow by force"
     for field in _NEEDED.get(kind, ()):
         if not getattr(event, field):
             return f"{field}: needed on {EventType(kind).name} events"

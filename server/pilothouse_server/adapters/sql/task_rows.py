@@ -10,6 +10,7 @@ from pilothouse_server.adapters.sql import bulk
 from pilothouse_server.adapters.sql.tables_projection import TASKS
 from pilothouse_server.adapters.sql.workflow_rows import slices
 from pilothouse_server.domain.projection.fold import TaskKey
+from pilothouse_server.domain.projection.needs import Needs
 from pilothouse_server.domain.projection.spans import WorkState
 from pilothouse_server.domain.projection.task import TaskRecord
 
@@ -56,6 +57,15 @@ def runners(connection: Connection, workflow_ids: Collection[str]) -> dict[str, 
     return found
 
 
+def needs(connection: Connection, workflow_id: str) -> Needs:
+    """What the tasks of a workflow wait for, counted anew."""
+    found = Needs()
+    query = select(TASKS.c.task_id, TASKS.c.record).where(TASKS.c.workflow_id == workflow_id)
+    for task_id, record in connection.execute(query):
+        found.add(TaskRecord.loaded(workflow_id, task_id, record).need, 1)
+    return found
+
+
 def save(connection: Connection, records: Mapping[TaskKey, TaskRecord]) -> None:
     """Writes the records."""
     bulk.upsert(connection, TASKS, [_row(record) for record in records.values()])
@@ -72,4 +82,5 @@ def _row(record: TaskRecord) -> bulk.Row:
         newest.agent[1],
         newest.start_us,
         record.dump(),
+        newest.end_us,
     )

@@ -41,6 +41,8 @@ from pilothouse_server.domain.workflows import (
     REPORTED,
     TRANSITIONS,
     WorkflowState,
+    forced_standing,
+    overruled,
     resolve_attempt,
     state_of,
 )
@@ -95,7 +97,7 @@ class MetricsState:
         task = self.tasks.fold
         for (
             event_id, event_type, occur, receive, workflow_id, workflow_type, stage, task_id,
-            agent_id, agent_type, attempt, duration, active, future,
+            agent_id, agent_type, attempt, duration, active, future, forced_after,
         ) in signals:  # fmt: skip
             self.events += 1
             if receive > self.clock_us:
@@ -125,6 +127,11 @@ class MetricsState:
                 in_flight.move_to_end(workflow_id)
             workflow.seq = self.events
             memory.dirty.add(workflow_id)
+            if forced_after >= 0:
+                self._close(workflow, event_type, attempt, forced_after)
+                continue
+            if occur > workflow.heard_us:  # noqa: PLR1730 - max() costs several times as much
+                workflow.heard_us = occur
             if workflow_type and workflow_type != workflow.type:
                 self._retype(workflow, workflow_type, receive)
             if event_type > _STAGE_SKIPPED:
@@ -138,6 +145,8 @@ class MetricsState:
                 self._workflow(workflow, event_type, occur, receive, attempt, duration)
             else:
                 self._stage(workflow, event_type, occur, receive, stage, attempt, duration)
+            if workflow.closing != UNKNOWN:
+                self._decide(workflow)
             if workflow_id in memory.tombstones and workflow.state >= _ENDED:
                 memory.bury(workflow)
 
@@ -267,10 +276,29 @@ class MetricsState:
         state = state_of(
             (*workflow.standing, ""), started=started is not None and started.started is not None
         )
-        if state != workflow.state:
+        if state != workflow.state and workflow.closing == UNKNOWN:
             if newest != UNKNOWN and (workflow.state, int(state)) not in _LEGAL:
                 self.illegal_transitions += 1
             self._set_state(workflow, int(state))
+
+    def _close(self, workflow: Workflow, event_type: int, attempt: int, forced_after: int) -> None:
+        """An operator ended it. Nobody knows how it went, so this is no end that a rate or a latency counts."""
+        *forced, _ = forced_standing(event_type, attempt, forced_after, "")
+        workflow.closing = max(workflow.closing, (forced[0], forced[1], forced[2], forced[3]))
+        self._decide(workflow)
+        if workflow.id in self.memory.tombstones and workflow.state >= _ENDED:
+            self.memory.bury(workflow)
+
+    def _decide(self, workflow: Workflow) -> None:
+        """Where a workflow stands that an operator ended."""
+        standing = workflow.closing
+        if overruled(standing, workflow.standing, workflow.heard_us):
+            standing = workflow.standing
+        started = workflow.attempts.get(standing[0])
+        known = started is not None and started.started is not None
+        state = int(state_of((*standing, ""), started=known))
+        if state != workflow.state:
+            self._set_state(workflow, state)
 
     def _open_attempt(self, workflow: Workflow, attempt: int) -> Span:
         attempts = workflow.attempts

@@ -106,8 +106,10 @@ class Workflow:
 
     __slots__ = (
         "attempts",
+        "closing",
         "finished_seq",
         "finished_us",
+        "heard_us",
         "id",
         "retries",
         "seq",
@@ -127,6 +129,10 @@ class Workflow:
         self.series: tuple[Series, ...] = ()
         """Where it is counted: the fleet and its type."""
         self.standing: Standing = UNKNOWN
+        self.closing: Standing = UNKNOWN
+        """Of the end that an operator wrote; it decides unless it is overruled."""
+        self.heard_us = 0
+        """The latest time of which the engine said anything of it."""
         self.state = int(WorkflowState.QUEUED)
         self.attempts: dict[int, Span] = {}
         self.stages: dict[str, Span] = {}
@@ -154,14 +160,18 @@ class Workflow:
                 [[number, span.dump()] for number, span in self.attempts.items()],
                 [[key, span.dump()] for key, span in self.stages.items()],
                 [[key, task.dump()] for key, task in self.tasks.items()],
+                self.closing,
+                self.heard_us,
             ]
         )
 
     def load(self, dumped: str) -> None:
         """Takes over what `dump` returned. `series` is for the caller to set."""
-        self.type, standing, self.state, self.settled_us, attempts, stages, tasks = json.loads(
-            dumped
-        )
+        fields: list[Any] = json.loads(dumped)
+        self.type, standing, self.state, self.settled_us, attempts, stages, tasks = fields[:7]
+        if len(fields) > 7:  # those of earlier checkpoints are not closed
+            closing, self.heard_us = fields[7:]
+            self.closing = (closing[0], closing[1], closing[2], closing[3])
         self.standing = (standing[0], standing[1], standing[2], standing[3])
         for number, facts in attempts:
             self.attempts[number] = Span()

@@ -106,9 +106,9 @@ class Projection:
             workflow = self.workflows[event.workflow_id] = WorkflowRecord(event.workflow_id)
         workflow.apply(event)
         if kind in TASK_TYPES:
-            self._apply_task(event)
+            self._apply_task(event, workflow)
 
-    def _apply_task(self, event: Event) -> None:
+    def _apply_task(self, event: Event, workflow: WorkflowRecord) -> None:
         key = (event.workflow_id, event.task_id)
         task = self.tasks.get(key)
         if task is None:
@@ -116,13 +116,16 @@ class Projection:
         if event.agent_id and event.agent_id not in self.agents:
             # Known from now on, whether or not another event takes the task from it: in whatever order they come.
             self._agent(event.agent_id)
-        runner = task.runner
+        runner, need = task.runner, task.need if task.spans else None
         for report in task.reports(event):
             outcome = _outcome(task.span_of(report))
             now = _outcome(task.apply(report))
             if outcome != now:
                 self._credit(outcome, -1)
                 self._credit(now, 1)
+        if workflow.needs is not None and need != (needs := task.need):
+            workflow.needs.add(need, -1)
+            workflow.needs.add(needs, 1)
         runs_it = task.runner
         if runner != runs_it:
             if runner:

@@ -7,6 +7,7 @@ from collections.abc import Sequence
 from typing import Any, Final
 
 from pilothouse_server.domain.events import Event, EventType
+from pilothouse_server.domain.projection.needs import Need
 from pilothouse_server.domain.projection.spans import UNSTATED, Span, Stated, WorkState, to_json
 from pilothouse_server.domain.workflows import REPORTED
 
@@ -17,7 +18,7 @@ MAX_ATTEMPTS: Final = 16
 class TaskRecord:
     """One task. Times in microseconds; None is not known."""
 
-    __slots__ = ("first_us", "id", "message", "spans", "stage", "workflow_id")
+    __slots__ = ("first_us", "id", "message", "queue", "spans", "stage", "workflow_id")
 
     def __init__(self, workflow_id: str, task_id: str) -> None:
         self.workflow_id = workflow_id
@@ -25,6 +26,7 @@ class TaskRecord:
         self.first_us: int | None = None
         self.stage: Stated = UNSTATED
         self.message: Stated = UNSTATED
+        self.queue: Stated = UNSTATED
         self.spans: dict[int, Span] = {}
 
     def reports(self, event: Event) -> Sequence[Event]:
@@ -47,6 +49,8 @@ class TaskRecord:
             self.stage = max(self.stage, (occur_us, event.stage))
         if event.message:
             self.message = max(self.message, (occur_us, event.message))
+        if event.queue:
+            self.queue = max(self.queue, (occur_us, event.queue))
         span = self._span_of(event)
         span.apply(event)
         return span
@@ -94,18 +98,31 @@ class TaskRecord:
         newest = self.newest
         return newest.agent[1] if newest.standing[0] == REPORTED else ""
 
+    @property
+    def need(self) -> Need | bool | None:
+        """What it waits for; True when it is in an agent's hand, None when it is over."""
+        state = self.state
+        if state in (WorkState.ASSIGNED, WorkState.RUNNING):
+            return True
+        if state not in (WorkState.QUEUED, WorkState.RETRYING):
+            return None
+        # A retry need not say again who can do it.
+        kinds = (self.spans[number].agent_type[1] for number in sorted(self.spans, reverse=True))
+        return Need(next(filter(None, kinds), ""), self.queue[1])
+
     def dump(self) -> str:
         """JSON; `loaded` reads it."""
-        return to_json(
-            [self.first_us, self.stage, self.message, [[n, *span.dump()] for n, span in self.spans.items()]]
-        )  # fmt: skip
+        spans = [[number, *span.dump()] for number, span in self.spans.items()]
+        return to_json([self.first_us, self.stage, self.message, spans, self.queue])
 
     @classmethod
     def loaded(cls, workflow_id: str, task_id: str, dumped: str) -> TaskRecord:
         """What `dump` returned, again."""
         record = cls(workflow_id, task_id)
         fields: list[Any] = json.loads(dumped)
-        record.first_us, stage, message, spans = fields
+        record.first_us, stage, message, spans = fields[:4]
+        if len(fields) > 4:  # it was not kept always
+            record.queue = (*fields[4],)
         record.stage, record.message = (*stage,), (*message,)
         record.spans = {span[0]: Span.loaded(span[1:]) for span in spans}
         return record
