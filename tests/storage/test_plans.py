@@ -48,7 +48,6 @@ from pilothouse_server.adapters.sql.tables_projection import (
 from pilothouse_server.adapters.sql.workflow_views import SqlWorkflowViews
 from pilothouse_server.domain.alerts.documents import rule_to_document
 from pilothouse_server.domain.alerts.search import terms_of
-from pilothouse_server.domain.commands import Deadlines
 from pilothouse_server.domain.events import EventType
 from pilothouse_server.domain.projection.agent import AgentRecord
 from pilothouse_server.domain.projection.task import TaskRecord
@@ -91,7 +90,8 @@ def tasks() -> Iterable[bulk.Row]:
     for n in range(2 * ROWS):
         record = TaskRecord(f"w{n // 2:06}", f"t{n % 2}").dump()
         running = 3 if n % 200 == 0 else 4
-        yield (f"w{n // 2:06}", f"t{n % 2}", NOON + n, running, f"a{n % 800}", NOON + n, record)
+        ended = None if running == 3 else NOON + n
+        yield (f"w{n // 2:06}", f"t{n % 2}", NOON + n, running, f"a{n % 800}", NOON + n, record, ended)
 
 
 def agents() -> Iterable[bulk.Row]:
@@ -224,7 +224,7 @@ async def ask_workflows(database: Database) -> None:
 
 
 async def ask_agents(database: Database) -> None:
-    views = SqlAgentViews(database, CLOCK, 30 * SECOND)
+    views = SqlAgentViews(database, CLOCK)
     first = await views.page(PageRequest(50))
     await views.page(PageRequest(50, token=first.next_token))
     await views.page(PageRequest(50, filter="type = type3"))
@@ -298,7 +298,7 @@ async def ask_metrics(database: Database) -> None:
 
 
 async def project(database: Database) -> None:
-    store = SqlProjectionStore(database, decode_stored, [settling(Deadlines())])
+    store = SqlProjectionStore(database, decode_stored, [settling()])
     await store.cursor()
     known = [
         event(EventType(each.type), workflow_id="w000100", task_id="t1", agent_id="a7")
@@ -306,6 +306,7 @@ async def project(database: Database) -> None:
     ]
     await store.apply([LogEntry("1", encode_events([*busy_fleet(5, 2), *known]))])
     await store.mark_overdue(NOON + ROWS * SECOND, 500)
+    await store.mark_in_time(NOON, 500)
     await SqlOutbox(database).oldest(100)
 
 

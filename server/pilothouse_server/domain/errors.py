@@ -125,21 +125,34 @@ class IllegalTransition(PilothouseError):
 class CommandPending(PilothouseError):
     command_id: str
     action: str
+    kind: str = "workflow"
+    """What it is about: workflow, agent, queue or engine."""
 
     @property
     def message(self) -> str:
-        pending = f"command {self.command_id} ({self.action}) on this workflow has not ended"
-        return f"{pending}; wait for it, or cancel the workflow"
+        pending = f"command {self.command_id} ({self.action}) on this {self.kind} has not ended"
+        instead = ", or cancel the workflow" if self.kind == "workflow" else ""
+        return f"{pending}; wait for it{instead}"
+
+    @property
+    def metadata(self) -> dict[str, str]:
+        return {"command_id": self.command_id, "action": self.action}
 
 
 @dataclass(eq=False)
 class UnsupportedByEngine(PilothouseError):
     action: str
     source: str
+    of: str = "a workflow"
+    """To what, in words."""
 
     @property
     def message(self) -> str:
-        return f"the engine {self.source!r} did not declare that it can {self.action} a workflow"
+        return f"the engine {self.source!r} did not declare that it can {self.action} {self.of}"
+
+    @property
+    def metadata(self) -> dict[str, str]:
+        return {"action": self.action, "source": self.source}
 
 
 @dataclass(eq=False)

@@ -67,6 +67,22 @@ COMMANDS = Table(
         sqlite_where=text("state IN (1, 2)"),
         postgresql_where=text("state IN (1, 2)"),
     ),
+    Index(
+        "ix_commands_pending_source_sequence",
+        "source",
+        "sequence",
+        sqlite_where=text("state IN (1, 2)"),
+        postgresql_where=text("state IN (1, 2)"),
+    ),
+    Index(
+        "ix_commands_target",
+        "scope",
+        "target",
+        "source",
+        "sequence",
+        sqlite_where=text("scope <> 1"),
+        postgresql_where=text("scope <> 1"),
+    ),
     *(
         Index(
             f"ix_commands_{name}_sequence",

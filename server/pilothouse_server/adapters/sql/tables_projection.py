@@ -111,7 +111,17 @@ TASKS = Table(
     Column("agent_id", TEXT, nullable=False),
     Column("start_us", BigInteger),
     Column("record", TEXT, nullable=False),
+    Column("end_us", BigInteger),
     sqlite_with_rowid=False,
+)
+"""`end_us`: when its newest attempt ended; NULL while it has not, and for what was stored before that was kept."""
+_ended = TASKS.c.end_us.is_not(None)
+Index(
+    "ix_tasks_agent_id_end_us",
+    TASKS.c.agent_id,
+    TASKS.c.end_us,
+    sqlite_where=_ended,
+    postgresql_where=_ended,
 )
 _running = TASKS.c.state == 3
 Index("ix_tasks_running_agent", TASKS.c.agent_id, sqlite_where=_running, postgresql_where=_running)
@@ -136,3 +146,18 @@ AGENTS = Table(
 Index("uq_agents_revision", AGENTS.c.revision, unique=True)
 Index("ix_agents_type_id", AGENTS.c.type, AGENTS.c.id)
 Index("ix_agents_last_seen_us", AGENTS.c.last_seen_us)
+
+QUEUES = Table(
+    "queues",
+    metadata,
+    Column("source", TEXT, primary_key=True),
+    Column("name", TEXT, primary_key=True),
+    Column("workflow_type", TEXT, primary_key=True),
+    Column("agent_type", TEXT, primary_key=True),
+    Column("state", Integer, nullable=False),
+    Column("since_us", BigInteger, nullable=False),
+    Column("heard_us", BigInteger, nullable=False),
+    Column("record", TEXT, nullable=False),
+)
+"""Queues as their engines report them; an empty name is all that the engine starts, or all of one type."""
+Index("ix_queues_heard_us", QUEUES.c.heard_us)
