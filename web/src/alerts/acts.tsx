@@ -1,18 +1,18 @@
 // The dialog of an act on an alert: what it does, what is said with it, and what became of it. It closes when the server has done it.
 import { useSignal } from "@preact/signals";
 import type { JSX } from "preact";
-import { useEffect, useRef } from "preact/hooks";
 import { toDuration } from "../core/time";
+import { shellWord } from "../core/words";
 import type { Call } from "../live/call";
 import { requestId } from "../stores/control";
 import { useStores } from "../ui/context";
-import { Copy } from "../ui/copy";
+import { CliLine, Dialog } from "../ui/dialog";
 import { Mark } from "../ui/mark";
 import { type Asked, type Verb, useDesk } from "./desk";
 import { Instance } from "./line";
 import { useTask } from "./lists";
 import { alertLook } from "./looks";
-import { shellWord } from "./words";
+
 import type { Alert } from "../core/wire";
 
 const WORDS: Readonly<Record<Verb, { title: string; effect: string; said: string; done: string }>> = {
@@ -94,7 +94,6 @@ function Form({ asked }: { readonly asked: Asked }): JSX.Element {
   const { alerts, call, connection, messages } = useStores();
   const desk = useDesk();
   const task = useTask();
-  const box = useRef<HTMLDialogElement>(null);
   const comment = useSignal("");
   const assignee = useSignal(asked.alert.assignee);
   const expireMs = useSignal(0);
@@ -104,12 +103,10 @@ function Form({ asked }: { readonly asked: Asked }): JSX.Element {
   const said = { comment: comment.value.trim(), assignee: verb === "assign" ? assignee.value.trim() : "", expireMs: expireMs.value };
   const view = task.view.value;
   const obstacle = connection.lock.value || (verb === "comment" && said.comment === "" ? "Say something first" : "");
-  useModal(box);
   const close = (): void => {
     desk.asked.value = undefined;
   };
-  const submit = async (event: Event): Promise<void> => {
-    event.preventDefault();
+  const submit = async (): Promise<void> => {
     if (obstacle !== "" || view.busy) {
       return;
     }
@@ -126,98 +123,76 @@ function Form({ asked }: { readonly asked: Asked }): JSX.Element {
   };
   const cli = cliOf(verb, alert.id, said);
   return (
-    <dialog ref={box} onClose={close} aria-labelledby="act-title" data-testid="alert-dialog" data-verb={verb}>
-      <h2 id="act-title">
-        {words.title} “{alert.ruleName}”
-      </h2>
-      <form onSubmit={(event) => void submit(event)}>
-        <p class="weak">{words.effect}</p>
-        <p class="state">
-          <Mark look={alertLook(alert)} /> {alertLook(alert).word} <Instance alert={alert} />
-        </p>
-        {verb === "assign" ? (
-          <label>
-            <span>Who has it</span>
-            <input
-              class="field"
-              data-first=""
-              value={assignee.value}
-              maxLength={128}
-              onInput={(event) => (assignee.value = event.currentTarget.value)}
-              data-testid="alert-assignee"
-            />
-          </label>
-        ) : null}
-        {verb === "acknowledge" ? (
-          <label>
-            <span>For how long</span>
-            <select
-              class="field"
-              value={expireMs.value}
-              onChange={(event) => (expireMs.value = Number(event.currentTarget.value))}
-              data-testid="alert-expiry"
-            >
-              {EXPIRY.map(([ms, label]) => (
-                <option key={ms} value={ms}>
-                  {label}
-                </option>
-              ))}
-            </select>
-          </label>
-        ) : null}
+    <Dialog title={`${words.title} “${alert.ruleName}”`} testId="alert-dialog" marks={{ "data-verb": verb }} close={close} submit={submit}>
+      <p class="weak">{words.effect}</p>
+      <p class="state">
+        <Mark look={alertLook(alert)} /> {alertLook(alert).word} <Instance alert={alert} />
+      </p>
+      {verb === "assign" ? (
         <label>
-          <span>
-            {words.said} <span class="faint">(kept in its timeline)</span>
-          </span>
-          <textarea
+          <span>Who has it</span>
+          <input
             class="field"
-            rows={2}
-            maxLength={1024}
-            {...(verb === "assign" ? {} : { "data-first": "" })}
-            value={comment.value}
-            onInput={(event) => (comment.value = event.currentTarget.value)}
-            data-testid="alert-said"
+            data-first=""
+            value={assignee.value}
+            maxLength={128}
+            onInput={(event) => (assignee.value = event.currentTarget.value)}
+            data-testid="alert-assignee"
           />
         </label>
-        <div class="cli">
-          <code data-testid="alert-cli">{cli}</code>
-          <Copy text={cli} what="command line" />
-        </div>
-        {view.problem === "" ? null : (
-          <p class="tone-critical" role="alert" data-testid="alert-refused">
-            Refused: {view.problem}
-          </p>
-        )}
-        <div class="acts">
-          <span class="weak small grow">{view.busy ? "Requested…" : obstacle}</span>
-          <button type="button" class="button" onClick={close}>
-            Back
-          </button>
-          <button
-            type="submit"
-            class="button primary"
-            aria-disabled={obstacle !== "" || view.busy}
-            title={obstacle}
-            data-testid="alert-confirm"
+      ) : null}
+      {verb === "acknowledge" ? (
+        <label>
+          <span>For how long</span>
+          <select
+            class="field"
+            value={expireMs.value}
+            onChange={(event) => (expireMs.value = Number(event.currentTarget.value))}
+            data-testid="alert-expiry"
           >
-            {words.title}
-          </button>
-        </div>
-      </form>
-    </dialog>
+            {EXPIRY.map(([ms, label]) => (
+              <option key={ms} value={ms}>
+                {label}
+              </option>
+            ))}
+          </select>
+        </label>
+      ) : null}
+      <label>
+        <span>
+          {words.said} <span class="faint">(kept in its timeline)</span>
+        </span>
+        <textarea
+          class="field"
+          rows={2}
+          maxLength={1024}
+          {...(verb === "assign" ? {} : { "data-first": "" })}
+          value={comment.value}
+          onInput={(event) => (comment.value = event.currentTarget.value)}
+          data-testid="alert-said"
+        />
+      </label>
+      <CliLine line={cli} testId="alert-cli" />
+      {view.problem === "" ? null : (
+        <p class="tone-critical" role="alert" data-testid="alert-refused">
+          Refused: {view.problem}
+        </p>
+      )}
+      <div class="acts">
+        <span class="weak small grow">{view.busy ? "Requested…" : obstacle}</span>
+        <button type="button" class="button" onClick={close}>
+          Back
+        </button>
+        <button
+          type="submit"
+          class="button primary"
+          aria-disabled={obstacle !== "" || view.busy}
+          title={obstacle}
+          data-testid="alert-confirm"
+        >
+          {words.title}
+        </button>
+      </div>
+    </Dialog>
   );
-}
-
-// Opens it over everything, and gives the focus back to where it was.
-export function useModal(box: { readonly current: HTMLDialogElement | null }): void {
-  useEffect(() => {
-    const opener = document.activeElement;
-    box.current?.showModal();
-    box.current?.querySelector<HTMLElement>("[data-first]")?.focus();
-    return () => {
-      if (opener instanceof HTMLElement && opener.isConnected) {
-        opener.focus();
-      }
-    };
-  }, []);
 }

@@ -1,10 +1,8 @@
 // Asks before something is deleted, restored or ended: what will happen, why, and for what cannot be undone its name.
 import { useSignal } from "@preact/signals";
 import type { ComponentChildren, JSX } from "preact";
-import { useRef } from "preact/hooks";
 import { useStores } from "../ui/context";
-import { Copy } from "../ui/copy";
-import { useModal } from "./acts";
+import { CliLine, Dialog, TypedWord } from "../ui/dialog";
 import { Submit, Text } from "./form";
 import { useTask } from "./lists";
 
@@ -25,13 +23,10 @@ interface ConfirmProps {
 export function Confirm(props: ConfirmProps): JSX.Element {
   const { word = "", reasoned = true, danger = word !== "" } = props;
   const { messages } = useStores();
-  const box = useRef<HTMLDialogElement>(null);
   const typed = useSignal("");
   const reason = useSignal("");
   const task = useTask();
-  useModal(box);
-  const submit = async (event: Event): Promise<void> => {
-    event.preventDefault();
+  const submit = async (): Promise<void> => {
     if (typed.value.trim() === word && (await task.run(() => props.act(reason.value.trim())))) {
       messages.say("good", props.done);
       props.close(true);
@@ -39,42 +34,27 @@ export function Confirm(props: ConfirmProps): JSX.Element {
   };
   const cli = props.cli?.(reason.value.trim());
   return (
-    <dialog ref={box} onClose={() => props.close(false)} aria-label={props.title} data-testid="confirm">
-      <h2>{props.title}</h2>
-      <form onSubmit={(event) => void submit(event)}>
-        <div class="weak">{props.children}</div>
-        {word === "" ? null : (
-          <label>
-            <span>
-              Type <b>{word}</b> to confirm
-            </span>
-            <Text value={typed.value} set={(value) => (typed.value = value)} testId="confirm-word" />
-          </label>
-        )}
-        {reasoned ? (
-          <label>
-            <span>
-              Reason <span class="faint">(kept)</span>
-            </span>
-            <Text value={reason.value} set={(value) => (reason.value = value)} testId="confirm-reason" />
-          </label>
-        ) : null}
-        {cli === undefined ? null : (
-          <div class="cli">
-            <code>{cli}</code>
-            <Copy text={cli} what="command line" />
-          </div>
-        )}
-        <div class="acts">
-          <span class="grow" />
-          <button type="button" class="button" onClick={() => props.close(false)}>
-            Back
-          </button>
-          <Submit task={task} danger={danger} obstacle={typed.value.trim() === word ? "" : `Type “${word}” first`} testId="confirm-do">
-            {props.label}
-          </Submit>
-        </div>
-      </form>
-    </dialog>
+    <Dialog title={props.title} testId="confirm" close={() => props.close(false)} submit={submit}>
+      <div class="weak">{props.children}</div>
+      {word === "" ? null : <TypedWord word={word} typed={typed} testId="confirm-word" />}
+      {reasoned ? (
+        <label>
+          <span>
+            Reason <span class="faint">(kept)</span>
+          </span>
+          <Text value={reason.value} set={(value) => (reason.value = value)} testId="confirm-reason" />
+        </label>
+      ) : null}
+      {cli === undefined ? null : <CliLine line={cli} />}
+      <div class="acts">
+        <span class="grow" />
+        <button type="button" class="button" onClick={() => props.close(false)}>
+          Back
+        </button>
+        <Submit task={task} danger={danger} obstacle={typed.value.trim() === word ? "" : `Type “${word}” first`} testId="confirm-do">
+          {props.label}
+        </Submit>
+      </div>
+    </Dialog>
   );
 }

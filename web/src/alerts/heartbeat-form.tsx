@@ -2,7 +2,7 @@
 import { useSignal } from "@preact/signals";
 import type { JSX } from "preact";
 import type { ExpectedHeartbeatJson } from "../gen/pilothouse/v1/heartbeats_pb";
-import { Copy } from "../ui/copy";
+import { CliLine } from "../ui/dialog";
 import { useStores } from "../ui/context";
 import { curlOf } from "./channels";
 import { useDesk } from "./desk";
@@ -69,10 +69,7 @@ export function HeartbeatForm({ id }: { readonly id: string }): JSX.Element {
           testId="heartbeat-channels"
         />
       </Field>
-      <div class="cli">
-        <code>{line}</code>
-        <Copy text={line} what="curl line" />
-      </div>
+      <CliLine line={line} what="curl line" />
     </Editing>
   );
 }

@@ -4,6 +4,7 @@ import type { JSX } from "preact";
 import { useEffect, useMemo } from "preact/hooks";
 import { durationText, plural } from "../core/format";
 import { jsonMs } from "../core/time";
+import { shellWord } from "../core/words";
 import type { AlertRuleJson, ConditionJson } from "../gen/pilothouse/v1/rules_pb";
 import { CallError, type Violation } from "../live/call";
 import { requestId } from "../stores/control";
@@ -19,7 +20,7 @@ import { useShown, useTask } from "./lists";
 import { Preview } from "./preview";
 import { Toggle } from "./rules";
 import { Versions } from "./versions";
-import { NO_DATA, conditionWords, shellWord, thresholdsOf } from "./words";
+import { NO_DATA, conditionWords, thresholdsOf } from "./words";
 
 const CHECK_MS = 400;
 

@@ -6,8 +6,8 @@ import { timestampMs } from "../core/time";
 import { severityLook } from "../core/words";
 import type { DeliveryJson } from "../gen/pilothouse/v1/deliveries_pb";
 import { asSentence, clearWords } from "../ui/alerts";
-import { Copy } from "../ui/copy";
 import { useStores } from "../ui/context";
+import { CliLine } from "../ui/dialog";
 import { Mark } from "../ui/mark";
 import { Note, Since } from "../ui/panel";
 import { alertCli } from "./acts";
@@ -244,10 +244,7 @@ function Lines({ alert }: { readonly alert: Alert }): JSX.Element {
     <details class="part">
       <summary>The same in a terminal</summary>
       {lines.map((line) => (
-        <div key={line} class="cli">
-          <code>{line}</code>
-          <Copy text={line} what="command line" />
-        </div>
+        <CliLine key={line} line={line} />
       ))}
     </details>
   );

@@ -13,8 +13,8 @@ import { useDesk } from "./desk";
 import { Area, Choice, Field, Matchers, Span, Submit, Text, Wrong } from "./form";
 import { useTask } from "./lists";
 import { Side } from "../ui/side";
-import { shellWord } from "./words";
 import { timestampMs } from "../core/time";
+import { shellWord } from "../core/words";
 
 type Kind = "once" | "recurring" | "resolved";
 

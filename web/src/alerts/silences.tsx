@@ -3,6 +3,7 @@ import { useSignal } from "@preact/signals";
 import type { JSX } from "preact";
 import { durationText, exactTime, plural, when } from "../core/format";
 import { jsonMs, timestampMs } from "../core/time";
+import { shellWord } from "../core/words";
 import type { SilenceJson } from "../gen/pilothouse/v1/silences_pb";
 import { Act } from "../ui/act";
 import { useStores } from "../ui/context";
@@ -13,7 +14,7 @@ import { useDesk } from "./desk";
 import { silenceLook } from "./looks";
 import { NEW } from "./rules";
 import { SilenceForm } from "./silence-form";
-import { matcherWords, shellWord } from "./words";
+import { matcherWords } from "./words";
 
 export function Silences(): JSX.Element {
   const { route } = useStores();

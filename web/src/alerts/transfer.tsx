@@ -1,14 +1,14 @@
 // Rules as files: all of them written down, or taken from a document after a look at what that would do.
 import { useSignal } from "@preact/signals";
 import type { JSX } from "preact";
-import { useEffect, useRef } from "preact/hooks";
+import { useEffect } from "preact/hooks";
 import { plural } from "../core/format";
 import type { ImportRulesResponseJson, RuleFormatJson } from "../gen/pilothouse/v1/rules_pb";
 import { problemWords } from "../live/call";
 import { useStores } from "../ui/context";
 import { Copy } from "../ui/copy";
+import { Dialog } from "../ui/dialog";
 import { Note } from "../ui/panel";
-import { useModal } from "./acts";
 import { useDesk } from "./desk";
 import { Area, Choice, Submit } from "./form";
 import { useTask } from "./lists";
@@ -18,23 +18,15 @@ const FORMATS: readonly (readonly [RuleFormatJson, string])[] = [
   ["RULE_FORMAT_PROMETHEUS", "Prometheus alerting rules"],
 ];
 
-export function Transfer({ kind, close }: { readonly kind: "import" | "export"; readonly close: () => void }): JSX.Element {
-  const box = useRef<HTMLDialogElement>(null);
-  useModal(box);
-  return (
-    <dialog
-      ref={box}
-      class="large"
-      onClose={close}
-      aria-label={kind === "import" ? "Import rules" : "Export rules"}
-      data-testid={`rules-${kind}-dialog`}
-    >
-      {kind === "import" ? <Import close={close} /> : <Export close={close} />}
-    </dialog>
-  );
+interface TransferProps {
+  readonly close: () => void;
 }
 
-function Export({ close }: { readonly close: () => void }): JSX.Element {
+export function Transfer({ kind, close }: TransferProps & { readonly kind: "import" | "export" }): JSX.Element {
+  return kind === "import" ? <Import close={close} /> : <Export close={close} />;
+}
+
+function Export({ close }: TransferProps): JSX.Element {
   const { ask } = useStores();
   const format = useSignal<RuleFormatJson>("RULE_FORMAT_PILOTHOUSE");
   const text = useSignal("");
@@ -64,8 +56,7 @@ function Export({ close }: { readonly close: () => void }): JSX.Element {
     URL.revokeObjectURL(link.href);
   };
   return (
-    <form onSubmit={(event) => event.preventDefault()}>
-      <h2>Export rules</h2>
+    <Dialog title="Export rules" testId="rules-export-dialog" class="large" close={close}>
       <Choice value={format.value} set={(value) => (format.value = value)} of={FORMATS} label="Form" />
       {problem.value === "" ? null : <Note tone="critical">They could not be written down: {problem.value}.</Note>}
       {leftOut.value.length === 0 ? null : (
@@ -82,11 +73,11 @@ function Export({ close }: { readonly close: () => void }): JSX.Element {
           Close
         </button>
       </div>
-    </form>
+    </Dialog>
   );
 }
 
-function Import({ close }: { readonly close: () => void }): JSX.Element {
+function Import({ close }: TransferProps): JSX.Element {
   const { ask, messages } = useStores();
   const desk = useDesk();
   const text = useSignal("");
@@ -96,8 +87,7 @@ function Import({ close }: { readonly close: () => void }): JSX.Element {
     text.value = value;
     looked.value = undefined;
   };
-  const submit = async (event: Event): Promise<void> => {
-    event.preventDefault();
+  const submit = async (): Promise<void> => {
     const only = looked.value === undefined;
     const done = await task.run(async () => {
       looked.value = await ask("RuleService/ImportRules", { document: text.value, validateOnly: only });
@@ -110,8 +100,7 @@ function Import({ close }: { readonly close: () => void }): JSX.Element {
   };
   const view = task.view.value;
   return (
-    <form onSubmit={(event) => void submit(event)}>
-      <h2>Import rules</h2>
+    <Dialog title="Import rules" testId="rules-import-dialog" class="large" close={close} submit={submit}>
       <p class="weak">
         Our YAML, or alerting rules of Prometheus. A rule of an id or name that is there is updated; all of the document is taken, or
         nothing.
@@ -138,7 +127,7 @@ function Import({ close }: { readonly close: () => void }): JSX.Element {
           {looked.value === undefined ? "See what it would do" : "Import"}
         </Submit>
       </div>
-    </form>
+    </Dialog>
   );
 }
 

@@ -9,8 +9,8 @@ import { Note } from "../ui/panel";
 import { Confirm } from "./confirm";
 import { useDesk } from "./desk";
 import { List, useShown } from "./lists";
-import { shellWord } from "./words";
 import { timestampMs } from "../core/time";
+import { shellWord } from "../core/words";
 
 const AGAIN_MS = 15_000;
 

@@ -192,7 +192,3 @@ export function durationInput(json: string | undefined): string {
   }
   return parts.join("");
 }
-
-export function shellWord(text: string): string {
-  return /^[\w@%+=:,./-]+$/.test(text) ? text : `'${text.replaceAll("'", `'\\''`)}'`;
-}

@@ -149,6 +149,6 @@ export function cliLine(verb: string, id: string, reason: string): string {
   return id.startsWith("-") ? `${command}${why} -- ${shellWord(id)}` : `${command} ${shellWord(id)}${why}`;
 }
 
-function shellWord(text: string): string {
+export function shellWord(text: string): string {
   return /^[\w@%+=:,./-]+$/.test(text) ? text : `'${text.replaceAll("'", `'\\''`)}'`;
 }

@@ -6,7 +6,7 @@ import { durationMs, timestampMs } from "../core/time";
 import { actionWords, cliLine, commandLook, workLook } from "../core/words";
 import { hasEnded } from "../stores/workflows";
 import { useStores } from "./context";
-import { Copy } from "./copy";
+import { CliLine } from "./dialog";
 import { Mark } from "./mark";
 import { Note, Since } from "./panel";
 import { Part, Side } from "./side";
@@ -100,18 +100,8 @@ function Summary({ workflow }: { readonly workflow: Workflow }): JSX.Element {
           </Fact>
         )}
       </dl>
-      <CliLines workflow={workflow} />
+      <CliLine line={cliLine("get", workflow.id, "")} />
     </section>
-  );
-}
-
-function CliLines({ workflow }: { readonly workflow: Workflow }): JSX.Element {
-  const line = cliLine("get", workflow.id, "");
-  return (
-    <div class="cli">
-      <code>{line}</code>
-      <Copy text={line} what="command line" />
-    </div>
   );
 }
 
