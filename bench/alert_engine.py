@@ -157,7 +157,6 @@ class Bench:
             self.journal,
             clock,
             lambda: f"{next(ids):032}",
-            offline_after_us=30_000_000,
             limits=limits,
         )
         self.ts_us = START_US

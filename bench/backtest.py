@@ -132,7 +132,7 @@ async def measure(database: Database, rule: Rule, start_us: int, end_us: int) ->
             await asyncio.sleep(WANTED_EVERY)
             late.append(time.perf_counter() - wanted)
 
-    backtests = Backtests(SqlBacktestStore(database), SystemClock(), offline_after_us=30_000_000)
+    backtests = Backtests(SqlBacktestStore(database), SystemClock())
     task = asyncio.create_task(beside())
     begun, cpu = time.perf_counter(), time.process_time()
     updates = [update async for update in backtests.run(rule, start_us, end_us)]

@@ -87,7 +87,7 @@ async def measure(name: str, plant: Plant, events: int, seconds: float) -> list[
         SqlRetention(plant.database),
         {0: plant.log},
         plant.clock,
-        Policy(log=LogKeep(age_us=0, size_bytes=0, cap_bytes=1)),
+        lambda: Policy(log=LogKeep(age_us=0, size_bytes=0, cap_bytes=1)),
     )
     await SqlRetention(plant.database).mark(plant.clock.now_us())
     plant.clock.ahead_us = 40 * DAY_US

@@ -12,6 +12,7 @@ from pydantic_settings import BaseSettings, NoDecode, SettingsConfigDict
 
 from pilothouse_server.adapters.notifying.hosts import AllowedHosts
 from pilothouse_server.adapters.notifying.sealing import keys_of
+from pilothouse_server.domain.platform import PlatformConfig
 from pilothouse_server.ports import LogKeep
 from pilothouse_server.services.retention import DAY_US, Policy
 
@@ -75,6 +76,18 @@ class Settings(BaseSettings):
     """Seconds until a command that no executor took is EXPIRED."""
     effect_deadline: Annotated[float, Field(ge=1, le=604_800)] = 3600.0
     """Seconds until a command that was taken and had no effect is EXPIRED."""
+    engine_silent_after: Annotated[float, Field(ge=1, le=86_400)] = 60.0
+    """Seconds without any report until an engine is silent."""
+    batch_rate: Annotated[float, Field(ge=0.1, le=10_000)] = 1000.0
+    """Commands a second that a batch gives unless it says otherwise."""
+    batch_limit: Annotated[int, Field(ge=1, le=100_000)] = 20_000
+    """Workflows in one batch at most."""
+    dispatch_limit: Annotated[int, Field(ge=1, le=100_000)] = 10_000
+    """Commands that one engine is given before it ended others."""
+    subscribe_interval: Annotated[float, Field(ge=0.25, le=60)] = 5.0
+    """Seconds between two snapshots to a subscriber that did not say."""
+    idle_tick: Annotated[float, Field(ge=0.1, le=1)] = 1.0
+    """Seconds between two snapshots while nothing happens."""
     live_interval: Annotated[float, Field(ge=0.25, le=60)] = 1.0
     """Seconds between the metrics that the bridge sends to browsers."""
     drain_grace: Annotated[float, Field(ge=0, le=300)] = 5.0
@@ -164,18 +177,33 @@ class Settings(BaseSettings):
         return value
 
     @property
+    def platform(self) -> PlatformConfig:
+        """How the platform behaves until somebody sets it otherwise."""
+        return PlatformConfig(
+            agent_offline_after_us=_micros(self.agent_offline_after),
+            engine_silent_after_us=_micros(self.engine_silent_after),
+            accept_us=_micros(self.accept_deadline),
+            effect_us=_micros(self.effect_deadline),
+            batch_rate=self.batch_rate,
+            batch_limit=self.batch_limit,
+            dispatch_limit=self.dispatch_limit,
+            subscribe_interval_us=_micros(self.subscribe_interval),
+            idle_tick_us=_micros(self.idle_tick),
+            keep_events_us=_days(self.keep_events_days),
+            keep_event_count=self.keep_events,
+            keep_workflows_us=_days(self.keep_workflows_days),
+            keep_commands_us=_days(self.keep_commands_days),
+            keep_alerts_us=_days(self.keep_alerts_days),
+            keep_agents_us=_days(self.keep_agents_days),
+        )
+
+    @property
     def retention(self) -> Policy:
-        """What is kept."""
+        """What is kept until somebody sets it otherwise."""
         return Policy(
-            events_us=_days(self.keep_events_days),
-            events=self.keep_events,
-            workflows_us=_days(self.keep_workflows_days),
-            commands_us=_days(self.keep_commands_days),
-            alerts_us=_days(self.keep_alerts_days),
-            agents_us=_days(self.keep_agents_days),
             executors_us=_days(self.keep_executors_days),
             log=LogKeep(_days(self.keep_log_days), self.keep_log_mb << 20, self.log_cap_mb << 20),
-        )
+        ).configured(self.platform)
 
     @field_validator("log_level", "log_format")
     @classmethod
@@ -202,6 +230,10 @@ class Settings(BaseSettings):
 
 def _days(days: float) -> int:
     return round(days * DAY_US)
+
+
+def _micros(seconds: float) -> int:
+    return round(seconds * 1_000_000)
 
 
 def read_settings(**overrides: object) -> Settings:

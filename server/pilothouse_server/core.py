@@ -27,6 +27,7 @@ from pilothouse_server.adapters.sql.alert_desk_store import SqlAlertDesk
 from pilothouse_server.adapters.sql.backtest_store import SqlBacktestStore
 from pilothouse_server.adapters.sql.channel_store import SqlChannels
 from pilothouse_server.adapters.sql.command_store import SqlCommands
+from pilothouse_server.adapters.sql.config_store import SqlConfig
 from pilothouse_server.adapters.sql.control_queries import SqlControlQueries
 from pilothouse_server.adapters.sql.delivery_queries import SqlDeliveries
 from pilothouse_server.adapters.sql.escalation_store import SqlEscalations
@@ -40,7 +41,6 @@ from pilothouse_server.adapters.sql.silence_store import SqlSilences
 from pilothouse_server.adapters.sql.workflow_views import SqlWorkflowViews
 from pilothouse_server.adapters.sqlite_log import SqliteLog
 from pilothouse_server.config import Settings
-from pilothouse_server.domain.commands import Deadlines
 from pilothouse_server.domain.errors import Unavailable
 from pilothouse_server.domain.notifications.composing import Link
 from pilothouse_server.duties import Common, Duties
@@ -52,6 +52,7 @@ from pilothouse_server.services.alerts.rulebook import Rulebook
 from pilothouse_server.services.alerts.ruleviews import RuleViews
 from pilothouse_server.services.alerts.silencing import Silences
 from pilothouse_server.services.channels import Channels
+from pilothouse_server.services.configuration import Configuration
 from pilothouse_server.services.control import Control, ControlSignals
 from pilothouse_server.services.escalations import Escalations
 from pilothouse_server.services.executors import Executors
@@ -69,6 +70,7 @@ from pilothouse_server.transport.alerts import AlertServicer
 from pilothouse_server.transport.backtest import BacktestCalls
 from pilothouse_server.transport.channels import ChannelServicer
 from pilothouse_server.transport.commands import CommandServicer
+from pilothouse_server.transport.config import ConfigServicer
 from pilothouse_server.transport.contract import Servicers, services
 from pilothouse_server.transport.dead_events import DeadEventServicer
 from pilothouse_server.transport.deliveries import DeliveryServicer
@@ -100,13 +102,13 @@ class Core:
         database, told = world.database, world.signals
         # What the projector settles goes to the outbox too, so the relay looks whenever rows changed.
         signals = ControlSignals(told.commands, workflows=told.projected, outbox=told.projected)
-        deadlines = Deadlines(
-            accept_us=_micros(settings.accept_deadline), effect_us=_micros(settings.effect_deadline)
+        self.configuration = Configuration(
+            SqlConfig(database), clock, told.config, settings.platform
         )
-        self._offline_after_us = _micros(settings.agent_offline_after)
+        configured = self.configuration.current
         self.ingest = Ingest(world.intake, clock)
         commands = SqlCommands(database)
-        self.control = Control(commands, clock, signals, uuid7, deadlines)
+        self.control = Control(commands, clock, signals, uuid7, configured)
         self.executors = Executors(commands, clock, signals, replica=world.replica)
         self.alerts = AlertDesk(SqlAlertDesk(database), clock, told.alert_requests, uuid7)
         self.sender = _sender(settings, clock)
@@ -123,7 +125,7 @@ class Core:
         board = None if isinstance(world.board, MemoryBoard) else world.board
         self.snapshots = SnapshotDesk(SnapshotEncoder(), clock, board)
         history = MetricHistory(self.snapshots, SqlMetricsStore(database), clock)
-        self.metrics = MetricsServicer(self.snapshots, history, clock)
+        self.metrics = MetricsServicer(self.snapshots, history, clock, configured)
         self._log = Asked(world.shards[0].tail, clock)
         self._database = Asked(lambda: database.read(_looked), clock)
         self.standing = self._standing()
@@ -131,13 +133,12 @@ class Core:
             Common(
                 world=world,
                 clock=clock,
-                deadlines=deadlines,
-                offline_after_us=self._offline_after_us,
+                configured=configured,
                 signals=signals,
                 snapshots=self.snapshots,
                 alerts=self.alerts,
                 alive=self._alive,
-                policy=settings.retention,
+                policy=lambda: settings.retention.configured(configured()),
                 standing=self.standing,
                 sender=self.sender,
                 channels=self.channels.load,
@@ -153,6 +154,7 @@ class Core:
         clock = SystemClock()
         async with surroundings.opened(settings, clock) as world:
             core = cls(settings, world, clock)
+            await core.configuration.start()
             await core.executors.start(alone=not world.shared_database)
             try:
                 yield core
@@ -173,6 +175,7 @@ class Core:
         return shards | {
             "snapshot-desk": self.snapshots.run(),
             "executors": self.executors.run(),
+            "configuration": self.configuration.run(),
             "log-asked": self._log.run(),
             "database-asked": self._database.run(),
             "health": self._keep_health(),
@@ -249,18 +252,19 @@ class Core:
 
     def _backtests(self) -> BacktestCalls:
         store = SqlBacktestStore(self._world.database)
-        backtests = Backtests(store, self._clock, offline_after_us=self._offline_after_us)
+        backtests = Backtests(store, self._clock, configured=self.configuration.current)
         return BacktestCalls(backtests, formats.read)
 
     def _services(self) -> Servicers:
         """What serves each service of the contract."""
         database, clock, told = self._world.database, self._clock, self._world.signals
-        projected = Watching(told.projected, clock)
+        projected, configured = Watching(told.projected, clock), self.configuration.current
         queries = SqlControlQueries(database, clock)
         return Servicers(
-            agents=AgentServicer(SqlAgentViews(database, clock, self._offline_after_us), projected),
+            agents=AgentServicer(SqlAgentViews(database, clock, configured), projected),
             alerts=AlertServicer(self.alerts, queries, Watching(told.alerted, clock)),
             channels=ChannelServicer(self.channels),
+            config=ConfigServicer(self.configuration),
             commands=CommandServicer(self.control, self.executors, queries, clock),
             dead_events=DeadEventServicer(self._world.dead),
             deliveries=DeliveryServicer(
@@ -311,7 +315,3 @@ def _bridge_url(settings: Settings) -> str:
 
 def _looked(connection: Connection) -> None:
     connection.execute(text("SELECT 1"))
-
-
-def _micros(seconds: float) -> int:
-    return round(seconds * 1_000_000)

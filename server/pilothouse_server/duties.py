@@ -25,12 +25,11 @@ from pilothouse_server.adapters.sql.retention_store import SqlRetention
 from pilothouse_server.adapters.sql.rule_store import SqlRules
 from pilothouse_server.adapters.sql.silence_store import SqlSilences
 from pilothouse_server.domain.alerts.rules import Rule
-from pilothouse_server.domain.commands import Deadlines
 from pilothouse_server.domain.errors import LeaseLost, Unavailable
 from pilothouse_server.domain.metrics.snapshot import FiringAlerts
 from pilothouse_server.domain.notifications.composing import Link
 from pilothouse_server.ports import Clock, Tenure
-from pilothouse_server.services.aggregate import Aggregator, AggregatorSettings
+from pilothouse_server.services.aggregate import Aggregator
 from pilothouse_server.services.alerts.desk import AlertDesk, AlertRequests
 from pilothouse_server.services.alerts.engine import AlertEngine
 from pilothouse_server.services.alerts.following import RuleFollower
@@ -38,6 +37,7 @@ from pilothouse_server.services.alerts.journal import AlertJournal
 from pilothouse_server.services.alerts.publisher import AlertPublisher
 from pilothouse_server.services.alerts.silencing import SilenceKeeper
 from pilothouse_server.services.alerts.suppressor import Silenced
+from pilothouse_server.services.configuration import Configured
 from pilothouse_server.services.control import Control, ControlSignals
 from pilothouse_server.services.executors import Absence
 from pilothouse_server.services.heartbeats import HeartbeatFollower
@@ -68,14 +68,13 @@ class Common:
 
     world: World
     clock: Clock
-    deadlines: Deadlines
-    offline_after_us: int
+    configured: Configured
     signals: ControlSignals
     snapshots: SnapshotDesk
     alerts: AlertDesk
     alive: Callable[[], Awaitable[Collection[str]]]
     """The replicas that live."""
-    policy: Policy
+    policy: Callable[[], Policy]
     """What is kept, and for how long."""
     standing: Standing
     sender: Sender
@@ -94,7 +93,7 @@ class ShardWork:
         self.tenure = tenure
         self.firing: Callable[[], FiringAlerts] = FiringAlerts
         self.projection = SqlProjectionStore(
-            database, decode_stored, [settling(common.deadlines)], shard=shard
+            database, decode_stored, [settling(common.configured)], shard=shard
         )
         self.projector = Projector(log, self.projection, clock, world.signals.projected)
         self.aggregator = Aggregator(
@@ -105,7 +104,7 @@ class ShardWork:
             epoch=uuid7(),
             firing=self._firing,
             troubles=common.standing.troubles,
-            settings=AggregatorSettings(offline_after_us=common.offline_after_us),
+            configured=common.configured,
             shard=shard,
             shards=len(world.shards),
         )
@@ -176,7 +175,7 @@ class LeadWork:
             clock,
             uuid7,
             heartbeats=self._heartbeats.due,
-            offline_after_us=common.offline_after_us,
+            configured=common.configured,
             suppressor=self._quiet,
         )
         self.requests = AlertRequests(
@@ -187,13 +186,13 @@ class LeadWork:
         self.snapshots = self.merged or first.aggregator
         self.snapshots.subscribe_ticks(self.alerts.tick)
         self.notifier, self.courier = self._notifying(common)
-        self._commands = Control(SqlCommands(database), clock, signals, uuid7, common.deadlines)
+        self._commands = Control(SqlCommands(database), clock, signals, uuid7, common.configured)
         self._absence = Absence(SqlCommands(database), common.alive, clock, signals)
         self.retention = Retention(
             SqlRetention(database), dict(enumerate(world.shards)), clock, common.policy
         )
         self._sweeper = SilenceSweeper(
-            first.projection, clock, world.signals.projected, common.offline_after_us
+            first.projection, clock, world.signals.projected, common.configured
         )
 
     def _publishing(self, common: Common) -> AlertPublisher | None:

@@ -82,6 +82,7 @@ class Signals:
     channels: Changes = field(default_factory=Changes)
     """Channels or escalations."""
     heartbeats: Changes = field(default_factory=Changes)
+    config: Changes = field(default_factory=Changes)
 
     def topics(self) -> Mapping[str, Changes]:
         """By the name under which they are rung."""
@@ -96,6 +97,7 @@ class Signals:
             "silences": self.silences,
             "channels": self.channels,
             "heartbeats": self.heartbeats,
+            "config": self.config,
         }
 
 

@@ -84,7 +84,6 @@ class Watchtower:
             self.journal,
             self.clock,
             uuid7,
-            offline_after_us=30 * SECOND,
             limits=self.limits,
             suppressor=self.suppressor,
             heartbeats=lambda: self.due,

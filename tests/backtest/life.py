@@ -32,7 +32,6 @@ SECOND = 1_000_000
 BEGIN = 1_700_000_040 * SECOND
 """On the border of two minutes."""
 SLOT_US = 100_000
-OFFLINE_AFTER_US = 30 * SECOND
 
 
 class Lived(NamedTuple):
@@ -70,7 +69,7 @@ class Life:
         self.state, self.gauges = MetricsState(), GaugeTable()
         store = SqlMetricsStore(self.tower.database)
         self.keeper = MetricsKeeper(store, self.tower.clock, self.state, self.gauges)
-        self.maker = SnapshotMaker("epoch", 0, OFFLINE_AFTER_US)
+        self.maker = SnapshotMaker("epoch", 0)
         await self.keeper.recover()
 
     async def live(

@@ -34,7 +34,7 @@ from pilothouse_server.transport.server import RpcServer, Service
 from tests.alerts.conftest import SetClock
 from tests.backtest import history
 from tests.backtest.conftest import Lives
-from tests.backtest.life import BEGIN, OFFLINE_AFTER_US, SECOND
+from tests.backtest.life import BEGIN, SECOND
 from tests.client.cli import Done, type_command
 from tests.support import wait_until
 
@@ -105,9 +105,7 @@ class Desk:
 async def serving(database: Database, limits: BacktestLimits | None = None) -> AsyncGenerator[Desk]:
     """The service as the server has it."""
     clock, store = SetClock(BEGIN + MINUTES * 60 * SECOND), Gated(database)
-    backtests = Backtests(
-        store, clock, offline_after_us=OFFLINE_AFTER_US, limits=limits or BacktestLimits()
-    )
+    backtests = Backtests(store, clock, limits=limits or BacktestLimits())
     servicer = RuleServicer(
         Rulebook(SqlRules(database), clock, Changes()),
         RuleViews(SqlRuleViews(database), clock, lambda: None),

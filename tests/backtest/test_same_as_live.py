@@ -20,7 +20,7 @@ from pilothouse_server.domain.metrics.snapshot import MINUTE_US
 from pilothouse_server.services.alerts.backtest import Backtests, Source, Summary, Update
 from tests.backtest import history
 from tests.backtest.conftest import Lives
-from tests.backtest.life import BEGIN, OFFLINE_AFTER_US, Life, of_backtest
+from tests.backtest.life import BEGIN, Life, of_backtest
 
 MINUTES = 75
 TYPE: dict[str, object] = {"dimension": "workflow_type"}
@@ -79,7 +79,7 @@ async def backtested(
 ) -> tuple[list[Update], Summary]:
     """All that a backtest of the rule says."""
     store = SqlBacktestStore(life.tower.database)
-    backtests = Backtests(store, SystemClock(), offline_after_us=OFFLINE_AFTER_US)
+    backtests = Backtests(store, SystemClock())
     updates = [each async for each in backtests.run(rule, begin_us, end_us)]
     summary = updates[-1]
     assert isinstance(summary, Summary)

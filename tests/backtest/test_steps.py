@@ -103,7 +103,7 @@ async def test_agents_are_counted_as_they_are_heard(lives: Lives) -> None:
         (BacktestLimits(evaluations=100), "evaluations of one backtest: at most 100"),
     ):
         store = SqlBacktestStore(life.tower.database)
-        backtests = Backtests(store, SystemClock(), offline_after_us=30 * SECOND, limits=limits)
+        backtests = Backtests(store, SystemClock(), limits=limits)
         with pytest.raises(LimitExceeded, match=named):
             async for _ in backtests.run(silent, begin_us, end * BUCKET_US):
                 pass

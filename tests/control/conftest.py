@@ -12,7 +12,7 @@ from pilothouse_server.adapters.clock import SystemClock
 from pilothouse_server.adapters.sql.command_store import SqlCommands, settling
 from pilothouse_server.adapters.sql.outbox_store import oldest
 from pilothouse_server.adapters.sql.projection_store import SqlProjectionStore
-from pilothouse_server.domain.commands import Capability, Command, Deadlines, Executor
+from pilothouse_server.domain.commands import Capability, Command, Executor
 from pilothouse_server.domain.events import Event, EventType
 from pilothouse_server.domain.workflows import Action
 from pilothouse_server.ports import LogEntry
@@ -20,7 +20,7 @@ from pilothouse_server.services.control import Control, ControlRequest, ControlS
 from pilothouse_server.services.executors import Executors
 from pilothouse_server.services.ids import uuid7
 from pilothouse_server.wire.events import decode_stored, encode_events
-from tests.control.build import DEADLINES, SECOND, event
+from tests.control.build import SECOND, event
 from tests.databases import Place, open_database
 
 
@@ -40,7 +40,6 @@ class Plant:
 
     place: Place
     clock: SetClock
-    deadlines: Deadlines = DEADLINES
     signals: ControlSignals = field(default_factory=ControlSignals)
 
     def __post_init__(self) -> None:
@@ -50,11 +49,9 @@ class Plant:
         """Starts on what is in the database."""
         self.database = open_database(self.place)
         self.store = SqlCommands(self.database)
-        self.control = Control(self.store, self.clock, self.signals, uuid7, self.deadlines)
+        self.control = Control(self.store, self.clock, self.signals, uuid7)
         self.executors = Executors(self.store, self.clock, self.signals, heartbeat=0.05)
-        self.projection = SqlProjectionStore(
-            self.database, decode_stored, [settling(self.deadlines)]
-        )
+        self.projection = SqlProjectionStore(self.database, decode_stored, [settling()])
         self._cursors = itertools.count(1)
 
     async def restart(self) -> None:

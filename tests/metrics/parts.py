@@ -6,15 +6,13 @@ from collections.abc import Iterable, Sequence
 
 from pilothouse_server.domain.events import Signal
 from pilothouse_server.domain.metrics.fold import MetricsState
-from pilothouse_server.domain.metrics.limits import SECOND_US, Limits
+from pilothouse_server.domain.metrics.limits import Limits
 from pilothouse_server.domain.metrics.merged import Gathering, PartMerger
 from pilothouse_server.domain.metrics.part import PartMaker, PartMoment, ShardPart
 from pilothouse_server.domain.metrics.part_codec import PartDecoder, PartEncoder
 from pilothouse_server.domain.metrics.snapshot import FiringAlerts, MetricsSnapshot
 from pilothouse_server.domain.shards import shard_of
 from tests.metrics.support import run
-
-OFFLINE_US = 30 * SECOND_US
 
 
 def split(signals: Iterable[Signal], shards: int) -> list[list[Signal]]:
@@ -52,4 +50,4 @@ def merged(
 ) -> MetricsSnapshot:
     """The snapshot of all shards at a moment."""
     parts = [part_of(state, shard, as_of_us) for shard, state in enumerate(states)]
-    return run(PartMerger("epoch", 0, OFFLINE_US, limits).steps(gathering(parts)))
+    return run(PartMerger("epoch", 0, limits).steps(gathering(parts)))

@@ -16,7 +16,7 @@ from pilothouse_server.domain.metrics.merged import PartMerger
 from pilothouse_server.domain.metrics.part import PartMaker
 from pilothouse_server.domain.metrics.part_codec import NotAPart, PartDecoder, PartEncoder
 from pilothouse_server.domain.metrics.snapshot import OTHER, Dimension, HealthState
-from tests.metrics.parts import OFFLINE_US, gathering, merged, part_of, split
+from tests.metrics.parts import gathering, merged, part_of, split
 from tests.metrics.streams import untidy_log
 from tests.metrics.support import T0, folded, made, run, signal, signals
 
@@ -52,7 +52,7 @@ def test_parts_made_one_after_another_are_those_made_at_once() -> None:
     log = untidy_log(7, workflows=60, minutes=20)
     whole, states = MetricsState(), [MetricsState() for _ in range(3)]
     makers = [PartMaker(shard, 0) for shard in range(3)]
-    merger = PartMerger("epoch", 0, OFFLINE_US)
+    merger = PartMerger("epoch", 0)
     for place in range(0, len(log), 150):
         piece = log[place : place + 150]
         whole.fold(piece)
@@ -72,7 +72,7 @@ def test_parts_made_one_after_another_are_those_made_at_once() -> None:
 def test_what_did_not_change_is_the_same_object_and_the_same_bytes() -> None:
     state = folded(signal(E.WORKFLOW_STARTED, 0, kind="build"))
     maker, encoder, decoder = PartMaker(1, 0), PartEncoder(), PartDecoder()
-    merger = PartMerger("epoch", 0, OFFLINE_US)
+    merger = PartMerger("epoch", 0)
 
     def shown() -> tuple[object, object]:
         part = part_of(state, 1, state.clock_us, maker)
@@ -146,7 +146,7 @@ def test_a_dimension_adds_up_and_a_shown_name_is_complete(seen: list[tuple[int, 
 
 def test_a_name_that_is_shown_stays_when_others_come() -> None:
     one, two = MetricsState(FIVE), MetricsState(FIVE)
-    merger = PartMerger("epoch", 0, OFFLINE_US, FIVE)
+    merger = PartMerger("epoch", 0, FIVE)
 
     def shown() -> set[str]:
         at = max(one.clock_us, two.clock_us)
@@ -165,7 +165,7 @@ def test_a_late_shard_is_named_and_counts_where_it_still_reaches() -> None:
     late = part_of(early, 1, early.clock_us)
     now = T0 + 90 * SECOND_US
     timely = part_of(folded(signal(E.WORKFLOW_COMPLETED, 90, "w1")), 0, now)
-    shown = run(PartMerger("e", 0, OFFLINE_US).steps(gathering([timely, late], now_us=now)))
+    shown = run(PartMerger("e", 0).steps(gathering([timely, late], now_us=now)))
     assert [window.completed for window in shown.fleet.windows] == [1, 2, 2, 2]
     assert shown.totals.completed == 2
     assert not shown.caught_up
@@ -181,7 +181,7 @@ def test_a_shard_that_reads_old_entries_is_behind_by_its_own_word() -> None:
     late = replace(late, moment=replace(late.moment, caught_up=False, reader_lag_us=12 * SECOND_US))
     now = T0 + 12 * SECOND_US
     timely = part_of(folded(signal(E.WORKFLOW_STARTED, 12, "w1")), 0, now)
-    shown = run(PartMerger("e", 0, OFFLINE_US).steps(gathering([timely, late], now_us=now)))
+    shown = run(PartMerger("e", 0).steps(gathering([timely, late], now_us=now)))
     assert shown.health.state is HealthState.DEGRADED
     assert shown.health.reasons == ("the reader of shard 1 is 12 s behind the log",)
 
@@ -189,7 +189,7 @@ def test_a_shard_that_reads_old_entries_is_behind_by_its_own_word() -> None:
 def test_a_shard_that_nobody_reads_is_named() -> None:
     state = folded(signal(E.WORKFLOW_COMPLETED, 0, "w0"))
     given_parts = gathering([part_of(state, 0, state.clock_us)], shards=2)
-    merger = PartMerger("e", 0, OFFLINE_US)
+    merger = PartMerger("e", 0)
     for waited, health in ((1, HealthState.DEGRADED), (31, HealthState.UNHEALTHY)):
         later = replace(given_parts, now_us=given_parts.now_us + waited * SECOND_US)
         shown = run(merger.steps(later))

@@ -33,7 +33,7 @@ class Run:
         self.state = MetricsState()
         self.gauges = GaugeTable()
         self.keeper = MetricsKeeper(store, CLOCK, self.state, self.gauges)
-        self.maker = SnapshotMaker("epoch", 0, 30_000_000)
+        self.maker = SnapshotMaker("epoch", 0)
 
     async def tick(self) -> MetricsSnapshot:
         moment = Moment(

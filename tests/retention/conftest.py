@@ -62,7 +62,7 @@ class House:
     def __post_init__(self) -> None:
         self.projection = SqlProjectionStore(self.database, decode_stored)
         self.workflows = SqlWorkflowViews(self.database, self.clock)
-        self.agents = SqlAgentViews(self.database, self.clock, 30_000_000)
+        self.agents = SqlAgentViews(self.database, self.clock)
         self.events = SqlEventViews(self.database, self.clock)
         self.store = SqlRetention(self.database)
         self._cursors = itertools.count(1)
@@ -76,7 +76,7 @@ class House:
 
     async def sweep(self, **kept: Any) -> Retention:
         """Removes what is older than that, or more, and keeps the rest."""
-        retention = Retention(self.store, {}, self.clock, replace(NOTHING, **kept))
+        retention = Retention(self.store, {}, self.clock, lambda: replace(NOTHING, **kept))
         await retention.sweep()
         return retention
 

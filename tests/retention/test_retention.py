@@ -46,7 +46,7 @@ async def test_the_log_is_trimmed_up_to_the_consumer_that_is_furthest_behind(
     log = SqliteLog(tmp_path / "log.db", limits=Limits(recent_entries=1))
     cursors = [await log.append(b"x" * 10_000) for _ in range(300)]
     policy = replace(NOTHING, log=LogKeep(0, 1, 0))
-    retention = Retention(house.store, {0: log}, house.clock, policy)
+    retention = Retention(house.store, {0: log}, house.clock, lambda: policy)
     at = dict(zip(consumers(0), (cursors[199], cursors[49]), strict=True))
     for told, trimmed in (({}, 0), (dict([*at.items()][:1]), 0), (at, 50)):
         for consumer, cursor in told.items():
@@ -74,10 +74,10 @@ async def test_a_leap_of_the_clock_removes_nothing_until_as_much_time_has_passed
 ) -> None:
     await house.report(*(made(E.WORKFLOW_COMPLETED, workflow_id=f"w{n}") for n in range(9)))
     clock = Leaping()
-    await Retention(house.store, {}, clock, Policy()).sweep()
+    await Retention(house.store, {}, clock, Policy).sweep()
     clock.us += 40 * DAY_US
     clock.stepped_us += 40 * DAY_US
-    retention = Retention(house.store, {}, clock, Policy())
+    retention = Retention(house.store, {}, clock, Policy)
     for days in (0, 39):
         clock.ran = days * 86_400.0
         with pytest.raises(Unavailable, match="the wall clock was put forward by days"):
@@ -102,7 +102,7 @@ async def test_a_lost_lease_ends_it_and_nothing_is_removed(house: House) -> None
     house.clock.pass_days(2)
     await house.add(LEASES, {"name": "shard-0", "epoch": 8, "holder": "another"})
     old = SqlRetention(FencedDatabase(house.database, Fence("shard-0", 7)))
-    retention = Retention(old, {}, Quick(), replace(NOTHING, events_us=DAY_US))
+    retention = Retention(old, {}, Quick(), lambda: replace(NOTHING, events_us=DAY_US))
     async with asyncio.timeout(10):
         with pytest.raises(LeaseLost):
             await retention.run()
@@ -112,7 +112,7 @@ async def test_a_lost_lease_ends_it_and_nothing_is_removed(house: House) -> None
 async def test_what_cannot_be_reached_is_tried_again_and_said(sqlite_place: Path) -> None:
     database = SqliteDatabase(sqlite_place)
     await database.close()
-    retention = Retention(SqlRetention(database), {}, Quick(), Policy())
+    retention = Retention(SqlRetention(database), {}, Quick(), Policy)
     running = asyncio.create_task(retention.run())
     await wait_until(lambda: retention.counts.failures > 6)
     assert "closed" in retention.waiting_for
@@ -228,7 +228,7 @@ async def test_every_step_finds_its_rows_by_an_index(house: House) -> None:
     await house.store.mark(NOON)
     house.clock.pass_days(100)
     explaining = Explaining(house.database)
-    retention = Retention(SqlRetention(explaining), {}, house.clock, Policy())
+    retention = Retention(SqlRetention(explaining), {}, house.clock, Policy)
     await retention.sweep()
     assert await house.count(WORKFLOWS) == 0
     assert len(explaining.plans) > 15

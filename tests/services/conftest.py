@@ -45,8 +45,6 @@ from pilothouse_server.wire.events import decode_stored, encode_events
 from tests.databases import Place, open_database
 from tests.projection.build import NOON
 
-OFFLINE_AFTER_US = 30_000_000
-
 
 class SetClock(SystemClock):
     """A wall that tests move; sleeping takes real time."""
@@ -69,7 +67,7 @@ class Station:
     def __post_init__(self) -> None:
         self.store = SqlProjectionStore(self.database, decode_stored)
         self.workflows = SqlWorkflowViews(self.database, self.clock)
-        self.agents = SqlAgentViews(self.database, self.clock, OFFLINE_AFTER_US)
+        self.agents = SqlAgentViews(self.database, self.clock)
         self.events = SqlEventViews(self.database, self.clock)
 
     async def report(self, *events: Event) -> None:

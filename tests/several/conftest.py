@@ -19,7 +19,6 @@ from pilothouse_server.adapters.sql.outbox_store import oldest
 from pilothouse_server.adapters.sql.postgres import PostgresDatabase
 from pilothouse_server.adapters.sql.projection_store import SqlProjectionStore
 from pilothouse_server.adapters.sql.tables_leases import LEASES
-from pilothouse_server.domain.commands import Deadlines
 from pilothouse_server.domain.events import Event, EventType
 from pilothouse_server.ports import Fence, LogEntry
 from pilothouse_server.services.alerts.desk import AlertDesk
@@ -29,8 +28,6 @@ from pilothouse_server.services.fanout import Changes
 from pilothouse_server.services.ids import uuid7
 from pilothouse_server.wire.events import decode_stored, encode_events
 from tests.support import wait_until
-
-DEADLINES = Deadlines(accept_us=60_000_000, effect_us=3_600_000_000)
 
 
 class Clock(SystemClock):
@@ -63,7 +60,7 @@ class Replica:
             },
         )
         self.store = SqlCommands(self.database)
-        self.control = Control(self.store, self.clock, self.signals, uuid7, DEADLINES)
+        self.control = Control(self.store, self.clock, self.signals, uuid7)
         self.executors = Executors(
             self.store, self.clock, self.signals, replica=name, heartbeat=0.2
         )
@@ -93,7 +90,7 @@ class Replica:
 
     async def project(self, shard: int, cursor: int, *events: Event) -> None:
         """What the projector of a shard does with an entry of the log."""
-        store = SqlProjectionStore(self.database, decode_stored, [settling(DEADLINES)], shard=shard)
+        store = SqlProjectionStore(self.database, decode_stored, [settling()], shard=shard)
         await store.apply([LogEntry(str(cursor), encode_events(list(events)))])
         self.projected.notify()
 

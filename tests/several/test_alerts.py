@@ -104,7 +104,7 @@ async def leading(replica: Replica, ours: Rule | None = None) -> Lead:
     journal = AlertJournal(
         store, replica.clock, replica.alerted, replica.projected, replica.requests
     )
-    engine = AlertEngine(store, journal, replica.clock, uuid7, offline_after_us=30 * SECOND)
+    engine = AlertEngine(store, journal, replica.clock, uuid7)
     await engine.start()
     requests = AlertRequests(SqlAlertRequests(database), engine, replica.clock, replica.requests)
     return Lead(replica, database, store, engine, requests)

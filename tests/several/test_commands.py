@@ -22,7 +22,7 @@ from pilothouse_server.domain.shards import shard_of
 from pilothouse_server.domain.workflows import Action
 from pilothouse_server.services.control import Control, ControlRequest
 from pilothouse_server.services.ids import uuid7
-from tests.several.conftest import DEADLINES, Replica
+from tests.several.conftest import Replica
 from tests.support import wait_until
 
 Pair = tuple[Replica, Replica]
@@ -178,7 +178,7 @@ async def test_a_sweeper_of_a_tenure_that_is_over_ends_nothing(pair: Pair) -> No
 def sweeper(replica: Replica, database: Database) -> Control:
     """What sweeps in a tenure."""
     store = SqlCommands(database)
-    return Control(store, replica.clock, replica.signals, uuid7, DEADLINES)
+    return Control(store, replica.clock, replica.signals, uuid7)
 
 
 async def test_two_shards_that_settle_one_command_do_so_one_after_the_other(pair: Pair) -> None:
@@ -203,14 +203,14 @@ async def test_two_shards_that_settle_one_command_do_so_one_after_the_other(pair
 
     def first(connection: Connection) -> None:
         fold(connection, [paused])
-        settling(DEADLINES)(connection, [paused], {})
+        settling()(connection, [paused], {})
         settled.set()
         assert may_commit.wait(5)
 
     effective = asyncio.create_task(one.database.write(first, beside=True))
     assert await asyncio.to_thread(settled.wait, 5)
     second = asyncio.create_task(
-        other.database.write(lambda c: settling(DEADLINES)(c, [accepted], {}), beside=True)
+        other.database.write(lambda c: settling()(c, [accepted], {}), beside=True)
     )
     await wait_until(lambda: one.database.read(_somebody_waits), what="the second to wait")
     may_commit.set()

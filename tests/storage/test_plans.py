@@ -91,7 +91,16 @@ def tasks() -> Iterable[bulk.Row]:
         record = TaskRecord(f"w{n // 2:06}", f"t{n % 2}").dump()
         running = 3 if n % 200 == 0 else 4
         ended = None if running == 3 else NOON + n
-        yield (f"w{n // 2:06}", f"t{n % 2}", NOON + n, running, f"a{n % 800}", NOON + n, record, ended)
+        yield (
+            f"w{n // 2:06}",
+            f"t{n % 2}",
+            NOON + n,
+            running,
+            f"a{n % 800}",
+            NOON + n,
+            record,
+            ended,
+        )
 
 
 def agents() -> Iterable[bulk.Row]:

@@ -13,7 +13,7 @@ from __future__ import annotations
 import hashlib
 from dataclasses import dataclass, replace
 from enum import IntEnum
-from typing import NamedTuple
+from typing import NamedTuple, Self
 
 from pilothouse_server.domain.errors import (
     CommandEnded,
@@ -25,6 +25,7 @@ from pilothouse_server.domain.errors import (
     UnsupportedByEngine,
 )
 from pilothouse_server.domain.events import EventError
+from pilothouse_server.domain.platform import PlatformConfig
 from pilothouse_server.domain.workflows import (
     LEGAL_ACTIONS,
     WORKFLOW_ACTIONS,
@@ -107,10 +108,16 @@ class Executor:
     stream: str = ""
     """The id of the newest stream that it opened."""
 
-    def capability(self, action: Action) -> Capability | None:
-        """What it declared for `action` on one workflow. A capability for a whole queue or pool is none for one run."""
+    def capability(
+        self, action: Action, scope: Scope = Scope.RUN, *, selective: bool = False
+    ) -> Capability | None:
+        """What it declared for `action` on what `scope` says; a scope that it left out is one workflow. A capability of
+        one scope is none of another. `selective`: one that can be asked for one type alone."""
         for capability in self.capabilities:
-            if capability.action == action and capability.scope in (Scope.UNSTATED, Scope.RUN):
+            about = capability.scope or Scope.RUN
+            if (capability.action, about) == (action, scope) and (
+                capability.selective or not selective
+            ):
                 return capability
         return None
 
@@ -123,6 +130,11 @@ class Deadlines:
     """From the request until an executor took it."""
     effect_us: int = 3_600_000_000
     """From the accept until the engine's event shows the effect."""
+
+    @classmethod
+    def of(cls, config: PlatformConfig) -> Self:
+        """Those that are in force."""
+        return cls(config.accept_us, config.effect_us)
 
 
 @dataclass(frozen=True, slots=True)

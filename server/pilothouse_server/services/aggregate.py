@@ -30,6 +30,7 @@ from pilothouse_server.domain.metrics.limits import BUCKET_US, SECOND_US, Limits
 from pilothouse_server.domain.metrics.part import PartMaker, PartMoment, ShardPart
 from pilothouse_server.domain.metrics.snapshot import FiringAlerts, MetricsSnapshot
 from pilothouse_server.domain.metrics.summary import Moment, SnapshotMaker
+from pilothouse_server.domain.platform import PlatformConfig
 from pilothouse_server.ports import Clock, DecodeSignals, EventLog, LogEntry
 from pilothouse_server.services.fanout import Changes
 from pilothouse_server.services.metrics_keeper import SLICE, MetricsKeeper, MetricsStore, paced
@@ -61,14 +62,12 @@ _RETRY = 0.2
 class AggregatorSettings:
     """How often, and how much at once."""
 
-    offline_after_us: int = 30 * SECOND_US
-    """An agent is offline when it was not heard for so long."""
     tick: float = 0.05
     """Seconds between two ticks when events come: half a slot, so that an event is seen well within a tenth of
     a second.
     """
     idle_tick: float = 1.0
-    """Seconds between two ticks at most."""
+    """Seconds between two ticks at most, whatever is configured."""
     load_share: float = 0.25
     """The share of the time that ticks may take; beyond it they come less often."""
     checkpoint: float = 5.0
@@ -96,10 +95,12 @@ class Aggregator:
         firing: Callable[[], FiringAlerts] = FiringAlerts,
         troubles: Callable[[], Sequence[str]] = tuple,
         settings: AggregatorSettings | None = None,
+        configured: Callable[[], PlatformConfig] = PlatformConfig,
         shard: int = 0,
         shards: int = 1,
     ) -> None:
         self.settings = settings or AggregatorSettings()
+        self.configured = configured
         self.shard = shard
         self.latest: MetricsSnapshot | None = None
         """The newest snapshot; None for as long as there is none, and always with several shards."""
@@ -121,9 +122,9 @@ class Aggregator:
         self._troubles = troubles
         self._callbacks: list[OnTick] = []
         self._alone = shards == 1
-        self._maker = SnapshotMaker(epoch, clock.now_us(), self.settings.offline_after_us)
+        self._maker = SnapshotMaker(epoch, clock.now_us())
         self._part_maker = PartMaker(shard, clock.now_us())
-        self._pace = Pace(self.settings.tick, self.settings.idle_tick, self.settings.load_share)
+        self._pace = Pace(self.settings.tick, self.idle_tick, self.settings.load_share)
         self._rate = EventRate()
         self._caught_up = False
         self._caught_up_us: int | None = None
@@ -144,6 +145,10 @@ class Aggregator:
             return 0
         known = max(self.state.clock_us, self._caught_up_us or 0)
         return max(self._clock.now_us() - known, 0) if known else None
+
+    def idle_tick(self) -> float:
+        """Seconds between two ticks while nothing happens."""
+        return min(self.configured().idle_tick_us / SECOND_US, self.settings.idle_tick)
 
     async def run(self) -> None:
         """Recovers, then reads, folds, ticks and keeps, until cancelled; then keeps the rest. Raises Unavailable when
@@ -286,6 +291,7 @@ class Aggregator:
             firing=self._firing(),
             troubles=tuple(self._troubles()),
             events_per_second=moment.events_per_second,
+            offline_after_us=self.configured().agent_offline_after_us,
         )
         steps = self._maker.steps(self.state, whole)
         self.latest = self.shown = await paced(steps, self._clock)
@@ -294,7 +300,7 @@ class Aggregator:
         self._as_of_us = max(self._as_of_us, reached_us // SLOT_US * SLOT_US)
         if self._caught_up and not self.state.since_us:
             self.state.since_us = self._as_of_us
-        interval = self._pace.interval if fresh else self.settings.idle_tick
+        interval = self._pace.interval if fresh else self.idle_tick()
         return PartMoment(
             as_of_us=self._as_of_us,
             cursor=self.cursor,

@@ -36,6 +36,7 @@ from pilothouse_server.domain.errors import (
     Unavailable,
 )
 from pilothouse_server.domain.events import WORKFLOW_TYPES, Event, EventError, EventType
+from pilothouse_server.domain.platform import PlatformConfig
 from pilothouse_server.domain.settling import SERVER_SOURCE, Facts, settle
 from pilothouse_server.domain.workflows import Action
 from pilothouse_server.ports import Clock
@@ -224,13 +225,13 @@ class Control:
         clock: Clock,
         signals: ControlSignals,
         new_id: Callable[[], str],
-        deadlines: Deadlines = Deadlines(),  # noqa: B008 - frozen
+        configured: Callable[[], PlatformConfig] = PlatformConfig,
     ) -> None:
         self._store = store
         self._clock = clock
         self._signals = signals
         self._new_id = new_id
-        self._deadlines = deadlines
+        self._configured = configured
 
     async def request(self, request: ControlRequest) -> Command:
         """The command, REQUESTED; for a repeat with the same request_id the command as it is by now.
@@ -245,6 +246,10 @@ class Control:
         if asked.id == asking.command_id:
             self._signals.notify()
         return asked
+
+    @property
+    def _deadlines(self) -> Deadlines:
+        return Deadlines.of(self._configured())
 
     async def accept(self, command_id: str, source: str) -> Command:
         """The command, ACCEPTED, or EFFECTIVE where its effect was seen before.
@@ -434,7 +439,7 @@ def _refused(request: ControlRequest, error: PilothouseError, now_us: int) -> En
         target_id=request.workflow_id,
         outcome=Outcome.REFUSED,
         reason=request.reason,
-        error=EventError(type(error).__name__, error.message),
+        error=EventError(error.reason, error.message),
         request_id=request.request_id,
         batch_id=request.batch_id,
         stop_id=request.stop_id,

@@ -69,9 +69,8 @@ class MergedMetrics:
         self._troubles = troubles
         self._callbacks: list[OnTick] = []
         read = first.settings
-        self._pace = Pace(read.tick, read.idle_tick, read.load_share)
-        self._idle_tick = read.idle_tick
-        self._merger = PartMerger(epoch, clock.now_us(), read.offline_after_us, read.limits)
+        self._pace = Pace(read.tick, first.idle_tick, read.load_share)
+        self._merger = PartMerger(epoch, clock.now_us(), read.limits)
         self._begun_us = clock.now_us()
         self._parts: dict[int, ShardPart] = {}
         self._arrived = Changes()
@@ -168,6 +167,7 @@ class MergedMetrics:
             tick_interval_us=max(slot_us, *intervals),
             firing=self._firing(),
             troubles=tuple(self._troubles()),
+            offline_after_us=self._first.configured().agent_offline_after_us,
         )
 
     async def _tick(self) -> None:

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections.abc import Callable
 from math import ceil
 
 from pilothouse_server.domain.metrics.limits import BUCKET_US, SECOND_US
@@ -10,7 +11,7 @@ from pilothouse_server.domain.metrics.limits import BUCKET_US, SECOND_US
 class Pace:
     """When the next tick is due: in the next slot of the grid."""
 
-    def __init__(self, tick: float, idle_tick: float, load_share: float) -> None:
+    def __init__(self, tick: float, idle_tick: Callable[[], float], load_share: float) -> None:
         self.interval = tick
         self._tick = tick
         self._idle_tick = idle_tick
@@ -21,7 +22,7 @@ class Pace:
         """The monotonic time of the next tick, with or without something new to show."""
         if self._at == float("-inf"):
             return self._at
-        return self._next(self.interval if fresh else self._idle_tick)
+        return self._next(self.interval if fresh else self._idle_tick())
 
     def _next(self, interval: float) -> float:
         return (self._at // interval + 1) * interval
@@ -31,7 +32,7 @@ class Pace:
         self._at = begun
         wished = (ended - begun) / self._load_share
         slots = max(1, ceil(wished / self._tick - 1e-9))
-        self.interval = min(slots * self._tick, self._idle_tick)
+        self.interval = min(slots * self._tick, self._idle_tick())
 
 
 class EventRate:

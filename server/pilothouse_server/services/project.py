@@ -8,11 +8,12 @@ just came.
 from __future__ import annotations
 
 import contextlib
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
 from dataclasses import dataclass
 from typing import Final, NamedTuple, Protocol
 
 from pilothouse_server.domain.errors import Unavailable
+from pilothouse_server.domain.platform import PlatformConfig
 from pilothouse_server.ports import Clock, EventLog, LogEntry
 from pilothouse_server.services.fanout import Changes
 
@@ -57,6 +58,8 @@ class ProjectionStore(Protocol):
     async def apply(self, entries: Sequence[LogEntry]) -> Applied: ...
 
     async def mark_overdue(self, before_us: int, limit: int) -> int: ...
+
+    async def mark_in_time(self, since_us: int, limit: int) -> int: ...
 
 
 @dataclass(slots=True)
@@ -125,15 +128,22 @@ class Projector:
 
 
 class SilenceSweeper:
-    """Tells those who watch agents when one fell silent: nothing happens then that would tell them."""
+    """Tells those who watch agents when one fell silent, or is not silent any more because it is given more time:
+    nothing happens then that would tell them."""
 
     def __init__(
-        self, store: ProjectionStore, clock: Clock, changes: Changes, offline_after_us: int
+        self,
+        store: ProjectionStore,
+        clock: Clock,
+        changes: Changes,
+        configured: Callable[[], PlatformConfig] = PlatformConfig,
     ) -> None:
         self._store = store
         self._clock = clock
         self._changes = changes
-        self._offline_after_us = offline_after_us
+        self._configured = configured
+        self._given_us = 0
+        """The time that agents had at the last look; 0: who marked them before is not known."""
 
     async def run(self) -> None:
         """Looks once a second until it is cancelled."""
@@ -143,9 +153,17 @@ class SilenceSweeper:
             await self._clock.sleep(SWEEP)
 
     async def sweep(self) -> int:
-        """Marks agents whose last heartbeat is too old; returns how many."""
-        before_us = self._clock.now_us() - self._offline_after_us
+        """Marks agents whose last heartbeat is too old, and those whose is not any more; returns how many."""
+        given_us = self._configured().agent_offline_after_us
+        before_us = self._clock.now_us() - given_us
         found = await self._store.mark_overdue(before_us, SWEPT_AT_ONCE)
+        if given_us > self._given_us or not self._given_us:
+            forgiven = await self._store.mark_in_time(before_us, SWEPT_AT_ONCE)
+            found += forgiven
+            if forgiven < SWEPT_AT_ONCE:
+                self._given_us = given_us
+        else:
+            self._given_us = given_us
         if found:
             self._changes.notify()
         return found

@@ -7,12 +7,13 @@ in hand. Each step is a transaction of its own and needs no other, so that it ca
 from __future__ import annotations
 
 from collections.abc import Awaitable, Callable, Mapping
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 from enum import StrEnum
 from functools import partial
 from typing import Final, NamedTuple, Protocol
 
 from pilothouse_server.domain.errors import Unavailable
+from pilothouse_server.domain.platform import PlatformConfig
 from pilothouse_server.ports import Clock, LogKeep, TrimmedLog
 
 MINUTE_US: Final = 60_000_000
@@ -80,6 +81,18 @@ class Policy:
     def deliveries_us(self) -> int:
         """Since they ended: what was told of an alert is known as long as the alert is."""
         return self.alerts_us
+
+    def configured(self, config: PlatformConfig) -> Policy:
+        """The same, with what can be changed while the platform runs as it is in force."""
+        return replace(
+            self,
+            events_us=config.keep_events_us,
+            events=config.keep_event_count,
+            workflows_us=config.keep_workflows_us,
+            commands_us=config.keep_commands_us,
+            alerts_us=config.keep_alerts_us,
+            agents_us=config.keep_agents_us,
+        )
 
     def age_us(self, kind: Kind) -> int:
         """How long things of a kind are kept."""
@@ -177,14 +190,15 @@ def consumers(shard: int) -> tuple[str, str]:
 
 
 class Retention:
-    """`logs` are the shards of the log by number. `waiting_for` tells what it retries, "" when all is well."""
+    """`logs` are the shards of the log by number; `policy` is asked at each look. `waiting_for` tells what it
+    retries, "" when all is well."""
 
     def __init__(
         self,
         store: RetentionStore,
         logs: Mapping[int, TrimmedLog],
         clock: Clock,
-        policy: Policy,
+        policy: Callable[[], Policy],
     ) -> None:
         self._store = store
         self._logs = logs
@@ -262,7 +276,7 @@ class Retention:
         return removed.more
 
     def _due(self, now_us: int) -> dict[Kind, _Batches]:
-        policy = self._policy
+        policy = self._policy()
         due: dict[Kind, _Batches] = {}
         for kind in Kind:
             if kind is Kind.AGENTS and now_us - self._agents_at_us < TOGETHER_US:
@@ -281,7 +295,7 @@ class Retention:
         for shard, log in self._logs.items():
             told = [cursors.get(name, "") for name in consumers(shard)]
             slowest = min(told, key=log.position)
-            while removed := await self._paced(partial(log.trim, slowest, self._policy.log)):
+            while removed := await self._paced(partial(log.trim, slowest, self._policy().log)):
                 self.counts.trimmed += removed
 
     async def _give_back(self, now_us: int) -> None:

@@ -6,13 +6,14 @@ registers the same methods with a serializer that passes bytes through.
 
 from __future__ import annotations
 
-from collections.abc import AsyncIterator
+from collections.abc import AsyncIterator, Callable
 from typing import Any
 
 import grpc
 
 from pilothouse.v1 import metrics_pb2 as pb
 from pilothouse_server.domain.metrics.snapshot import Dimension
+from pilothouse_server.domain.platform import PlatformConfig
 from pilothouse_server.ports import Clock
 from pilothouse_server.services.metric_history import MetricHistory
 from pilothouse_server.services.snapshot_desk import SnapshotDesk
@@ -23,14 +24,18 @@ Context = grpc.aio.ServicerContext[Any, Any]
 
 SERVICE = pb.DESCRIPTOR.services_by_name["MetricsService"]
 
-USUAL_INTERVAL = 5.0
-"""Seconds between the snapshots of a subscription that does not say."""
-
 
 class MetricsServicer:
     """Answers with the newest snapshot, once or again and again, and with history."""
 
-    def __init__(self, desk: SnapshotDesk, history: MetricHistory, clock: Clock) -> None:
+    def __init__(
+        self,
+        desk: SnapshotDesk,
+        history: MetricHistory,
+        clock: Clock,
+        configured: Callable[[], PlatformConfig] = PlatformConfig,
+    ) -> None:
+        self._configured = configured
         self._desk = desk
         self._history = history
         self._clock = clock
@@ -64,12 +69,12 @@ class MetricsServicer:
         with the call. Points that a slow reader missed are left out. Raises Unavailable while there is no
         snapshot.
         """
-        interval = USUAL_INTERVAL
-        if request.HasField("interval"):
-            interval = duration_us(request.interval) / 1_000_000
+        asked_us = duration_us(request.interval) if request.HasField("interval") else None
         begun = self._clock.monotonic()
         while True:
             yield await self._desk.newest()
+            usual_us = self._configured().subscribe_interval_us
+            interval = (usual_us if asked_us is None else asked_us) / 1_000_000
             passed = self._clock.monotonic() - begun
             point = begun + (passed // interval + 1) * interval
             while (left := point - self._clock.monotonic()) > 0:

@@ -20,10 +20,10 @@ NAMES_LOCK: Final = 0x50494C50
 NAMES: Final = 64
 """Locks that stand for the names of all agents, so that a crowd of new ones needs few."""
 
-_OVERDUE = (
+_MARKED = (
     update(AGENTS)
     .where(AGENTS.c.id == bindparam("at"))
-    .values(revision=bindparam("to"), overdue=True)
+    .values(revision=bindparam("to"), overdue=bindparam("late"))
 )
 
 
@@ -91,14 +91,29 @@ def overdue(connection: Connection, before_us: int, limit: int) -> list[str]:
     return list(connection.execute(query).scalars())
 
 
-def mark_overdue(connection: Connection, agent_ids: Iterable[str]) -> None:
-    """Marks them, under new revisions, so that those who watch see them again."""
+def in_time(connection: Connection, since_us: int, limit: int) -> list[str]:
+    """Agents last seen at that time or later that are marked as overdue: more time is given than when they were."""
+    query = (
+        select(AGENTS.c.id)
+        .where(
+            AGENTS.c.last_seen_us >= since_us,
+            AGENTS.c.overdue.is_(True),
+            AGENTS.c.gone.is_(False),
+        )
+        .limit(limit)
+    )
+    return list(connection.execute(query).scalars())
+
+
+def mark(connection: Connection, agent_ids: Iterable[str], *, overdue: bool) -> None:
+    """Marks them, or takes the mark away, under new revisions, so that those who watch see them again."""
     ids = list(agent_ids)
     if ids:
         revisions = reserve_revisions(connection, len(ids))
-        connection.execute(
-            _OVERDUE, [{"at": at, "to": to} for at, to in zip(ids, revisions, strict=True)]
-        )
+        rows = [
+            {"at": at, "to": to, "late": overdue} for at, to in zip(ids, revisions, strict=True)
+        ]
+        connection.execute(_MARKED, rows)
 
 
 def _row(record: AgentRecord, revision: int) -> bulk.Row:

@@ -3,7 +3,7 @@ heartbeat."""
 
 from __future__ import annotations
 
-from collections.abc import Collection, Sequence
+from collections.abc import Callable, Collection, Sequence
 from typing import Any, NamedTuple
 
 from sqlalchemy import ColumnElement, Connection, RowMapping, and_, case, or_, select
@@ -17,6 +17,7 @@ from pilothouse_server.adapters.sql.tables_projection import AGENTS, TASKS, WORK
 from pilothouse_server.adapters.sql.workflow_rows import slices
 from pilothouse_server.domain.errors import NotFound
 from pilothouse_server.domain.filter_text import parse
+from pilothouse_server.domain.platform import PlatformConfig
 from pilothouse_server.domain.projection.agent import AgentRecord, AgentState
 from pilothouse_server.domain.projection.spans import WorkState
 from pilothouse_server.domain.workflows import ENDED
@@ -37,10 +38,15 @@ class _Moment(NamedTuple):
 class SqlAgentViews:
     """Reads of agents, each of one moment."""
 
-    def __init__(self, database: Database, clock: Clock, offline_after_us: int) -> None:
+    def __init__(
+        self,
+        database: Database,
+        clock: Clock,
+        configured: Callable[[], PlatformConfig] = PlatformConfig,
+    ) -> None:
         self._database = database
         self._clock = clock
-        self._offline_after_us = offline_after_us
+        self._configured = configured
 
     async def page(self, request: PageRequest) -> AgentPage:
         moment = self._moment()
@@ -101,7 +107,7 @@ class SqlAgentViews:
         return await self._database.read(run)
 
     def _moment(self) -> _Moment:
-        return _Moment(self._clock.now_us(), self._offline_after_us)
+        return _Moment(self._clock.now_us(), self._configured().agent_offline_after_us)
 
 
 def _filtered(moment: _Moment) -> dict[str, ColumnElement[Any]]:

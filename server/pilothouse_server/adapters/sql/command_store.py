@@ -31,6 +31,7 @@ from pilothouse_server.domain.commands import (
     Standpoint,
 )
 from pilothouse_server.domain.events import Event, EventError
+from pilothouse_server.domain.platform import PlatformConfig
 from pilothouse_server.domain.projection.workflow import WorkflowRecord
 from pilothouse_server.domain.settling import Facts, event_of
 from pilothouse_server.domain.workflows import LEGAL_ACTIONS, Action
@@ -168,11 +169,11 @@ class SqlCommandTransaction:
 
     def add(self, command: Command) -> Command:
         command = replace(command, sequence=next_revision(self._connection))
-        self._connection.execute(insert(COMMANDS).values(_row(command)))
+        self._connection.execute(insert(COMMANDS).values(row_of(command)))
         return self._told(command)
 
     def put(self, command: Command) -> None:
-        row = _row(command)
+        row = row_of(command)
         self._connection.execute(update(COMMANDS).where(COMMANDS.c.id == command.id).values(row))
         self._told(command)
 
@@ -259,7 +260,7 @@ class SqlCommands:
 
 
 def settling(
-    deadlines: Deadlines,
+    configured: Callable[[], PlatformConfig] = PlatformConfig,
 ) -> Callable[[Connection, Sequence[Event], Mapping[str, WorkflowRecord]], None]:
     """What the projector calls in its transaction, after the rows are written: ends the commands that the events
     answer."""
@@ -268,6 +269,7 @@ def settling(
         connection: Connection, events: Sequence[Event], records: Mapping[str, WorkflowRecord]
     ) -> None:
         facts = {each.id: Facts(each.state, each.attempt) for each in records.values()}
+        deadlines = Deadlines.of(configured())
         settle_batch(SqlCommandTransaction(connection, beside=True), events, facts, deadlines)
 
     return settle
@@ -285,7 +287,8 @@ _PLAIN = (
 )  # fmt: skip
 
 
-def _row(command: Command) -> dict[str, Any]:
+def row_of(command: Command) -> dict[str, Any]:
+    """The row of a command, by the names of its columns."""
     row: dict[str, Any] = {name: getattr(command, name) for name in _PLAIN}
     row["action"] = int(command.action)
     row["state"] = int(command.state)

@@ -72,7 +72,17 @@ class SqlProjectionStore:
         if found:
             # Between the two looks one of them may have been heard again: look once more where nobody else writes.
             await self._database.write(
-                lambda c: agent_rows.mark_overdue(c, agent_rows.overdue(c, before_us, limit))
+                lambda c: agent_rows.mark(c, agent_rows.overdue(c, before_us, limit), overdue=True)
+            )
+        return len(found)
+
+    async def mark_in_time(self, since_us: int, limit: int) -> int:
+        """Gives agents that were last seen since that time, and marked as overdue all the same, a new revision, once;
+        returns how many."""
+        found = await self._database.read(lambda c: agent_rows.in_time(c, since_us, limit))
+        if found:
+            await self._database.write(
+                lambda c: agent_rows.mark(c, agent_rows.in_time(c, since_us, limit), overdue=False)
             )
         return len(found)
 
@@ -105,6 +115,9 @@ def fold(connection: Connection, events: Sequence[Event]) -> dict[str, WorkflowR
     workflows = workflow_rows.load(connection, about.workflows, lock=True)
     tasks = task_rows.load(connection, about.tasks)
     agents = agent_rows.load(connection, agents_of(events, tasks.values()), lock=True)
+    for workflow in workflows.values():
+        if workflow.needs is None:
+            workflow.needs = task_rows.needs(connection, workflow.id)
     projection = Projection(workflows, tasks, agents)
     for event in events:
         projection.apply(event)

@@ -54,6 +54,8 @@ class Gathering:
     """The slot of the snapshot before: time does not go back."""
     tick_interval_us: int
     firing: FiringAlerts
+    offline_after_us: int = 30_000_000
+    """An agent is offline when it was not heard for so long."""
     troubles: tuple[str, ...] = ()
     """What is wrong with the server itself."""
 
@@ -80,12 +82,9 @@ class _Given(NamedTuple):
 class PartMerger:
     """Numbers the merged snapshots of one epoch."""
 
-    def __init__(
-        self, epoch: str, start_us: int, offline_after_us: int, limits: Limits | None = None
-    ) -> None:
+    def __init__(self, epoch: str, start_us: int, limits: Limits | None = None) -> None:
         self._epoch = epoch
         self._start_us = start_us
-        self._offline_after_us = offline_after_us
         self._limits = limits or Limits()
         self._sequence = 0
         self._names = _NameTable(self._limits.names)
@@ -144,7 +143,7 @@ class PartMerger:
         by_key = {
             key: shown for key in sorted(self._made) if (shown := self._made[key][1]) is not None
         }
-        counts = agents.count(as_of_us, self._offline_after_us)
+        counts = agents.count(as_of_us, given.offline_after_us)
         behind = _behind(given)
         totals = Totals(*map(sum, zip(*(part.totals for part in parts), strict=True)))
         return MetricsSnapshot(

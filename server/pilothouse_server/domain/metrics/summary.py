@@ -45,6 +45,8 @@ class Moment:
     tick_interval_us: int
     firing: FiringAlerts
     events_per_second: float | None
+    offline_after_us: int = 30_000_000
+    """An agent is offline when it was not heard for so long."""
     troubles: tuple[str, ...] = ()
     """What is wrong with the server itself."""
 
@@ -52,10 +54,9 @@ class Moment:
 class SnapshotMaker:
     """Numbers the snapshots of one epoch."""
 
-    def __init__(self, epoch: str, start_us: int, offline_after_us: int) -> None:
+    def __init__(self, epoch: str, start_us: int) -> None:
         self._epoch = epoch
         self._start_us = start_us
-        self._offline_after_us = offline_after_us
         self._sequence = 0
         self._made: dict[Key, _Made] = {}
 
@@ -89,7 +90,7 @@ class SnapshotMaker:
     def _snapshot(self, state: MetricsState, moment: Moment) -> MetricsSnapshot:
         self._sequence += 1
         by_key = {key: self._made[key][1] for key in sorted(self._made)}
-        agents = state.agents.count(moment.as_of_us, self._offline_after_us)
+        agents = state.agents.count(moment.as_of_us, moment.offline_after_us)
         fleet = by_key[Dimension.FLEET, ""]
         return MetricsSnapshot(
             sequence=self._sequence,

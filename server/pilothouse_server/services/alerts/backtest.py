@@ -11,6 +11,7 @@ from collections import defaultdict
 from collections.abc import (
     AsyncGenerator,
     Awaitable,
+    Callable,
     Generator,
     Iterable,
     Iterator,
@@ -34,6 +35,7 @@ from pilothouse_server.domain.errors import Busy, InvalidArgument, LimitExceeded
 from pilothouse_server.domain.metrics.checkpoint import BucketRow, unpack, unpack_counts
 from pilothouse_server.domain.metrics.limits import AGENT_MEMORY_US
 from pilothouse_server.domain.metrics.snapshot import MINUTE_US, AgentSeen, Dimension
+from pilothouse_server.domain.platform import PlatformConfig
 from pilothouse_server.ports import Clock
 from pilothouse_server.services.alerts.sightings import AgentEvents, Sightings, open_sightings
 
@@ -162,12 +164,12 @@ class Backtests:
         store: BacktestStore,
         clock: Clock,
         *,
-        offline_after_us: int,
+        configured: Callable[[], PlatformConfig] = PlatformConfig,
         limits: BacktestLimits = BacktestLimits(),
     ) -> None:
         self._store = store
         self._clock = clock
-        self._offline_after_us = offline_after_us
+        self._configured = configured
         self._limits = limits
         self._running = 0
         self._turn = asyncio.Lock()
@@ -210,7 +212,7 @@ class Backtests:
         extent = await self._store.extent()
         if extent is None:
             raise Unavailable("snapshot", "the log has not been read yet; try again in a moment")
-        needs = needs_of(rule)
+        needs, offline_after_us = needs_of(rule), self._configured().agent_offline_after_us
         plan = phases(max(start_us, extent.begin_us), end_us, extent, needs.longest_us)
         slots = sum(phase.slots for phase in plan)
         if not slots:
@@ -222,13 +224,13 @@ class Backtests:
         sightings = None
         if any(each.metric == AlertMetric.AGENT_SILENCE for each in rule.thresholds):
             silence = max(each.threshold for each in rule.thresholds if _silent(each.metric))
-            before_us = min(round(silence * SECOND_US), AGENT_MEMORY_US) + self._offline_after_us
+            before_us = min(round(silence * SECOND_US), AGENT_MEMORY_US) + offline_after_us
             sightings = await open_sightings(self._store, start_us, end_us, before_us)
         # How many agents there will be is not known yet.
         agents = 0 if sightings is None else self._limits.names
         test = Backtest(
             rule,
-            offline_after_us=self._offline_after_us,
+            offline_after_us=offline_after_us,
             slots=slots,
             names=max(len(names), agents),
         )

@@ -20,6 +20,7 @@ from pilothouse_server.domain.alerts.requests import AlertRequest, Verb
 from pilothouse_server.domain.alerts.rules import Rule
 from pilothouse_server.domain.alerts.shipped import BUILT_IN, HEARTBEAT_MISSED, OVER_LIMIT, SHIPPED
 from pilothouse_server.domain.metrics.snapshot import FiringAlerts, MetricsSnapshot
+from pilothouse_server.domain.platform import PlatformConfig
 from pilothouse_server.ports import Clock
 from pilothouse_server.services.alerts.acts import Acts
 from pilothouse_server.services.alerts.book import Book, Suppressor
@@ -39,7 +40,7 @@ class AlertEngine:
         clock: Clock,
         new_id: Callable[[], str],
         *,
-        offline_after_us: int,
+        configured: Callable[[], PlatformConfig] = PlatformConfig,
         limits: AlertLimits | None = None,
         suppressor: Suppressor | None = None,
         heartbeats: Callable[[], Sequence[HeartbeatDue]] = tuple,
@@ -50,7 +51,7 @@ class AlertEngine:
         self._store = store
         self._acts = Acts(self, store, journal, clock)
         self._clock = clock
-        self._offline_after_us = offline_after_us
+        self._configured = configured
         self._limits = limits = limits or AlertLimits()
         self._heartbeats = heartbeats
         self._book = Book(journal, new_id, limits, suppressor)
@@ -117,7 +118,7 @@ class AlertEngine:
         if passage.down_us or passage.shift_us:
             self._book.move(passage.down_us, passage.shift_us)
         self._book.values_left = self._limits.values_at_once
-        listening = Listening(grid.since_us or ts_us, self._offline_after_us)
+        listening = Listening(grid.since_us or ts_us, self._configured().agent_offline_after_us)
         self._evaluate(View(snapshot, ts_us, listening), passage.missed)
         self._book.sweep(ts_us)
         self._book.quieten(ts_us)
