@@ -13,8 +13,12 @@ from pilothouse_server.adapters.sql.revisions import reserve_revisions
 from pilothouse_server.adapters.sql.tables_projection import WORKFLOWS
 from pilothouse_server.domain.commands import Standpoint
 from pilothouse_server.domain.projection.workflow import WorkflowRecord
+from pilothouse_server.domain.workflows import ENDED
 
 T = TypeVar("T")
+
+LARGEST = (1 << 63) - 1
+"""What a column of whole numbers can hold."""
 
 _REVISE = (
     update(WORKFLOWS).where(WORKFLOWS.c.id == bindparam("at")).values(revision=bindparam("to"))
@@ -65,8 +69,11 @@ def touch(connection: Connection, workflow_ids: Collection[str]) -> None:
 def standpoint_of(connection: Connection, workflow_id: str) -> Standpoint | None:
     """Where a workflow stands, for a control; None when it is not known."""
     record = load(connection, (workflow_id,)).get(workflow_id)
-    if record is None:
-        return None
+    return None if record is None else standpoint(record)
+
+
+def standpoint(record: WorkflowRecord) -> Standpoint:
+    """Where the workflow of a record stands, for a control."""
     return Standpoint(record.id, record.source[2], record.state, record.attempt, record.report_us)
 
 
@@ -87,4 +94,13 @@ def _row(record: WorkflowRecord, revision: int) -> bulk.Row:
         record.update_us,
         revision,
         record.dump(),
+        min(record.usage.input_tokens + record.usage.output_tokens, LARGEST),
+        min(record.usage.cost_micros, LARGEST),
+        _waits_for(record),
     )
+
+
+def _waits_for(record: WorkflowRecord) -> str:
+    if record.needs is None or record.state in ENDED:
+        return ""
+    return "\n".join(record.needs.agent_types)

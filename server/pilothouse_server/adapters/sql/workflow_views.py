@@ -43,7 +43,7 @@ SENT_REMEMBERED = 10_000
 """Workflows of which a filtered watch knows that it sent them."""
 
 _C = WORKFLOWS.c
-_FILTERED: dict[str, ColumnElement[Any]] = {
+FILTERED: dict[str, ColumnElement[Any]] = {
     "id": _C.id,
     "state": _C.state,
     "type": _C.type,
@@ -56,6 +56,7 @@ _FILTERED: dict[str, ColumnElement[Any]] = {
     "start_time": _C.start_us,
     "end_time": _C.end_us,
 }
+"""For each field that workflows are filtered by, its column."""
 _ORDERS: dict[str, list[tuple[ColumnElement[Any], type[str | int]]]] = {
     "create_time": [(_C.create_us, int)],
     "start_time": [(_C.start_us, int)],
@@ -103,7 +104,7 @@ class WorkflowFollower:
 
     def __init__(self, database: Database, tree: Filter) -> None:
         self._database = database
-        self._clause = clause_of(tree, _FILTERED)
+        self._clause = clause_of(tree, FILTERED)
         self._sent: dict[str, None] = {}
 
     async def start(self, backlog: int) -> Start:
@@ -169,7 +170,7 @@ def _page(
     connection: Connection, listed: _Listed, key: pages.Key | None, size: int
 ) -> WorkflowPage:
     columns = [sort.column.label(f"key_{n}") for n, sort in enumerate(listed.order)]
-    query: Select[Any] = select(_C.id, _C.record, *columns).where(clause_of(listed.tree, _FILTERED))
+    query: Select[Any] = select(_C.id, _C.record, *columns).where(clause_of(listed.tree, FILTERED))
     rows = pages.rows(connection, query, listed.order, key, size + 1)
     next_token = ""
     if len(rows) > size:
@@ -182,7 +183,7 @@ def _page(
 
 def _counts(connection: Connection, tree: Filter) -> tuple[dict[WorkflowState, int], bool]:
     counted = (
-        select(_C.state).where(clause_of(tree, _FILTERED)).limit(COUNTED + 1).subquery("counted")
+        select(_C.state).where(clause_of(tree, FILTERED)).limit(COUNTED + 1).subquery("counted")
     )
     query = select(counted.c.state, func.count(literal(1))).group_by(counted.c.state)
     counts = {WorkflowState(state): count for state, count in connection.execute(query)}
