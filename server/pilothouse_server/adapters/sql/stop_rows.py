@@ -1,0 +1,269 @@
+"""Rows of emergency stops and of their targets ⇄ the domain."""
+
+from __future__ import annotations
+
+from collections import Counter
+from collections.abc import Collection, Iterable, Mapping, Sequence
+from typing import Any, Final
+
+from sqlalchemy import Connection, RowMapping, Select, delete, func, insert, select, update
+
+from pilothouse_server.adapters.sql import bulk, pages
+from pilothouse_server.adapters.sql.pages import Sort
+from pilothouse_server.adapters.sql.revisions import next_revision
+from pilothouse_server.adapters.sql.tables_stops import (
+    EMERGENCY_REQUESTS,
+    EMERGENCY_STOPS,
+    EMERGENCY_TARGETS,
+)
+from pilothouse_server.adapters.sql.workflow_rows import slices
+from pilothouse_server.domain.events import EventError
+from pilothouse_server.domain.stops import (
+    DISOBEYING,
+    Key,
+    Kind,
+    Scope,
+    Stage,
+    Stop,
+    StopState,
+    Target,
+    TargetState,
+)
+
+_S = EMERGENCY_STOPS.c
+_T = EMERGENCY_TARGETS.c
+_OPEN: Final = _S.state.in_([int(StopState.ACTIVE), int(StopState.RELEASING)])
+_NEWEST_FIRST: Final = (
+    Sort(_S.start_us, descending=True, type=int),
+    Sort(_S.id, descending=True, type=str),
+)
+_BY_KEY: Final = (Sort(_T.kind, descending=False, type=int), Sort(_T.id, False, str))
+_PLAIN: Final = (
+    "id", "reason", "actor", "start_us", "stage_us", "quiet_us", "told", "released_by", "release_reason", "release_us",
+    "end_us",
+)  # fmt: skip
+
+
+def get(connection: Connection, stop_id: str) -> Stop | None:
+    """One stop."""
+    row = connection.execute(select(EMERGENCY_STOPS).where(_S.id == stop_id)).mappings().first()
+    return None if row is None else stop_of(row)
+
+
+def requested(connection: Connection, request_id: str) -> tuple[str, str] | None:
+    """The stop of a request that was granted, and what was asked."""
+    found = connection.execute(
+        select(EMERGENCY_REQUESTS.c.stop_id, EMERGENCY_REQUESTS.c.asked).where(
+            EMERGENCY_REQUESTS.c.request_id == request_id
+        )
+    ).first()
+    return None if found is None else (found.stop_id, found.asked)
+
+
+def note_request(connection: Connection, request_id: str, stop_id: str, asked: str) -> None:
+    """A request was granted."""
+    row = {"request_id": request_id, "stop_id": stop_id, "asked": asked}
+    connection.execute(insert(EMERGENCY_REQUESTS).values(row))
+
+
+def open_stops(connection: Connection) -> list[Stop]:
+    """Those that are not over, oldest first; they are few."""
+    rows = connection.execute(select(EMERGENCY_STOPS).where(_OPEN).order_by(_S.start_us, _S.id))
+    return [stop_of(row) for row in rows.mappings()]
+
+
+def put(connection: Connection, stop: Stop) -> None:
+    """Stores a new or changed stop under a new revision."""
+    row = {name: getattr(stop, name) for name in _PLAIN}
+    row |= {
+        "stage": int(stop.stage),
+        "state": int(stop.state),
+        "workflow_type": stop.scope.workflow_type,
+        "agent_type": stop.scope.agent_type,
+        "counts": [[int(kind), int(state), n] for (kind, state), n in stop.counts.items() if n],
+        "revision": next_revision(connection),
+    }
+    changed = connection.execute(update(EMERGENCY_STOPS).where(_S.id == stop.id).values(row))
+    if not changed.rowcount:
+        connection.execute(insert(EMERGENCY_STOPS).values(row))
+
+
+def stop_of(row: RowMapping) -> Stop:
+    """The stop in a row."""
+    return Stop(
+        **{name: row[name] for name in _PLAIN},
+        stage=Stage(row["stage"]),
+        scope=Scope(row["workflow_type"], row["agent_type"]),
+        state=StopState(row["state"]),
+        counts={(Kind(kind), TargetState(state)): count for kind, state, count in row["counts"]},
+    )
+
+
+def page(
+    connection: Connection, size: int, token: str, *, released: bool
+) -> tuple[list[Stop], str]:
+    """Stops, newest first, and the token of the next page. Raises InvalidPageToken."""
+    mark = pages.fingerprint("emergency_stops", released)
+    key = pages.decode(token, mark, _NEWEST_FIRST) if token else None
+    query = select(EMERGENCY_STOPS)
+    query = query if released else query.where(_OPEN)
+    rows = pages.rows(connection, query, _NEWEST_FIRST, key, size + 1)
+    following = ""
+    if len(rows) > size:
+        following = pages.encode(mark, [rows[size - 1]["start_us"], rows[size - 1]["id"]])
+    return [stop_of(row) for row in rows[:size]], following
+
+
+def changed(connection: Connection, mark: int, limit: int) -> list[tuple[int, Stop]]:
+    """Stops with a greater revision, in order."""
+    query = select(EMERGENCY_STOPS).where(_S.revision > mark).order_by(_S.revision).limit(limit)
+    return [(row["revision"], stop_of(row)) for row in connection.execute(query).mappings()]
+
+
+def first_open(connection: Connection) -> int | None:
+    """The least revision of a stop that is not over."""
+    return connection.execute(select(func.min(_S.revision)).where(_OPEN)).scalar()
+
+
+# Targets.
+
+
+def targets(connection: Connection, stop_id: str, keys: Collection[Key]) -> dict[Key, Target]:
+    """Those that there are."""
+    found: dict[Key, Target] = {}
+    for kind in Kind:
+        ids = sorted({id for of, id in keys if of == kind})
+        for some in slices(ids, bulk.keys_at_once(connection)):
+            query = select(EMERGENCY_TARGETS).where(
+                _T.stop_id == stop_id, _T.kind == int(kind), bulk.among(connection, [_T.id], some)
+            )
+            for row in connection.execute(query).mappings():
+                found[kind, row["id"]] = target_of(row)
+    return found
+
+
+def save(connection: Connection, stop_id: str, changed: Iterable[Target]) -> None:
+    """Stores new and changed ones."""
+    bulk.upsert(connection, EMERGENCY_TARGETS, [_row(stop_id, each) for each in changed])
+
+
+def keys(
+    connection: Connection, stop_id: str, kinds: Iterable[Kind], after: Key | None, limit: int
+) -> list[Key]:
+    """The keys of targets of these kinds, in order."""
+    some = [int(kind) for kind in kinds]
+    query = select(_T.kind, _T.id).where(_T.stop_id == stop_id, _T.kind.in_(some))
+    sort = pages.rows(
+        connection, query, _BY_KEY, None if after is None else [int(after[0]), after[1]], limit
+    )
+    return [(Kind(row["kind"]), row["id"]) for row in sort]
+
+
+def due(connection: Connection, stop_id: str, now_us: int, limit: int) -> list[Key]:
+    """Those that are to be looked at again."""
+    query = (
+        select(_T.kind, _T.id)
+        .where(_T.stop_id == stop_id, _T.retry_us.is_not(None), _T.retry_us <= now_us)
+        .order_by(_T.retry_us)
+        .limit(limit)
+    )
+    return [(Kind(kind), id) for kind, id in connection.execute(query)]
+
+
+def any_waiting(connection: Connection, stop_id: str) -> bool:
+    """Whether some are to be looked at again later."""
+    query = select(_T.id).where(_T.stop_id == stop_id, _T.retry_us.is_not(None)).limit(1)
+    return connection.execute(query).first() is not None
+
+
+def forget_attempts(connection: Connection, stop_id: str) -> None:
+    """As a release begins: what failed before counts no more."""
+    connection.execute(
+        update(EMERGENCY_TARGETS)
+        .where(_T.stop_id == stop_id)
+        .values(attempts=0, asked_us=0, retry_us=None)
+    )
+
+
+def longest_disobeying(
+    connection: Connection, stop_ids: Sequence[str], limit: int
+) -> dict[str, list[Target]]:
+    """Of each stop those that do not do what it wants, longest first."""
+    states = [int(state) for state in sorted(DISOBEYING)]
+    found: dict[str, list[Target]] = {}
+    for stop_id in stop_ids:
+        query = (
+            select(EMERGENCY_TARGETS)
+            .where(_T.stop_id == stop_id, _T.state.in_(states))
+            .order_by(_T.since_us, _T.kind, _T.id)
+            .limit(limit)
+        )
+        found[stop_id] = [target_of(row) for row in connection.execute(query).mappings()]
+    return found
+
+
+def target_page(
+    connection: Connection, stop_id: str, states: Collection[TargetState], size: int, token: str
+) -> tuple[list[Target], str]:
+    """Targets by kind and id, and the token of the next page. Raises InvalidPageToken."""
+    wanted = sorted({int(state) for state in states})
+    mark = pages.fingerprint("emergency_targets", stop_id, wanted)
+    key = pages.decode(token, mark, _BY_KEY) if token else None
+    query: Select[Any] = select(EMERGENCY_TARGETS).where(_T.stop_id == stop_id)
+    query = query.where(_T.state.in_(wanted)) if wanted else query
+    rows = pages.rows(connection, query, _BY_KEY, key, size + 1)
+    following = ""
+    if len(rows) > size:
+        following = pages.encode(mark, [rows[size - 1]["kind"], rows[size - 1]["id"]])
+    return [target_of(row) for row in rows[:size]], following
+
+
+def remove(connection: Connection, stop_ids: Sequence[str]) -> None:
+    """Forgets stops with all that belongs to them."""
+    for table, column in (
+        (EMERGENCY_REQUESTS, EMERGENCY_REQUESTS.c.stop_id),
+        (EMERGENCY_TARGETS, _T.stop_id),
+        (EMERGENCY_STOPS, _S.id),
+    ):
+        connection.execute(delete(table).where(column.in_(stop_ids)))
+
+
+def counted(
+    counts: Mapping[tuple[Kind, TargetState], int],
+    before: Mapping[Key, Target],
+    after: Iterable[Target],
+) -> dict[tuple[Kind, TargetState], int]:
+    """The counts once these targets changed."""
+    sums: Counter[tuple[Kind, TargetState]] = Counter(dict(counts))
+    for target in after:
+        if (old := before.get(target.key)) is not None:
+            sums[old.kind, old.state] -= 1
+        sums[target.kind, target.state] += 1
+    return {key: count for key, count in sums.items() if count > 0}
+
+
+def target_of(row: RowMapping) -> Target:
+    """The target in a row."""
+    error: EventError | None = None
+    if row["error_code"] is not None:
+        error = EventError(row["error_code"], row["error_message"], row["error_retryable"])
+    return Target(
+        kind=Kind(row["kind"]),
+        id=row["id"],
+        state=TargetState(row["state"]),
+        **{name: row[name] for name in _TARGET},
+        error=error,
+    )
+
+
+_TARGET: Final = (
+    "since_us", "update_us", "command_id", "hold_id", "hold_sequence", "asks", "attempts", "asked_us", "retry_us",
+)  # fmt: skip
+
+
+def _row(stop_id: str, target: Target) -> bulk.Row:
+    """In the order of the table's columns."""
+    error = target.error
+    said = (None, None, None) if error is None else (error.code, error.message, error.retryable)
+    plain = (getattr(target, name) for name in _TARGET)
+    return (stop_id, int(target.kind), target.id, int(target.state), *plain, *said)
