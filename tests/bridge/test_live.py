@@ -13,7 +13,7 @@ from pilothouse.v1.alerts_pb2 import Alert, AlertState
 from pilothouse.v1.enums_pb2 import AgentState, WorkflowState
 from pilothouse.v1.events_pb2 import Event, EventBatch
 from pilothouse.v1.live_pb2 import LiveFrame, LiveRequest, Ping, Position, Subscribe
-from pilothouse.v1.metrics_pb2 import MetricsSnapshot
+from pilothouse.v1.metrics_pb2 import MetricDimension, MetricSeries, MetricsSnapshot
 from pilothouse.v1.workflows_pb2 import Workflow
 from tests.bridge.support import Stage, ask, frame, seeded, staged, subscribe
 
@@ -77,6 +77,19 @@ async def test_a_subscriber_gets_the_newest_metrics_at_once_and_then_each_new_on
         await stage.server.snapshots.add(MetricsSnapshot(sequence=8))
         second = await frame(socket, "metrics:update")
         assert (second["epoch"], second["sequence"]) == (first["epoch"], first["sequence"] + 1)
+
+
+async def test_the_metrics_of_the_fleet_are_a_channel_of_their_own() -> None:
+    series = [
+        MetricSeries(dimension=MetricDimension.METRIC_DIMENSION_FLEET),
+        MetricSeries(dimension=MetricDimension.METRIC_DIMENSION_AGENT, name="a-1"),
+    ]
+    server = seeded(snapshots=[MetricsSnapshot(sequence=7, series=series)])
+    async with staged(server) as stage, stage.live() as socket:
+        await subscribe(socket, "metrics:fleet", "metrics:realtime")
+        got = [await frame(socket, "metrics:update") for _ in range(2)]
+        shown = {each["channel"]: [one["name"] for one in each["data"]["series"]] for each in got}
+        assert shown == {"metrics:fleet": [""], "metrics:realtime": ["", "a-1"]}
 
 
 async def test_a_snapshot_of_workflows_comes_first_and_changes_follow_densely() -> None:

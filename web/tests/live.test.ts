@@ -37,7 +37,7 @@ describe("a place in a channel", () => {
   });
 
   it("may jump where only the newest counts", () => {
-    const metrics = frame({ channel: "metrics:realtime", ...at(50), type: "metrics:update", data: sent(MetricsSnapshotSchema, {}) });
+    const metrics = frame({ channel: "metrics:fleet", ...at(50), type: "metrics:update", data: sent(MetricsSnapshotSchema, {}) });
     expect(judgeFrame(at(4), metrics)).toEqual({ verdict: "apply", place: at(50) });
   });
 

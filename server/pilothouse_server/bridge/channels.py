@@ -43,6 +43,7 @@ def make_channels(settings: BridgeSettings, wall: WallClock) -> dict[str, Channe
 
     channels = (
         channel("metrics:realtime", Kind.STATE, "metrics", None),
+        channel("metrics:fleet", Kind.STATE, "metrics", None),
         channel("workflows:changes", Kind.MUST, "workflow", workflows),
         channel("agents:changes", Kind.MUST, "agent", agents),
         channel("alerts:active", Kind.MUST, "alert", alerts),

@@ -10,7 +10,7 @@ export interface Judgement {
   readonly place: Place | undefined;
 }
 
-export const METRICS = "metrics:realtime";
+export const METRICS = "metrics:fleet";
 export const WORKFLOWS = "workflows:changes";
 export const AGENTS = "agents:changes";
 export const ALERTS = "alerts:active";

@@ -3,9 +3,9 @@
 /* eslint-disable */
 
 // The frames of the WebSocket at /ws/monitoring. A client speaks JSON (text frames) or protobuf (binary frames). A request is answered
-// in its own form; the frames of channels come in the form of the newest subscribe. Channels: "metrics:realtime",
-// "workflows:changes" (a workflow carries its pending command), "agents:changes", "alerts:active", "events:live",
-// "emergency:stops".
+// in its own form; the frames of channels come in the form of the newest subscribe. Channels: "metrics:realtime", "metrics:fleet" (the
+// same without the series of types, stages and agents), "workflows:changes" (a workflow carries its pending command), "agents:changes",
+// "alerts:active", "events:live", "emergency:stops".
 
 import type { GenFile, GenMessage } from "@bufbuild/protobuf/codegenv2";
 import { fileDesc, messageDesc } from "@bufbuild/protobuf/codegenv2";
@@ -105,7 +105,8 @@ export const LiveRequestSchema: GenMessage<LiveRequest, {jsonType: LiveRequestJs
   messageDesc(file_pilothouse_v1_live, 0);
 
 /**
- * Follow channels. In JSON: {"type":"subscribe","channels":["metrics:realtime"],"positions":{…}}.
+ * Follow channels. In JSON: {"type":"subscribe","channels":["metrics:realtime"],"positions":{…}}; with
+ * "names":"json" the frames have the field names of JSON, "workflowId" in place of "workflow_id".
  *
  * @generated from message pilothouse.v1.Subscribe
  */
@@ -126,7 +127,8 @@ export type Subscribe = Message<"pilothouse.v1.Subscribe"> & {
 };
 
 /**
- * Follow channels. In JSON: {"type":"subscribe","channels":["metrics:realtime"],"positions":{…}}.
+ * Follow channels. In JSON: {"type":"subscribe","channels":["metrics:realtime"],"positions":{…}}; with
+ * "names":"json" the frames have the field names of JSON, "workflowId" in place of "workflow_id".
  *
  * @generated from message pilothouse.v1.Subscribe
  */
