@@ -21,7 +21,7 @@ from starlette.responses import Response
 
 from pilothouse.retry import prepare
 from pilothouse.routes import addresses
-from pilothouse_server.bridge import fields
+from pilothouse_server.bridge import fields, packing
 from pilothouse_server.bridge.bindings import Binding, Call, load_bindings, load_calls
 from pilothouse_server.bridge.errors import BridgeError, from_rpc, malformed, over_limit, word
 from pilothouse_server.bridge.frames import dumps
@@ -81,7 +81,7 @@ class Gateway:
         answer = await self.call(binding.call, message)
         if binding.response_body:
             answer = getattr(answer, binding.response_body)
-        return Response(plain_json(answer), media_type=JSON, headers=NO_STORE)
+        return packing.answer(request, plain_json(answer), JSON, NO_STORE)
 
     def _find(self, request: Request) -> tuple[Binding, dict[str, str]]:
         raw = bytes(request.scope["raw_path"]).decode("latin-1")
@@ -142,7 +142,7 @@ class Gateway:
         whole = _wants_defaults(request)
         answer = await self.call(call, message)
         body = plain_json(answer, Names.JSON) if whole else dumps(json_format.MessageToDict(answer))
-        return Response(body, media_type=JSON, headers=NO_STORE)
+        return packing.answer(request, body, JSON, NO_STORE)
 
     async def call(self, call: Call, message: Message) -> Message:
         """Call the server. BridgeError is what it refused, or that it did not answer."""
