@@ -24,6 +24,7 @@ from pilothouse_server.adapters.notifying.sender import Sender
 from pilothouse_server.adapters.redis_log import RedisLog
 from pilothouse_server.adapters.sql.agent_views import SqlAgentViews
 from pilothouse_server.adapters.sql.alert_desk_store import SqlAlertDesk
+from pilothouse_server.adapters.sql.audit_views import SqlAudit
 from pilothouse_server.adapters.sql.backtest_store import SqlBacktestStore
 from pilothouse_server.adapters.sql.channel_store import SqlChannels
 from pilothouse_server.adapters.sql.command_store import SqlCommands
@@ -51,6 +52,7 @@ from pilothouse_server.services.alerts.desk import AlertDesk
 from pilothouse_server.services.alerts.rulebook import Rulebook
 from pilothouse_server.services.alerts.ruleviews import RuleViews
 from pilothouse_server.services.alerts.silencing import Silences
+from pilothouse_server.services.audit import Audit
 from pilothouse_server.services.channels import Channels
 from pilothouse_server.services.configuration import Configuration
 from pilothouse_server.services.control import Control, ControlSignals
@@ -67,6 +69,7 @@ from pilothouse_server.services.status import ComponentState, LogShard
 from pilothouse_server.services.tenure import Part, serve
 from pilothouse_server.transport.agents import AgentServicer
 from pilothouse_server.transport.alerts import AlertServicer
+from pilothouse_server.transport.audit import AuditServicer
 from pilothouse_server.transport.backtest import BacktestCalls
 from pilothouse_server.transport.channels import ChannelServicer
 from pilothouse_server.transport.commands import CommandServicer
@@ -263,6 +266,7 @@ class Core:
         return Servicers(
             agents=AgentServicer(SqlAgentViews(database, clock, configured), projected),
             alerts=AlertServicer(self.alerts, queries, Watching(told.alerted, clock)),
+            audit=AuditServicer(Audit(SqlAudit(database, clock), clock)),
             channels=ChannelServicer(self.channels),
             config=ConfigServicer(self.configuration),
             commands=CommandServicer(self.control, self.executors, queries, clock),

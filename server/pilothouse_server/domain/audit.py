@@ -10,6 +10,7 @@ import json
 from collections.abc import Mapping
 from dataclasses import dataclass, field, replace
 from enum import IntEnum
+from typing import NamedTuple
 
 from pilothouse_server.domain.events import EventError
 
@@ -69,3 +70,49 @@ def chained(entry: Entry, sequence: int, previous_hash: str) -> Entry:
     """The record at its place in the chain."""
     placed = replace(entry, sequence=sequence, previous_hash=previous_hash, hash="")
     return replace(placed, hash=hashlib.sha256(canonical(placed)).hexdigest())
+
+
+class Verdict(NamedTuple):
+    """What is wrong with a chain, and where; the sequence is 0 while nothing is."""
+
+    problem: str = ""
+    sequence: int = 0
+
+
+WHOLE = Verdict()
+
+
+@dataclass(frozen=True, slots=True)
+class Link:
+    """The end of what was looked at: what the next record has to follow."""
+
+    sequence: int = 0
+    hash: str = FIRST_HASH
+
+
+def follows(link: Link, entry: Entry) -> Verdict:
+    """Whether the record is the one that has to come next, and says what it said when it was written."""
+    at, expected = entry.sequence, link.sequence + 1
+    if at > expected:
+        missing = (
+            f"record {expected} is" if at == expected + 1 else f"records {expected} to {at - 1} are"
+        )
+        return Verdict(f"{missing} missing", expected)
+    if entry.hash != hashlib.sha256(canonical(entry)).hexdigest():
+        return Verdict(f"record {at} is not what it was: its content does not have its hash", at)
+    if entry.previous_hash != link.hash:
+        told = f"record {at} does not follow record {link.sequence}: one of the two was put in the other's place"
+        return Verdict(told, at)
+    return WHOLE
+
+
+def ends(link: Link, head: Link) -> Verdict:
+    """Whether what was looked at ends where the head of the chain says that it ends."""
+    if link.sequence < head.sequence:
+        first = link.sequence + 1
+        told = f"the chain has {head.sequence} records, and those from {first} on are missing"
+        return Verdict(told, first)
+    if link.hash != head.hash:
+        told = f"record {link.sequence} is not the one that was written last: the head of the chain has another hash"
+        return Verdict(told, link.sequence)
+    return WHOLE

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from sqlalchemy import JSON, BigInteger, Column, Index, Integer, Table
+from sqlalchemy import JSON, BigInteger, Column, Index, Integer, Table, text
 
 from pilothouse_server.adapters.sql.metadata import TEXT, metadata
 
@@ -31,10 +31,21 @@ AUDIT = Table(
     Column("stop_id", TEXT, nullable=False),
     Column("previous_hash", TEXT, nullable=False),
     Column("hash", TEXT, nullable=False),
-    Index("ix_audit_target_kind_target_id_sequence", "target_kind", "target_id", "sequence"),
+    Index("ix_audit_target_kind_sequence", "target_kind", "sequence"),
+    Index("ix_audit_target_id_sequence", "target_id", "sequence"),
     Index("ix_audit_actor_sequence", "actor", "sequence"),
     Index("ix_audit_verb_sequence", "verb", "sequence"),
     Index("ix_audit_record_us", "record_us"),
+    *(
+        Index(
+            f"ix_audit_{name}_sequence",
+            name,
+            "sequence",
+            sqlite_where=text(f"{name} <> ''"),
+            postgresql_where=text(f"{name} <> ''"),
+        )
+        for name in ("request_id", "command_id", "batch_id", "stop_id")
+    ),
 )
 
 AUDIT_HEAD = Table(

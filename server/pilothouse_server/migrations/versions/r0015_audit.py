@@ -40,11 +40,17 @@ def upgrade() -> None:
         sa.Column("previous_hash", TEXT, nullable=False),
         sa.Column("hash", TEXT, nullable=False),
     )
-    op.create_index(
-        "ix_audit_target_kind_target_id_sequence", "audit", ["target_kind", "target_id", "sequence"]
-    )
-    op.create_index("ix_audit_actor_sequence", "audit", ["actor", "sequence"])
-    op.create_index("ix_audit_verb_sequence", "audit", ["verb", "sequence"])
+    for name in ("target_kind", "target_id", "actor", "verb"):
+        op.create_index(f"ix_audit_{name}_sequence", "audit", [name, "sequence"])
+    for name in ("request_id", "command_id", "batch_id", "stop_id"):
+        stated = sa.text(f"{name} <> ''")
+        op.create_index(
+            f"ix_audit_{name}_sequence",
+            "audit",
+            [name, "sequence"],
+            sqlite_where=stated,
+            postgresql_where=stated,
+        )
     op.create_index("ix_audit_record_us", "audit", ["record_us"])
     head = op.create_table(
         "audit_head",
