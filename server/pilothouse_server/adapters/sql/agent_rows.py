@@ -20,6 +20,7 @@ NAMES_LOCK: Final = 0x50494C50
 NAMES: Final = 64
 """Locks that stand for the names of all agents, so that a crowd of new ones needs few."""
 
+_REVISED = update(AGENTS).where(AGENTS.c.id == bindparam("at")).values(revision=bindparam("to"))
 _MARKED = (
     update(AGENTS)
     .where(AGENTS.c.id == bindparam("at"))
@@ -76,6 +77,26 @@ def save(
     bulk.upsert(connection, AGENTS, rows)
 
 
+def of_source(connection: Connection, source: str, limit: int) -> list[str]:
+    """Agents of an engine that were heard of, those that changed last."""
+    query = (
+        select(AGENTS.c.id)
+        .where(AGENTS.c.source == source, AGENTS.c.last_seen_us > 0)
+        .order_by(AGENTS.c.revision.desc())
+        .limit(limit)
+    )
+    return list(connection.execute(query).scalars())
+
+
+def touch(connection: Connection, agent_ids: Iterable[str]) -> None:
+    """Gives the rows of these agents new revisions, so that those who watch see them again."""
+    ids = list(dict.fromkeys(agent_ids))
+    if ids:
+        revisions = reserve_revisions(connection, len(ids))
+        rows = [{"at": at, "to": to} for at, to in zip(ids, revisions, strict=True)]
+        connection.execute(_REVISED, rows)
+
+
 def overdue(connection: Connection, before_us: int, limit: int) -> list[str]:
     """Agents last seen before that time that are not marked as overdue yet, and did not say goodbye."""
     query = (
@@ -129,4 +150,5 @@ def _row(record: AgentRecord, revision: int) -> bulk.Row:
         False,
         revision,
         record.dump(),
+        record.full,
     )

@@ -6,7 +6,7 @@ and sorted by. No text is NULL: "not stated" is the empty text. A time is NULL w
 
 from __future__ import annotations
 
-from sqlalchemy import BigInteger, Boolean, Column, Index, Integer, LargeBinary, Table
+from sqlalchemy import BigInteger, Boolean, Column, Index, Integer, LargeBinary, Table, false
 
 from pilothouse_server.adapters.sql.metadata import TEXT, metadata
 
@@ -91,7 +91,12 @@ WORKFLOWS = Table(
     Column("update_us", BigInteger, nullable=False),
     Column("revision", BigInteger, nullable=False),
     Column("record", TEXT, nullable=False),
+    Column("tokens", BigInteger, nullable=False, server_default="0"),
+    Column("cost_micros", BigInteger, nullable=False, server_default="0"),
+    Column("waits_for", TEXT, nullable=False, server_default=""),
 )
+"""`waits_for`: the kinds of agents that its tasks wait for while none is in hand, each in a line."""
+
 Index("uq_workflows_revision", WORKFLOWS.c.revision, unique=True)
 Index("ix_workflows_create_us_id", WORKFLOWS.c.create_us, WORKFLOWS.c.id)
 Index("ix_workflows_state_create_us_id", WORKFLOWS.c.state, WORKFLOWS.c.create_us, WORKFLOWS.c.id)
@@ -100,6 +105,8 @@ Index("ix_workflows_name_id", WORKFLOWS.c.name, WORKFLOWS.c.id)
 Index("ix_workflows_type_create_us_id", WORKFLOWS.c.type, WORKFLOWS.c.create_us, WORKFLOWS.c.id)
 Index("ix_workflows_source_revision", WORKFLOWS.c.source, WORKFLOWS.c.revision)
 Index("ix_workflows_update_us_id", WORKFLOWS.c.update_us, WORKFLOWS.c.id)
+_waits = WORKFLOWS.c.waits_for != ""
+Index("ix_workflows_waits_for", WORKFLOWS.c.waits_for, sqlite_where=_waits, postgresql_where=_waits)
 
 TASKS = Table(
     "tasks",
@@ -139,8 +146,9 @@ AGENTS = Table(
     Column("overdue", Boolean, nullable=False),
     Column("revision", BigInteger, nullable=False),
     Column("record", TEXT, nullable=False),
+    Column("full", Boolean, nullable=False, server_default=false()),
 )
-"""`gone`: it said goodbye. `overdue`: the sweeper saw that its heartbeat is too old; the next one clears it.
+"""`full`: it has as much in hand as it can. `gone`: it said goodbye. `overdue`: the sweeper saw that its heartbeat is too old; the next one clears it.
 `last_seen_us` is 0 for an agent that others named and that was never heard of itself: it only counts its tasks."""
 
 Index("uq_agents_revision", AGENTS.c.revision, unique=True)

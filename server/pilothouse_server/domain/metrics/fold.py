@@ -296,7 +296,9 @@ class MetricsState:
             standing = workflow.standing
         started = workflow.attempts.get(standing[0])
         known = started is not None and started.started is not None
-        state = int(state_of((*standing, ""), started=known))
+        state = int(WorkflowState.QUEUED)
+        if standing != UNKNOWN:
+            state = int(state_of((*standing, ""), started=known))
         if state != workflow.state:
             self._set_state(workflow, state)
 

@@ -104,6 +104,11 @@ class AgentRecord:
         """Whether it has work: as it says, or else as its tasks show."""
         return self.load[1] > 0 if self.load[0] >= 0 else self.running > 0
 
+    @property
+    def full(self) -> bool:
+        """Whether it has as much in hand as it can; False when it never said how much that is."""
+        return 0 < self.load[2] <= self.load[1]
+
     def state(self, now_us: int, offline_after_us: int = OFFLINE_AFTER_US) -> AgentState:
         """Where it stands at `now_us` by the server's clock."""
         if self.gone or now_us - self.last_seen_us > offline_after_us:
