@@ -170,17 +170,30 @@ async def test_it_declares_what_it_can_do_and_when(seen: Seen, tmp_path: Path) -
         await running
     request = seen.server.requests("WatchCommands")[0]
     assert isinstance(request, WatchCommandsRequest)
+    run, pool, fleet = (
+        CommandScope.COMMAND_SCOPE_RUN,
+        CommandScope.COMMAND_SCOPE_POOL,
+        CommandScope.COMMAND_SCOPE_FLEET,
+    )
     declared = {
-        ControlAction.Name(each.action): CommandBoundary.Name(each.boundary)
+        (ControlAction.Name(each.action).removeprefix("CONTROL_ACTION_"), each.scope): (
+            CommandBoundary.Name(each.boundary).removeprefix("COMMAND_BOUNDARY_"),
+            each.selective,
+        )
         for each in request.capabilities
     }
     assert declared == {
-        "CONTROL_ACTION_PAUSE": "COMMAND_BOUNDARY_STEP",
-        "CONTROL_ACTION_RESUME": "COMMAND_BOUNDARY_IMMEDIATE",
-        "CONTROL_ACTION_CANCEL": "COMMAND_BOUNDARY_IMMEDIATE",
-        "CONTROL_ACTION_RETRY": "COMMAND_BOUNDARY_IMMEDIATE",
+        ("PAUSE", run): ("STEP", False),
+        ("RESUME", run): ("IMMEDIATE", False),
+        ("CANCEL", run): ("IMMEDIATE", False),
+        ("RETRY", run): ("IMMEDIATE", False),
+        ("DRAIN", pool): ("STEP", False),
+        ("ACTIVATE", pool): ("IMMEDIATE", False),
+        ("RESTART", pool): ("STEP", False),
+        ("RESIZE", pool): ("IMMEDIATE", False),
+        ("PAUSE", fleet): ("STEP", True),
+        ("RESUME", fleet): ("IMMEDIATE", True),
     }
-    assert {each.scope for each in request.capabilities} == {CommandScope.COMMAND_SCOPE_RUN}
 
 
 async def test_a_flaky_test_is_tried_again(seen: Seen, tmp_path: Path) -> None:

@@ -15,9 +15,12 @@ from typing import Any
 from pilothouse.executor import CommandRefused, Executor
 from pilothouse.v1.commands_pb2 import Command, CommandBoundary
 from pilothouse.v1.enums_pb2 import ControlAction
-from pilothouse_server.demo.brief import brief_of
-from pilothouse_server.demo.fleet import Fleet, Slots
+from pilothouse_server.demo.brief import PLANS, brief_of
+from pilothouse_server.demo.fleet import Fleet
+from pilothouse_server.demo.holds import Holds
 from pilothouse_server.demo.journal import Journal, Record, State, new_seed
+from pilothouse_server.demo.line import Slots
+from pilothouse_server.demo.orders import Orders
 from pilothouse_server.demo.run import Run, Workshop
 
 log = logging.getLogger("pilothouse.demo")
@@ -26,6 +29,8 @@ KEPT_FOLDERS = 50
 """Work folders of ended workflows that stay."""
 MOST_UNFINISHED = 60
 """Workflows that have not ended; at this many, paused ones included, none arrives."""
+MOST_HELD = 8
+"""Workflows of held types that arrive all the same, to wait; the next one that is held waits to arrive."""
 MOST_UNDELIVERED = 20_000
 """Events that the server has not taken; at this many none arrives."""
 
@@ -57,11 +62,13 @@ class Engine:
         self._options = options
         self._journal = Journal(folder, executor.report)
         seed = new_seed() if options.seed is None else options.seed
+        self._holds = Holds(self._journal, options.source, self._serve)
         self._shop = Workshop(
             seed=self._journal.setting("seed", seed),
             journal=self._journal,
-            fleet=Fleet(executor.agent),
+            fleet=Fleet(self._journal, options.source, executor.report, self._holds.gives),
             slots=Slots(options.slots),
+            holds=self._holds,
             source=options.source,
             folders=folder / "work",
             releases=folder / "releases",
@@ -78,6 +85,8 @@ class Engine:
             _, undelivered = self._journal.outbox()
             for event in undelivered:
                 self._executor.report(event)
+            self._shop.fleet.begin(self._executor.beat)
+            self._holds.tell(self._executor.report, PLANS, self._shop.fleet.types)
             async with self._executor, asyncio.TaskGroup() as group:
                 self._group = group
                 _remove(list((self._folder / "trash").glob("*")))
@@ -86,6 +95,8 @@ class Engine:
                 tasks = [group.create_task(self._arrive(group)), group.create_task(self._confirm())]
                 await _first(stop.wait(), self._all_ended())
                 self._group = None
+                self._shop.slots.line.close()
+                self._shop.fleet.line.close()
                 for task in (*tasks, *self._drivers.values()):
                     task.cancel()
             self._forget_delivered()
@@ -98,8 +109,8 @@ class Engine:
     async def _arrive(self, group: asyncio.TaskGroup) -> None:
         number = self._journal.next_number()
         while self._options.max_workflows is None or number <= self._options.max_workflows:
-            await self._until(self._has_room)
             kind = brief_of(self._shop.seed, number).kind
+            await self._until(lambda: self._has_room(kind))  # noqa: B023 - awaited
             record = Record(f"{kind}-{self._shop.seed & 0xFFFF:04x}-{number:05d}", number)
             run = Run(record, self._shop)
             run.create()
@@ -107,13 +118,24 @@ class Engine:
             number += 1
             await asyncio.sleep(60 / self._options.pace)
 
-    def _has_room(self) -> bool:
-        states = [run.record.state for run in self._runs.values()]
-        return (
-            states.count(State.QUEUED) < self._options.waiting
-            and len(states) < MOST_UNFINISHED
-            and self._journal.outbox_end()[1] < MOST_UNDELIVERED
-        )
+    def _has_room(self, kind: str) -> bool:
+        """Whether a workflow of this type may arrive. While everything is held none does."""
+        if self._holds.everything or len(self._runs) >= MOST_UNFINISHED:
+            return False
+        held = not self._holds.begins(kind)
+        alike = [
+            run
+            for run in self._runs.values()
+            if run.record.state is State.QUEUED and self._holds.begins(run.kind) is not held
+        ]
+        most = MOST_HELD if held else self._options.waiting
+        return len(alike) < most and self._journal.outbox_end()[1] < MOST_UNDELIVERED
+
+    def _serve(self) -> None:
+        """Something is held, or is not any more."""
+        self._shop.slots.line.serve()
+        self._shop.fleet.line.serve()
+        self._changed.set()
 
     async def _all_ended(self) -> None:
         """Return when there is nothing more to do, and nothing more to tell."""
@@ -171,6 +193,7 @@ class Engine:
         on(ControlAction.CONTROL_ACTION_RESUME, boundary=now)(self._resume)
         on(ControlAction.CONTROL_ACTION_CANCEL, boundary=now)(self._cancel)
         on(ControlAction.CONTROL_ACTION_RETRY, boundary=now)(self._retry)
+        Orders(self._shop.fleet, self._holds, self._is_to_do).register(self._executor)
 
     def _is_to_do(self, command: Command) -> bool:
         """Whether the command has not been applied. While the engine stops it is left for the next start."""

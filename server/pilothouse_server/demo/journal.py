@@ -1,5 +1,5 @@
-"""What the engine must not forget, in one SQLite file: a change of a workflow, the events that tell of it and the
-command that asked for it are one transaction.
+"""What the engine must not forget, in one SQLite file: a change of a workflow, an agent or a hold, the events that tell
+of it and the command that asked for it are one transaction.
 
 So after a kill -9 the engine's own state and what it told the server never disagree: what was not yet delivered is
 delivered again with the same ids. Commits are not synced to the disk one by one; a crash of the whole machine may lose
@@ -16,7 +16,7 @@ from collections.abc import Callable, Sequence
 from dataclasses import asdict, dataclass, field
 from enum import StrEnum
 from pathlib import Path
-from typing import IO, Self
+from typing import IO, Any, NamedTuple, Self
 
 from pilothouse.v1.events_pb2 import Event
 
@@ -31,6 +31,10 @@ CREATE TABLE IF NOT EXISTS workflow (
     id TEXT PRIMARY KEY, number INTEGER NOT NULL, state TEXT NOT NULL, body TEXT NOT NULL
 ) STRICT;
 CREATE INDEX IF NOT EXISTS workflow_by_state ON workflow (state, number);
+CREATE TABLE IF NOT EXISTS agent (id TEXT PRIMARY KEY, body TEXT NOT NULL) STRICT;
+CREATE TABLE IF NOT EXISTS hold (
+    workflow_type TEXT NOT NULL, agent_type TEXT NOT NULL, PRIMARY KEY (workflow_type, agent_type)
+) STRICT;
 CREATE TABLE IF NOT EXISTS outbox (place INTEGER PRIMARY KEY AUTOINCREMENT, event BLOB NOT NULL) STRICT;
 CREATE TABLE IF NOT EXISTS command (place INTEGER PRIMARY KEY AUTOINCREMENT, id TEXT NOT NULL UNIQUE) STRICT;
 """
@@ -84,6 +88,25 @@ class Record:
     """Whether it was begun anew, because its work folder was gone."""
 
 
+@dataclass(slots=True)
+class AgentRecord:
+    """One agent, as operators made it."""
+
+    id: str
+    capacity: int
+    """Tasks that it can have at once."""
+    draining: bool = False
+    restart_command: str = ""
+    """The command that asked for a restart which waits for what is in hand."""
+
+
+class Hold(NamedTuple):
+    """What is held. With nothing stated, everything."""
+
+    workflow_type: str = ""
+    agent_type: str = ""
+
+
 class Journal:
     """The file, held by one engine at a time. `deliver` is given each event after it was written down."""
 
@@ -109,14 +132,42 @@ class Journal:
 
     def commit(self, record: Record, events: Sequence[Event], command_id: str = "") -> None:
         """Write down a workflow, what is to be told of it and the command that was applied; then tell."""
-        body = json.dumps(asdict(record))
+        self._write(
+            "INSERT INTO workflow VALUES (?, ?, ?, ?)"
+            " ON CONFLICT (id) DO UPDATE SET state = excluded.state, body = excluded.body",
+            (record.id, record.number, record.state, json.dumps(asdict(record))),
+            events,
+            command_id,
+        )
+
+    def commit_agent(
+        self, record: AgentRecord, events: Sequence[Event], command_id: str = ""
+    ) -> None:
+        """The same for an agent."""
+        self._write(
+            "INSERT OR REPLACE INTO agent VALUES (?, ?)",
+            (record.id, json.dumps(asdict(record))),
+            events,
+            command_id,
+        )
+
+    def commit_hold(
+        self, hold: Hold, held: bool, events: Sequence[Event], command_id: str = ""
+    ) -> None:
+        """The same for a hold."""
+        change = (
+            "INSERT OR IGNORE INTO hold VALUES (?, ?)"
+            if held
+            else "DELETE FROM hold WHERE workflow_type = ? AND agent_type = ?"
+        )
+        self._write(change, hold, events, command_id)
+
+    def _write(
+        self, change: str, values: Sequence[Any], events: Sequence[Event], command_id: str
+    ) -> None:
         with self._db:
             self._db.execute("BEGIN IMMEDIATE")
-            self._db.execute(
-                "INSERT INTO workflow VALUES (?, ?, ?, ?)"
-                " ON CONFLICT (id) DO UPDATE SET state = excluded.state, body = excluded.body",
-                (record.id, record.number, record.state, body),
-            )
+            self._db.execute(change, values)
             self._db.executemany(
                 "INSERT INTO outbox (event) VALUES (?)",
                 [(event.SerializeToString(),) for event in events],
@@ -125,6 +176,17 @@ class Journal:
                 self._db.execute("INSERT OR IGNORE INTO command (id) VALUES (?)", (command_id,))
         for event in events:
             self._deliver(event)
+
+    def agent(self, agent_id: str) -> AgentRecord | None:
+        """One agent; None when it is as it always was."""
+        row = self._db.execute("SELECT body FROM agent WHERE id = ?", (agent_id,)).fetchone()
+        return AgentRecord(**json.loads(row[0])) if row else None
+
+    def holds(self) -> set[Hold]:
+        """All that is held."""
+        return {
+            Hold(*row) for row in self._db.execute("SELECT workflow_type, agent_type FROM hold")
+        }
 
     def was_applied(self, command_id: str) -> bool:
         """Whether a command has had its effect here, or is sure to have it."""

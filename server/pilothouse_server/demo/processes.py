@@ -31,6 +31,8 @@ class Verdict:
     """For programs; empty when ok."""
     files: tuple[str, ...] = ()
     """Those to blame, when not ok."""
+    cpu_seconds: float | None = None
+    """Processor time of it and all that it started, as the tool measured it; None when it never said."""
 
 
 async def run_tool(
@@ -98,6 +100,8 @@ def _judge(tool: str, status: int, output: bytes, errors: bytes) -> Verdict:
             words = cast("dict[str, Any]", last)
     if status in {0, 1} and "message" in words:
         files = tuple(str(file) for file in words.get("files", ()))
-        return Verdict(status == 0, str(words["message"]), str(words.get("code", "")), files)
+        code, spent = str(words.get("code", "")), words.get("cpu_seconds")
+        cpu_seconds = float(spent) if isinstance(spent, int | float) else None
+        return Verdict(status == 0, str(words["message"]), code, files, cpu_seconds)
     why = errors.decode("utf-8", "replace").rstrip().rpartition("\n")[2]
     return Verdict(False, f"{tool} ended with {status}: {why}", "TOOL_BROKEN")

@@ -3,24 +3,30 @@
 A pause takes effect between two stages: the one that runs is finished, and PAUSED is reported when the next one is
 held, not before. A cancel takes effect at once. Each change is written to the journal together with the events that
 tell of it.
+
+A task that ran says what it cost: the processor time that its tool measured, at a rate of one cent for a second.
 """
 
 from __future__ import annotations
 
 import asyncio
 import hashlib
-import time
-import uuid
 from dataclasses import dataclass
 from pathlib import Path
 
-from pilothouse.executor import StageRun, TaskRun, WorkflowRun
-from pilothouse.v1.events_pb2 import Event, EventError
+from pilothouse.executor import ReportedAgent, StageRun, TaskRun, WorkflowRun
+from pilothouse.v1.events_pb2 import EventError, Usage
+from pilothouse_server.demo.account import Account
 from pilothouse_server.demo.brief import Brief, brief_of
-from pilothouse_server.demo.fleet import Fleet, Slots
+from pilothouse_server.demo.fleet import Fleet
+from pilothouse_server.demo.holds import Holds
 from pilothouse_server.demo.journal import Journal, Record, State
+from pilothouse_server.demo.line import Slots
 from pilothouse_server.demo.processes import Verdict, run_tool
 from pilothouse_server.demo.stages import Step, Task, steps_of
+
+MICROS_PER_CPU_SECOND = 10_000
+"""What a second of processor time costs, in millionths of the accounting currency."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -31,35 +37,12 @@ class Workshop:
     journal: Journal
     fleet: Fleet
     slots: Slots
+    holds: Holds
     source: str
     """The name of the engine."""
     folders: Path
     """A work folder for each workflow is in here."""
     releases: Path
-
-
-class Account:
-    """Events of the change that is being made.
-
-    Each gets its id, time and source here, so that it stays the same however often it is delivered.
-    """
-
-    def __init__(self, source: str) -> None:
-        self._source = source
-        self._events: list[Event] = []
-
-    def report(self, event: Event) -> str:
-        """Add one."""
-        event.id = str(uuid.uuid4())
-        event.source = self._source
-        event.occur_time.FromNanoseconds(time.time_ns())
-        self._events.append(event)
-        return event.id
-
-    def take(self) -> list[Event]:
-        """All that were added since the last time."""
-        events, self._events = self._events, []
-        return events
 
 
 class Run:
@@ -102,7 +85,7 @@ class Run:
                     return
             self._complete()
         finally:
-            await self._leave()
+            self._leave()
 
     def pause(self, command_id: str) -> None:
         """Hold it before its next stage; at once when none has begun."""
@@ -118,6 +101,7 @@ class Run:
         self._workflow.resumed(command_id)
         self._commit(command_id)
         self._go_on.set()
+        self._shop.slots.line.serve()
 
     def cancelled(self, command_id: str) -> None:
         """Say that it was ended; `drive` has been cancelled before."""
@@ -143,16 +127,23 @@ class Run:
         """Say that the engine itself could not go on with it."""
         self._fail(Verdict(False, f"{type(error).__name__}: {error}", "ENGINE_ERROR"))
 
+    @property
+    def kind(self) -> str:
+        """Its workflow type."""
+        return self._brief.kind
+
     async def _start(self) -> None:
-        while not self._has_slot:
+        if self.record.started:
             await self._wait_while_paused()
-            if self.record.started:
-                self._enter()
-                return
-            await self._shop.slots.wait_for_one()
-            self._has_slot = True
-            if self.record.state is State.PAUSED:
-                await self._leave()
+            self._enter()
+        else:
+            await self._shop.slots.wait_for_one(self._is_ready, self._begin)
+
+    def _is_ready(self) -> bool:
+        return self.record.state is State.QUEUED and self._shop.holds.begins(self.kind)
+
+    def _begin(self) -> None:
+        self._has_slot = True
         self.record.started = True
         self.record.state = State.RUNNING
         self._workflow.started()
@@ -164,7 +155,7 @@ class Run:
         if self.record.pause_command:
             self._hold(self.record.pause_command)
             self._commit()
-            await self._leave()
+            self._leave()
             await self._wait_while_paused()
             self._enter()
 
@@ -183,10 +174,10 @@ class Run:
         self._shop.slots.take()
         self._has_slot = True
 
-    async def _leave(self) -> None:
+    def _leave(self) -> None:
         if self._has_slot:
             self._has_slot = False
-            await self._shop.slots.give_back()
+            self._shop.slots.give_back()
 
     async def _stage(self, name: str) -> Verdict | None:
         """Do one stage; what was wrong, if anything."""
@@ -227,7 +218,7 @@ class Run:
         tried = 1
         while not (verdict := await self._try(told, task, tried)).ok and tried < task.tries:
             tried += 1
-            told.retrying(_error(verdict))
+            told.retrying(_error(verdict), usage=_usage(verdict))
             self.record.tasks[task_id] = told.attempt
             self._commit()
         return self._task_ended(told, verdict)
@@ -251,15 +242,23 @@ class Run:
         told.agent = None
         told.queued()
         self._commit()
-        lease = self._shop.fleet.lease(task.agent_type, workflow_id=self.record.id, task_id=told.id)
-        async with lease as agent:
+
+        def given(agent: ReportedAgent) -> None:
             told.assigned(agent)
             self._commit()
 
-            def started() -> None:
-                told.started()
-                self._commit()
+        def started() -> None:
+            told.started()
+            self._commit()
 
+        lease = self._shop.fleet.lease(
+            task.agent_type,
+            workflow_type=self.kind,
+            workflow_id=self.record.id,
+            task_id=told.id,
+            given=given,
+        )
+        async with lease:
             environment = {"TEST_SEED": self._test_seed(told.id, tried)}
             return await run_tool(
                 task.tool, task.arguments, environment=environment, on_start=started
@@ -267,9 +266,9 @@ class Run:
 
     def _task_ended(self, told: TaskRun, verdict: Verdict) -> Verdict:
         if verdict.ok:
-            told.completed(verdict.message)
+            told.completed(verdict.message, usage=_usage(verdict))
         else:
-            told.failed(_error(verdict))
+            told.failed(_error(verdict), usage=_usage(verdict))
         self.record.open.remove(told.id)
         del self._open[told.id]
         self._commit()
@@ -297,3 +296,9 @@ class Run:
 
 def _error(verdict: Verdict) -> EventError:
     return EventError(code=verdict.code, message=verdict.message[:4000], retryable=True)
+
+
+def _usage(verdict: Verdict) -> Usage | None:
+    if verdict.cpu_seconds is None:
+        return None
+    return Usage(cost_micros=round(verdict.cpu_seconds * MICROS_PER_CPU_SECOND))

@@ -22,6 +22,9 @@ def failed(code: str, message: str, files: list[str] | None = None) -> int:
 
 
 def _say(status: int, words: dict[str, object]) -> int:
+    # Of this process and of what it started and waited for.
+    spent = os.times()
+    words["cpu_seconds"] = round(sum(spent[:4]), 3)
     sys.stdout.write("\n" + json.dumps(words) + "\n")
     sys.stdout.flush()
     return status
