@@ -5,10 +5,10 @@ import { age, count, durationText, exactTime, percent, rate, sentence, signed, w
 import { columns, mergePoints, spanOf, stepFor } from "../src/core/history";
 import { narrate } from "../src/core/narrative";
 import { DEFAULT_RANGE, HOME, formatRoute, parseRoute } from "../src/core/route";
-import { timestampMs, toDuration, toTimestamp } from "../src/core/time";
+import { durationMs, timestampMs, toDuration, toTimestamp } from "../src/core/time";
 import { judge, pointBefore } from "../src/core/trend";
 import { isAtEnd, listWindow } from "../src/core/windowing";
-import { cliLine, workflowLook } from "../src/core/words";
+import { cliLine, gravity, nameOf, workflowLook } from "../src/core/words";
 import { EventSchema } from "../src/gen/pilothouse/v1/events_pb";
 import { MetricPointSchema } from "../src/gen/pilothouse/v1/metrics_pb";
 import { topOf, lonely } from "../src/ui/scale";
@@ -56,6 +56,17 @@ describe("a time", () => {
   const noon = new Date(2026, 10, 22, 12).getTime();
   it("of today is the time alone", () => expect(when(noon - 60_000, noon)).toBe("11:59:00"));
   it("of another day says the day", () => expect(when(noon - 86_400_000, noon)).toBe("11-21 12:00"));
+});
+
+describe("what comes over the wire", () => {
+  it("has times to the microsecond, or to the second", () =>
+    expect(["1970-01-01T00:00:01.234567Z", "1970-01-01T00:00:02Z", undefined].map(timestampMs)).toEqual([1_234, 2_000, undefined]));
+  it("has durations in seconds", () => expect(["0.000250s", "90s"].map((each) => durationMs(each))).toEqual([0.25, 90_000]));
+  it("takes the times that this page sends", () =>
+    expect([toTimestamp(1_500), toDuration(1_500)]).toEqual(["1970-01-01T00:00:01.500Z", "1.5s"]));
+  it("has severities in an order of their own", () =>
+    expect(gravity("SEVERITY_CRITICAL") > gravity("SEVERITY_ERROR") && gravity("SEVERITY_ERROR") > gravity("SEVERITY_WARNING")).toBe(true));
+  it("has names that are longer than their words", () => expect(nameOf("WORK_STATE_RETRYING", "WORK_STATE")).toBe("RETRYING"));
 });
 
 describe("the server's clock", () => {
