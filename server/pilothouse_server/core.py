@@ -112,7 +112,9 @@ class Core:
         self.ingest = Ingest(world.intake, clock)
         commands = SqlCommands(database)
         self.control = Control(commands, clock, signals, uuid7, configured)
-        self.executors = Executors(commands, clock, signals, replica=world.replica)
+        self.executors = Executors(
+            commands, clock, signals, replica=world.replica, configured=configured
+        )
         self.alerts = AlertDesk(SqlAlertDesk(database), clock, told.alert_requests, uuid7)
         self.sender = _sender(settings, clock)
         self.channels = Channels(

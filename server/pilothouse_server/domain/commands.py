@@ -1,11 +1,11 @@
 """What an operator asked of an engine, from the request to its one end.
 
     REQUESTED ──▶ ACCEPTED ──▶ EFFECTIVE   the engine's own event showed it (from REQUESTED too: the accept is implied)
-        ├────────────┼───────▶ FAILED      the engine said so, the workflow went another way, or a cancel took over
+        ├────────────┼───────▶ FAILED      the engine said so, it went another way, or a cancel took over
         └────────────┴───────▶ EXPIRED     nobody took it, or it had no effect, in time
 
 A command ends exactly once and never leaves its end: what comes late, twice or out of order changes nothing. No answer
-of an executor makes a command EFFECTIVE; only an event of the workflow does (`settling.py`).
+of an executor makes a command EFFECTIVE; only an event of what it is about does (`settling.py`).
 """
 
 from __future__ import annotations
@@ -79,6 +79,7 @@ PENDING = frozenset({_C.REQUESTED, _C.ACCEPTED})
 # Codes of the error of a command that failed or expired.
 SUPERSEDED = "SUPERSEDED"
 WORKFLOW_ENDED = "WORKFLOW_ENDED"
+AGENT_LEFT = "AGENT_LEFT"
 ENGINE_FAILED = "ENGINE_FAILED"
 NOT_ACCEPTED = "NOT_ACCEPTED"
 NO_EFFECT = "NO_EFFECT"

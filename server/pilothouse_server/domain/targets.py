@@ -21,7 +21,7 @@ from pilothouse_server.domain.errors import (
     UnsupportedByEngine,
     WrongState,
 )
-from pilothouse_server.domain.projection.agent import AgentState
+from pilothouse_server.domain.projection.agent import AgentRecord, AgentState
 from pilothouse_server.domain.projection.queue import QueueName, QueueState
 from pilothouse_server.domain.workflows import Action
 
@@ -43,6 +43,14 @@ QUEUE_LEGAL: dict[QueueState, frozenset[Action]] = {
     QueueState.PAUSED: frozenset({Action.RESUME}),
 }
 """Which action may be asked for in which state of a queue or of an engine."""
+
+
+class Target(NamedTuple):
+    """What a command is about, as events find it. The engine is part of the name of a queue only."""
+
+    scope: Scope
+    source: str
+    name: str
 
 
 class AgentStand(NamedTuple):
@@ -70,8 +78,27 @@ class QueueStand(NamedTuple):
         return Scope.QUEUE if self.name.name else Scope.FLEET
 
 
+def agent_stand(record: AgentRecord, state: AgentState) -> AgentStand:
+    """Where the agent stands, given its state at the moment."""
+    load = record.reported_load
+    capacity = 0 if load is None else load.capacity
+    report_us = max(record.present_us, record.goodbye[0], 0)
+    return AgentStand(record.id, record.source[1], state, capacity, report_us)
+
+
+def queue_target(name: QueueName) -> Target:
+    """A queue, or what an engine starts."""
+    return Target(Scope.QUEUE if name.name else Scope.FLEET, name.source, target_of(name))
+
+
+def target_of_command(command: Command) -> Target:
+    """What a command is about."""
+    named = command.scope in (Scope.QUEUE, Scope.FLEET)
+    return Target(command.scope, command.source if named else "", command.target)
+
+
 def agent_etag(agent: AgentStand, pending_id: str) -> str:
-    """An agent's etag: what a control is decided on. Whether it has work just now changes too often to be part of it."""
+    """What a control is decided on. Whether it has work just now changes too often to be part of that."""
     state = AgentState.ONLINE if agent.state == AgentState.BUSY else agent.state
     return hashlib.sha256(f"{int(state)}/{agent.capacity}/{pending_id}".encode()).hexdigest()[:16]
 

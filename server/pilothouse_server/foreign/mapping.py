@@ -41,6 +41,7 @@ _NAMES: Final[Mapping[str, tuple[str, ...]]] = {
     "span_id": ("span_id",),
     "parent_span_id": ("parent_span_id",),
     "command_id": ("command_id",),
+    "queue": ("queue", "queue_name"),
 }
 """By field, the keys that say it."""
 _OWN_NAMES: Final[Mapping[EventType, str]] = {

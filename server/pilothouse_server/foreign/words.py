@@ -17,7 +17,7 @@ _WORD: Final = re.compile(r"[A-Z]+(?![a-z])|[A-Z]?[a-z]+")
 _LONGEST: Final = 120
 
 _KINDS: Final[Mapping[str, str]] = {
-    **{name: name for name in ("workflow", "stage", "task", "agent", "command", "alert")},
+    **{name: name for name in ("workflow", "stage", "task", "agent", "command", "alert", "queue")},
     "pipeline": "workflow", "flow": "workflow", "run": "workflow", "workflows": "workflow",
     "step": "stage", "phase": "stage", "stages": "stage",
     "job": "task", "tasks": "task",
@@ -41,6 +41,7 @@ _VERBS: Final[Mapping[str, tuple[str, ...]]] = {
     "REGISTERED": ("registered", "online", "joined"),
     "HEARTBEAT": ("heartbeat", "beat", "alive"),
     "DRAINING": ("draining",),
+    "ACTIVE": ("active", "resumed"),
     "OFFLINE": ("offline", "deregistered", "left", "stopped"),
     "ACCEPTED": ("accepted",),
     "REQUESTED": ("requested",),
@@ -52,7 +53,7 @@ _VERBS: Final[Mapping[str, tuple[str, ...]]] = {
 
 _TYPES: Final[Mapping[tuple[str, str], EventType]] = {
     (kind, word): EventType[name]
-    for kind in ("workflow", "stage", "task", "agent", "command", "alert")
+    for kind in ("workflow", "stage", "task", "agent", "command", "alert", "queue")
     for verb, words in _VERBS.items()
     if (name := f"{kind.upper()}_{verb}") in EventType.__members__
     for word in words

@@ -10,10 +10,12 @@ from __future__ import annotations
 import contextlib
 from collections.abc import AsyncGenerator, Awaitable, Callable, Collection, Sequence
 from dataclasses import dataclass, replace
+from functools import partial
 from typing import NamedTuple, Protocol, TypeVar
 
 from pilothouse_server.domain.commands import Capability, Command, Executor
 from pilothouse_server.domain.errors import ExecutorReplaced, Unavailable
+from pilothouse_server.domain.platform import PlatformConfig
 from pilothouse_server.ports import Clock
 from pilothouse_server.services.control import ControlSignals
 from pilothouse_server.services.fanout import Changes
@@ -70,6 +72,10 @@ class ExecutorTransaction(Protocol):
         """Commands for `source` that have not ended, later than `after` in the sequence, in order."""
         ...
 
+    def given(self, source: str, until: int, limit: int) -> int:
+        """How many commands for `source` up to `until` in the sequence have not ended, counted to the limit."""
+        ...
+
     def history(self) -> tuple[str, int]:
         """What tells this database from others, and the newest sequence in it."""
         ...
@@ -113,12 +119,14 @@ class Executors:
         *,
         replica: str = "",
         heartbeat: float = HEARTBEAT,
+        configured: Callable[[], PlatformConfig] = PlatformConfig,
     ) -> None:
         self._store = store
         self._clock = clock
         self._signals = signals
         self._replica = replica
         self._heartbeat = heartbeat
+        self._configured = configured
         self._streams: dict[str, _Stream] = {}
         self._unsaved: dict[str, Executor] = {}
         self._goodbyes = Changes()
@@ -184,15 +192,13 @@ class Executors:
     async def _follow(self, stream: _Stream, position: int) -> AsyncGenerator[StreamItem, None]:
         source = stream.executor.source
         epoch, _ = await self._store.read(lambda transaction: transaction.history())
-        caught_up = False
+        caught_up = full = False
         while True:
-            seen = self._signals.commands.version
-            stored, commands = await self._store.read(
-                lambda transaction: (
-                    transaction.executor(source),
-                    transaction.offered(source, position, BATCH),  # noqa: B023 - awaited
-                )
-            )
+            # Who has all that it may have at once gets more when something of it ended, which is told with what changed.
+            changes = self._signals.workflows if full else self._signals.commands
+            seen = changes.version
+            look = partial(self._look, source, position)
+            stored, commands, full = await self._store.read(look)
             await self._hold(stream, stored)
             for command in commands:
                 self._still(stream)
@@ -200,14 +206,25 @@ class Executors:
                 yield Offered(token_of(epoch, position), command)
             if len(commands) == BATCH:
                 continue
-            if not caught_up:
+            if not (caught_up or full):
                 caught_up = True
                 yield CaughtUp(token_of(epoch, position))
             self._still(stream)
-            if not await self._signals.commands.wait(seen, self._heartbeat):
+            if full and changes is self._signals.commands:
+                continue
+            if not await changes.wait(seen, self._heartbeat):
                 self._seen(stream)
                 yield Heartbeat(token_of(epoch, position))
             self._still(stream)
+
+    def _look(
+        self, source: str, position: int, transaction: ExecutorTransaction
+    ) -> tuple[Executor | None, Sequence[Command], bool]:
+        """The engine as it is stored, the commands that it is given next, and whether it has as many as it may have."""
+        most = self._configured().dispatch_limit
+        room = most - transaction.given(source, position, most)
+        commands = transaction.offered(source, position, min(BATCH, room)) if room > 0 else ()
+        return transaction.executor(source), commands, room <= len(commands)
 
     async def _place(self, token: str) -> tuple[int, Reset | None]:
         """Where a stream begins, and what to say first when its token is of another history."""

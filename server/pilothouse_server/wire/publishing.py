@@ -14,6 +14,7 @@ from pilothouse.v1 import events_pb2 as pb
 from pilothouse_server.domain.events import (
     AGENT_TYPES,
     FAILURE_TYPES,
+    QUEUE_TYPES,
     STAGE_TYPES,
     TASK_TYPES,
     WORKFLOW_TYPES,
@@ -44,13 +45,14 @@ _NEEDED: Mapping[int, tuple[str, ...]] = {
     **dict.fromkeys(STAGE_TYPES, _STAGE),
     **dict.fromkeys(TASK_TYPES, _TASK),
     **dict.fromkeys(AGENT_TYPES, ("agent_id",)),
+    **dict.fromkeys(QUEUE_TYPES, ("source",)),
     EventType.COMMAND_ACCEPTED: ("command_id",),
     EventType.COMMAND_FAILED: ("command_id",),
 }
 
 NAMES = (
     "id", "source", "workflow_id", "workflow_type", "workflow_name", "stage", "task_id", "agent_id", "agent_type",
-    "trace_id", "span_id", "parent_span_id", "command_id",
+    "trace_id", "span_id", "parent_span_id", "command_id", "queue",
 )  # fmt: skip
 """Fields that are ids or names."""
 
@@ -147,6 +149,8 @@ def needed_reason(event: pb.Event) -> str:
     for field in _NEEDED.get(kind, ()):
         if not getattr(event, field):
             return f"{field}: needed on {EventType(kind).name} events"
+    if kind in QUEUE_TYPES and (event.workflow_id or event.agent_id):
+        return f"workflow_id, agent_id: not on {EventType(kind).name} events, which are about a queue of the source"
     return ""
 
 
@@ -159,7 +163,7 @@ def is_plainly_valid(event: pb.Event) -> bool:
     short = event.trace_id + event.span_id + event.parent_span_id + event.command_id
     names = (
         event.id + event.source + event.workflow_id + event.workflow_type + event.workflow_name + event.stage
-        + event.task_id + event.agent_id + event.agent_type + short
+        + event.task_id + event.agent_id + event.agent_type + event.queue + short
     )  # fmt: skip
     has = event.HasField
     return (

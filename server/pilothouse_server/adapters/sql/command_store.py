@@ -10,9 +10,9 @@ from collections.abc import Callable, Collection, Iterable, Mapping, Sequence
 from dataclasses import replace
 from typing import Any, TypeVar
 
-from sqlalchemy import Connection, RowMapping, Select, case, func, insert, select, update
+from sqlalchemy import Connection, RowMapping, Select, bindparam, case, func, insert, select, update
 
-from pilothouse_server.adapters.sql import audit_rows, outbox_store
+from pilothouse_server.adapters.sql import agent_rows, audit_rows, outbox_store, queue_rows
 from pilothouse_server.adapters.sql.database import Database
 from pilothouse_server.adapters.sql.revisions import database_id, newest_revision, next_revision
 from pilothouse_server.adapters.sql.tables_control import COMMAND_CLOCK, COMMANDS, EXECUTORS
@@ -32,10 +32,13 @@ from pilothouse_server.domain.commands import (
 )
 from pilothouse_server.domain.events import Event, EventError
 from pilothouse_server.domain.platform import PlatformConfig
+from pilothouse_server.domain.projection.agent import AgentRecord
+from pilothouse_server.domain.projection.queue import QueueName, QueueRecord
 from pilothouse_server.domain.projection.workflow import WorkflowRecord
 from pilothouse_server.domain.settling import Facts, event_of
+from pilothouse_server.domain.targets import Target, target_of_command
 from pilothouse_server.domain.workflows import LEGAL_ACTIONS, Action
-from pilothouse_server.services.control import settle_batch
+from pilothouse_server.services.settlement import settle_batch
 
 T = TypeVar("T")
 
@@ -46,6 +49,12 @@ TOUCHED = 10_000
 """Workflows that are shown anew when an engine declares other capabilities; older ones are right when they are read."""
 
 CLOCK = 1
+
+_CHANGE = (
+    update(COMMANDS)
+    .where(COMMANDS.c.id == bindparam("to_id"))
+    .values({name: bindparam(f"to_{name}") for name in COMMANDS.columns.keys() if name != "id"})  # noqa: SIM118
+)
 
 _STEERABLE = [int(state) for state, actions in LEGAL_ACTIONS.items() if actions]
 _PENDING = [int(state) for state in PENDING]
@@ -79,6 +88,33 @@ def for_workflow(connection: Connection, workflow_id: str, limit: int) -> list[C
         .limit(limit)
     )
     return [command_of(row) for row in connection.execute(query).mappings()]
+
+
+def for_agent(connection: Connection, agent_id: str, limit: int) -> list[Command]:
+    """The newest commands on an agent, newest first."""
+    query = (
+        select(COMMANDS)
+        .where(COMMANDS.c.agent_id == agent_id, COMMANDS.c.agent_id != "")
+        .order_by(COMMANDS.c.sequence.desc())
+        .limit(limit)
+    )
+    return [command_of(row) for row in connection.execute(query).mappings()]
+
+
+def pending_for_agents(
+    connection: Connection, agent_ids: Collection[str]
+) -> dict[tuple[str, str], Command]:
+    """The commands on these agents that have not ended, by agent and engine."""
+    found: dict[tuple[str, str], Command] = {}
+    for ids in _slices(agent_ids):
+        query = select(COMMANDS).where(
+            COMMANDS.c.state.in_(_PENDING),
+            COMMANDS.c.scope == int(Scope.POOL),
+            COMMANDS.c.target.in_(ids),
+        )
+        rows = connection.execute(query).mappings()
+        found.update(((row["agent_id"], row["source"]), command_of(row)) for row in rows)
+    return found
 
 
 def executors(connection: Connection, sources: Collection[str]) -> dict[str, Executor]:
@@ -164,18 +200,36 @@ class SqlCommandTransaction:
             .limit(limit)
         )
 
+    def given(self, source: str, until: int, limit: int) -> int:
+        some = (
+            select(COMMANDS.c.id)
+            .where(
+                COMMANDS.c.source == source,
+                COMMANDS.c.sequence <= until,
+                COMMANDS.c.state.in_(_PENDING),
+            )
+            .limit(limit)
+            .subquery("some")
+        )
+        return self._connection.execute(select(func.count()).select_from(some)).scalar_one()
+
     def history(self) -> tuple[str, int]:
         return database_id(self._connection), newest_revision(self._connection)
 
     def add(self, command: Command) -> Command:
         command = replace(command, sequence=next_revision(self._connection))
         self._connection.execute(insert(COMMANDS).values(row_of(command)))
-        return self._told(command)
+        self._announce([command])
+        return command
 
     def put(self, command: Command) -> None:
-        row = row_of(command)
-        self._connection.execute(update(COMMANDS).where(COMMANDS.c.id == command.id).values(row))
-        self._told(command)
+        self.put_all([command])
+
+    def put_all(self, commands: Sequence[Command]) -> None:
+        if commands:
+            rows = [{f"to_{name}": row[name] for name in row} for row in map(row_of, commands)]
+            self._connection.execute(_CHANGE, rows)
+            self._announce(commands)
 
     def pending_on(self, scope: Scope, target: str, source: str) -> Command | None:
         return self._one(
@@ -187,8 +241,31 @@ class SqlCommandTransaction:
             )
         )
 
+    def pending_at(self, targets: Collection[Target]) -> list[Command]:
+        wanted = set(targets)
+        scopes = sorted({int(target.scope) for target in wanted})
+        of_them = (COMMANDS.c.state.in_(_PENDING), COMMANDS.c.scope.in_(scopes))
+        # Heartbeats come all the time, commands on agents seldom.
+        if self._connection.execute(select(COMMANDS.c.id).where(*of_them).limit(1)).first() is None:
+            return []
+        found: list[Command] = []
+        for names in _slices({target.name for target in wanted}):
+            query = select(COMMANDS).where(*of_them, COMMANDS.c.target.in_(names))
+            if self._beside:
+                ordered = (COMMANDS.c.scope, COMMANDS.c.target, COMMANDS.c.source)
+                query = query.order_by(*ordered).with_for_update()
+            found.extend(self._all(query))
+        return [each for each in found if target_of_command(each) in wanted]
+
     def record(self, entries: Sequence[Entry]) -> None:
         audit_rows.append(self._connection, entries)
+
+    def agent(self, agent_id: str) -> AgentRecord | None:
+        found = agent_rows.load(self._connection, (agent_id,)).get(agent_id)
+        return found if found is not None and found.known else None
+
+    def queue(self, name: QueueName) -> QueueRecord | None:
+        return queue_rows.load(self._connection, (name,)).get(name)
 
     def executor(self, source: str) -> Executor | None:
         return executors(self._connection, (source,)).get(source)
@@ -208,6 +285,9 @@ class SqlCommandTransaction:
             )
         if before is None or before.capabilities != executor.capabilities:
             touch(self._connection, self._steerable(executor.source))
+            agent_rows.touch(
+                self._connection, agent_rows.of_source(self._connection, executor.source, TOUCHED)
+            )
 
     def see_executor(self, executor: Executor) -> None:
         ours = (EXECUTORS.c.source == executor.source, EXECUTORS.c.stream == executor.stream)
@@ -232,11 +312,10 @@ class SqlCommandTransaction:
         )
         return list(self._connection.execute(query).scalars())
 
-    def _told(self, command: Command) -> Command:
-        outbox_store.add(self._connection, [event_of(command)])
-        if command.workflow_id:
-            touch(self._connection, [command.workflow_id])
-        return command
+    def _announce(self, commands: Sequence[Command]) -> None:
+        outbox_store.add(self._connection, map(event_of, commands))
+        touch(self._connection, [each.workflow_id for each in commands if each.workflow_id])
+        agent_rows.touch(self._connection, [each.agent_id for each in commands if each.agent_id])
 
     def _one(self, query: Select[Any]) -> Command | None:
         row = self._connection.execute(query).mappings().first()

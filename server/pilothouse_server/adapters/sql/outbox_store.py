@@ -15,7 +15,7 @@ from pilothouse_server.services.relay import Parcel
 
 FIELDS = (
     "id", "type", "occur_us", "receive_us", "source", "workflow_id", "workflow_type", "agent_id",
-    "agent_type", "severity", "message", "attributes", "command_id", "attempt", "forced_after_us",
+    "agent_type", "severity", "message", "attributes", "command_id", "queue", "attempt", "forced_after_us",
 )  # fmt: skip
 """What the server's own events carry."""
 

@@ -16,6 +16,7 @@ from pilothouse_server.adapters.sql import (
     bulk,
     event_rows,
     news,
+    queue_rows,
     task_rows,
     workflow_rows,
 )
@@ -121,6 +122,7 @@ def fold(connection: Connection, events: Sequence[Event]) -> dict[str, WorkflowR
     projection = Projection(workflows, tasks, agents)
     for event in events:
         projection.apply(event)
+    queue_rows.fold(connection, events)
     task_rows.save(connection, tasks)
     runners = task_rows.runners(connection, workflows)
     for workflow in workflows.values():

@@ -7,6 +7,7 @@ from dataclasses import dataclass, field
 
 from pilothouse_server.domain.events import (
     AGENT_TYPES,
+    QUEUE_TYPES,
     STAGE_TYPES,
     TASK_TYPES,
     WORKFLOW_TYPES,
@@ -65,7 +66,7 @@ def repeatable(event: Event, workflow: WorkflowRecord | None) -> Event | None:
     when there is no such thing in it. Sums are left out; and what does not say of which attempt it is, unless there was
     only one."""
     kind = event.type
-    if kind in AGENT_TYPES:
+    if kind in AGENT_TYPES or kind in QUEUE_TYPES:
         return event._replace(usage=None)
     if kind not in _OF_WORKFLOW or workflow is None:
         return None
