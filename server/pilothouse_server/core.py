@@ -26,6 +26,7 @@ from pilothouse_server.adapters.sql.agent_views import SqlAgentViews
 from pilothouse_server.adapters.sql.alert_desk_store import SqlAlertDesk
 from pilothouse_server.adapters.sql.audit_views import SqlAudit
 from pilothouse_server.adapters.sql.backtest_store import SqlBacktestStore
+from pilothouse_server.adapters.sql.batch_store import SqlBatches
 from pilothouse_server.adapters.sql.channel_store import SqlChannels
 from pilothouse_server.adapters.sql.command_store import SqlCommands
 from pilothouse_server.adapters.sql.config_store import SqlConfig
@@ -53,6 +54,7 @@ from pilothouse_server.services.alerts.rulebook import Rulebook
 from pilothouse_server.services.alerts.ruleviews import RuleViews
 from pilothouse_server.services.alerts.silencing import Silences
 from pilothouse_server.services.audit import Audit
+from pilothouse_server.services.batches import Batches
 from pilothouse_server.services.channels import Channels
 from pilothouse_server.services.configuration import Configuration
 from pilothouse_server.services.control import Control, ControlSignals
@@ -71,6 +73,7 @@ from pilothouse_server.transport.agents import AgentServicer
 from pilothouse_server.transport.alerts import AlertServicer
 from pilothouse_server.transport.audit import AuditServicer
 from pilothouse_server.transport.backtest import BacktestCalls
+from pilothouse_server.transport.batches import BatchServicer
 from pilothouse_server.transport.channels import ChannelServicer
 from pilothouse_server.transport.commands import CommandServicer
 from pilothouse_server.transport.config import ConfigServicer
@@ -260,6 +263,18 @@ class Core:
         backtests = Backtests(store, self._clock, configured=self.configuration.current)
         return BacktestCalls(backtests, formats.read)
 
+    def _batches(self) -> BatchServicer:
+        told, store = self._world.signals, SqlBatches(self._world.database, self._clock)
+        batches = Batches(
+            store,
+            self._clock,
+            self.duties.common.signals,
+            told.batches,
+            new_id=uuid7,
+            configured=self.configuration.current,
+        )
+        return BatchServicer(batches, self._clock)
+
     def _services(self) -> Servicers:
         """What serves each service of the contract."""
         database, clock, told = self._world.database, self._clock, self._world.signals
@@ -269,6 +284,7 @@ class Core:
             agents=AgentServicer(SqlAgentViews(database, clock, configured), projected),
             alerts=AlertServicer(self.alerts, queries, Watching(told.alerted, clock)),
             audit=AuditServicer(Audit(SqlAudit(database, clock), clock)),
+            batches=self._batches(),
             channels=ChannelServicer(self.channels),
             config=ConfigServicer(self.configuration),
             commands=CommandServicer(self.control, self.executors, queries, clock),
@@ -292,7 +308,9 @@ class Core:
                 self._backtests(),
             ),
             silences=SilenceServicer(Silences(SqlSilences(database), clock, told.silences, uuid7)),
-            workflows=WorkflowServicer(SqlWorkflowViews(database, clock), projected, self.control),
+            workflows=WorkflowServicer(
+                SqlWorkflowViews(database, clock), projected, self.control, self.closer
+            ),
         )
 
 

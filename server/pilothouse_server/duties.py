@@ -14,6 +14,7 @@ from dataclasses import dataclass, field
 from pilothouse_server.adapters.sql.alert_desk_store import SqlAlertRequests
 from pilothouse_server.adapters.sql.alert_outbox import SqlAlertOutbox
 from pilothouse_server.adapters.sql.alert_store import SqlAlerts
+from pilothouse_server.adapters.sql.batch_store import SqlBatches
 from pilothouse_server.adapters.sql.command_store import SqlCommands, settling
 from pilothouse_server.adapters.sql.courier_store import SqlCourier
 from pilothouse_server.adapters.sql.heartbeat_store import SqlHeartbeats
@@ -37,6 +38,7 @@ from pilothouse_server.services.alerts.journal import AlertJournal
 from pilothouse_server.services.alerts.publisher import AlertPublisher
 from pilothouse_server.services.alerts.silencing import SilenceKeeper
 from pilothouse_server.services.alerts.suppressor import Silenced
+from pilothouse_server.services.batch_runner import BatchRunner
 from pilothouse_server.services.configuration import Configured
 from pilothouse_server.services.control import Control, ControlSignals
 from pilothouse_server.services.executors import Absence
@@ -187,6 +189,14 @@ class LeadWork:
         self.snapshots.subscribe_ticks(self.alerts.tick)
         self.notifier, self.courier = self._notifying(common)
         self._commands = Control(SqlCommands(database), clock, signals, uuid7, common.configured)
+        self._batches = BatchRunner(
+            SqlBatches(database, clock),
+            clock,
+            signals,
+            world.signals.batches,
+            new_id=uuid7,
+            configured=common.configured,
+        )
         self._absence = Absence(SqlCommands(database), common.alive, clock, signals)
         self.retention = Retention(
             SqlRetention(database), dict(enumerate(world.shards)), clock, common.policy
@@ -279,6 +289,7 @@ class LeadWork:
             "rule-follower": self._rules.run(),
             "silence-keeper": self._silences.run(),
             "command-sweeper": self._commands.run(),
+            "batches": self._batches.run(),
             "silence-sweeper": self._sweeper.run(),
             "retention": self.retention.run(),
         }
@@ -300,6 +311,7 @@ class LeadWork:
             "courier": waits("courier", self.courier),
             "heartbeats": waits("heartbeats", self._heartbeats),
             "retention": waits("retention", self.retention),
+            "batches": waits("batches", self._batches),
         }
         if self._publisher is not None:
             looks["alert-publisher"] = waits("alert-publisher", self._publisher)

@@ -83,6 +83,8 @@ class Signals:
     """Channels or escalations."""
     heartbeats: Changes = field(default_factory=Changes)
     config: Changes = field(default_factory=Changes)
+    batches: Changes = field(default_factory=Changes)
+    """Batches were made, or somebody acted on one."""
 
     def topics(self) -> Mapping[str, Changes]:
         """By the name under which they are rung."""
@@ -98,6 +100,7 @@ class Signals:
             "channels": self.channels,
             "heartbeats": self.heartbeats,
             "config": self.config,
+            "batches": self.batches,
         }
 
 

@@ -89,8 +89,9 @@ class Refused(NamedTuple):
 
     reason: str
     message: str
-    count: int
+    size: int
     workflow_ids: tuple[str, ...]
+    """The first of them."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -271,8 +272,6 @@ def over_now(batch: Batch, counts: Mapping[ItemOutcome, int], now_us: int) -> Ba
 
 def counts_of(batch: Batch, commands: Mapping[CommandState, int]) -> Mapping[ItemOutcome, int]:
     """What became of the workflows of a batch, given how many of its commands stand where; none that is 0."""
-    if batch.counts is not None:
-        return batch.counts
     counts = Counter({ItemOutcome.REFUSED: batch.refused})
     left = ItemOutcome.ABANDONED if batch.abandoned else ItemOutcome.WAITING
     counts[left] = batch.size - batch.turn

@@ -1,6 +1,6 @@
 """One action on many workflows.
 
-What became of a workflow that has a command is told by the command alone, so nothing here has to be kept in step with it;
+What became of a workflow that has a command is told by the command alone, so nothing has to be kept in step with it;
 what was refused at its turn is told by its row.
 """
 
