@@ -10,6 +10,7 @@
     │   │   ├── CommandPending       another command on the workflow has not ended
     │   │   ├── UnsupportedByEngine
     │   │   ├── NoExecutor
+    │   │   ├── EngineConnected
     │   │   ├── CommandEnded
     │   │   ├── AlertResolved
     │   │   ├── NotConfirmed         what was typed is not what has to be; `expected` is
@@ -160,6 +161,10 @@ class UnsupportedByEngine(FailedPrecondition):
 
 class NoExecutor(FailedPrecondition):
     """No engine that takes commands has ever connected for the workflow's source."""
+
+
+class EngineConnected(FailedPrecondition):
+    """The workflow's engine is connected, so it can end the workflow itself."""
 
 
 class CommandEnded(FailedPrecondition):
@@ -324,6 +329,7 @@ BY_REASON: Mapping[str, type[CallError]] = {
     "COMMAND_PENDING": CommandPending,
     "UNSUPPORTED_BY_ENGINE": UnsupportedByEngine,
     "NO_EXECUTOR": NoExecutor,
+    "ENGINE_CONNECTED": EngineConnected,
     "COMMAND_ENDED": CommandEnded,
     "ALERT_RESOLVED": AlertResolved,
     "ETAG_MISMATCH": EtagMismatch,

@@ -12,7 +12,7 @@ from typing import Any, NoReturn
 
 import click
 
-from pilothouse.cli import backtests, contexts, contract, exits, params
+from pilothouse.cli import audits, backtests, contexts, contract, exits, params
 from pilothouse.cli.output import FORMS, output_for
 from pilothouse.cli.tables import Screen
 from pilothouse.cli.values import neutral
@@ -120,7 +120,7 @@ class MethodCommand(click.Command):
     def __init__(self, command: contract.Command) -> None:
         fields = _fields(command)
         taken = {parameter.name for parameter in fields}
-        if command.path == backtests.PATH:
+        if command.path in {backtests.PATH, audits.VERIFY, audits.EXPORT}:
             taken |= {"limit", "columns"}
         own = [*_extra_options(command), *_output_options(), *_connection_options()]
         super().__init__(

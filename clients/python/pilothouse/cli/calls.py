@@ -13,7 +13,7 @@ import click
 from google.protobuf.message import Message
 
 from pilothouse._pages import Pages, rows_field
-from pilothouse.cli import backtests, contract, messages, requests
+from pilothouse.cli import audits, backtests, contract, messages, requests
 from pilothouse.cli.contexts import Context
 from pilothouse.cli.output import Output
 
@@ -23,6 +23,13 @@ if TYPE_CHECKING:
     from pilothouse.watching import Interruption, WatchOptions
 
 ENGINE_COMMAND = "pilothouse.v1.Command"
+
+SPOKEN: Mapping[str, Callable[[Any, Any], None]] = {
+    backtests.PATH: backtests.run,
+    audits.VERIFY: audits.verify,
+    audits.EXPORT: audits.export,
+}
+"""Streams that end, and whose end a person wants to read in words."""
 
 
 @dataclass(frozen=True)
@@ -79,8 +86,8 @@ def run(call: Call) -> None:
         method = call.command.method
         if method.client_streaming:
             _send(client, call)
-        elif call.command.path == backtests.PATH:
-            backtests.run(client, call)
+        elif call.command.path in SPOKEN:
+            SPOKEN[call.command.path](client, call)
         elif method.server_streaming:
             _follow(client, call)
         elif is_paged(call.command) and (call.every_page or call.limit is not None):

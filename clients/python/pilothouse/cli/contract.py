@@ -70,6 +70,8 @@ def plural(noun: str) -> str:
     """More than one of them."""
     if noun.endswith("y") and noun[-2:-1] not in "aeiou":
         return noun[:-1] + "ies"
+    if noun.endswith(("ch", "sh", "x")):
+        return noun + "es"
     return noun if noun.endswith("s") else noun + "s"
 
 
@@ -77,6 +79,8 @@ def singular(nouns: str) -> str:
     """One of them."""
     if nouns.endswith("ies"):
         return nouns[:-3] + "y"
+    if nouns.endswith(("ches", "shes", "xes")):
+        return nouns[:-2]
     return nouns[:-1] if nouns.endswith("s") and not nouns.endswith("ss") else nouns
 
 
@@ -116,18 +120,18 @@ def noun(service: ServiceDescriptor) -> list[str]:
 
 
 def group_name(service: ServiceDescriptor) -> str:
-    """`workflows` for WorkflowService; `events dead` for DeadEventService, beside EventService; `platform` for a
-    service whose methods do not name what it is about, since then there is only one of it."""
+    """`workflows` for WorkflowService; `events dead` for DeadEventService, beside EventService; `audit` for a service
+    none of whose methods names several of what it is about, since then there is only one of it."""
     *first, last = noun(service)
-    counted = any(_is_about(method, noun(service)) for method in service.methods)
+    counted = any(_names_several(method, noun(service)) for method in service.methods)
     if first and counted and last in _nouns():
         return f"{kebab([plural(last)])} {kebab(first)}"
     return kebab([*first, plural(last) if counted else last])
 
 
-def _is_about(method: MethodDescriptor, subject: list[str]) -> bool:
+def _names_several(method: MethodDescriptor, subject: list[str]) -> bool:
     _, *rest = words(method.name)
-    return rest[: len(subject)] in (subject, [*subject[:-1], plural(subject[-1])])
+    return rest[: len(subject)] == [*subject[:-1], plural(subject[-1])]
 
 
 def commands(service: ServiceDescriptor) -> Mapping[str, Command]:

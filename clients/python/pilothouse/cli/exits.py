@@ -27,6 +27,7 @@ ADVICE: Mapping[str, str] = {
     "ALERT_NOT_FOUND": "`pilothouse alerts list` shows the alerts there are",
     "RULE_NOT_FOUND": "`pilothouse rules list` shows the rules there are",
     "RULE_VERSION_NOT_FOUND": "`pilothouse rules list-versions` shows the versions there are",
+    "CONFIG_VERSION_NOT_FOUND": "`pilothouse config list-versions` shows the versions there are",
     "SILENCE_NOT_FOUND": "`pilothouse silences list` shows the silences there are",
     "CHANNEL_NOT_FOUND": "`pilothouse channels list` shows the channels there are",
     "ESCALATION_NOT_FOUND": "`pilothouse escalations list` shows the escalations there are",

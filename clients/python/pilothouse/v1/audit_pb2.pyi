@@ -151,7 +151,9 @@ class AuditEntry(_message.Message):
     verb: _builtins.str
     """What, as `workflow.pause`, `agent.drain`, `batch.start`, `emergency_stop.release`, `config.update`."""
     target_kind: _builtins.str
-    """To what kind of thing: workflow, agent, queue, engine, batch, emergency_stop, config, budget, audit."""
+    """To what kind of thing: workflow, agent, queue, engine, batch, emergency_stop, config, budget, rule, silence, channel,
+    escalation, heartbeat.
+    """
     target_id: _builtins.str
     """To which."""
     reason: _builtins.str

@@ -53,7 +53,8 @@ export type AuditEntry = Message<"pilothouse.v1.AuditEntry"> & {
   verb: string;
 
   /**
-   * To what kind of thing: workflow, agent, queue, engine, batch, emergency_stop, config, budget, audit.
+   * To what kind of thing: workflow, agent, queue, engine, batch, emergency_stop, config, budget, rule, silence, channel,
+   * escalation, heartbeat.
    *
    * @generated from field: string target_kind = 5;
    */
@@ -179,7 +180,8 @@ export type AuditEntryJson = {
   verb?: string;
 
   /**
-   * To what kind of thing: workflow, agent, queue, engine, batch, emergency_stop, config, budget, audit.
+   * To what kind of thing: workflow, agent, queue, engine, batch, emergency_stop, config, budget, rule, silence, channel,
+   * escalation, heartbeat.
    *
    * @generated from field: string target_kind = 5;
    */
