@@ -10,7 +10,8 @@ Only that is let go.
 from __future__ import annotations
 
 import hashlib
-from collections.abc import Mapping
+from collections import Counter
+from collections.abc import Iterable, Mapping
 from dataclasses import dataclass, field, replace
 from enum import IntEnum
 from types import MappingProxyType
@@ -225,6 +226,23 @@ def quiet(stage: Stage, counts: Counts) -> bool:
     return True
 
 
+def counted(counts: Counts, before: Mapping[Key, Target], after: Iterable[Target]) -> Counts:
+    """The counts once these targets changed."""
+    sums = Counter(dict(counts))
+    for target in after:
+        if (old := before.get(target.key)) is not None:
+            sums[old.kind, old.state] -= 1
+        sums[target.kind, target.state] += 1
+    return {key: count for key, count in sorted(sums.items()) if count > 0}
+
+
+def let_go(counts: Counts) -> bool:
+    """Whether a release has nothing more to ask for."""
+    return not any(
+        count for (_, state), count in counts.items() if state in (_T.ASKED, _T.OBEYED, _T.REFUSED)
+    )
+
+
 def goal(stage: Stage, kind: Kind) -> Action:
     """What the stage asks of a target."""
     if kind == Kind.WORKFLOW and stage == Stage.CANCEL_ALL:
@@ -319,11 +337,6 @@ def inherited(target: Target, from_: Target, now_us: int) -> Target:
     """What was found stopped, once the stop that had stopped it lets go."""
     held = {"hold_id": from_.hold_id, "hold_sequence": from_.hold_sequence}
     return _at(target, now_us, TargetState.OBEYED, command_id=from_.hold_id, **held)
-
-
-def begun_release(target: Target) -> Target:
-    """As a release begins with it: what failed before counts no more."""
-    return replace(target, attempts=0, asked_us=0)
 
 
 def backoff_us(attempts: int) -> int:

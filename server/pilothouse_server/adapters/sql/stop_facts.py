@@ -31,6 +31,7 @@ from pilothouse_server.domain.stops import (
     goal,
 )
 from pilothouse_server.domain.workflows import ENDED, Action, WorkflowState
+from pilothouse_server.services.stops import Moment
 
 SCOPES = {
     Kind.ENGINE: commands.Scope.FLEET,
@@ -39,13 +40,6 @@ SCOPES = {
 }
 _C = COMMANDS.c
 _PENDING = [int(state) for state in PENDING]
-
-
-class Moment(NamedTuple):
-    """When it is, and since when an agent has to have been heard to be there."""
-
-    now_us: int
-    offline_after_us: int
 
 
 class _State(NamedTuple):

@@ -2,8 +2,7 @@
 
 from __future__ import annotations
 
-from collections import Counter
-from collections.abc import Collection, Iterable, Mapping, Sequence
+from collections.abc import Collection, Iterable, Sequence
 from typing import Any, Final
 
 from sqlalchemy import Connection, RowMapping, Select, delete, func, insert, select, update
@@ -147,16 +146,11 @@ def save(connection: Connection, stop_id: str, changed: Iterable[Target]) -> Non
     bulk.upsert(connection, EMERGENCY_TARGETS, [_row(stop_id, each) for each in changed])
 
 
-def keys(
-    connection: Connection, stop_id: str, kinds: Iterable[Kind], after: Key | None, limit: int
-) -> list[Key]:
-    """The keys of targets of these kinds, in order."""
-    some = [int(kind) for kind in kinds]
-    query = select(_T.kind, _T.id).where(_T.stop_id == stop_id, _T.kind.in_(some))
-    sort = pages.rows(
-        connection, query, _BY_KEY, None if after is None else [int(after[0]), after[1]], limit
-    )
-    return [(Kind(row["kind"]), row["id"]) for row in sort]
+def keys(connection: Connection, stop_id: str, kind: Kind, after: str, limit: int) -> list[Key]:
+    """The keys of targets of one kind, by id."""
+    query = select(_T.id).where(_T.stop_id == stop_id, _T.kind == int(kind), _T.id > after)
+    found = connection.execute(query.order_by(_T.id).limit(limit)).scalars()
+    return [(kind, id) for id in found]
 
 
 def due(connection: Connection, stop_id: str, now_us: int, limit: int) -> list[Key]:
@@ -226,20 +220,6 @@ def remove(connection: Connection, stop_ids: Sequence[str]) -> None:
         (EMERGENCY_STOPS, _S.id),
     ):
         connection.execute(delete(table).where(column.in_(stop_ids)))
-
-
-def counted(
-    counts: Mapping[tuple[Kind, TargetState], int],
-    before: Mapping[Key, Target],
-    after: Iterable[Target],
-) -> dict[tuple[Kind, TargetState], int]:
-    """The counts once these targets changed."""
-    sums: Counter[tuple[Kind, TargetState]] = Counter(dict(counts))
-    for target in after:
-        if (old := before.get(target.key)) is not None:
-            sums[old.kind, old.state] -= 1
-        sums[target.kind, target.state] += 1
-    return {key: count for key, count in sums.items() if count > 0}
 
 
 def target_of(row: RowMapping) -> Target:

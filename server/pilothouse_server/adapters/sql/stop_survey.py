@@ -69,14 +69,13 @@ def newest(connection: Connection) -> int:
     return newest_revision(connection)
 
 
-def engines(connection: Connection, stop: Stop) -> list[Key]:
-    """Engines that could start something in scope: those that are connected or work, and of a narrow scope only those
-    that ever started such work or can be asked about it alone."""
+def engines(connection: Connection, stop: Stop, working: Collection[str]) -> list[Key]:
+    """Engines that could start something in scope: those that are connected or are `working` in it, and of a narrow
+    scope of the connected ones only those that can be asked about it alone."""
     sources = select(EXECUTORS.c.source).where(EXECUTORS.c.connected).limit(MOST_ENGINES)
     connected = set(connection.execute(sources).scalars())
-    working = _sources_at_work(connection, stop.scope)
     if not stop.scope.narrow:
-        found = connected | working
+        found = connected.union(working)
     else:
         declared = executors(connection, connected)
         fleet = commands.Scope.FLEET
@@ -85,14 +84,14 @@ def engines(connection: Connection, stop: Stop) -> list[Key]:
             for source, each in declared.items()
             if each.capability(Action.PAUSE, fleet, selective=True) is not None
         }
-        found = able | working
-    asked = stop_rows.keys(connection, stop.id, [Kind.ENGINE], None, MOST_ENGINES)
+        found = able.union(working)
+    asked = stop_rows.keys(connection, stop.id, Kind.ENGINE, "", MOST_ENGINES)
     found |= {source for _, source in asked}
     return [(Kind.ENGINE, source) for source in sorted(found)]
 
 
-def _sources_at_work(connection: Connection, scope: Scope) -> set[str]:
-    """The engines of what belongs to the scope."""
+def working(connection: Connection, scope: Scope) -> set[str]:
+    """The engines of what belongs to the scope, which may read all that has not ended: not to be asked often."""
     if scope.agent_type:
         query: Select[Any] = select(AGENTS.c.source).where(AGENTS.c.type == scope.agent_type)
     elif scope.workflow_type:
@@ -126,7 +125,7 @@ def active(connection: Connection, scope: Scope, place: Place | None, limit: int
         held = tuple_(
             literal(place[0], Integer), literal(place[1], BigInteger), literal(place[2], Text)
         )
-        query = query.where(_PLACE > held)
+        query = query.where(held < _PLACE)
     if scope.workflow_type:
         # Not by the index of types: most of a type has ended.
         query = query.where(func.coalesce(_W.type, "") == scope.workflow_type)
@@ -186,18 +185,11 @@ def _worked_on(agent_type: str) -> Select[tuple[str]]:
     return select(TASKS.c.workflow_id).where(_RUNNING, TASKS.c.agent_id.in_(hands))
 
 
-class Sourced(NamedTuple):
-    """How many workflows of one engine."""
-
-    source: str
-    count: int
-
-
-def by_engine(connection: Connection, scope: Scope, *, paused: bool) -> list[Sourced]:
+def by_engine(connection: Connection, scope: Scope, *, paused: bool) -> dict[str, int]:
     """How many workflows in scope each engine has that have not ended; paused ones only where they count."""
     query = select(_W.source, func.count()).where(*_previewed(scope, paused=paused))
     rows = connection.execute(query.group_by(_W.source))
-    return [Sourced(source, count) for source, count in rows]
+    return {row[0]: row[1] for row in rows}
 
 
 def of_engines(
