@@ -2,7 +2,8 @@ import type { MessageJsonType } from "@bufbuild/protobuf";
 // What the Alerts page says and computes, without a browser.
 import { describe, expect, it } from "vitest";
 import { series } from "../src/alerts/series";
-import { conditionWords, durationInput, durationJson, matcherWords, thresholdsOf, valueWords } from "../src/alerts/words";
+import { conditionWords, matcherWords, thresholdsOf, valueWords } from "../src/alerts/words";
+import { durationInput, durationJson } from "../src/core/spans";
 import { OF_ALERTS, completions } from "../src/core/filter";
 import { HOME, formatRoute, moved, parseRoute } from "../src/core/route";
 import { toTimestamp } from "../src/core/time";

@@ -12,7 +12,7 @@ import { Mark } from "../ui/mark";
 import { Note, Panel } from "../ui/panel";
 import { AlertLine } from "./line";
 import { useDesk } from "./desk";
-import { List } from "./lists";
+import { List } from "../ui/lists";
 import type { Alert } from "../core/wire";
 
 const AGAIN_MS = 4_000;

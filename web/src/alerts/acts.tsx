@@ -10,7 +10,7 @@ import { CliLine, Dialog } from "../ui/dialog";
 import { Mark } from "../ui/mark";
 import { type Asked, type Verb, useDesk } from "./desk";
 import { Instance } from "./line";
-import { useTask } from "./lists";
+import { useTask } from "../ui/lists";
 import { alertLook } from "./looks";
 
 import type { Alert } from "../core/wire";

@@ -3,7 +3,8 @@ import { signal } from "@preact/signals";
 import type { Line } from "../core/history";
 import { toTimestamp } from "../core/time";
 import type { AlertRuleJson } from "../gen/pilothouse/v1/rules_pb";
-import { CallError, post, problemWords, refusal, unlessCut } from "../live/call";
+import { CallError, post, problemWords } from "../live/call";
+import { lines } from "../live/lines";
 import type { PlotLine } from "./plot";
 import { MOST_LINES } from "./plot";
 
@@ -30,7 +31,6 @@ interface Update {
     readonly firing_duration?: string;
     readonly caveats: readonly string[];
   };
-  readonly error?: unknown;
 }
 
 export type Would = NonNullable<Update["alert"]>;
@@ -84,7 +84,7 @@ export class BacktestStore {
     try {
       const input = { rule, startTime: toTimestamp(from), endTime: toTimestamp(to) };
       const response = await post(new URL("api/v1/rules:backtest", this.base), input, signal, LONGEST_MS);
-      for await (const update of updates(response, signal)) {
+      for await (const update of lines<Update>(response, signal)) {
         found = taken(found, points, update);
         this.view.value = update.progress === undefined ? this.view.peek() : { ...this.view.peek(), share: found.share };
       }
@@ -98,26 +98,6 @@ export class BacktestStore {
           this.#timer = setTimeout(() => void this.#run(rule, from + AGAIN_MS, to + AGAIN_MS), AGAIN_MS);
         }
       }
-    }
-  }
-}
-
-async function* updates(response: Response, signal: AbortSignal): AsyncGenerator<Update> {
-  const reader = response.body?.pipeThrough(new TextDecoderStream()).getReader();
-  let rest = "";
-  for (;;) {
-    const { done = true, value = "" } = (await unlessCut(async () => reader?.read(), signal)) ?? {};
-    const lines = (rest + value).split("\n");
-    rest = lines.pop() ?? "";
-    for (const line of lines.filter((each) => each.trim() !== "")) {
-      const update = JSON.parse(line) as Update;
-      if (update.error !== undefined) {
-        throw refusal(500, JSON.stringify(update.error));
-      }
-      yield update;
-    }
-    if (done) {
-      return;
     }
   }
 }

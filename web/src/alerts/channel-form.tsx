@@ -8,7 +8,8 @@ import { useStores } from "../ui/context";
 import { TestSend } from "./channels";
 import { useDesk } from "./desk";
 import { Editing } from "./editing";
-import { Amount, Area, Check, Choice, Field, Matchers, Pairs, Span, Text } from "./form";
+import { Amount, Area, Check, Choice, Field, Pairs, Span, Text } from "../ui/form";
+import { Matchers } from "./matchers";
 
 type Kind = "webhook" | "cloudEvents" | "apprise";
 

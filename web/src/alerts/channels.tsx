@@ -18,7 +18,7 @@ import { ChannelForm } from "./channel-form";
 import { useDesk } from "./desk";
 import { EscalationForm } from "./escalation-form";
 import { HeartbeatForm } from "./heartbeat-form";
-import { type List, useShown } from "./lists";
+import { type List, useShown } from "../ui/lists";
 import { kindWord } from "./looks";
 
 export function Channels(): JSX.Element {

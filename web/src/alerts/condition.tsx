@@ -2,8 +2,10 @@
 import type { JSX } from "preact";
 import type { ConditionJson, ThresholdJson } from "../gen/pilothouse/v1/rules_pb";
 import { Picture } from "../ui/mark";
-import { Amount, Choice, Field, Matchers } from "./form";
-import { COMPARISONS, DIMENSIONS, METRICS, WINDOWS, dimensionOf, exact, metricOf } from "./words";
+import { Amount, Choice, Field } from "../ui/form";
+import { Matchers } from "./matchers";
+import { COMPARISONS, DIMENSIONS, METRICS, WINDOWS, dimensionOf, metricOf } from "./words";
+import { exact } from "../core/spans";
 
 interface NodeProps {
   readonly node: ConditionJson;

@@ -9,7 +9,7 @@ import type { ExpectedHeartbeatJson } from "../gen/pilothouse/v1/heartbeats_pb";
 import type { AlertRuleJson } from "../gen/pilothouse/v1/rules_pb";
 import type { SilenceJson } from "../gen/pilothouse/v1/silences_pb";
 import type { Stores } from "../stores/app";
-import { List } from "./lists";
+import { List } from "../ui/lists";
 import { SeriesStore } from "./series";
 import type { Alert } from "../core/wire";
 

@@ -3,9 +3,9 @@ import { useSignal } from "@preact/signals";
 import type { ComponentChildren, JSX } from "preact";
 import { useStores } from "../ui/context";
 import { Note } from "../ui/panel";
-import { Confirm } from "./confirm";
-import { Submit, Wrong } from "./form";
-import { type List, type Task, useTask } from "./lists";
+import { Confirm } from "../ui/confirm";
+import { Submit, Wrong } from "../ui/form";
+import { type List, type Task, useTask } from "../ui/lists";
 import { Side } from "../ui/side";
 
 interface EditingProps<T> {

@@ -6,7 +6,7 @@ import { requestId } from "../stores/control";
 import { useStores } from "../ui/context";
 import { useDesk } from "./desk";
 import { Editing } from "./editing";
-import { Field, Picks, Rows, Span, Text } from "./form";
+import { Field, Picks, Rows, Span, Text } from "../ui/form";
 
 const FRESH: EscalationJson = { name: "", steps: [{ after: "300s", channels: [] }] };
 

@@ -7,7 +7,7 @@ import { useStores } from "../ui/context";
 import { curlOf } from "./channels";
 import { useDesk } from "./desk";
 import { Editing } from "./editing";
-import { Choice, Field, Picks, Span, Text } from "./form";
+import { Choice, Field, Picks, Span, Text } from "../ui/form";
 
 const FRESH: ExpectedHeartbeatJson = { id: "", interval: "3600s", grace: "300s", severity: "SEVERITY_CRITICAL" };
 

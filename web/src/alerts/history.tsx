@@ -8,7 +8,7 @@ import { useStores } from "../ui/context";
 import { Mark } from "../ui/mark";
 import { Note, Panel } from "../ui/panel";
 import { Instance } from "./line";
-import { List } from "./lists";
+import { List } from "../ui/lists";
 import { alertLook } from "./looks";
 import type { Alert } from "../core/wire";
 

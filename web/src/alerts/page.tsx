@@ -4,7 +4,6 @@ import { useEffect, useMemo } from "preact/hooks";
 import type { Tab } from "../core/route";
 import { useStores } from "../ui/context";
 import "./alerts.css";
-import "./forms.css";
 import "./narrow.css";
 import { ActDialog } from "./acts";
 import { Active } from "./active";
@@ -14,7 +13,7 @@ import { History } from "./history";
 import { Rules } from "./rules";
 import { AlertSheet } from "./sheet";
 import { Silences } from "./silences";
-import { useShown } from "./lists";
+import { useShown } from "../ui/lists";
 
 const TABS: readonly (readonly [Tab, string, () => JSX.Element])[] = [
   ["", "Active", Active],

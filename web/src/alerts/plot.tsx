@@ -10,7 +10,8 @@ import { TIME_STEPS } from "../ui/charts";
 import type { Token } from "../ui/colours";
 import { useStores } from "../ui/context";
 import type { FiringSpan } from "../ui/plot";
-import { exact, metricOf, thresholdWords, valueWords } from "./words";
+import { metricOf, thresholdWords, valueWords } from "./words";
+import { exact } from "../core/spans";
 
 export interface PlotLine {
   readonly label: string;

@@ -14,7 +14,7 @@ import { alertCli } from "./acts";
 import { useDesk } from "./desk";
 import { EvidenceChart } from "./evidence";
 import { AlertActs, Chips, Instance } from "./line";
-import { List, type ListView, useShown } from "./lists";
+import { List, type ListView, useShown } from "../ui/lists";
 import { alertLook, deliveryLook, kindWord, stepLook } from "./looks";
 import { Part, Side } from "../ui/side";
 import type { Alert, AlertTransition, GetAlertResponse } from "../core/wire";

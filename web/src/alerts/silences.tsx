@@ -9,7 +9,7 @@ import { Act } from "../ui/act";
 import { useStores } from "../ui/context";
 import { Mark } from "../ui/mark";
 import { Note, Panel } from "../ui/panel";
-import { Confirm } from "./confirm";
+import { Confirm } from "../ui/confirm";
 import { useDesk } from "./desk";
 import { silenceLook } from "./looks";
 import { NEW } from "./rules";

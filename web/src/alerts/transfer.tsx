@@ -10,8 +10,8 @@ import { Copy } from "../ui/copy";
 import { Dialog } from "../ui/dialog";
 import { Note } from "../ui/panel";
 import { useDesk } from "./desk";
-import { Area, Choice, Submit } from "./form";
-import { useTask } from "./lists";
+import { Area, Choice, Submit } from "../ui/form";
+import { useTask } from "../ui/lists";
 
 const FORMATS: readonly (readonly [RuleFormatJson, string])[] = [
   ["RULE_FORMAT_PILOTHOUSE", "Pilothouse YAML"],

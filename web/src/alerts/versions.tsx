@@ -6,9 +6,9 @@ import { exactTime, when } from "../core/format";
 import type { AlertRuleJson, FieldDifferenceJson, RuleVersionJson } from "../gen/pilothouse/v1/rules_pb";
 import { useStores } from "../ui/context";
 import { Note } from "../ui/panel";
-import { Confirm } from "./confirm";
+import { Confirm } from "../ui/confirm";
 import { useDesk } from "./desk";
-import { List, useShown } from "./lists";
+import { List, useShown } from "../ui/lists";
 import { timestampMs } from "../core/time";
 import { shellWord } from "../core/words";
 

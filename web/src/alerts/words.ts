@@ -1,5 +1,6 @@
 // Rules, matchers and times in words, and the units in which people write what rules hold in seconds and shares. Pure.
 import { count, durationText, rate } from "../core/format";
+import { exact } from "../core/spans";
 import { jsonMs } from "../core/time";
 import type { MatchTypeJson, MatcherJson } from "../gen/pilothouse/v1/matchers_pb";
 import type { MetricDimensionJson } from "../gen/pilothouse/v1/metrics_pb";
@@ -96,9 +97,6 @@ export function dimensionOf(threshold: ThresholdJson): MetricDimensionJson {
   return threshold.dimension ?? own;
 }
 
-// Shares and seconds have no exact factor of ten in binary: 0.57 is 57 %, not 56.99999999999999.
-export const exact = (value: number): number => Number(value.toPrecision(12));
-
 // The value as its metric is read: `620 ms`, `5.2 %`, `1,042`.
 export function valueWords(metric: AlertMetricJson | undefined, value: number): string {
   const { unit, factor } = metricOf(metric);
@@ -156,39 +154,4 @@ export function thresholdsOf(condition: ConditionJson | undefined): readonly Thr
 export function matcherWords(matchers: readonly MatcherJson[]): string {
   const sign = (type: MatchTypeJson | undefined): string => MATCH_TYPES.find(([each]) => each === type)?.[1] ?? "=";
   return matchers.map((each) => `${each.name ?? ""}${sign(each.type)}${JSON.stringify(each.value ?? "")}`).join(", ");
-}
-
-const UNITS: Readonly<Record<string, number>> = { ms: 0.001, s: 1, m: 60, min: 60, h: 3600, d: 86_400, w: 604_800 };
-
-// `1h30m`, `5 min`, `90` (seconds) as proto JSON has it; undefined when it says no time.
-export function durationJson(text: string): string | undefined {
-  const plain = text.trim().toLowerCase();
-  if (/^\d+(\.\d+)?$/.test(plain)) {
-    return `${plain}s`;
-  }
-  const parts = [...plain.matchAll(/(\d+(?:\.\d+)?)\s*(ms|min|[smhdw])/g)];
-  const rest = plain.replaceAll(/(\d+(?:\.\d+)?)\s*(ms|min|[smhdw])/g, "").trim();
-  if (parts.length === 0 || rest !== "") {
-    return undefined;
-  }
-  return `${exact(parts.reduce((sum, [, amount, unit]) => sum + Number(amount) * (UNITS[unit ?? ""] ?? 0), 0))}s`;
-}
-
-// As it is written in a field: `1h30m`; empty for none.
-export function durationInput(json: string | undefined): string {
-  let left = Math.round(jsonMs(json));
-  const parts: string[] = [];
-  for (const [unit, ms] of [
-    ["d", 86_400_000],
-    ["h", 3_600_000],
-    ["m", 60_000],
-    ["s", 1000],
-    ["ms", 1],
-  ] as const) {
-    if (left >= ms) {
-      parts.push(`${Math.floor(left / ms)}${unit}`);
-      left %= ms;
-    }
-  }
-  return parts.join("");
 }

@@ -4,12 +4,12 @@ import { createContext } from "preact";
 import type { ComponentChildren, JSX, TargetedEvent } from "preact";
 import { useContext, useId } from "preact/hooks";
 import { useSignal } from "@preact/signals";
-import type { MatchTypeJson, MatcherJson } from "../gen/pilothouse/v1/matchers_pb";
+import { durationInput, durationJson } from "../core/spans";
 import type { Violation } from "../live/call";
-import { useStores } from "../ui/context";
-import { Picture } from "../ui/mark";
+import "../styles/forms.css";
+import { useStores } from "./context";
+import { Picture } from "./mark";
 import type { Task } from "./lists";
-import { MATCH_TYPES, durationInput, durationJson } from "./words";
 
 // What is wrong, and where the form stands in the request: `rule`, `channel`.
 export const Wrong = createContext<{ readonly at: string; readonly violations: readonly Violation[] }>({ at: "", violations: [] });
@@ -222,41 +222,6 @@ export function Rows<T>({ items, set, fresh, add, testId, row }: RowsProps<T>): 
         + {add}
       </button>
     </div>
-  );
-}
-
-const TYPES: readonly (readonly [MatchTypeJson, string])[] = MATCH_TYPES;
-
-export function Matchers({
-  items,
-  set,
-  testId = "matchers",
-}: {
-  readonly items: readonly MatcherJson[] | undefined;
-  readonly set: (items: MatcherJson[]) => void;
-  readonly testId?: string;
-}): JSX.Element {
-  return (
-    <Rows
-      items={items ?? []}
-      set={set}
-      fresh={{ name: "", type: "MATCH_TYPE_EQUAL", value: "" }}
-      add="matcher"
-      testId={testId}
-      row={(item, change) => (
-        <>
-          <Text value={item.name ?? ""} set={(name) => change({ ...item, name })} label="Label" placeholder="label" testId="matcher-name" />
-          <Choice value={item.type ?? "MATCH_TYPE_EQUAL"} set={(type) => change({ ...item, type })} of={TYPES} label="How it is compared" />
-          <Text
-            value={item.value ?? ""}
-            set={(value) => change({ ...item, value })}
-            label="Value"
-            placeholder="value"
-            testId="matcher-value"
-          />
-        </>
-      )}
-    />
   );
 }
 

@@ -1,8 +1,8 @@
 // Asks before something is deleted, restored or ended: what will happen, why, and for what cannot be undone its name.
 import { useSignal } from "@preact/signals";
 import type { ComponentChildren, JSX } from "preact";
-import { useStores } from "../ui/context";
-import { CliLine, Dialog, TypedWord } from "../ui/dialog";
+import { useStores } from "./context";
+import { CliLine, Dialog, TypedWord } from "./dialog";
 import { Submit, Text } from "./form";
 import { useTask } from "./lists";
 
