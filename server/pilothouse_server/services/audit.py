@@ -33,6 +33,35 @@ class Looked(NamedTuple):
     verdict: Verdict
 
 
+class Ends(NamedTuple):
+    """Where a chain begins and ends."""
+
+    head: Link | None
+    """What was written last, by what is kept beside the records; None where that is gone."""
+    first: int
+    last: int
+    """The least and the greatest sequence of any record; 0 where there is none."""
+
+    @property
+    def before(self) -> Verdict:
+        """Whether there is an end to be reached, and nothing before the beginning."""
+        if self.head is None:
+            told = "the head of the chain is gone, so nobody can tell where it ends"
+            return Verdict(told, self.last)
+        if self.first < 0 or (self.last and not self.first):
+            return Verdict("there are records before the first", self.first)
+        return WHOLE
+
+    @property
+    def beyond(self) -> Verdict:
+        """Whether there is nothing behind the end."""
+        end = self.head.sequence if self.head else 0
+        if self.last <= end:
+            return WHOLE
+        told = f"there are records behind {end}, where the chain ended: they were put there by hand"
+        return Verdict(told, end + 1)
+
+
 class AuditStore(Protocol):
     """The records. Everything raises Unavailable."""
 
@@ -40,9 +69,8 @@ class AuditStore(Protocol):
         """One page. Raises InvalidFilter, InvalidPageToken."""
         ...
 
-    async def head(self) -> tuple[Link | None, int]:
-        """Where the chain says that it ends, None where that is gone; and the sequence of the last record that there
-        is, 0 where there is none."""
+    async def ends(self) -> Ends:
+        """Where the chain begins and ends."""
         ...
 
     async def link(self, sequence: int) -> Link | None:
@@ -84,16 +112,15 @@ class Audit:
     async def verify(self, first: int, noted: Noted) -> AsyncGenerator[Progress]:
         """How far it is, again and again, and at last the verdict on the records from `first` on that there were when
         it began. Raises InvalidArgument."""
-        head, last = await self._store.head()
-        if head is None:
-            told = "the head of the chain is gone, so nobody can tell where it ends"
-            yield Progress(0, Link(), complete=True, verdict=Verdict(told, last))
-            return
-        if first > head.sequence + 1:
+        extent = await self._store.ends()
+        head = extent.head or Link()
+        if first > head.sequence + 1 and extent.head:
             told = f"the newest record is {head.sequence}: begin there or before"
             raise InvalidArgument("from_sequence", told)
         checked, link = 0, Link()
         verdict = await self._noted(noted)
+        if verdict == WHOLE:
+            verdict = extent.before
         if verdict == WHOLE and first > 1:
             before = await self._store.link(first - 1)
             link, verdict = before or link, _begins(before, first)
@@ -109,9 +136,8 @@ class Audit:
             await self._clock.sleep(self._clock.monotonic() - begun)
         if verdict == WHOLE:
             verdict = ends(link, head)
-        if verdict == WHOLE and last > head.sequence:
-            told = f"there are records behind {head.sequence}, where the chain ended: nobody wrote them as one should"
-            verdict = Verdict(told, head.sequence + 1)
+        if verdict == WHOLE:
+            verdict = extent.beyond
         yield Progress(checked, link, complete=True, verdict=verdict)
 
     async def export(self, filter_text: str) -> AsyncGenerator[Sequence[Entry]]:

@@ -23,7 +23,7 @@ from pilothouse_server.domain.events import EventError
 from pilothouse_server.domain.filter_text import parse
 from pilothouse_server.domain.filters import And, Compare, Field, Filter, Kind, Schema, enum_field
 from pilothouse_server.ports import Clock
-from pilothouse_server.services.audit import Looked
+from pilothouse_server.services.audit import Ends, Looked
 from pilothouse_server.services.control_views import Page
 from pilothouse_server.services.views import PageRequest
 
@@ -77,12 +77,15 @@ class SqlAudit:
         more = len(rows) > asked.size
         return Page(entries, pages.encode(mark, [entries[-1].sequence]) if more else "")
 
-    async def head(self) -> tuple[Link | None, int]:
-        def run(connection: Connection) -> tuple[Link | None, int]:
+    async def ends(self) -> Ends:
+        def run(connection: Connection) -> Ends:
             said = select(AUDIT_HEAD.c.sequence, AUDIT_HEAD.c.hash).where(AUDIT_HEAD.c.id == HEAD)
             head = connection.execute(said).first()
-            last: int | None = connection.execute(select(func.max(_C.sequence))).scalar()
-            return None if head is None else Link(head.sequence, head.hash), last or 0
+            first, last = (
+                connection.execute(select(of(_C.sequence))).scalar() or 0
+                for of in (func.min, func.max)
+            )
+            return Ends(None if head is None else Link(head.sequence, head.hash), first, last)
 
         return await self._database.read(run)
 
