@@ -122,7 +122,7 @@ endef
 	@test -x $(BIN)/python || { $(find-python) && "$$python" -m venv .venv; }
 	@echo 'Installing Pilothouse into .venv'
 	@$(PIP) hatchling
-	@$(PIP) --no-build-isolation --editable clients/python --editable server
+	@$(PIP) --no-build-isolation --editable clients/python --editable 'server[celery]'
 	@touch $@
 
 .venv/.dev: .venv/.run requirements-dev.txt

@@ -23,6 +23,8 @@ import uvloop
 from pilothouse_server import app, logs, maintenance
 from pilothouse_server.adapters.notifying.sealing import new_key
 from pilothouse_server.config import InvalidSettings, Settings, read_settings
+from pilothouse_server.connectors.celery.broker import BrokerAway, NoApp, NoCelery
+from pilothouse_server.connectors.celery.options import CeleryOptions
 from pilothouse_server.datadir import DataDirInUse
 from pilothouse_server.domain.errors import Misconfigured, PilothouseError
 from pilothouse_server.rulefiles import reports, rule_tests
@@ -77,11 +79,13 @@ def _run(body: Callable[[Settings], Coroutine[Any, Any, None]], given: dict[str,
     problem: BaseException | None = None
     try:
         uvloop.run(body(settings))
-    except* (PortTaken, DataDirInUse, PilothouseError, OSError) as group:
+    except* (PortTaken, DataDirInUse, PilothouseError, OSError, NoCelery, NoApp) as group:
         problem = _leaf(group)
     if problem is not None:
         # 2 is what starting again does not mend, so that a supervisor need not try.
-        _fail(2 if isinstance(problem, Misconfigured) else 1, _explained(problem))
+        _fail(
+            2 if isinstance(problem, Misconfigured | NoCelery | NoApp) else 1, _explained(problem)
+        )
 
 
 def _leaf(error: BaseException) -> BaseException:
@@ -106,6 +110,8 @@ def _explained(error: BaseException) -> str:
                 f"{path} is in use by {f'process {holder}' if holder else 'another process'}. "
                 "End that one, or choose another directory with --data-dir."
             )
+        case BrokerAway():
+            return f"the broker cannot be reached: {error}"
         case _:
             return str(error)
 
@@ -177,6 +183,45 @@ def reshard(shards: int, **given: object) -> None:
             f"{done.before} -> {done.after} shards; {done.workflows} workflows in hand were divided. "
             f"Start the servers with PILOTHOUSE_LOG_SHARDS={done.after}"
         )
+
+    _run(body, given)
+
+
+@main.group()
+def connect() -> None:
+    """Engines that know nothing of Pilothouse: watched and steered from beside."""
+
+
+@connect.command("celery")
+@click.option("--broker", default="", help="The broker's URL; needed unless --app has it.")
+@click.option("--source", default="celery", show_default=True, help="The engine's name here.")
+@click.option("--app", default="", help="module:app, when it configures more.")
+@click.option("--result-backend", default="", help="Where results are; finds ends nobody told.")
+@click.option(
+    "--linger",
+    type=click.FloatRange(0, 3600),
+    default=2.0,
+    show_default=True,
+    help="Seconds that a next task is waited for, where senders do not tell what they send.",
+)
+@click.option(
+    "--look-every",
+    type=click.FloatRange(0.2, 3600),
+    default=15.0,
+    show_default=True,
+    help="Seconds between two rounds of questions to the workers.",
+)
+@_takes("server")
+def connect_celery(**given: object) -> None:
+    """A Celery app, with no change of its code."""
+    options = {name: given.pop(name) for name in ("broker", "source", "app", "result_backend")}
+    times = {name: given.pop(name) for name in ("linger", "look_every")}
+    if not options["broker"] and not options["app"]:
+        _fail(2, "say where the tasks are: --broker redis://…, or --app module:app")
+
+    async def body(settings: Settings) -> None:
+        told = {**options, **times, "server": settings.server}
+        await app.connect_celery(CeleryOptions(**cast("dict[str, Any]", told)))
 
     _run(body, given)
 

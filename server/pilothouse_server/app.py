@@ -23,6 +23,8 @@ import structlog
 from pilothouse_server.bridge.serve import serve_bridge
 from pilothouse_server.bridge.settings import BridgeSettings
 from pilothouse_server.config import Settings
+from pilothouse_server.connectors.celery.connector import CeleryConnector
+from pilothouse_server.connectors.celery.options import CeleryOptions
 from pilothouse_server.core import Core
 from pilothouse_server.demo.launch import run_demo_engine
 from pilothouse_server.transport.probes import probes
@@ -83,6 +85,22 @@ async def demo(settings: Settings) -> None:
             _address(_reachable(settings.host), port), settings.data_dir / "demo", stop
         )
         await _until_stopped(stop, settings, core, port, engine)
+
+
+async def connect_celery(options: CeleryOptions) -> None:
+    """A Celery app's connector, as a client of a server."""
+    connector = CeleryConnector(options)
+    async with _stopping() as stop, asyncio.TaskGroup() as tasks:
+        ready = asyncio.Event()
+        running = tasks.create_task(connector.run(stop, ready))
+        waiting = asyncio.create_task(ready.wait())
+        await asyncio.wait((running, waiting), return_when=asyncio.FIRST_COMPLETED)
+        if ready.is_set():
+            print(
+                f"Celery at {connector.place} is connected to {options.server} as {options.source}",
+                flush=True,
+            )
+        waiting.cancel()
 
 
 async def _until_stopped(
