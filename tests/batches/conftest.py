@@ -94,7 +94,7 @@ class Yard(Plant):
         return ids
 
     async def make(
-        self, action: Action = Action.PAUSE, ids: Sequence[str] = (), **said: object
+        self, action: Action = Action.PAUSE, ids: Sequence[str] = (), **said: Any
     ) -> Batch:
         """A batch of these workflows, or of all that run."""
         wanted = "" if ids else "state = RUNNING"
