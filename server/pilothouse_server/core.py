@@ -37,6 +37,7 @@ from pilothouse_server.adapters.sql.event_views import SqlEventViews
 from pilothouse_server.adapters.sql.heartbeat_store import SqlHeartbeats
 from pilothouse_server.adapters.sql.metrics_store import SqlMetricsStore
 from pilothouse_server.adapters.sql.others import SqlOthers
+from pilothouse_server.adapters.sql.queue_views import SqlQueueViews
 from pilothouse_server.adapters.sql.rule_store import SqlRules
 from pilothouse_server.adapters.sql.rule_views import SqlRuleViews
 from pilothouse_server.adapters.sql.silence_store import SqlSilences
@@ -87,6 +88,7 @@ from pilothouse_server.transport.heartbeats import HeartbeatServicer
 from pilothouse_server.transport.interceptor import CallMeters
 from pilothouse_server.transport.metrics import MetricsServicer
 from pilothouse_server.transport.platform import PlatformServicer
+from pilothouse_server.transport.queues import QueueServicer
 from pilothouse_server.transport.rules import RuleServicer
 from pilothouse_server.transport.server import RpcServer
 from pilothouse_server.transport.silences import SilenceServicer
@@ -115,6 +117,7 @@ class Core:
         self.ingest = Ingest(world.intake, clock)
         commands = SqlCommands(database)
         self.control = Control(commands, clock, signals, uuid7, configured)
+        self.closer = Closer(SqlClosing(database), clock, signals, uuid7)
         self.executors = Executors(
             commands, clock, signals, replica=world.replica, configured=configured
         )
@@ -281,7 +284,9 @@ class Core:
         projected, configured = Watching(told.projected, clock), self.configuration.current
         queries = SqlControlQueries(database, clock)
         return Servicers(
-            agents=AgentServicer(SqlAgentViews(database, clock, configured), projected),
+            agents=AgentServicer(
+                SqlAgentViews(database, clock, configured), projected, self.control
+            ),
             alerts=AlertServicer(self.alerts, queries, Watching(told.alerted, clock)),
             audit=AuditServicer(Audit(SqlAudit(database, clock), clock)),
             batches=self._batches(),
@@ -301,6 +306,7 @@ class Core:
             ),
             metrics=self.metrics,
             platform=PlatformServicer(self.standing),
+            queues=QueueServicer(SqlQueueViews(database), self.control),
             rules=RuleServicer(
                 Rulebook(SqlRules(database), clock, told.rules),
                 RuleViews(SqlRuleViews(database), clock, lambda: self.alerts.engine),

@@ -307,6 +307,30 @@ class AgentServicer(agents_pb2_grpc.AgentServiceServicer):
     def __init__(self, server: Server) -> None:
         self.server = server
 
+    async def DrainAgent(
+        self, request: agents_pb2.DrainAgentRequest, context: Context
+    ) -> agents_pb2.DrainAgentResponse:
+        answer = agents_pb2.DrainAgentResponse
+        return await self.server.answer("DrainAgent", request, context, answer)
+
+    async def ActivateAgent(
+        self, request: agents_pb2.ActivateAgentRequest, context: Context
+    ) -> agents_pb2.ActivateAgentResponse:
+        answer = agents_pb2.ActivateAgentResponse
+        return await self.server.answer("ActivateAgent", request, context, answer)
+
+    async def RestartAgent(
+        self, request: agents_pb2.RestartAgentRequest, context: Context
+    ) -> agents_pb2.RestartAgentResponse:
+        answer = agents_pb2.RestartAgentResponse
+        return await self.server.answer("RestartAgent", request, context, answer)
+
+    async def ResizeAgent(
+        self, request: agents_pb2.ResizeAgentRequest, context: Context
+    ) -> agents_pb2.ResizeAgentResponse:
+        answer = agents_pb2.ResizeAgentResponse
+        return await self.server.answer("ResizeAgent", request, context, answer)
+
     async def ListAgents(
         self, request: agents_pb2.ListAgentsRequest, context: Context
     ) -> agents_pb2.ListAgentsResponse:

@@ -5,10 +5,12 @@ from __future__ import annotations
 import itertools
 from collections.abc import AsyncIterator, Iterable
 from dataclasses import dataclass, field
+from typing import Any
 
 import pytest
 
 from pilothouse_server.adapters.clock import SystemClock
+from pilothouse_server.adapters.sql.closing_store import SqlClosing
 from pilothouse_server.adapters.sql.command_store import SqlCommands, settling
 from pilothouse_server.adapters.sql.outbox_store import oldest
 from pilothouse_server.adapters.sql.projection_store import SqlProjectionStore
@@ -16,6 +18,7 @@ from pilothouse_server.domain.commands import Capability, Command, Executor
 from pilothouse_server.domain.events import Event, EventType
 from pilothouse_server.domain.workflows import Action
 from pilothouse_server.ports import LogEntry
+from pilothouse_server.services.closing import Closer
 from pilothouse_server.services.control import Control, ControlRequest, ControlSignals
 from pilothouse_server.services.executors import Executors
 from pilothouse_server.services.ids import uuid7
@@ -50,6 +53,7 @@ class Plant:
         self.database = open_database(self.place)
         self.store = SqlCommands(self.database)
         self.control = Control(self.store, self.clock, self.signals, uuid7)
+        self.closer = Closer(SqlClosing(self.database), self.clock, self.signals, uuid7)
         self.executors = Executors(self.store, self.clock, self.signals, heartbeat=0.05)
         self.projection = SqlProjectionStore(self.database, decode_stored, [settling()])
         self._cursors = itertools.count(1)
@@ -86,7 +90,7 @@ class Plant:
             )
         )
 
-    async def ask(self, action: Action, workflow_id: str = "w", **fields: str) -> Command:
+    async def ask(self, action: Action, workflow_id: str = "w", **fields: Any) -> Command:
         """A request of somebody."""
         return await self.control.request(ControlRequest(workflow_id, action, **fields))
 

@@ -250,7 +250,7 @@ async def test_who_was_forgotten_with_its_work_never_counts_less_than_nothing(ho
     late = house.clock.us
     await house.report(event(E.TASK_COMPLETED, at=1, receive_us=late, **task))
     await house.report(event(E.AGENT_HEARTBEAT, agent_id="a", receive_us=late))
-    record = (await house.agents.get("a")).record
+    record = (await house.agents.get("a")).view.record
     assert (record.completed, record.failed) == (1, 0)
 
 

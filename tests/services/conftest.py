@@ -22,6 +22,7 @@ from pilothouse.v1 import (
 from pilothouse_server.adapters.clock import SystemClock
 from pilothouse_server.adapters.intake import SingleIntake
 from pilothouse_server.adapters.sql.agent_views import SqlAgentViews
+from pilothouse_server.adapters.sql.closing_store import SqlClosing
 from pilothouse_server.adapters.sql.command_store import SqlCommands
 from pilothouse_server.adapters.sql.database import Database
 from pilothouse_server.adapters.sql.event_views import SqlEventViews
@@ -30,6 +31,7 @@ from pilothouse_server.adapters.sql.workflow_views import SqlWorkflowViews
 from pilothouse_server.adapters.sqlite_log import SqliteLog
 from pilothouse_server.domain.events import Event
 from pilothouse_server.ports import LogEntry
+from pilothouse_server.services.closing import Closer
 from pilothouse_server.services.control import Control, ControlSignals
 from pilothouse_server.services.fanout import Changes
 from pilothouse_server.services.ids import uuid7
@@ -79,9 +81,10 @@ class Station:
         """The services as the server has them."""
         watching = Watching(self.changes, self.clock)
         control = Control(SqlCommands(self.database), self.clock, ControlSignals(), uuid7)
+        closer = Closer(SqlClosing(self.database), self.clock, ControlSignals(), uuid7)
         events = EventServicer(Ingest(SingleIntake(self.log), self.clock), self.events, watching)
-        workflows = WorkflowServicer(self.workflows, watching, control)
-        agents = AgentServicer(self.agents, watching)
+        workflows = WorkflowServicer(self.workflows, watching, control, closer)
+        agents = AgentServicer(self.agents, watching, control)
         return [
             Service(
                 events_pb2.DESCRIPTOR.services_by_name["EventService"],

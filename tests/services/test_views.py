@@ -314,10 +314,10 @@ async def test_agents_are_listed_by_what_they_are_now(station: Station) -> None:
     assert await states() == {"b1": offline, "b2": busy, "t1": draining}
     assert await states("state=offline") == {"b1": offline}
     assert await states("type:BUILD NOT state=OFFLINE") == {"b2": busy}
-    view = await station.agents.get("b2")
+    view = (await station.agents.get("b2")).view
     assert (view.workflow_id, view.task_id) == ("w", "t")
     await station.report(event(E.WORKFLOW_CANCELLED, workflow_id="w", at=21))
-    assert (await station.agents.get("b2")).task_id == ""
+    assert (await station.agents.get("b2")).view.task_id == ""
 
 
 async def test_those_who_watch_agents_hear_when_one_falls_silent(station: Station) -> None:

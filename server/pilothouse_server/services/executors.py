@@ -194,7 +194,7 @@ class Executors:
         epoch, _ = await self._store.read(lambda transaction: transaction.history())
         caught_up = full = False
         while True:
-            # Who has all that it may have at once gets more when something of it ended, which is told with what changed.
+            # Who has all that it may have gets more when some of it ended, which is told with what changed.
             changes = self._signals.workflows if full else self._signals.commands
             seen = changes.version
             look = partial(self._look, source, position)

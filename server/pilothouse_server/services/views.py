@@ -10,6 +10,7 @@ from pilothouse_server.domain.commands import Availability, Command
 from pilothouse_server.domain.events import EventType, Severity
 from pilothouse_server.domain.filters import Field, Kind, Schema, enum_field
 from pilothouse_server.domain.projection.agent import AgentRecord, AgentState
+from pilothouse_server.domain.projection.queue import QueueName, QueueState
 from pilothouse_server.domain.projection.task import TaskRecord
 from pilothouse_server.domain.projection.workflow import WorkflowRecord
 from pilothouse_server.domain.workflows import WorkflowState
@@ -114,6 +115,42 @@ class AgentView:
     offline_reason: str
     workflow_id: str
     task_id: str
+    pending: Command | None = None
+    actions: Sequence[Availability] = ()
+
+
+@dataclass(frozen=True, slots=True)
+class AgentTask:
+    """A task in the hands of an agent."""
+
+    task: TaskRecord
+    workflow_type: str
+
+
+@dataclass(frozen=True, slots=True)
+class AgentDetail:
+    """One agent with what it does."""
+
+    view: AgentView
+    current: Sequence[AgentTask]
+    """Oldest first."""
+    recent: Sequence[AgentTask]
+    """What it ended, newest first."""
+    commands: Sequence[Command]
+    """Newest first."""
+
+
+@dataclass(frozen=True, slots=True)
+class QueueView:
+    """One queue of an engine with what can be asked of it. Times in microseconds; 0: the engine said nothing of it."""
+
+    name: QueueName
+    state: QueueState
+    since_us: int
+    heard_us: int
+    pending: Command | None
+    paused_by: Command | None
+    actions: Sequence[Availability]
 
 
 @dataclass(frozen=True, slots=True)
@@ -149,11 +186,19 @@ class AgentViews(Protocol):
 
     async def page(self, request: PageRequest) -> AgentPage: ...
 
-    async def get(self, agent_id: str) -> AgentView:
+    async def get(self, agent_id: str) -> AgentDetail:
         """Raises NotFound."""
         ...
 
     def follow(self) -> WatchSource[AgentView]: ...
+
+
+class QueueViews(Protocol):
+    """Raises Unavailable."""
+
+    async def of(self, source: str) -> Sequence[QueueView]:
+        """Those of one engine, or of all, by engine and name."""
+        ...
 
 
 class EventViews(Protocol):

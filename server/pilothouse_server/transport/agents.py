@@ -1,4 +1,5 @@
-"""Agents: list, get, watch."""
+"""Agents: list, get, watch, and what can be asked of one. A control writes a command; the agent's state is the engine's
+to report."""
 
 from __future__ import annotations
 
@@ -8,23 +9,33 @@ from typing import Any
 import grpc
 
 from pilothouse.v1 import agents_pb2 as pb
-from pilothouse.v1 import agents_pb2_grpc
+from pilothouse.v1 import agents_pb2_grpc, commands_pb2
+from pilothouse_server.domain.commands import Scope
+from pilothouse_server.domain.workflows import Action
+from pilothouse_server.services.control import Control, ControlRequest
 from pilothouse_server.services.views import AgentView, AgentViews, PageRequest
 from pilothouse_server.services.watch import Items, watch
+from pilothouse_server.transport.caller import actor
 from pilothouse_server.transport.watching import Signs, Watching, responses
-from pilothouse_server.wire.agents import agent_to_proto
+from pilothouse_server.wire.agents import agent_to_proto, detail_to_proto
+from pilothouse_server.wire.commands import command_to_proto
 
 Context = grpc.aio.ServicerContext[Any, Any]
 
 PAGE_SIZE = 100
 
+_Named = (
+    pb.DrainAgentRequest | pb.ActivateAgentRequest | pb.RestartAgentRequest | pb.ResizeAgentRequest
+)
+
 
 class AgentServicer(agents_pb2_grpc.AgentServiceServicer):
     """`pilothouse.v1.AgentService`."""
 
-    def __init__(self, views: AgentViews, watching: Watching) -> None:
+    def __init__(self, views: AgentViews, watching: Watching, control: Control) -> None:
         self._views = views
         self._watching = watching
+        self._control = control
 
     async def ListAgents(
         self, request: pb.ListAgentsRequest, context: Context
@@ -35,8 +46,7 @@ class AgentServicer(agents_pb2_grpc.AgentServiceServicer):
         return pb.ListAgentsResponse(agents=agents, next_page_token=page.next_token)
 
     async def GetAgent(self, request: pb.GetAgentRequest, context: Context) -> pb.GetAgentResponse:
-        view = await self._views.get(request.agent_id)
-        return pb.GetAgentResponse(agent=agent_to_proto(view))
+        return detail_to_proto(await self._views.get(request.agent_id))
 
     async def WatchAgents(
         self, request: pb.WatchAgentsRequest, context: Context
@@ -46,6 +56,46 @@ class AgentServicer(agents_pb2_grpc.AgentServiceServicer):
         )
         async for response in responses(updates, self._watching.clock, _items, _sign):
             yield response
+
+    async def DrainAgent(
+        self, request: pb.DrainAgentRequest, context: Context
+    ) -> pb.DrainAgentResponse:
+        return pb.DrainAgentResponse(command=await self._ask(Action.DRAIN, request, context))
+
+    async def ActivateAgent(
+        self, request: pb.ActivateAgentRequest, context: Context
+    ) -> pb.ActivateAgentResponse:
+        return pb.ActivateAgentResponse(command=await self._ask(Action.ACTIVATE, request, context))
+
+    async def RestartAgent(
+        self, request: pb.RestartAgentRequest, context: Context
+    ) -> pb.RestartAgentResponse:
+        return pb.RestartAgentResponse(command=await self._ask(Action.RESTART, request, context))
+
+    async def ResizeAgent(
+        self, request: pb.ResizeAgentRequest, context: Context
+    ) -> pb.ResizeAgentResponse:
+        size = request.pool_size
+        command = await self._ask(Action.RESIZE, request, context, pool_size=size)
+        return pb.ResizeAgentResponse(command=command)
+
+    async def _ask(
+        self, action: Action, request: _Named, context: Context, *, pool_size: int = 0
+    ) -> commands_pb2.Command:
+        command = await self._control.request(
+            ControlRequest(
+                workflow_id="",
+                action=action,
+                reason=request.reason,
+                request_id=request.request_id.lower(),
+                etag=request.etag,
+                actor=actor(context),
+                scope=Scope.POOL,
+                agent_id=request.agent_id,
+                pool_size=pool_size,
+            )
+        )
+        return command_to_proto(command)
 
 
 def _items(items: Items[AgentView]) -> list[pb.WatchAgentsResponse]:

@@ -72,6 +72,7 @@ class Servicers:
     heartbeats: heartbeats_pb2_grpc.HeartbeatServiceServicer
     metrics: MetricsServicer
     platform: platform_pb2_grpc.PlatformServiceServicer
+    queues: queues_pb2_grpc.QueueServiceServicer
     rules: rules_pb2_grpc.RuleServiceServicer
     silences: silences_pb2_grpc.SilenceServiceServicer
     workflows: workflows_pb2_grpc.WorkflowServiceServicer
@@ -80,7 +81,6 @@ class Servicers:
     budgets: budgets_pb2_grpc.BudgetServiceServicer | None = None
     config: config_pb2_grpc.ConfigServiceServicer | None = None
     emergency_stops: emergency_stops_pb2_grpc.EmergencyStopServiceServicer | None = None
-    queues: queues_pb2_grpc.QueueServiceServicer | None = None
 
 
 def services(by: Servicers) -> list[Service]:

@@ -7,6 +7,7 @@ from collections.abc import Iterable
 from pilothouse.v1 import commands_pb2 as pb
 from pilothouse.v1 import enums_pb2, events_pb2
 from pilothouse_server.domain.commands import (
+    Availability,
     Boundary,
     Capability,
     Command,
@@ -48,6 +49,15 @@ def command_to_proto(command: Command) -> pb.Command:
         batch_id=command.batch_id,
         emergency_stop_id=command.stop_id,
         budget_id=command.budget_id,
+    )
+
+
+def availability_to_proto(availability: Availability) -> pb.ActionAvailability:
+    """Whether an action can be asked for now."""
+    return pb.ActionAvailability(
+        action=enums_pb2.ControlAction.ValueType(availability.action),
+        available=availability.available,
+        reason=availability.reason,
     )
 
 

@@ -2,13 +2,13 @@
 
 from __future__ import annotations
 
-from pilothouse.v1 import commands_pb2, enums_pb2
+from pilothouse.v1 import enums_pb2
 from pilothouse.v1 import workflows_pb2 as pb
 from pilothouse_server.domain.commands import etag_of
 from pilothouse_server.domain.projection.spans import Span
 from pilothouse_server.domain.projection.task import TaskRecord
 from pilothouse_server.services.views import WorkflowDetail, WorkflowPage, WorkflowView
-from pilothouse_server.wire.commands import command_to_proto
+from pilothouse_server.wire.commands import availability_to_proto, command_to_proto
 from pilothouse_server.wire.events import error_to_proto, stored_to_proto, usage_to_proto
 from pilothouse_server.wire.times import optional_duration, optional_timestamp, timestamp
 
@@ -36,16 +36,10 @@ def workflow_to_proto(view: WorkflowView) -> pb.Workflow:
         error=None if record.error is None else error_to_proto(record.error),
         usage=usage_to_proto(record.usage),
         pending_command=None if pending is None else command_to_proto(pending),
-        actions=[
-            commands_pb2.ActionAvailability(
-                action=enums_pb2.ControlAction.ValueType(each.action),
-                available=each.available,
-                reason=each.reason,
-            )
-            for each in view.actions
-        ],
+        actions=[availability_to_proto(each) for each in view.actions],
         etag=etag_of(record.attempt, record.state, "" if pending is None else pending.id),
         trace_id=record.trace[1],
+        forced=record.forced,
     )
 
 

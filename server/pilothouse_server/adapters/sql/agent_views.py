@@ -4,11 +4,12 @@ heartbeat."""
 from __future__ import annotations
 
 from collections.abc import Callable, Collection, Sequence
+from functools import partial
 from typing import Any, NamedTuple
 
 from sqlalchemy import ColumnElement, Connection, RowMapping, and_, case, or_, select
 
-from pilothouse_server.adapters.sql import pages, removals
+from pilothouse_server.adapters.sql import command_store, pages, removals
 from pilothouse_server.adapters.sql.bulk import among, keys_at_once
 from pilothouse_server.adapters.sql.database import Database
 from pilothouse_server.adapters.sql.filters import clause_of
@@ -20,10 +21,26 @@ from pilothouse_server.domain.filter_text import parse
 from pilothouse_server.domain.platform import PlatformConfig
 from pilothouse_server.domain.projection.agent import AgentRecord, AgentState
 from pilothouse_server.domain.projection.spans import WorkState
+from pilothouse_server.domain.projection.task import TaskRecord
+from pilothouse_server.domain.targets import (
+    AGENT_ACTIONS,
+    agent_refusal,
+    agent_stand,
+    availabilities,
+)
 from pilothouse_server.domain.workflows import ENDED
 from pilothouse_server.ports import Clock
-from pilothouse_server.services.views import AGENT_FIELDS, AgentPage, AgentView, PageRequest
+from pilothouse_server.services.views import (
+    AGENT_FIELDS,
+    AgentDetail,
+    AgentPage,
+    AgentTask,
+    AgentView,
+    PageRequest,
+)
 from pilothouse_server.services.watch import Read, Start
+
+CURRENT_SHOWN, RECENT_SHOWN, COMMANDS_SHOWN = 200, 50, 50
 
 _C = AGENTS.c
 _ORDER = (pages.Sort(_C.type, False, str), pages.Sort(_C.id, False, str))
@@ -67,14 +84,19 @@ class SqlAgentViews:
 
         return await self._database.read(run)
 
-    async def get(self, agent_id: str) -> AgentView:
+    async def get(self, agent_id: str) -> AgentDetail:
         query = select(_C.id, _C.record).where(_C.id == agent_id, _C.last_seen_us > 0)
 
-        def run(connection: Connection) -> AgentView:
+        def run(connection: Connection) -> AgentDetail:
             rows = connection.execute(query).mappings().all()
             if not rows:
                 raise NotFound("agent", agent_id)
-            return _views(connection, rows, self._moment())[0]
+            return AgentDetail(
+                view=_views(connection, rows, self._moment())[0],
+                current=_current(connection, agent_id),
+                recent=_recent(connection, agent_id),
+                commands=command_store.for_agent(connection, agent_id, COMMANDS_SHOWN),
+            )
 
         return await self._database.read(run)
 
@@ -124,15 +146,59 @@ def _filtered(moment: _Moment) -> dict[str, ColumnElement[Any]]:
 def _views(connection: Connection, rows: Sequence[RowMapping], moment: _Moment) -> list[AgentView]:
     """Rows of (id, record, …) as they are at that moment."""
     records = [AgentRecord.loaded(row["id"], row["record"]) for row in rows]
-    places = _places(connection, [record.id for record in records])
+    ids = [record.id for record in records]
+    places = _places(connection, ids)
+    pending = command_store.pending_for_agents(connection, ids)
+    executors = command_store.executors(connection, {record.source[1] for record in records})
     views: list[AgentView] = []
     for record in records:
         place = places.get(record.id, record.place[1:])
-        state = record.state(*moment)
+        state, source = record.state(*moment), record.source[1]
         if state == AgentState.OFFLINE:
             place = ("", "")
-        views.append(AgentView(record, state, record.offline_reason(*moment), *place))
+        command = pending.get((record.id, source))
+        refusal = partial(
+            agent_refusal,
+            agent=agent_stand(record, state),
+            pending=command,
+            executor=executors.get(source),
+        )
+        actions = availabilities(AGENT_ACTIONS, refusal)
+        reason = record.offline_reason(*moment)
+        views.append(AgentView(record, state, reason, *place, pending=command, actions=actions))
     return views
+
+
+def _current(connection: Connection, agent_id: str) -> list[AgentTask]:
+    query = (
+        _TASKS.where(
+            TASKS.c.agent_id == agent_id,
+            TASKS.c.state == int(WorkState.RUNNING),
+            WORKFLOWS.c.state.not_in(_ENDED),
+        )
+        .order_by(TASKS.c.start_us, TASKS.c.workflow_id, TASKS.c.task_id)
+        .limit(CURRENT_SHOWN)
+    )
+    return [_task(row) for row in connection.execute(query).mappings()]
+
+
+def _recent(connection: Connection, agent_id: str) -> list[AgentTask]:
+    query = (
+        _TASKS.where(TASKS.c.agent_id == agent_id, TASKS.c.end_us.is_not(None))
+        .order_by(TASKS.c.end_us.desc())
+        .limit(RECENT_SHOWN)
+    )
+    return [_task(row) for row in connection.execute(query).mappings()]
+
+
+_TASKS = select(
+    TASKS.c.workflow_id, TASKS.c.task_id, TASKS.c.record, WORKFLOWS.c.type.label("workflow_type")
+).join(WORKFLOWS, WORKFLOWS.c.id == TASKS.c.workflow_id)
+
+
+def _task(row: RowMapping) -> AgentTask:
+    task = TaskRecord.loaded(row["workflow_id"], row["task_id"], row["record"])
+    return AgentTask(task, row["workflow_type"])
 
 
 def _places(connection: Connection, agent_ids: Collection[str]) -> dict[str, tuple[str, str]]:

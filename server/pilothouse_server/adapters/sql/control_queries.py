@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Mapping, Sequence
+from collections.abc import Callable, Collection, Mapping, Sequence
 from dataclasses import dataclass
 from typing import Any, Generic, TypeVar
 
@@ -12,13 +12,13 @@ from pilothouse_server.adapters.sql import alert_lists, pages
 from pilothouse_server.adapters.sql.alert_store import CLOCK, alert_of, find, steps_of
 from pilothouse_server.adapters.sql.command_store import command_of
 from pilothouse_server.adapters.sql.database import Database
-from pilothouse_server.adapters.sql.filters import clause_of
+from pilothouse_server.adapters.sql.filters import clause_of, stated_hints
 from pilothouse_server.adapters.sql.pages import Sort
 from pilothouse_server.adapters.sql.revisions import database_id, newest_revision
 from pilothouse_server.adapters.sql.tables_control import ALERT_CLOCK, ALERTS, COMMANDS
 from pilothouse_server.domain.alerts.records import Alert, AlertStep
 from pilothouse_server.domain.alerts.states import AlertState
-from pilothouse_server.domain.commands import Command, CommandState
+from pilothouse_server.domain.commands import Command, CommandState, Scope
 from pilothouse_server.domain.errors import NotFound
 from pilothouse_server.domain.filter_text import parse
 from pilothouse_server.domain.filters import Field, Kind, Schema, enum_field
@@ -33,14 +33,22 @@ T = TypeVar("T")
 _RESOLVED = int(AlertState.RESOLVED)
 _TIME = Field(Kind.TIME)
 
+_SCOPE = Field(Kind.ENUM, {each.name: int(each) for each in Scope if each}, "COMMAND_SCOPE_")
+
 COMMAND_FILTER = Schema(
     fields={
         "id": Field(),
         "state": enum_field(CommandState, "COMMAND_STATE_"),
         "action": enum_field(Action, "CONTROL_ACTION_"),
+        "scope": _SCOPE,
         "workflow_id": Field(),
+        "agent_id": Field(),
+        "queue": Field(),
         "source": Field(),
         "actor": Field(),
+        "batch_id": Field(),
+        "emergency_stop_id": Field(),
+        "budget_id": Field(),
         "request_time": _TIME,
     },
     searched=("workflow_id", "reason"),
@@ -57,12 +65,16 @@ class _List(Generic[T]):
     columns: Mapping[str, ColumnElement[Any]]
     order: Sequence[Sort]
     item: Callable[[RowMapping], T]
+    stated: Collection[str] = ()
+    """Fields with an index of the rows where they are stated."""
 
     def page(self, connection: Connection, asked: PageRequest, now_us: int) -> Page[T]:
         """One page, and the token of the next one."""
         mark = pages.fingerprint(self.name, asked.filter)
         size = asked.size
-        where = clause_of(parse(asked.filter, self.schema, now_us), self.columns)
+        tree = parse(asked.filter, self.schema, now_us)
+        hints = stated_hints(tree, self.columns, self.stated)
+        where = and_(clause_of(tree, self.columns), *hints)
         key = pages.decode(asked.token, mark, self.order) if asked.token else None
         query = select(self.table).where(where)
         rows = pages.rows(connection, query, self.order, key, size + 1)
@@ -77,9 +89,14 @@ _COMMANDS = _List(
     "commands",
     COMMANDS,
     COMMAND_FILTER,
-    {**dict(COMMANDS.columns), "request_time": COMMANDS.c.request_us},
+    {
+        **dict(COMMANDS.columns),
+        "request_time": COMMANDS.c.request_us,
+        "emergency_stop_id": COMMANDS.c.stop_id,
+    },
     (Sort(COMMANDS.c.sequence, descending=True, type=int),),
     command_of,
+    ("agent_id", "batch_id", "emergency_stop_id"),
 )
 
 

@@ -9,12 +9,11 @@ from sqlalchemy import ColumnElement, Connection, and_, func, select
 from pilothouse_server.adapters.sql import pages
 from pilothouse_server.adapters.sql.database import Database
 from pilothouse_server.adapters.sql.event_rows import newest_position
-from pilothouse_server.adapters.sql.filters import clause_of
+from pilothouse_server.adapters.sql.filters import clause_of, stated_hints
 from pilothouse_server.adapters.sql.removals import bounds
 from pilothouse_server.adapters.sql.revisions import database_id
 from pilothouse_server.adapters.sql.tables_projection import EVENTS
 from pilothouse_server.domain.filter_text import parse
-from pilothouse_server.domain.filters import And, Compare, Filter
 from pilothouse_server.ports import Clock, StoredEvent
 from pilothouse_server.services.allowance import Allowance
 from pilothouse_server.services.views import EVENT_FIELDS, EventPage, PageRequest
@@ -60,17 +59,7 @@ class SqlEventViews:
 
     def _clause(self, filter_text: str) -> ColumnElement[bool]:
         tree = parse(filter_text, EVENT_FIELDS, self._clock.now_us())
-        return and_(clause_of(tree, _FILTERED), *_index_hints(tree))
-
-
-def _index_hints(tree: Filter) -> list[ColumnElement[bool]]:
-    """What is true anyway, said so that the database sees that a partial index has all the rows."""
-    terms = tree.terms if isinstance(tree, And) else (tree,)
-    return [
-        _C[term.field] != ""
-        for term in terms
-        if isinstance(term, Compare) and term.field in _INDEXED and term.op == "=" and term.value
-    ]
+        return and_(clause_of(tree, _FILTERED), *stated_hints(tree, _FILTERED, _INDEXED))
 
 
 class EventFollower:

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping
+from collections.abc import Collection, Mapping
 from operator import eq, ge, gt, le, lt, ne
 from typing import Any
 
@@ -53,6 +53,19 @@ def clause_of(tree: Filter, columns: Columns) -> ColumnElement[bool]:
             return and_(true(), *(clause_of(term, columns) for term in terms))
         case Or(terms=terms):
             return or_(false(), *(clause_of(term, columns) for term in terms))
+
+
+def stated_hints(
+    tree: Filter, columns: Columns, names: Collection[str]
+) -> list[ColumnElement[bool]]:
+    """What is true anyway, said so that the database sees that a partial index has all the rows: `names` are the fields
+    that have an index of the rows where they are stated."""
+    terms = tree.terms if isinstance(tree, And) else (tree,)
+    return [
+        columns[term.field] != ""
+        for term in terms
+        if isinstance(term, Compare) and term.field in names and term.op == "=" and term.value
+    ]
 
 
 def _compared(column: ColumnElement[Any], op: str, value: str | int) -> ColumnElement[bool]:

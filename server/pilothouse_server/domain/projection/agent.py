@@ -27,7 +27,7 @@ class AgentRecord:
 
     __slots__ = (
         "completed", "drain_us", "failed", "goodbye", "id", "last_seen_us", "load", "place", "present_us", "ready_us",
-        "register_us", "running", "source", "type",
+        "register_us", "running", "source", "timed", "type", "worked_us",
     )  # fmt: skip
 
     def __init__(self, agent_id: str) -> None:
@@ -50,6 +50,10 @@ class AgentRecord:
         self.completed = 0
         self.failed = 0
         self.running = 0
+        self.timed = 0
+        """Those of the completed tasks of which it is known how long they took, and …"""
+        self.worked_us = 0
+        """… how long that was in all."""
 
     def apply(self, event: Event) -> None:
         """Takes in an AGENT_ event."""
@@ -100,6 +104,11 @@ class AgentRecord:
         return AgentLoad(self.load[1], self.load[2]) if self.load[0] >= 0 else None
 
     @property
+    def mean_task_us(self) -> int | None:
+        """How long its tasks that completed took, on average; None when that is not known of any."""
+        return self.worked_us // self.timed if self.timed else None
+
+    @property
     def working(self) -> bool:
         """Whether it has work: as it says, or else as its tasks show."""
         return self.load[1] > 0 if self.load[0] >= 0 else self.running > 0
@@ -133,6 +142,7 @@ class AgentRecord:
             [
                 self.type, self.source, self.register_us, self.last_seen_us, self.ready_us, self.present_us,
                 self.drain_us, self.goodbye, self.load, self.place, self.completed, self.failed, self.running,
+                self.timed, self.worked_us,
             ]
         )  # fmt: skip
 
@@ -145,5 +155,7 @@ class AgentRecord:
         record.register_us, record.last_seen_us, record.ready_us, record.present_us = fields[2:6]
         record.drain_us, goodbye, load, place = fields[6:10]
         record.goodbye, record.load, record.place = (*goodbye,), (*load,), (*place,)
-        record.completed, record.failed, record.running = fields[10:]
+        record.completed, record.failed, record.running = fields[10:13]
+        if len(fields) > 13:  # it was not kept always
+            record.timed, record.worked_us = fields[13:]
         return record

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Iterable
 from dataclasses import dataclass, field
+from typing import NamedTuple
 
 from pilothouse_server.domain.events import (
     AGENT_TYPES,
@@ -134,13 +135,17 @@ class Projection:
             if runs_it:
                 self._agent(runs_it).running += 1
 
-    def _credit(self, outcome: tuple[str, WorkState] | None, by: int) -> None:
+    def _credit(self, outcome: _Outcome | None, by: int) -> None:
         if outcome is None:
             return
-        agent = self._agent(outcome[0])
+        agent = self._agent(outcome.agent_id)
         # Never below zero, which an agent would be that was forgotten with the work that is taken from it now.
-        if outcome[1] == WorkState.COMPLETED:
+        if outcome.state == WorkState.COMPLETED:
             agent.completed = max(agent.completed + by, 0)
+            if outcome.elapsed_us is not None:
+                agent.timed = max(agent.timed + by, 0)
+                worked_us = max(agent.worked_us + by * outcome.elapsed_us, 0)
+                agent.worked_us = worked_us if agent.timed else 0
         else:
             agent.failed = max(agent.failed + by, 0)
 
@@ -152,9 +157,18 @@ class Projection:
         return agent
 
 
-def _outcome(span: Span | None) -> tuple[str, WorkState] | None:
+class _Outcome(NamedTuple):
     """Whose success or failure an attempt is."""
+
+    agent_id: str
+    state: WorkState
+    elapsed_us: int | None
+
+
+def _outcome(span: Span | None) -> _Outcome | None:
     if span is None or not span.agent[1]:
         return None
     state = span.state
-    return (span.agent[1], state) if state in (WorkState.COMPLETED, WorkState.FAILED) else None
+    if state not in (WorkState.COMPLETED, WorkState.FAILED):
+        return None
+    return _Outcome(span.agent[1], state, span.elapsed_us)
