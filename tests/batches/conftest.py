@@ -9,9 +9,9 @@ from typing import Any
 import pytest
 from sqlalchemy import select
 
-from pilothouse_server.adapters.sql.audit_rows import AUDIT
 from pilothouse_server.adapters.sql.batch_store import SqlBatches
 from pilothouse_server.adapters.sql.command_store import command_of
+from pilothouse_server.adapters.sql.tables_audit import AUDIT
 from pilothouse_server.adapters.sql.tables_control import COMMANDS
 from pilothouse_server.domain.batches import Batch, BatchItem, BatchView, ItemOutcome
 from pilothouse_server.domain.commands import Command
