@@ -25,6 +25,7 @@ from pilothouse_server.adapters.sql.projection_store import SqlProjectionStore
 from pilothouse_server.adapters.sql.retention_store import SqlRetention
 from pilothouse_server.adapters.sql.rule_store import SqlRules
 from pilothouse_server.adapters.sql.silence_store import SqlSilences
+from pilothouse_server.adapters.sql.stop_store import SqlStops
 from pilothouse_server.domain.alerts.rules import Rule
 from pilothouse_server.domain.errors import LeaseLost, Unavailable
 from pilothouse_server.domain.metrics.snapshot import FiringAlerts
@@ -55,6 +56,7 @@ from pilothouse_server.services.retention import Policy, Retention
 from pilothouse_server.services.snapshot_desk import SnapshotDesk
 from pilothouse_server.services.standing import Standing, reads, waits
 from pilothouse_server.services.status import Look
+from pilothouse_server.services.stop_runner import StopRunner
 from pilothouse_server.services.tenure import Part, Parts
 from pilothouse_server.wire.alert_events import encode_alert_event
 from pilothouse_server.wire.events import decode_signals, decode_stored, encode_events
@@ -197,6 +199,14 @@ class LeadWork:
             new_id=uuid7,
             configured=common.configured,
         )
+        self._stops = StopRunner(
+            SqlStops(database),
+            clock,
+            changes=world.signals.stops,
+            signals=signals,
+            new_id=uuid7,
+            configured=common.configured,
+        )
         self._absence = Absence(SqlCommands(database), common.alive, clock, signals)
         self.retention = Retention(
             SqlRetention(database), dict(enumerate(world.shards)), clock, common.policy
@@ -290,6 +300,7 @@ class LeadWork:
             "silence-keeper": self._silences.run(),
             "command-sweeper": self._commands.run(),
             "batches": self._batches.run(),
+            "emergency-stops": self._stops.run(),
             "silence-sweeper": self._sweeper.run(),
             "retention": self.retention.run(),
         }
@@ -312,6 +323,7 @@ class LeadWork:
             "heartbeats": waits("heartbeats", self._heartbeats),
             "retention": waits("retention", self.retention),
             "batches": waits("batches", self._batches),
+            "emergency-stops": waits("emergency-stops", self._stops),
         }
         if self._publisher is not None:
             looks["alert-publisher"] = waits("alert-publisher", self._publisher)

@@ -85,6 +85,8 @@ class Signals:
     config: Changes = field(default_factory=Changes)
     batches: Changes = field(default_factory=Changes)
     """Batches were made, or somebody acted on one."""
+    stops: Changes = field(default_factory=Changes)
+    """Emergency stops."""
 
     def topics(self) -> Mapping[str, Changes]:
         """By the name under which they are rung."""
@@ -101,6 +103,7 @@ class Signals:
             "heartbeats": self.heartbeats,
             "config": self.config,
             "batches": self.batches,
+            "stops": self.stops,
         }
 
 

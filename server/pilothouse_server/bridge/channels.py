@@ -6,6 +6,7 @@ from google.protobuf.message import Message
 
 from pilothouse.v1.agents_pb2 import Agent
 from pilothouse.v1.alerts_pb2 import ALERT_STATE_RESOLVED, Alert
+from pilothouse.v1.emergency_stops_pb2 import EMERGENCY_STOP_STATE_RELEASED, EmergencyStop
 from pilothouse.v1.enums_pb2 import (
     AGENT_STATE_OFFLINE,
     WORKFLOW_STATE_CANCELLED,
@@ -25,6 +26,7 @@ def make_channels(settings: BridgeSettings, wall: WallClock) -> dict[str, Channe
     workflows = KeyedLatest("workflows", settings.workflows_backlog, _id, _workflow_ended, _never)
     agents = KeyedLatest("agents", settings.agents_backlog, _id, _agent_offline, _never)
     alerts = KeyedLatest("alerts", settings.alerts_backlog, _id, _never, _alert_resolved)
+    stops = KeyedLatest("emergency_stops", settings.stops_backlog, _id, _never, _stop_over)
     events = NewestLatest("events", settings.events_backlog)
 
     def channel(name: str, kind: Kind, item: str, latest: Latest | None) -> Channel:
@@ -48,12 +50,13 @@ def make_channels(settings: BridgeSettings, wall: WallClock) -> dict[str, Channe
         channel("agents:changes", Kind.MUST, "agent", agents),
         channel("alerts:active", Kind.MUST, "alert", alerts),
         channel("events:live", Kind.LOG, "events", events),
+        channel("emergency:stops", Kind.MUST, "emergency_stop", stops),
     )
     return {one.name: one for one in channels}
 
 
 def _id(message: Message) -> str:
-    return cast("Workflow | Agent | Alert", message).id
+    return cast("Workflow | Agent | Alert | EmergencyStop", message).id
 
 
 def _never(_: Message) -> bool:
@@ -70,3 +73,7 @@ def _agent_offline(message: Message) -> bool:
 
 def _alert_resolved(message: Message) -> bool:
     return cast("Alert", message).state == ALERT_STATE_RESOLVED
+
+
+def _stop_over(message: Message) -> bool:
+    return cast("EmergencyStop", message).state == EMERGENCY_STOP_STATE_RELEASED

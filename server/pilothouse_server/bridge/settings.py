@@ -34,6 +34,7 @@ class BridgeSettings:
     agents_backlog: int = 1_000
     """How many agents a snapshot holds."""
     alerts_backlog: int = 1_000
+    stops_backlog: int = 100
     """How many alerts a snapshot holds."""
     events_backlog: int = 200
     """How many events a snapshot holds."""

@@ -18,6 +18,10 @@ from google.protobuf.message import Message
 
 from pilothouse.v1.agents_pb2 import WatchAgentsRequest, WatchAgentsResponse
 from pilothouse.v1.alerts_pb2 import WatchAlertsRequest, WatchAlertsResponse
+from pilothouse.v1.emergency_stops_pb2 import (
+    WatchEmergencyStopsRequest,
+    WatchEmergencyStopsResponse,
+)
 from pilothouse.v1.events_pb2 import WatchEventsRequest, WatchEventsResponse
 from pilothouse.v1.metrics_pb2 import SubscribeMetricsRequest, SubscribeMetricsResponse
 from pilothouse.v1.workflows_pb2 import WatchWorkflowsRequest, WatchWorkflowsResponse
@@ -84,6 +88,11 @@ def sources(settings: BridgeSettings) -> dict[str, Source]:
             path("Alert", "WatchAlerts"),
             lambda token: WatchAlertsRequest(resume_token=token),
             WatchAlertsResponse,
+        ),
+        "emergency:stops": Source(
+            path("EmergencyStop", "WatchEmergencyStops"),
+            lambda token: WatchEmergencyStopsRequest(resume_token=token),
+            WatchEmergencyStopsResponse,
         ),
         "events:live": Source(
             path("Event", "WatchEvents"),

@@ -8,9 +8,9 @@ notes what it asked; a kill between two steps leaves nothing half done.
 from __future__ import annotations
 
 import uuid
-from collections.abc import Callable, Collection, Iterable, Mapping, Sequence
-from dataclasses import dataclass, field, replace
-from typing import Final, NamedTuple, Protocol
+from collections.abc import Callable, Mapping, Sequence
+from dataclasses import replace
+from typing import Final
 
 from pilothouse_server.domain import commands
 from pilothouse_server.domain.audit import Entry, Outcome
@@ -20,11 +20,8 @@ from pilothouse_server.domain.events import EventError, Severity
 from pilothouse_server.domain.platform import PlatformConfig
 from pilothouse_server.domain.stops import (
     LETTING_GO,
-    Facts,
     Key,
     Kind,
-    Scope,
-    Stage,
     Stop,
     StopState,
     Target,
@@ -34,24 +31,16 @@ from pilothouse_server.domain.stops import (
     inherited,
     let_go,
     quiet,
-    releasing,
-    stopping,
-    wanted,
 )
 from pilothouse_server.domain.workflows import Action
 from pilothouse_server.ports import Clock
-from pilothouse_server.services.control import Asking, ControlRequest, ControlSignals, ask
+from pilothouse_server.services.asking import Asking, ControlRequest, ask
+from pilothouse_server.services.control import ControlSignals
 from pilothouse_server.services.fanout import Changes
-from pilothouse_server.services.stops import (
-    Moment,
-    StopStore,
-    StopTransaction,
-    event_of,
-    where,
-)
+from pilothouse_server.services.stop_ports import Moment, RunTransaction, StopStore
+from pilothouse_server.services.stop_survey import Place, survey, verdict_of
+from pilothouse_server.services.stops import event_of, where
 
-SLICE: Final = 500
-"""Targets of one kind that are looked at together."""
 STEP: Final = 200
 """Targets that one transaction asks."""
 PACE: Final = 0.05
@@ -62,89 +51,8 @@ IDLE_LOOK: Final = 2.0
 """Seconds between two looks for stops when nobody rings."""
 RETRY: Final = 0.5
 """Seconds after which it tries again when the database did not answer."""
-SURVEY_US: Final = 1_000_000
-"""Between two looks at which engines are there, and between two rounds through the agents."""
-WORKING_US: Final = 10_000_000
-"""Between two looks for engines that work and are not connected."""
 NAMESPACE: Final = uuid.UUID("6f1c3a52-9d1e-5c0a-8d57-2b7a35f0c0de")
 """Of the request ids of what stops ask for."""
-
-Reading = tuple[int, int, str]
-"""Where a reading of all workflows that have not ended has come."""
-
-
-class RunTransaction(StopTransaction, Protocol):
-    """What carrying out needs besides."""
-
-    def newest(self) -> int:
-        """The revision behind which changes are to be read."""
-        ...
-
-    def active(
-        self, scope: Scope, place: Reading | None, limit: int
-    ) -> tuple[Sequence[str], Reading | None]:
-        """The next workflows in scope that have not ended, and where to go on; None: these were the last."""
-        ...
-
-    def changed(self, stop: Stop, mark: int, limit: int) -> tuple[Sequence[str], int, bool]:
-        """The workflows of the stop that changed since, the revision from which to go on, and whether there is more."""
-        ...
-
-    def target_keys(self, stop_id: str, kind: Kind, after: str, limit: int) -> Sequence[Key]:
-        """The next targets of a kind, by id."""
-        ...
-
-    def due(self, stop_id: str, now_us: int, limit: int) -> Sequence[Key]:
-        """Targets that are to be looked at again by now."""
-        ...
-
-    def any_waiting(self, stop_id: str) -> bool:
-        """Whether some targets are to be looked at again later."""
-        ...
-
-    def targets(self, stop_id: str, keys: Collection[Key]) -> Mapping[Key, Target]:
-        """Those that there are."""
-        ...
-
-    def save(self, stop_id: str, targets: Iterable[Target]) -> None:
-        """Stores new and changed ones."""
-        ...
-
-
-@dataclass(frozen=True, slots=True)
-class Place:
-    """How far somebody who carries out a stop has come; made anew whenever the stop goes further."""
-
-    stage: Stage
-    state: StopState
-    mark: int
-    """Workflows up to this revision were looked at, or will be in the first reading."""
-    reading: Reading | None = None
-    read: bool = False
-    """Whether the first reading of workflows is over."""
-    listed: str = ""
-    gone_through: bool = False
-    """Whether all workflows that are targets were looked at."""
-    engines: tuple[Key, ...] = ()
-    engines_us: int = 0
-    working: frozenset[str] = frozenset()
-    working_us: int = 0
-    connects: Mapping[str, int] = field(default_factory=dict[str, int])
-    """When each engine connected, as the last look found it."""
-    agent: str = ""
-    agents_us: int = 0
-    """When the last round through the agents ended; 0: none has."""
-
-
-class Survey(NamedTuple):
-    """What one look found."""
-
-    stop: Stop | None
-    keys: Sequence[Key]
-    """Targets for which something is to be done."""
-    place: Place
-    more: bool
-    """Whether there is more to look at right now."""
 
 
 class StopRunner:
@@ -200,20 +108,20 @@ class StopRunner:
 
     async def _step(self, stop: Stop) -> bool:
         moment, place = self._moment(), self._places.get(stop.id)
-        survey = await self._store.read(
-            lambda transaction: _survey(transaction, stop.id, place, moment)
+        found = await self._store.read(
+            lambda transaction: survey(transaction, stop.id, place, moment)
         )
-        if survey.stop is None:
+        if found.stop is None:
             return False
-        for first in range(0, len(survey.keys), STEP):
-            keys = survey.keys[first : first + STEP]
-            if not await self._apply(survey.stop, keys):
+        for first in range(0, len(found.keys), STEP):
+            keys = found.keys[first : first + STEP]
+            if not await self._apply(found.stop, keys):
                 self._places.pop(stop.id, None)
                 return True
-        self._places[stop.id] = survey.place
-        if survey.keys or survey.more:
-            return survey.more
-        await self._settle(survey.stop)
+        self._places[stop.id] = found.place
+        if found.keys or found.more:
+            return found.more
+        await self._settle(found.stop)
         return False
 
     async def _apply(self, seen: Stop, keys: Sequence[Key]) -> bool:
@@ -235,7 +143,7 @@ class StopRunner:
         self, transaction: RunTransaction, stop: Stop, keys: Sequence[Key], moment: Moment
     ) -> None:
         gathered = transaction.facts(stop, keys, moment)
-        verdicts = {key: _verdict(stop, key, *gathered[key], moment.now_us) for key in keys}
+        verdicts = {key: verdict_of(stop, key, *gathered[key], moment.now_us) for key in keys}
         before = {key: target for key, (target, _) in gathered.items() if target is not None}
         after = self._asked(transaction, stop, verdicts, moment.now_us)
         after = [target for target in after if target != before.get(target.key)]
@@ -274,9 +182,11 @@ class StopRunner:
             [request.workflow_id for _, _, request in wishes if request.workflow_id],
             [request.request_id for _, _, request in wishes],
         )
-        deadlines = Deadlines.of(self._configured())
+        config = self._configured()
+        deadlines, offline_us = Deadlines.of(config), config.agent_offline_after_us
         for target, action, request in wishes:
-            answer = ask(asker, request, Asking(self._new_id(), now_us, deadlines))
+            asking = Asking(self._new_id(), now_us, deadlines, offline_us)
+            answer = ask(asker, request, asking)
             if isinstance(answer, PilothouseError):
                 refusal = EventError(answer.reason, answer.message, not _final(answer))
                 found.append(asked(target, action, refusal, now_us))
@@ -315,14 +225,6 @@ class StopRunner:
     def _tell(self) -> None:
         self._changes.notify()
         self._signals.notify()
-
-
-def _verdict(stop: Stop, key: Key, target: Target | None, facts: Facts, now_us: int) -> Verdict:
-    if stop.state == StopState.ACTIVE:
-        if not wanted(stop.stage, key[0]):
-            return Verdict(target)
-        return stopping(stop, key, target, facts, now_us)
-    return Verdict(None) if target is None else releasing(stop, target, facts, now_us)
 
 
 def _request(stop: Stop, target: Target, action: Action) -> ControlRequest:
@@ -407,95 +309,3 @@ def _outcome(stop: Stop, verb: str, actor: str, reason: str, now_us: int) -> Ent
         after=where(stop) | counts,
         stop_id=stop.id,
     )
-
-
-def _survey(
-    transaction: RunTransaction, stop_id: str, place: Place | None, moment: Moment
-) -> Survey:
-    """What is to be done for a stop. Reads only, some of everything at a time."""
-    stop = transaction.get(stop_id)
-    if stop is None or stop.state == StopState.RELEASED:
-        return Survey(None, (), Place(Stage.HOLD_NEW, StopState.RELEASED, 0), more=False)
-    if place is None or (place.stage, place.state) != (stop.stage, stop.state):
-        place = Place(stop.stage, stop.state, transaction.newest())
-    place = _engines(transaction, stop, place, moment.now_us)
-    keys: dict[Key, None] = dict.fromkeys(place.engines)
-    place = _agents(transaction, stop, place, keys, moment.now_us)
-    place, more = _workflows(transaction, stop, place, keys)
-    due = transaction.due(stop.id, moment.now_us, SLICE)
-    keys.update(dict.fromkeys(due))
-    gathered = transaction.facts(stop, keys, moment)
-    connects = {source: gathered[Kind.ENGINE, source][1].connect_us for _, source in place.engines}
-    came = any(at > place.connects.get(source, at) for source, at in connects.items())
-    place = replace(place, connects=connects)
-    if came:
-        # What was refused for want of its engine is looked at again.
-        place = replace(place, reading=None, read=False, listed="", gone_through=False, agents_us=0)
-    to_do = [
-        key
-        for key, (target, facts) in gathered.items()
-        if _is_news(_verdict(stop, key, target, facts, moment.now_us), target)
-    ]
-    unseen = not place.agents_us and _has_agents(stop)
-    return Survey(stop, to_do, place, more or came or unseen or len(due) == SLICE)
-
-
-def _is_news(verdict: Verdict, target: Target | None) -> bool:
-    return verdict.ask is not None or verdict.target != target
-
-
-def _has_agents(stop: Stop) -> bool:
-    return stop.state == StopState.RELEASING or wanted(stop.stage, Kind.AGENT)
-
-
-def _engines(transaction: RunTransaction, stop: Stop, place: Place, now_us: int) -> Place:
-    if place.engines_us and now_us - place.engines_us < SURVEY_US:
-        return place
-    if stop.state == StopState.RELEASING:
-        held = transaction.target_keys(stop.id, Kind.ENGINE, "", SLICE)
-        return replace(place, engines=tuple(held), engines_us=now_us)
-    if not place.working_us or now_us - place.working_us >= WORKING_US:
-        working = frozenset(transaction.working(stop.scope))
-        place = replace(place, working=working, working_us=now_us)
-    found = tuple(transaction.engines(stop, place.working))
-    return replace(place, engines=found, engines_us=now_us)
-
-
-def _agents(
-    transaction: RunTransaction, stop: Stop, place: Place, keys: dict[Key, None], now_us: int
-) -> Place:
-    """The next agents of a round: those in scope, and those that are targets."""
-    if not _has_agents(stop) or (
-        not place.agent and place.agents_us and now_us - place.agents_us < SURVEY_US // 4
-    ):
-        return place
-    some = set(transaction.target_keys(stop.id, Kind.AGENT, place.agent, SLICE))
-    if stop.state == StopState.ACTIVE:
-        some.update(transaction.agents(stop, place.agent, SLICE))
-    chosen = sorted(some)[:SLICE]
-    keys.update(dict.fromkeys(chosen))
-    if len(chosen) < SLICE:
-        return replace(place, agent="", agents_us=now_us)
-    return replace(place, agent=chosen[-1][1])
-
-
-def _workflows(
-    transaction: RunTransaction, stop: Stop, place: Place, keys: dict[Key, None]
-) -> tuple[Place, bool]:
-    """The next workflows: of the first reading, of those that are targets, and of those that changed."""
-    active = stop.state == StopState.ACTIVE
-    if active and not wanted(stop.stage, Kind.WORKFLOW):
-        return place, False
-    if active and not place.read:
-        ids, reading = transaction.active(stop.scope, place.reading, SLICE)
-        keys.update(dict.fromkeys((Kind.WORKFLOW, id) for id in ids))
-        return replace(place, reading=reading, read=reading is None), True
-    if not place.gone_through:
-        some = transaction.target_keys(stop.id, Kind.WORKFLOW, place.listed, SLICE)
-        keys.update(dict.fromkeys(some))
-        over = len(some) < SLICE
-        listed = "" if over else some[-1][1]
-        return replace(place, listed=listed, gone_through=over), True
-    changed, mark, more = transaction.changed(stop, place.mark, SLICE)
-    keys.update(dict.fromkeys((Kind.WORKFLOW, id) for id in changed))
-    return replace(place, mark=mark), more

@@ -25,7 +25,7 @@ from sqlalchemy import (
     update,
 )
 
-from pilothouse_server.adapters.sql import removals
+from pilothouse_server.adapters.sql import removals, stop_rows
 from pilothouse_server.adapters.sql.alert_store import CLOCK
 from pilothouse_server.adapters.sql.database import Database
 from pilothouse_server.adapters.sql.event_rows import newest_position
@@ -49,6 +49,7 @@ from pilothouse_server.adapters.sql.tables_projection import (
 )
 from pilothouse_server.adapters.sql.tables_retention import ENDED, REVISION_MARKS
 from pilothouse_server.adapters.sql.tables_silences import SILENCES
+from pilothouse_server.adapters.sql.tables_stops import EMERGENCY_STOPS
 from pilothouse_server.services.retention import (
     DAY_US,
     HOUR_US,
@@ -212,7 +213,14 @@ def _with_few_tasks(
 
 
 def _commands(connection: Connection, cut: Cut, limit: int) -> Removed:
+    _stops(connection, cut)
     return _delete(connection, COMMANDS, _old(COMMANDS, "end_us", cut.before_us), limit)
+
+
+def _stops(connection: Connection, cut: Cut) -> None:
+    """Emergency stops that were over when such commands were; one at a time, since one may have many targets."""
+    old = _old(EMERGENCY_STOPS, "end_us", cut.before_us).limit(1)
+    stop_rows.remove(connection, list(connection.execute(old).scalars()))
 
 
 def _executors(connection: Connection, cut: Cut, limit: int) -> Removed:

@@ -7,7 +7,7 @@ from typing import Any, NamedTuple
 
 from sqlalchemy import ColumnElement, Connection, and_, func, select, text
 
-from pilothouse_server.adapters.sql import agent_rows, bulk, command_store, stop_rows
+from pilothouse_server.adapters.sql import agent_rows, bulk, command_store, queue_rows, stop_rows
 from pilothouse_server.adapters.sql.command_store import command_of
 from pilothouse_server.adapters.sql.tables_control import COMMANDS, EXECUTORS
 from pilothouse_server.adapters.sql.tables_projection import WORKFLOWS
@@ -17,6 +17,7 @@ from pilothouse_server.domain import commands
 from pilothouse_server.domain.commands import PENDING, Command, CommandState, Executor
 from pilothouse_server.domain.events import EventError
 from pilothouse_server.domain.projection.agent import AgentState
+from pilothouse_server.domain.projection.queue import QueueName, QueueState
 from pilothouse_server.domain.stops import (
     LETTING_GO,
     STOPPING,
@@ -30,8 +31,9 @@ from pilothouse_server.domain.stops import (
     TargetState,
     goal,
 )
-from pilothouse_server.domain.workflows import ENDED, Action, WorkflowState
-from pilothouse_server.services.stops import Moment
+from pilothouse_server.domain.targets import target_of
+from pilothouse_server.domain.workflows import ENDED, WorkflowState
+from pilothouse_server.services.stop_ports import Moment
 
 SCOPES = {
     Kind.ENGINE: commands.Scope.FLEET,
@@ -72,7 +74,7 @@ def able(executor: Executor | None, source: str, stop: Stop, kind: Kind) -> Even
 
 def fleet_target(stop: Stop) -> str:
     """What a command on an engine is about, as `Command.target` says it."""
-    return f"{stop.scope.workflow_type}/{stop.scope.agent_type}"
+    return target_of(QueueName("", "", stop.scope.workflow_type, stop.scope.agent_type))
 
 
 def gather(
@@ -112,17 +114,13 @@ def _facts(
     for id, target in targets.items():
         state = states[id]
         executor = executors.get(state.source)
-        stopped = state.stopped
-        newest = last.get(id)
-        if kind == Kind.ENGINE:
-            stopped = newest is not None and newest.action == Action.PAUSE
         found[id] = Facts(
             ended=state.ended,
-            stopped=stopped,
+            stopped=state.stopped,
             idle=state.idle,
             attempt=state.attempt,
             pending=pending.get(id),
-            last=newest,
+            last=last.get(id),
             newest=by_id.get(target.command_id) if target is not None else None,
             hold=by_id.get(target.hold_id) if target is not None else None,
             unable=able(executor, state.source, stop, kind),
@@ -137,15 +135,16 @@ def _states(
 ) -> dict[str, _State]:
     match kind:
         case Kind.ENGINE:
-            return _engines(connection, ids)
+            return _engines(connection, stop, ids)
         case Kind.AGENT:
             return _agents(connection, stop, ids, moment)
         case Kind.WORKFLOW:
             return _workflows(connection, ids)
 
 
-def _engines(connection: Connection, sources: Sequence[str]) -> dict[str, _State]:
-    """One that was forgotten, and that nobody works for any more, is gone."""
+def _engines(connection: Connection, stop: Stop, sources: Sequence[str]) -> dict[str, _State]:
+    """Whether each starts nothing new of the scope, as it says. One that was forgotten, and that nobody works for any
+    more, is gone."""
     there = set[str]()
     for names in slices(sources, bulk.keys_at_once(connection)):
         query = select(EXECUTORS.c.source).where(EXECUTORS.c.source.in_(names))
@@ -156,7 +155,16 @@ def _engines(connection: Connection, sources: Sequence[str]) -> dict[str, _State
         )
         if connection.execute(working.limit(1)).first() is not None:
             there.add(source)
-    return {source: _State(source, ended=source not in there) for source in sources}
+    about = {
+        source: QueueName(source, "", stop.scope.workflow_type, stop.scope.agent_type)
+        for source in sources
+    }
+    said = queue_rows.load(connection, about.values())
+    found: dict[str, _State] = {}
+    for source, name in about.items():
+        holds = name in said and said[name].state == QueueState.PAUSED
+        found[source] = _State(source, ended=source not in there, stopped=holds)
+    return found
 
 
 def _agents(

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Callable, Collection, Iterable, Mapping, Sequence
-from typing import TypeVar
+from typing import Final, TypeVar
 
 from sqlalchemy import Connection
 
@@ -30,11 +30,12 @@ from pilothouse_server.domain.stops import (
     Target,
     TargetState,
 )
-from pilothouse_server.services.stop_runner import Reading
-from pilothouse_server.services.stops import NOT_OBEYED_SHOWN, Moment, StopView
+from pilothouse_server.services.stop_ports import Moment, Reading, StopView
 from pilothouse_server.services.watch import Read, Start
 
 T = TypeVar("T")
+
+NOT_OBEYED_SHOWN: Final = 20
 
 
 class SqlStops:
