@@ -23,7 +23,7 @@ from pilothouse_server.services.batches import BatchStore, BatchTransaction, tur
 from pilothouse_server.services.control import Asking, ControlRequest, ControlSignals, ask
 from pilothouse_server.services.fanout import Changes
 
-SLICE: Final = 250
+SLICE: Final = 100
 """Turns in one transaction: so few that nobody who writes has to wait for long."""
 BURST: Final = 0.25
 """Seconds of its rate that a batch may catch up on at once."""
@@ -165,9 +165,13 @@ class BatchRunner:
         turns = [
             turn_of(
                 item,
-                ask(gathered, _request(batch, item), Asking(self._new_id(), now_us, deadlines)),
+                ask(
+                    gathered,
+                    _request(batch, item, request_id),
+                    Asking(self._new_id(), now_us, deadlines),
+                ),
             )
-            for item in items
+            for item, request_id in zip(items, request_ids, strict=True)
         ]
         gathered.flush()
         transaction.took(batch_id, turns)
@@ -250,12 +254,12 @@ def _with_room(
     return items
 
 
-def _request(batch: Batch, item: BatchItem) -> ControlRequest:
+def _request(batch: Batch, item: BatchItem, request_id: str) -> ControlRequest:
     return ControlRequest(
         workflow_id=item.workflow_id,
         action=batch.action,
         reason=batch.reason,
-        request_id=request_id_of(batch.id, item.position),
+        request_id=request_id,
         actor=batch.started_by,
         batch_id=batch.id,
     )
