@@ -41,6 +41,7 @@ from pilothouse_server.adapters.sql.queue_views import SqlQueueViews
 from pilothouse_server.adapters.sql.rule_store import SqlRules
 from pilothouse_server.adapters.sql.rule_views import SqlRuleViews
 from pilothouse_server.adapters.sql.silence_store import SqlSilences
+from pilothouse_server.adapters.sql.stop_store import SqlStops
 from pilothouse_server.adapters.sql.workflow_views import SqlWorkflowViews
 from pilothouse_server.adapters.sqlite_log import SqliteLog
 from pilothouse_server.config import Settings
@@ -69,6 +70,7 @@ from pilothouse_server.services.notifications.log import DeliveryLog
 from pilothouse_server.services.snapshot_desk import SnapshotDesk
 from pilothouse_server.services.standing import Alone, Asked, Identity, Others, Standing, waits
 from pilothouse_server.services.status import ComponentState, LogShard
+from pilothouse_server.services.stops import EmergencyStops
 from pilothouse_server.services.tenure import Part, serve
 from pilothouse_server.transport.agents import AgentServicer
 from pilothouse_server.transport.alerts import AlertServicer
@@ -81,6 +83,7 @@ from pilothouse_server.transport.config import ConfigServicer
 from pilothouse_server.transport.contract import Servicers, services
 from pilothouse_server.transport.dead_events import DeadEventServicer
 from pilothouse_server.transport.deliveries import DeliveryServicer
+from pilothouse_server.transport.emergency_stops import EmergencyStopServicer
 from pilothouse_server.transport.escalations import EscalationServicer
 from pilothouse_server.transport.events import EventServicer
 from pilothouse_server.transport.health import HealthKeeper
@@ -278,6 +281,19 @@ class Core:
         )
         return BatchServicer(batches, self._clock)
 
+    def _stops(self) -> EmergencyStopServicer:
+        told, store = self._world.signals, SqlStops(self._world.database)
+        stops = EmergencyStops(
+            store,
+            store.follow,
+            self._clock,
+            changes=told.stops,
+            told=self.duties.common.signals.notify,
+            new_id=uuid7,
+            configured=self.configuration.current,
+        )
+        return EmergencyStopServicer(stops, Watching(told.stops, self._clock))
+
     def _services(self) -> Servicers:
         """What serves each service of the contract."""
         database, clock, told = self._world.database, self._clock, self._world.signals
@@ -297,6 +313,7 @@ class Core:
             deliveries=DeliveryServicer(
                 DeliveryLog(SqlDeliveries(database), clock, told.deliveries)
             ),
+            emergency_stops=self._stops(),
             escalations=EscalationServicer(
                 Escalations(SqlEscalations(database), clock, told.channels)
             ),
