@@ -39,13 +39,18 @@ from pilothouse.v1 import (
     agents_pb2_grpc,
     alerts_pb2,
     alerts_pb2_grpc,
+    audit_pb2_grpc,
+    batches_pb2_grpc,
+    budgets_pb2_grpc,
     channels_pb2,
     channels_pb2_grpc,
     commands_pb2,
     commands_pb2_grpc,
+    config_pb2_grpc,
     dead_events_pb2_grpc,
     deliveries_pb2,
     deliveries_pb2_grpc,
+    emergency_stops_pb2_grpc,
     escalations_pb2,
     escalations_pb2_grpc,
     events_pb2,
@@ -55,6 +60,7 @@ from pilothouse.v1 import (
     metrics_pb2,
     metrics_pb2_grpc,
     platform_pb2_grpc,
+    queues_pb2_grpc,
     rules_pb2,
     rules_pb2_grpc,
     silences_pb2,
@@ -67,15 +73,21 @@ from pilothouse.watching import WatchCore, WatchOptions, items_of
 if TYPE_CHECKING:
     from pilothouse.v1.agents_pb2_grpc import AgentServiceAsyncStub
     from pilothouse.v1.alerts_pb2_grpc import AlertServiceAsyncStub
+    from pilothouse.v1.audit_pb2_grpc import AuditServiceAsyncStub
+    from pilothouse.v1.batches_pb2_grpc import BatchServiceAsyncStub
+    from pilothouse.v1.budgets_pb2_grpc import BudgetServiceAsyncStub
     from pilothouse.v1.channels_pb2_grpc import ChannelServiceAsyncStub
     from pilothouse.v1.commands_pb2_grpc import CommandServiceAsyncStub
+    from pilothouse.v1.config_pb2_grpc import ConfigServiceAsyncStub
     from pilothouse.v1.dead_events_pb2_grpc import DeadEventServiceAsyncStub
     from pilothouse.v1.deliveries_pb2_grpc import DeliveryServiceAsyncStub
+    from pilothouse.v1.emergency_stops_pb2_grpc import EmergencyStopServiceAsyncStub
     from pilothouse.v1.escalations_pb2_grpc import EscalationServiceAsyncStub
     from pilothouse.v1.events_pb2_grpc import EventServiceAsyncStub
     from pilothouse.v1.heartbeats_pb2_grpc import HeartbeatServiceAsyncStub
     from pilothouse.v1.metrics_pb2_grpc import MetricsServiceAsyncStub
     from pilothouse.v1.platform_pb2_grpc import PlatformServiceAsyncStub
+    from pilothouse.v1.queues_pb2_grpc import QueueServiceAsyncStub
     from pilothouse.v1.rules_pb2_grpc import RuleServiceAsyncStub
     from pilothouse.v1.silences_pb2_grpc import SilenceServiceAsyncStub
     from pilothouse.v1.workflows_pb2_grpc import WorkflowServiceAsyncStub
@@ -153,6 +165,20 @@ class Client:
             self.channel
         )
         """pilothouse.v1.HeartbeatService."""
+        self.audit: AuditServiceAsyncStub = audit_pb2_grpc.AuditServiceStub(self.channel)
+        """pilothouse.v1.AuditService."""
+        self.batches: BatchServiceAsyncStub = batches_pb2_grpc.BatchServiceStub(self.channel)
+        """pilothouse.v1.BatchService."""
+        self.budgets: BudgetServiceAsyncStub = budgets_pb2_grpc.BudgetServiceStub(self.channel)
+        """pilothouse.v1.BudgetService."""
+        self.config: ConfigServiceAsyncStub = config_pb2_grpc.ConfigServiceStub(self.channel)
+        """pilothouse.v1.ConfigService."""
+        self.emergency_stops: EmergencyStopServiceAsyncStub = (
+            emergency_stops_pb2_grpc.EmergencyStopServiceStub(self.channel)
+        )
+        """pilothouse.v1.EmergencyStopService."""
+        self.queues: QueueServiceAsyncStub = queues_pb2_grpc.QueueServiceStub(self.channel)
+        """pilothouse.v1.QueueService."""
 
     async def close(self) -> None:
         """Close the connection; calls under way are cancelled."""

@@ -36,13 +36,18 @@ from pilothouse.v1 import (
     agents_pb2_grpc,
     alerts_pb2,
     alerts_pb2_grpc,
+    audit_pb2_grpc,
+    batches_pb2_grpc,
+    budgets_pb2_grpc,
     channels_pb2,
     channels_pb2_grpc,
     commands_pb2,
     commands_pb2_grpc,
+    config_pb2_grpc,
     dead_events_pb2_grpc,
     deliveries_pb2,
     deliveries_pb2_grpc,
+    emergency_stops_pb2_grpc,
     escalations_pb2,
     escalations_pb2_grpc,
     events_pb2,
@@ -52,6 +57,7 @@ from pilothouse.v1 import (
     metrics_pb2,
     metrics_pb2_grpc,
     platform_pb2_grpc,
+    queues_pb2_grpc,
     rules_pb2,
     rules_pb2_grpc,
     silences_pb2,
@@ -64,15 +70,21 @@ from pilothouse.watching import WatchCore, WatchOptions, items_of
 if TYPE_CHECKING:
     from pilothouse.v1.agents_pb2_grpc import AgentServiceStub
     from pilothouse.v1.alerts_pb2_grpc import AlertServiceStub
+    from pilothouse.v1.audit_pb2_grpc import AuditServiceStub
+    from pilothouse.v1.batches_pb2_grpc import BatchServiceStub
+    from pilothouse.v1.budgets_pb2_grpc import BudgetServiceStub
     from pilothouse.v1.channels_pb2_grpc import ChannelServiceStub
     from pilothouse.v1.commands_pb2_grpc import CommandServiceStub
+    from pilothouse.v1.config_pb2_grpc import ConfigServiceStub
     from pilothouse.v1.dead_events_pb2_grpc import DeadEventServiceStub
     from pilothouse.v1.deliveries_pb2_grpc import DeliveryServiceStub
+    from pilothouse.v1.emergency_stops_pb2_grpc import EmergencyStopServiceStub
     from pilothouse.v1.escalations_pb2_grpc import EscalationServiceStub
     from pilothouse.v1.events_pb2_grpc import EventServiceStub
     from pilothouse.v1.heartbeats_pb2_grpc import HeartbeatServiceStub
     from pilothouse.v1.metrics_pb2_grpc import MetricsServiceStub
     from pilothouse.v1.platform_pb2_grpc import PlatformServiceStub
+    from pilothouse.v1.queues_pb2_grpc import QueueServiceStub
     from pilothouse.v1.rules_pb2_grpc import RuleServiceStub
     from pilothouse.v1.silences_pb2_grpc import SilenceServiceStub
     from pilothouse.v1.workflows_pb2_grpc import WorkflowServiceStub
@@ -144,6 +156,20 @@ class Client:
             self.channel
         )
         """pilothouse.v1.HeartbeatService."""
+        self.audit: AuditServiceStub = audit_pb2_grpc.AuditServiceStub(self.channel)
+        """pilothouse.v1.AuditService."""
+        self.batches: BatchServiceStub = batches_pb2_grpc.BatchServiceStub(self.channel)
+        """pilothouse.v1.BatchService."""
+        self.budgets: BudgetServiceStub = budgets_pb2_grpc.BudgetServiceStub(self.channel)
+        """pilothouse.v1.BudgetService."""
+        self.config: ConfigServiceStub = config_pb2_grpc.ConfigServiceStub(self.channel)
+        """pilothouse.v1.ConfigService."""
+        self.emergency_stops: EmergencyStopServiceStub = (
+            emergency_stops_pb2_grpc.EmergencyStopServiceStub(self.channel)
+        )
+        """pilothouse.v1.EmergencyStopService."""
+        self.queues: QueueServiceStub = queues_pb2_grpc.QueueServiceStub(self.channel)
+        """pilothouse.v1.QueueService."""
 
     def close(self) -> None:
         """Close the connection; calls under way are cancelled."""
