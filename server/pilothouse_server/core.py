@@ -28,6 +28,7 @@ from pilothouse_server.adapters.sql.audit_views import SqlAudit
 from pilothouse_server.adapters.sql.backtest_store import SqlBacktestStore
 from pilothouse_server.adapters.sql.batch_store import SqlBatches
 from pilothouse_server.adapters.sql.channel_store import SqlChannels
+from pilothouse_server.adapters.sql.closing_store import SqlClosing
 from pilothouse_server.adapters.sql.command_store import SqlCommands
 from pilothouse_server.adapters.sql.config_store import SqlConfig
 from pilothouse_server.adapters.sql.control_queries import SqlControlQueries
@@ -58,6 +59,7 @@ from pilothouse_server.services.alerts.silencing import Silences
 from pilothouse_server.services.audit import Audit
 from pilothouse_server.services.batches import Batches
 from pilothouse_server.services.channels import Channels
+from pilothouse_server.services.closing import Closer
 from pilothouse_server.services.configuration import Configuration
 from pilothouse_server.services.control import Control, ControlSignals
 from pilothouse_server.services.escalations import Escalations
