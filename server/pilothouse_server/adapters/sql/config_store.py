@@ -30,16 +30,17 @@ _NEWEST_FIRST: Final = (Sort(_C.version, descending=True, type=int),)
 
 
 class SqlConfig:
-    """Implements `services.configuration.ConfigStore`."""
+    """Implements `services.configuration.ConfigStore`; keeps the newest so many versions."""
 
-    def __init__(self, database: Database) -> None:
+    def __init__(self, database: Database, kept: int = VERSIONS_KEPT) -> None:
         self._database = database
+        self._kept = kept
 
     async def write(self, run: Callable[[ConfigTransaction], T]) -> T:
-        return await self._database.write(lambda connection: run(SqlConfigTransaction(connection)))
+        return await self._database.write(lambda c: run(SqlConfigTransaction(c, self._kept)))
 
     async def read(self, run: Callable[[ConfigTransaction], T]) -> T:
-        return await self._database.read(lambda connection: run(SqlConfigTransaction(connection)))
+        return await self._database.read(lambda c: run(SqlConfigTransaction(c, self._kept)))
 
     async def page(self, size: int, token: str) -> VersionPage:
         mark = pages.fingerprint("config-versions")
@@ -56,8 +57,9 @@ class SqlConfig:
 class SqlConfigTransaction:
     """Implements `services.configuration.ConfigTransaction`."""
 
-    def __init__(self, connection: Connection) -> None:
+    def __init__(self, connection: Connection, kept: int) -> None:
         self._connection = connection
+        self._kept = kept
 
     def newest(self) -> ConfigVersion:
         row = self._first(select(CONFIG_VERSIONS).order_by(_C.version.desc()).limit(1))
@@ -86,7 +88,7 @@ class SqlConfigTransaction:
             "request_digest": digest,
         }
         self._connection.execute(insert(CONFIG_VERSIONS).values(row))
-        old = _C.version <= version.version - VERSIONS_KEPT
+        old = _C.version <= version.version - self._kept
         self._connection.execute(delete(CONFIG_VERSIONS).where(old))
 
     def record(self, entries: Sequence[Entry]) -> None:
