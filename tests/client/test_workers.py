@@ -85,13 +85,13 @@ def test_a_queue_with_a_name_is_not_narrowed_to_a_type() -> None:
         ReportedQueue(Told().report, "mail", workflow_type="nightly")
 
 
-def test_a_task_says_in_which_queue_it_waits_and_what_each_try_consumed() -> None:
+def test_a_task_says_what_it_waits_for_and_what_each_try_consumed() -> None:
     told = Told()
-    task = WorkflowRun(told.report, "wf-1").task("t-1", queue="mail")
+    task = WorkflowRun(told.report, "wf-1").task("t-1", queue="mail", agent_type="builder")
     task.queued()
     task.retrying("flaky", usage=Usage(input_tokens=7))
     task.cancelled("enough", usage=Usage(input_tokens=2))
-    assert {each.queue for each in told} == {"mail"}
+    assert {(each.queue, each.agent_type) for each in told} == {("mail", "builder")}
     assert [each.usage.input_tokens for each in told] == [0, 7, 2]
 
 

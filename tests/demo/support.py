@@ -9,6 +9,7 @@ from collections.abc import AsyncGenerator, Callable
 from contextlib import asynccontextmanager, suppress
 from dataclasses import dataclass
 from pathlib import Path
+from typing import Any
 
 import psutil
 
@@ -101,8 +102,12 @@ class Seen:
 
     def ask(self, action: str, workflow_id: str) -> Command:
         """An operator asks for something."""
+        return self.order(action, workflow_id)
+
+    def order(self, action: str, workflow_id: str = "", **fields: Any) -> Command:
+        """An operator asks for something of an agent, or of everything: `scope=`, `agent_id=` and so on."""
         return self.server.request(
-            ControlAction.Value(f"CONTROL_ACTION_{action}"), workflow_id, "demo"
+            ControlAction.Value(f"CONTROL_ACTION_{action}"), workflow_id, "demo", **fields
         )
 
 

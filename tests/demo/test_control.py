@@ -37,6 +37,8 @@ async def test_a_workflow_goes_through_its_plan_and_each_task_through_its_steps(
             if event.task_id == task and "TASK" in kind_of(event)
         ]
         assert steps == ["TASK_QUEUED", "TASK_ASSIGNED", "TASK_STARTED", "TASK_COMPLETED"], task
+    assert all(event.agent_type for event in seen.events("TASK_QUEUED")), "who is waited for"
+    assert all(event.usage.cost_micros > 0 for event in seen.events("TASK_COMPLETED"))
     times = [
         event.occur_time.ToNanoseconds()
         for event in seen.events("STAGE_STARTED", "STAGE_COMPLETED")

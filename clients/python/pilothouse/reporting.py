@@ -140,10 +140,19 @@ class WorkflowRun:
         agent: ReportedAgent | None = None,
         attempt: int = 1,
         queue: str = "",
+        agent_type: str = "",
     ) -> TaskRun:
-        """One task of this run. `queue` is where it waits for an agent."""
+        """One task of this run. `queue` is where it waits for an agent, `agent_type` the kind of agent that it needs:
+        what Pilothouse has to know to say why it does not move."""
         return TaskRun(
-            self, self._report, task_id, stage=stage, agent=agent, attempt=attempt, queue=queue
+            self,
+            self._report,
+            task_id,
+            stage=stage,
+            agent=agent,
+            attempt=attempt,
+            queue=queue,
+            agent_type=agent_type,
         )
 
     def _event(self, kind: EventType.ValueType, message: str = "") -> Event:
@@ -282,12 +291,15 @@ class TaskRun:
         agent: ReportedAgent | None = None,
         attempt: int = 1,
         queue: str = "",
+        agent_type: str = "",
     ) -> None:
         self._run = run
         self._report = report
         self._stage = stage
         self.queue = queue
         """Where it waits for an agent; empty when that is no queue with a name."""
+        self.agent_type = agent_type
+        """The kind of agent that it needs; empty when any will do, or that of the agent that has it is enough."""
         self.id = task_id
         """Its id, unique in the workflow."""
         self.agent = agent
@@ -365,7 +377,7 @@ class TaskRun:
             stage=self._stage,
             task_id=self.id,
             agent_id=agent.id if agent else "",
-            agent_type=agent.agent_type if agent else "",
+            agent_type=agent.agent_type if agent else self.agent_type,
             attempt=self.attempt,
             trace_id=self._run.trace_id,
             queue=self.queue,

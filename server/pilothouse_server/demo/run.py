@@ -214,7 +214,7 @@ class Run:
     async def _task(self, stage: str, task: Task) -> Verdict:
         """Do one task, again if it may be flaky."""
         task_id = f"{stage}/{task.name}"
-        told = self._take_up(stage, task_id)
+        told = self._take_up(stage, task_id, task.agent_type)
         tried = 1
         while not (verdict := await self._try(told, task, tried)).ok and tried < task.tries:
             tried += 1
@@ -223,9 +223,11 @@ class Run:
             self._commit()
         return self._task_ended(told, verdict)
 
-    def _take_up(self, stage: str, task_id: str) -> TaskRun:
+    def _take_up(self, stage: str, task_id: str, agent_type: str) -> TaskRun:
         attempt = self.record.tasks.get(task_id, 0)
-        told = self._workflow.task(task_id, stage=stage, attempt=attempt or 1)
+        told = self._workflow.task(
+            task_id, stage=stage, attempt=attempt or 1, agent_type=agent_type
+        )
         if task_id in self.record.open:
             told.retrying(
                 EventError(code="ENGINE_STOPPED", message="the engine was stopped while it ran")
