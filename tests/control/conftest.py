@@ -16,6 +16,7 @@ from pilothouse_server.adapters.sql.outbox_store import oldest
 from pilothouse_server.adapters.sql.projection_store import SqlProjectionStore
 from pilothouse_server.domain.commands import Capability, Command, Executor
 from pilothouse_server.domain.events import Event, EventType
+from pilothouse_server.domain.platform import PlatformConfig
 from pilothouse_server.domain.workflows import Action
 from pilothouse_server.ports import LogEntry
 from pilothouse_server.services.closing import Closer
@@ -44,6 +45,7 @@ class Plant:
     place: Place
     clock: SetClock
     signals: ControlSignals = field(default_factory=ControlSignals)
+    configured: PlatformConfig = field(default_factory=PlatformConfig)
 
     def __post_init__(self) -> None:
         self.open()
@@ -54,7 +56,9 @@ class Plant:
         self.store = SqlCommands(self.database)
         self.control = Control(self.store, self.clock, self.signals, uuid7)
         self.closer = Closer(SqlClosing(self.database), self.clock, self.signals, uuid7)
-        self.executors = Executors(self.store, self.clock, self.signals, heartbeat=0.05)
+        self.executors = Executors(
+            self.store, self.clock, self.signals, heartbeat=0.05, configured=lambda: self.configured
+        )
         self.projection = SqlProjectionStore(self.database, decode_stored, [settling()])
         self._cursors = itertools.count(1)
 

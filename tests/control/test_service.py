@@ -42,7 +42,7 @@ def services(plant: Plant) -> list[Service]:
     views = SqlWorkflowViews(plant.database, plant.clock)
     watching = Watching(plant.signals.workflows, plant.clock)
     commands = CommandServicer(plant.control, plant.executors, queries, plant.clock)
-    workflows = WorkflowServicer(views, watching, plant.control)
+    workflows = WorkflowServicer(views, watching, plant.control, plant.closer)
     return [
         Service(
             pb.DESCRIPTOR.services_by_name["CommandService"],

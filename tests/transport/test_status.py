@@ -35,6 +35,7 @@ SAMPLES: list[errors.PilothouseError] = [
     errors.CommandPending("c1", "pause"),
     errors.UnsupportedByEngine("pause", "engine"),
     errors.NoExecutor("engine"),
+    errors.EngineConnected("engine"),
     errors.CommandEnded("c1", "EXPIRED"),
     errors.AlertResolved("a1"),
     errors.NotConfirmed("120"),

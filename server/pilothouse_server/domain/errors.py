@@ -7,6 +7,7 @@ PilothouseError
 ├── InvalidPageToken, InvalidResumeToken
 ├── NotFound               there is no such thing                (kind, id)
 ├── IllegalTransition, CommandPending, UnsupportedByEngine, NoExecutor, CommandEnded, AlertResolved
+├── EngineConnected        it can end its workflows itself       (source)
 ├── DeadEventTruncated
 ├── NotConfirmed           what was typed is not what has to be  (expected)
 ├── WrongState             not where it stands                   (kind, id, state, action)
@@ -170,6 +171,16 @@ class NoExecutor(PilothouseError):
 
 
 @dataclass(eq=False)
+class EngineConnected(PilothouseError):
+    source: str
+
+    @property
+    def message(self) -> str:
+        told = f"the engine {self.source!r} is connected, so its workflows are its own to end"
+        return f"{told}; cancel this one, or stop the engine first if it is wrong about it"
+
+
+@dataclass(eq=False)
 class CommandEnded(PilothouseError):
     command_id: str
     state: str
@@ -223,7 +234,7 @@ class NotConfirmed(PilothouseError):
 @dataclass(eq=False)
 class WrongState(PilothouseError):
     kind: str
-    """One of batch, emergency_stop, agent, queue, engine."""
+    """One of workflow, batch, emergency_stop, agent, queue, engine."""
     id: str
     state: str
     action: str
@@ -398,6 +409,7 @@ _REASONS: dict[type[PilothouseError], str] = {
     CommandPending: "COMMAND_PENDING",
     UnsupportedByEngine: "UNSUPPORTED_BY_ENGINE",
     NoExecutor: "NO_EXECUTOR",
+    EngineConnected: "ENGINE_CONNECTED",
     CommandEnded: "COMMAND_ENDED",
     DeadEventTruncated: "DEAD_EVENT_TRUNCATED",
     DeliveryOver: "DELIVERY_OVER",

@@ -38,6 +38,7 @@ _TABLE: dict[type[errors.PilothouseError], grpc.StatusCode] = {
     errors.CommandPending: grpc.StatusCode.FAILED_PRECONDITION,
     errors.UnsupportedByEngine: grpc.StatusCode.FAILED_PRECONDITION,
     errors.NoExecutor: grpc.StatusCode.FAILED_PRECONDITION,
+    errors.EngineConnected: grpc.StatusCode.FAILED_PRECONDITION,
     errors.CommandEnded: grpc.StatusCode.FAILED_PRECONDITION,
     errors.DeadEventTruncated: grpc.StatusCode.FAILED_PRECONDITION,
     errors.DeliveryOver: grpc.StatusCode.FAILED_PRECONDITION,

@@ -1,6 +1,7 @@
-"""The five RPCs that ask an engine to do something with a workflow; the rest of WorkflowService derives from them.
+"""What asks an engine to do something with a workflow, and what ends one whose engine is gone; the rest of
+WorkflowService derives from it.
 
-They write a command and nothing else: the workflow's state is the engine's to report.
+The former write a command and nothing else: the workflow's state is the engine's to report.
 """
 
 from __future__ import annotations
@@ -11,10 +12,12 @@ import grpc
 
 from pilothouse.v1 import commands_pb2
 from pilothouse.v1 import workflows_pb2 as pb
-from pilothouse_server.domain.workflows import Action
+from pilothouse_server.domain.workflows import Action, WorkflowState
+from pilothouse_server.services.closing import Closer, Closing
 from pilothouse_server.services.control import Control, ControlRequest
 from pilothouse_server.transport.caller import actor
 from pilothouse_server.wire.commands import command_to_proto
+from pilothouse_server.wire.events import event_to_proto
 
 Context = grpc.aio.ServicerContext[Any, Any]
 
@@ -29,8 +32,24 @@ _Named = (
 class WorkflowControl:
     """What WorkflowService can be asked to do to a workflow."""
 
-    def __init__(self, control: Control) -> None:
+    def __init__(self, control: Control, closer: Closer) -> None:
         self._control = control
+        self._closer = closer
+
+    async def CloseWorkflow(
+        self, request: pb.CloseWorkflowRequest, context: Context
+    ) -> pb.CloseWorkflowResponse:
+        event = await self._closer.close(
+            Closing(
+                workflow_id=request.workflow_id,
+                state=WorkflowState(request.state),
+                reason=request.reason,
+                actor=actor(context),
+                request_id=request.request_id.lower(),
+                etag=request.etag,
+            )
+        )
+        return pb.CloseWorkflowResponse(event=event_to_proto(event))
 
     async def ControlWorkflow(
         self, request: pb.ControlWorkflowRequest, context: Context

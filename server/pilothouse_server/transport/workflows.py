@@ -9,6 +9,7 @@ import grpc
 
 from pilothouse.v1 import workflows_pb2 as pb
 from pilothouse.v1 import workflows_pb2_grpc
+from pilothouse_server.services.closing import Closer
 from pilothouse_server.services.control import Control
 from pilothouse_server.services.views import PageRequest, WorkflowView, WorkflowViews
 from pilothouse_server.services.watch import ROW_PAUSE, Items, watch
@@ -26,8 +27,10 @@ RESET_BACKLOG = 1000
 class WorkflowServicer(WorkflowControl, workflows_pb2_grpc.WorkflowServiceServicer):
     """`pilothouse.v1.WorkflowService`."""
 
-    def __init__(self, views: WorkflowViews, watching: Watching, control: Control) -> None:
-        super().__init__(control)
+    def __init__(
+        self, views: WorkflowViews, watching: Watching, control: Control, closer: Closer
+    ) -> None:
+        super().__init__(control, closer)
         self._views = views
         self._watching = watching
 
