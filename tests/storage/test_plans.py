@@ -17,6 +17,7 @@ from pilothouse_server.adapters.sql import bulk, migrate, outbox_store
 from pilothouse_server.adapters.sql.agent_views import SqlAgentViews
 from pilothouse_server.adapters.sql.alert_store import SqlAlerts
 from pilothouse_server.adapters.sql.audit_views import SqlAudit
+from pilothouse_server.adapters.sql.batch_store import SqlBatches
 from pilothouse_server.adapters.sql.command_store import SqlCommands, settling
 from pilothouse_server.adapters.sql.config_store import SqlConfig
 from pilothouse_server.adapters.sql.control_queries import SqlControlQueries
@@ -25,9 +26,11 @@ from pilothouse_server.adapters.sql.event_views import SqlEventViews
 from pilothouse_server.adapters.sql.metrics_store import SqlMetricsStore
 from pilothouse_server.adapters.sql.outbox_store import SqlOutbox
 from pilothouse_server.adapters.sql.projection_store import SqlProjectionStore
+from pilothouse_server.adapters.sql.queue_views import SqlQueueViews
 from pilothouse_server.adapters.sql.rule_store import SqlRules
 from pilothouse_server.adapters.sql.rule_views import SqlRuleViews
 from pilothouse_server.adapters.sql.tables_audit import AUDIT, AUDIT_HEAD
+from pilothouse_server.adapters.sql.tables_batches import BATCH_ITEMS, BATCH_REQUESTS, BATCHES
 from pilothouse_server.adapters.sql.tables_config import CONFIG_VERSIONS
 from pilothouse_server.adapters.sql.tables_control import (
     ALERT_CLOCK,
@@ -46,6 +49,7 @@ from pilothouse_server.adapters.sql.tables_projection import (
     AGENTS,
     COUNTERS,
     EVENTS,
+    QUEUES,
     TASKS,
     WORKFLOWS,
 )
@@ -53,11 +57,15 @@ from pilothouse_server.adapters.sql.workflow_views import SqlWorkflowViews
 from pilothouse_server.domain.alerts.documents import rule_to_document
 from pilothouse_server.domain.alerts.search import terms_of
 from pilothouse_server.domain.audit import Link
+from pilothouse_server.domain.batches import ItemOutcome
+from pilothouse_server.domain.commands import Scope
 from pilothouse_server.domain.events import EventType
 from pilothouse_server.domain.platform import ConfigVersion
 from pilothouse_server.domain.projection.agent import AgentRecord
+from pilothouse_server.domain.projection.queue import QueueName, QueueRecord
 from pilothouse_server.domain.projection.task import TaskRecord
 from pilothouse_server.domain.projection.workflow import WorkflowRecord
+from pilothouse_server.domain.targets import Target, queue_target
 from pilothouse_server.ports import LogEntry
 from pilothouse_server.services.views import PageRequest
 from pilothouse_server.wire.events import decode_stored, encode_events
@@ -128,15 +136,50 @@ def agents() -> Iterable[bulk.Row]:
         )
 
 
+def target_of(n: int) -> dict[str, Any]:
+    """What the nth command is about: mostly a workflow."""
+    about = {"scope": 1, "workflow_id": f"w{n:06}", "target": f"w{n:06}", "agent_id": "", "queue": ""}
+    if n % 20 == 1:
+        return about | {"scope": 3, "workflow_id": "", "target": f"a{n % 800}", "agent_id": f"a{n % 800}"}
+    if n % 20 == 2:
+        return about | {"scope": 2, "workflow_id": "", "target": f"q{n % 9}x{n}", "queue": f"q{n % 9}x{n}"}
+    return about
+
+
+def queues() -> Iterable[bulk.Row]:
+    for n in range(ROWS):
+        record = QueueRecord(QueueName(f"engine{n % 50}", f"q{n}"))
+        record.apply(event(EventType.QUEUE_PAUSED, at=n, queue=f"q{n}"))
+        yield (*record.name, 2 if n % 9 == 0 else 1, NOON + n, NOON + n, record.dump())
+
+
 def commands() -> Iterable[dict[str, Any]]:
     for n in range(ROWS):
         ended = None if n >= ROWS - 20 else NOON + n
         yield {
-            "id": f"c{n}", "sequence": n + 1, "action": 1, "workflow_id": f"w{n:06}", "target": f"w{n:06}",
-            "source": f"engine{n % 5}",
+            "id": f"c{n}", "sequence": n + 1, "action": 1, "source": f"engine{n % 5}", **target_of(n),
+            "batch_id": f"b{n // 500}" if n % 7 == 0 else "", "stop_id": f"s{n // 900}" if n % 11 == 0 else "",
             "state": 1 if ended is None else 3, "attempt": 1, "boundary": 1, "reason": "", "actor": "me",
             "request_id": f"r{n}", "request_us": NOON + n, "expire_us": NOON + n, "since_us": NOON, "end_us": ended,
         }  # fmt: skip
+
+
+def batches() -> Iterable[dict[str, Any]]:
+    preview = {"states": [], "types": [], "pending": 0, "acceptable": 0, "refusals": []}
+    for n in range(ROWS // 2):
+        live = n >= ROWS // 2 - 3
+        yield {
+            "id": f"b{n}", "sequence": n + 1, "action": 1, "filter": "", "reason": "", "actor": f"person{n % 20}",
+            "started_by": "", "state": 2 if live else 4, "size": 80, "rate": 1.0, "preview": preview,
+            "create_us": NOON + n, "expire_us": NOON + n, "end_us": None if live else NOON + n, "turn": 60,
+            "refused": 0, "abandoned": False, "counts": None,
+        }  # fmt: skip
+
+
+def batch_items() -> Iterable[bulk.Row]:
+    for n in range(ROWS):
+        command_id = f"c{n}" if n % 2 else ""
+        yield (f"b{n // 80}", n % 80, f"w{n:06}", "engine", 2, command_id, None, None, None)
 
 
 def alerts() -> Iterable[dict[str, Any]]:
@@ -180,6 +223,7 @@ def audit() -> Iterable[dict[str, Any]]:
 def fill(connection: Connection) -> None:
     made: list[tuple[Table, Iterable[bulk.Row]]] = [
         (WORKFLOWS, workflows()), (EVENTS, events()), (TASKS, tasks()), (AGENTS, agents()),
+        (QUEUES, queues()),
         (ALERT_TRANSITIONS, ((f"l{n // 2}", n % 2, NOON, 1, 2, 1.0, "", "", 0, "") for n in range(2 * ROWS))),
         (METRIC_WORKFLOWS, ((n % 2, f"w{n}", n, 0, 0, False, "{}") for n in range(ROWS))),
         (METRIC_AGENTS, ((n % 2, f"a{n}", "{}") for n in range(ROWS))),
@@ -189,6 +233,9 @@ def fill(connection: Connection) -> None:
     for table, rows in made:
         bulk.insert(connection, table, list(rows))
     connection.execute(insert(COMMANDS), list(commands()))
+    connection.execute(insert(BATCHES), list(batches()))
+    bulk.insert(connection, BATCH_ITEMS, list(batch_items()))
+    bulk.insert(connection, BATCH_REQUESTS, [(f"r{n}", f"b{n}", "start") for n in range(ROWS)])
     connection.execute(insert(ALERTS), list(alerts()))
     connection.execute(insert(AUDIT), list(audit()))
     connection.execute(AUDIT_HEAD.update().values(sequence=ROWS, hash=f"h{ROWS}"))
@@ -303,7 +350,9 @@ async def ask_queues(database: Database) -> None:
     store = SqlCommands(database)
     names = [QueueName("engine1", f"q{n}") for n in range(3)]
     await store.read(lambda t: [t.queue(name) for name in names])
-    await store.read(lambda t: t.pending_at([*map(queue_target, names), Target(Scope.POOL, "", "a7")]))
+    await store.read(
+        lambda t: t.pending_at([*map(queue_target, names), Target(Scope.POOL, "", "a7")])
+    )
     await store.read(lambda t: t.pending_on(Scope.POOL, "a7", "engine1"))
     await store.read(lambda t: t.agent("a7"))
 
@@ -328,6 +377,22 @@ async def ask_commands(database: Database) -> None:
     await store.read(lambda t: (t.get("c1"), t.requested("r1"), t.standpoint("w000100")))
     await store.read(lambda t: (t.pending(["w000100"]), t.next_deadline(), t.overdue(NOON, 100)))
     await store.read(lambda t: t.offered("engine1", ROWS - 100, 100))
+
+
+async def ask_batches(database: Database) -> None:
+    store = SqlBatches(database, CLOCK)
+    for filter_text in ("", "state = DONE", "actor = person3", "id = b7"):
+        first = await store.page(PageRequest(10, filter=filter_text))
+        await store.page(PageRequest(10, first.next_token, filter_text))
+    for outcomes in ((), (ItemOutcome.FAILED,), (ItemOutcome.REFUSED, ItemOutcome.WAITING)):
+        page = await store.items("b7", outcomes, PageRequest(10))
+        await store.items("b7", outcomes, PageRequest(10, page.next_token))
+    await store.read(lambda t: (t.open(), t.commands("b7"), t.pending("b7"), t.requested("r")))
+    await store.read(lambda t: t.load_of("engine1", 100))
+    batch = await store.read(lambda t: t.get("b7"))
+    assert batch is not None
+    await store.read(lambda t: t.next_items(batch, 20))
+    await store.write(lambda t: t.gathered(["w000100", "w000101"], ["r1", "r2"]).flush())
 
 
 async def ask_alert_engine(database: Database) -> None:
@@ -410,8 +475,8 @@ async def ask_config(database: Database) -> None:
 
 
 QUESTIONS = [
-    ask_workflows, ask_agents, ask_queues, ask_events, ask_control, ask_commands, ask_alert_engine, ask_rules, ask_metrics,
-    ask_audit, ask_config, project,
+    ask_workflows, ask_agents, ask_queues, ask_events, ask_control, ask_commands, ask_alert_engine, ask_rules,
+    ask_metrics, ask_audit, ask_config, ask_batches, project,
 ]  # fmt: skip
 
 SMALL = {
