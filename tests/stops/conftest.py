@@ -140,6 +140,7 @@ class Fleet(Plant):
     async def obey(self, *, but: Collection[str] = (), fail: Collection[str] = ()) -> int:
         """The engines do what they were asked; of these targets nothing, or say of them that they cannot."""
         asked = [each for each in await self.pending() if each.target not in but]
+        events: list[Event] = []
         for each in asked:
             if each.target in fail:
                 await self.control.fail(each.id, each.source, EventError("BROKEN", "it broke"))
@@ -152,7 +153,11 @@ class Fleet(Plant):
                     fields |= {"agent_id": each.agent_id}
                 case _:
                     fields |= {"workflow_type": each.workflow_type, "agent_type": each.agent_type}
-            await self.told(_SHOWN[each.scope, each.action], each.source, **fields)
+            self.clock.us += 1
+            shown, now_us = _SHOWN[each.scope, each.action], self.clock.us
+            events.append(Event(uuid7(), shown, now_us, now_us, each.source, **fields))
+        if events:
+            await self.report(*events)
         return len(asked)
 
     async def all_obey(self) -> None:
