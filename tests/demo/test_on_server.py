@@ -100,6 +100,60 @@ async def test_a_server_that_is_killed_during_the_work_has_missed_nothing(
     assert {task["state"] for task in detail["tasks"]} == {"WORK_STATE_COMPLETED"}
 
 
+async def effective(server: Pilothouse, path: str, **fields: Any) -> None:
+    """An operator asks for something that is no workflow's, and the engine does it."""
+    asked = await server.post(f"/api/v1/{path}", fields)
+    assert asked.status_code == 200, asked.text
+    command_id = asked.json()["command"]["id"]
+
+    async def is_so() -> bool:
+        command = (await server.get(f"/api/v1/commands/{command_id}"))["command"]
+        state = command["state"].removeprefix("COMMAND_STATE_")
+        assert state in {"REQUESTED", "ACCEPTED", "EFFECTIVE"}, command
+        return bool(state == "EFFECTIVE")
+
+    await wait_until(is_so, within=20, what=f"{path} {fields}")
+
+
+async def test_agents_and_holds_are_steered_and_the_server_shows_it(
+    server: Pilothouse, tmp_path: Path
+) -> None:
+    async def agent() -> tuple[str, int, bool]:
+        seen = (await server.get("/api/v1/agents/deployer-1"))["agent"]
+        state = seen["state"].removeprefix("AGENT_STATE_")
+        resumable = any(
+            each["available"] for each in seen["actions"] if each["action"].endswith("_ACTIVATE")
+        )
+        return state, seen["load"]["capacity"], resumable
+
+    async def held() -> set[str]:
+        queues = (await server.get("/api/v1/queues?source=demo"))["queues"]
+        return {
+            f"{queue['workflow_type']}/{queue['agent_type']}"
+            for queue in queues
+            if queue["state"] == "QUEUE_STATE_PAUSED"
+        }
+
+    async with engine_on(server.grpc, tmp_path / "engine", GOOD) as running:
+        await reaches(server, "RUNNING")
+        await effective(server, "agents/deployer-1:drain", reason="a new disk")
+        await effective(server, "agents/deployer-1:resize", pool_size=3)
+        await effective(server, "agents/deployer-1:restart")
+        assert await agent() == ("DRAINING", 3, True)
+        await reaches(server, "RUNNING", "deployment")
+        await effective(server, "queues:pause", source="demo", reason="freeze")
+        await effective(server, "queues:pause", source="demo", agent_type="deployment")
+        assert await held() == {"/", "/deployment"}
+        await effective(server, "agents/deployer-1:activate")
+        await effective(server, "queues:resume", source="demo")
+        assert await held() == {"/deployment"}
+        assert (await first(server))["state"] == "WORKFLOW_STATE_RUNNING"
+        await effective(server, "queues:resume", source="demo", agent_type="deployment")
+        await running
+        done = await reaches(server, "COMPLETED")
+    assert int(done["usage"]["cost_micros"]) > 0
+
+
 @pytest.mark.parametrize("way", ["interrupt", "kill"])
 async def test_the_demo_works_and_leaves_no_process_behind(tmp_path: Path, way: str) -> None:
     async with Pilothouse(tmp_path / "data", "demo") as demo:
