@@ -2,7 +2,6 @@ import { useSignal } from "@preact/signals";
 import type { JSX } from "preact";
 import { useEffect } from "preact/hooks";
 import { Monitoring } from "./pages/monitoring";
-import { Workflows } from "./pages/workflows";
 import { useStores } from "./ui/context";
 import { ControlDialog } from "./ui/control-dialog";
 import { Help } from "./ui/help";
@@ -11,9 +10,10 @@ import { later } from "./ui/later";
 import { Picture } from "./ui/mark";
 import { Messages } from "./ui/messages";
 import { Rail } from "./ui/rail";
-import { WorkflowSheet } from "./ui/sheet";
 import { Strip } from "./ui/strip";
 
+const Workflows = later(() => import("./workflows/page").then((module) => module.Workflows), "workflows");
+const WorkflowSheet = later(() => import("./workflows/page").then((module) => module.WorkflowSheet), "one workflow", "sheet");
 const Alerts = later(() => import("./alerts/page").then((module) => module.Alerts), "alerts");
 const PAGES = { monitoring: Monitoring, workflows: Workflows, alerts: Alerts };
 const TITLES = { monitoring: "Monitoring", workflows: "Workflows", alerts: "Alerts" };
@@ -38,7 +38,7 @@ export function App(): JSX.Element {
       <main key={page} class="main">
         <View />
       </main>
-      {page === "alerts" ? null : <WorkflowSheet />}
+      {page === "monitoring" && stores.route.open.value !== "" ? <WorkflowSheet /> : null}
       <ControlDialog />
       {helping.value ? <Help close={() => (helping.value = false)} /> : null}
       <Messages />

@@ -29,6 +29,7 @@ export interface Language {
 
 const YES_NO = ["true", "false"];
 const STATES = ["QUEUED", "RUNNING", "WAITING", "PAUSED", "COMPLETED", "FAILED", "CANCELLED"];
+const MOST_KNOWN = 50;
 const SCALED = /_time$|^attempt$|^severity$/;
 
 export const OF_WORKFLOWS: Language = {
@@ -50,6 +51,15 @@ export const OF_ALERTS: Language = {
     flapping: YES_NO,
   },
 };
+
+// With the values that are known of fields that have few; what is not a plain word is quoted.
+export function withKnown(language: Language, known: Readonly<Record<string, readonly string[]>>): Language {
+  const values = Object.entries(known).map(([field, all]) => {
+    const some = [...new Set(all)].filter((each) => each !== "").slice(0, MOST_KNOWN);
+    return [field, some.map((each) => (/^[A-Za-z_][\w-]*$/.test(each) ? each : JSON.stringify(each)))] as const;
+  });
+  return { ...language, values: { ...language.values, ...Object.fromEntries(values) } };
+}
 
 // What may follow the text, as whole texts: a field where a term begins, then its operator, its values where they are few, and what joins terms.
 export function completions(filter: string, { fields, values }: Language = OF_WORKFLOWS): string[] {

@@ -51,7 +51,8 @@ export function narrate(event: Event): Narrative {
   const said = event.error?.message || event.message;
   const about = subjectWords(event, subject);
   const title = subject === "log" ? said || "Log" : sentence(name);
-  const rest = [about, subject === "log" ? "" : said].filter((text) => text !== "").join(" · ");
+  const forced = event.forcedAfterTime === undefined ? "" : "forced by an operator";
+  const rest = [about, forced, subject === "log" ? "" : said].filter((text) => text !== "").join(" · ");
   return {
     title,
     rest,

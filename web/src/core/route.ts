@@ -2,7 +2,7 @@
 // and the page can be served from any path as plain files.
 
 export type Page = "monitoring" | "workflows" | "alerts";
-export type Tab = "" | "history" | "rules" | "silences" | "channels";
+export type Tab = "" | "run" | "batches" | "history" | "rules" | "silences" | "channels";
 
 export interface LastRange {
   readonly kind: "last";
@@ -26,7 +26,7 @@ export interface Route {
   readonly filter: string;
   // The chip: a WorkflowState without its prefix in small letters, or "" for all.
   readonly state: string;
-  // What is open beside the page: the id of a workflow, of an alert, or what its tab says; "" is nothing.
+  // What is open beside the page: the id of a workflow, of an alert, or what its tab says; "" is nothing. In the tab `run` it is the whole page.
   readonly open: string;
 }
 
@@ -42,8 +42,12 @@ export const RANGES: readonly { readonly key: string; readonly ms: number; reado
 
 export const DEFAULT_RANGE: LastRange = { kind: "last", ms: 15 * MINUTE };
 
-const PAGES: readonly Page[] = ["monitoring", "workflows", "alerts"];
-const TABS: readonly Tab[] = ["history", "rules", "silences", "channels"];
+const TABS: Readonly<Record<Page, readonly Tab[]>> = {
+  monitoring: [],
+  workflows: ["run", "batches"],
+  alerts: ["history", "rules", "silences", "channels"],
+};
+const PAGES = Object.keys(TABS) as readonly Page[];
 const STATES = ["queued", "running", "waiting", "paused", "completed", "failed", "cancelled"];
 const LONGEST_TEXT = 2_048;
 
@@ -58,7 +62,8 @@ export function moved(route: Route, change: Partial<Route>): Route {
     ...(elsewhere && inAlerts ? { filter: "" } : {}),
     ...(change.tab !== undefined && change.tab !== route.tab ? { open: "" } : {}),
   };
-  return { ...route, ...fresh, ...change };
+  const next = { ...route, ...fresh, ...change };
+  return next.tab === "run" && next.open === "" ? { ...next, tab: "" } : next;
 }
 
 export function parseRoute(fragment: string): Route {
@@ -66,7 +71,7 @@ export function parseRoute(fragment: string): Route {
   const page = PAGES.find((each) => each === path) ?? "monitoring";
   const values = new URLSearchParams(query);
   const state = values.get("state") ?? "";
-  const tab = TABS.find((each) => page === "alerts" && each === values.get("tab")) ?? "";
+  const tab = TABS[page].find((each) => each === values.get("tab")) ?? "";
   return {
     page,
     tab,

@@ -4,6 +4,9 @@
 import type { DescMessage, MessageJsonType, MessageShape } from "@bufbuild/protobuf";
 import type * as Agents from "../gen/pilothouse/v1/agents_pb";
 import type * as Alerts from "../gen/pilothouse/v1/alerts_pb";
+import type * as Audit from "../gen/pilothouse/v1/audit_pb";
+import type * as Batches from "../gen/pilothouse/v1/batches_pb";
+import type * as Budgets from "../gen/pilothouse/v1/budgets_pb";
 import type * as Commands from "../gen/pilothouse/v1/commands_pb";
 import type * as Events from "../gen/pilothouse/v1/events_pb";
 import type * as Live from "../gen/pilothouse/v1/live_pb";
@@ -34,6 +37,11 @@ type Field<M, J> = J extends readonly (infer Item)[]
 export type Agent = Sent<typeof Agents.AgentSchema>;
 export type Alert = Sent<typeof Alerts.AlertSchema>;
 export type AlertTransition = Sent<typeof Alerts.AlertTransitionSchema>;
+export type AuditEntry = Sent<typeof Audit.AuditEntrySchema>;
+export type Batch = Sent<typeof Batches.BatchSchema>;
+export type BatchItem = Sent<typeof Batches.BatchItemSchema>;
+export type Budget = Sent<typeof Budgets.BudgetSchema>;
+export type BudgetUse = Sent<typeof Budgets.BudgetUseSchema>;
 export type Evidence = Sent<typeof Alerts.EvidenceSchema>;
 export type Command = Sent<typeof Commands.CommandSchema>;
 export type Event = Sent<typeof Events.EventSchema>;
@@ -48,12 +56,16 @@ export type MetricsSnapshot = Sent<typeof Metrics.MetricsSnapshotSchema>;
 export type WindowMetrics = Sent<typeof Metrics.WindowMetricsSchema>;
 export type Stage = Sent<typeof Workflows.StageSchema>;
 export type Task = Sent<typeof Workflows.TaskSchema>;
+export type Waiting = Sent<typeof Workflows.WaitingSchema>;
 export type Workflow = Sent<typeof Workflows.WorkflowSchema>;
 export type GetAlertResponse = Sent<typeof Alerts.GetAlertResponseSchema>;
 export type GetWorkflowResponse = Sent<typeof Workflows.GetWorkflowResponseSchema>;
 export type QueryMetricsResponse = Sent<typeof Metrics.QueryMetricsResponseSchema>;
 
 export type { AlertActJson as AlertAct, AlertKindJson as AlertKind, AlertStateJson as AlertState } from "../gen/pilothouse/v1/alerts_pb";
+export type { AuditOutcomeJson as AuditOutcome } from "../gen/pilothouse/v1/audit_pb";
+export type { BatchOutcomeJson as BatchOutcome, BatchStateJson as BatchState } from "../gen/pilothouse/v1/batches_pb";
+export type { BudgetStateJson as BudgetState } from "../gen/pilothouse/v1/budgets_pb";
 export type { CommandStateJson as CommandState } from "../gen/pilothouse/v1/commands_pb";
 export type {
   AgentStateJson as AgentState,
@@ -62,5 +74,6 @@ export type {
   WorkflowStateJson as WorkflowState,
   WorkStateJson as WorkState,
 } from "../gen/pilothouse/v1/enums_pb";
+export type { WaitCauseJson as WaitCause } from "../gen/pilothouse/v1/workflows_pb";
 export type { EventTypeJson as EventType } from "../gen/pilothouse/v1/events_pb";
 export type { HealthStateJson as HealthState, MetricDimensionJson as MetricDimension } from "../gen/pilothouse/v1/metrics_pb";

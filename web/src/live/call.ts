@@ -57,17 +57,15 @@ export function asker(base: string): Ask {
 }
 
 // An answer that is good; a refusal, or none in time, is a CallError.
-export async function post(url: URL, input: unknown, signal: AbortSignal | undefined, timeoutMs = TIMEOUT_MS): Promise<Response> {
+export function post(url: URL, input: unknown, signal: AbortSignal | undefined, timeoutMs = TIMEOUT_MS): Promise<Response> {
+  const headers = { "content-type": "application/json", accept: "application/json" };
+  return good(url, { method: "POST", headers, body: JSON.stringify(input) }, signal, timeoutMs);
+}
+
+export async function good(url: URL, init: RequestInit, signal: AbortSignal | undefined, timeoutMs: number): Promise<Response> {
   const limit = AbortSignal.timeout(timeoutMs);
   const response = await unlessCut(
-    () =>
-      fetch(url, {
-        method: "POST",
-        headers: { "content-type": "application/json", accept: "application/json" },
-        body: JSON.stringify(input),
-        cache: "no-store",
-        signal: signal === undefined ? limit : AbortSignal.any([signal, limit]),
-      }),
+    () => fetch(url, { ...init, cache: "no-store", signal: signal === undefined ? limit : AbortSignal.any([signal, limit]) }),
     signal,
   );
   if (!response.ok) {

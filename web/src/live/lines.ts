@@ -1,5 +1,29 @@
 // The answers of a stream over plain HTTP: one JSON object on each line, under the names of the contract. A last line may say why it broke off.
-import { refusal, unlessCut } from "./call";
+import { good, refusal, unlessCut } from "./call";
+
+// As long as the server lets one last; whoever follows asks again when it ends.
+const LONGEST_MS = 3_600_000;
+
+// A message of a stream as `Call` would give it: with the names of JSON.
+export async function* followed<T>(url: URL, signal: AbortSignal): AsyncGenerator<T> {
+  for await (const line of lines<unknown>(await good(url, {}, signal, LONGEST_MS), signal)) {
+    yield renamed(line) as Awaited<T>;
+  }
+}
+
+function renamed(value: unknown): unknown {
+  if (Array.isArray(value)) {
+    return value.map(renamed);
+  }
+  return typeof value === "object" && value !== null
+    ? Object.fromEntries(
+        Object.entries(value).map(([key, each]) => [
+          key.replaceAll(/_(\w)/g, (_all, letter: string) => letter.toUpperCase()),
+          renamed(each),
+        ]),
+      )
+    : value;
+}
 
 export async function* lines<T>(response: Response, signal: AbortSignal): AsyncGenerator<T> {
   const reader = response.body?.pipeThrough(new TextDecoderStream()).getReader();

@@ -133,7 +133,7 @@ function start(stores: Stores, call: Call, link: Link, poller: Poller, frames: F
   link.start();
   effect(() => pollWhileCut(stores, poller));
   effect(() => stores.history.load(stores.route.range.value));
-  effect(() => stores.detail.open(stores.route.page.value === "alerts" ? "" : stores.route.open.value));
+  effect(() => stores.detail.open(stores.route.workflow.value));
   effect(() => showListing(stores));
   let loaded = false;
   effect(() => {

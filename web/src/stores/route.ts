@@ -7,6 +7,12 @@ export class RouteStore {
   readonly page = computed(() => this.route.value.page);
   readonly tab = computed(() => this.route.value.tab);
   readonly open = computed(() => this.route.value.open);
+  // The workflow that is open, beside a page or as a page of its own; "" is none.
+  readonly workflow = computed(() => {
+    const { page, tab, open } = this.route.value;
+    const shown = page === "monitoring" || (page === "workflows" && tab !== "batches");
+    return shown && !open.startsWith(":") ? open : "";
+  });
   readonly filter = computed(() => this.route.value.filter);
   readonly state = computed(() => this.route.value.state);
   // The same object until the range itself changes, so that a filter does not reload the charts.

@@ -12,7 +12,7 @@ interface ConfirmProps {
   readonly done: string;
   // To be typed; empty where the act can be undone.
   readonly word?: string;
-  readonly reasoned?: boolean;
+  readonly reasoned?: boolean | "needed";
   readonly danger?: boolean;
   readonly cli?: ((reason: string) => string) | undefined;
   readonly act: (reason: string) => Promise<unknown>;
@@ -26,8 +26,10 @@ export function Confirm(props: ConfirmProps): JSX.Element {
   const typed = useSignal("");
   const reason = useSignal("");
   const task = useTask();
+  const obstacle =
+    typed.value.trim() !== word ? `Type “${word}” first` : reasoned === "needed" && reason.value.trim() === "" ? "Say why first" : "";
   const submit = async (): Promise<void> => {
-    if (typed.value.trim() === word && (await task.run(() => props.act(reason.value.trim())))) {
+    if (obstacle === "" && (await task.run(() => props.act(reason.value.trim())))) {
       messages.say("good", props.done);
       props.close(true);
     }
@@ -37,7 +39,7 @@ export function Confirm(props: ConfirmProps): JSX.Element {
     <Dialog title={props.title} testId="confirm" close={() => props.close(false)} submit={submit}>
       <div class="weak">{props.children}</div>
       {word === "" ? null : <TypedWord word={word} typed={typed} testId="confirm-word" />}
-      {reasoned ? (
+      {reasoned !== false ? (
         <label>
           <span>
             Reason <span class="faint">(kept)</span>
@@ -51,7 +53,7 @@ export function Confirm(props: ConfirmProps): JSX.Element {
         <button type="button" class="button" onClick={() => props.close(false)}>
           Back
         </button>
-        <Submit task={task} danger={danger} obstacle={typed.value.trim() === word ? "" : `Type “${word}” first`} testId="confirm-do">
+        <Submit task={task} danger={danger} obstacle={obstacle} testId="confirm-do">
           {props.label}
         </Submit>
       </div>

@@ -8,6 +8,8 @@ const KEYS: readonly (readonly [string, string])[] = [
   ["/", "Search workflows, or alerts on their page"],
   ["j k", "Next and previous row"],
   ["Enter", "Open it"],
+  ["x", "Choose it; with Shift, all from the one before"],
+  ["b", "Act on all that are chosen, or that match"],
   [".", "Go to its actions; arrows move between them"],
   ["Esc", "Close what is open"],
   ["?", "This list"],

@@ -45,6 +45,11 @@ function act(event: KeyboardEvent, stores: Stores, help: () => void): boolean {
       return step(-1);
     case "Enter":
       return openRow(event, stores);
+    case "x":
+    case "X":
+      return choose(event.shiftKey);
+    case "b":
+      return press("[data-batch]");
     case ".":
       return focusAct(0);
     case "ArrowRight":
@@ -80,6 +85,18 @@ function step(by: number): boolean {
   next?.focus();
   next?.scrollIntoView({ block: "nearest" });
   return next !== undefined;
+}
+
+// Space does the same where the box itself has the focus.
+function choose(extend: boolean): boolean {
+  const box = currentRow()?.querySelector("[data-pick]");
+  return box?.dispatchEvent(new MouseEvent("click", { bubbles: true, cancelable: true, shiftKey: extend })) !== undefined;
+}
+
+function press(what: string): boolean {
+  const button = document.querySelector<HTMLElement>(what);
+  button?.click();
+  return button !== null;
 }
 
 function openRow(event: KeyboardEvent, stores: Stores): boolean {

@@ -4,7 +4,8 @@ import type { FunctionComponent, JSX } from "preact";
 import { useEffect } from "preact/hooks";
 import { Note } from "./panel";
 
-export function later(load: () => Promise<FunctionComponent>, name: string): FunctionComponent {
+// Until it is there, a note stands in its place, in what it will lie in.
+export function later(load: () => Promise<FunctionComponent>, name: string, box = ""): FunctionComponent {
   let loaded: FunctionComponent | undefined;
   return function Later(): JSX.Element {
     const tries = useSignal(0);
@@ -26,15 +27,19 @@ export function later(load: () => Promise<FunctionComponent>, name: string): Fun
       const Ready = loaded;
       return <Ready />;
     }
-    return failed.value ? (
-      <Note tone="critical">
-        The page for {name} could not be loaded.{" "}
-        <button type="button" class="link" onClick={() => tries.value++}>
-          Try again
-        </button>
-      </Note>
-    ) : (
-      <Note>Loading {name}…</Note>
+    return (
+      <div class={box}>
+        {failed.value ? (
+          <Note tone="critical">
+            The page for {name} could not be loaded.{" "}
+            <button type="button" class="link" onClick={() => tries.value++}>
+              Try again
+            </button>
+          </Note>
+        ) : (
+          <Note>Loading {name}…</Note>
+        )}
+      </div>
     );
   };
 }

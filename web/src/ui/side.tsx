@@ -9,12 +9,14 @@ interface SideProps {
   readonly label: string;
   readonly testId: string;
   readonly wide?: boolean;
+  // Beside the title.
+  readonly aside?: ComponentChildren;
   // Further attributes, as data-state.
   readonly marks?: Readonly<Record<`data-${string}`, string>>;
   readonly children: ComponentChildren;
 }
 
-export function Side({ title, label, testId, wide = false, marks = {}, children }: SideProps): JSX.Element {
+export function Side({ title, label, testId, wide = false, marks = {}, aside, children }: SideProps): JSX.Element {
   const { route } = useStores();
   const box = useRef<HTMLElement>(null);
   useEffect(() => {
@@ -30,6 +32,7 @@ export function Side({ title, label, testId, wide = false, marks = {}, children 
     <section class={`sheet ${wide ? "wide" : ""}`} ref={box} tabIndex={-1} role="dialog" aria-label={label} data-testid={testId} {...marks}>
       <header>
         <h2 class="cut">{title}</h2>
+        {aside}
         <button
           type="button"
           class="button icon"
@@ -53,7 +56,7 @@ export function Part({
   children,
 }: {
   readonly title: string;
-  readonly count?: number | undefined;
+  readonly count?: number | string | undefined;
   readonly testId?: string;
   readonly children: ComponentChildren;
 }): JSX.Element {

@@ -2,7 +2,7 @@
 import type { JSX, TargetedEvent } from "preact";
 import { useRef } from "preact/hooks";
 import { age, count, durationText, timeOfDay } from "../core/format";
-import { OF_ALERTS, OF_WORKFLOWS, completions } from "../core/filter";
+import { type Language, OF_ALERTS, OF_WORKFLOWS, completions, withKnown } from "../core/filter";
 import { DEFAULT_RANGE, RANGES } from "../core/route";
 import { type Look, healthLook } from "../core/words";
 import { timestampMs } from "../core/time";
@@ -10,7 +10,7 @@ import { ALERTS, METRICS } from "../live/positions";
 import type { Mode } from "../stores/connection";
 import { useStores } from "./context";
 import { Mark, Picture } from "./mark";
-import type { MetricsSnapshot } from "../core/wire";
+import type { MetricsSnapshot, Workflow } from "../core/wire";
 
 export function Strip(): JSX.Element {
   return (
@@ -174,7 +174,7 @@ function RangeSelect(): JSX.Element {
 }
 
 function SearchBox(): JSX.Element {
-  const { route, listing } = useStores();
+  const { route, listing, workflows } = useStores();
   const box = useRef<HTMLInputElement>(null);
   const ofAlerts = route.page.value === "alerts";
   const bad = route.page.value === "workflows" && listing.view.value.badFilter;
@@ -206,11 +206,18 @@ function SearchBox(): JSX.Element {
       <datalist id="filter-words">
         {route.filter.value === ""
           ? null
-          : completions(route.filter.value, ofAlerts ? OF_ALERTS : OF_WORKFLOWS).map((each) => <option key={each} value={each} />)}
+          : completions(route.filter.value, ofAlerts ? OF_ALERTS : language(workflows.all.value)).map((each) => (
+              <option key={each} value={each} />
+            ))}
       </datalist>
       <kbd aria-hidden="true">/</kbd>
     </form>
   );
+}
+
+function language(all: readonly Workflow[]): Language {
+  const of = (key: "workflowType" | "source" | "agentId" | "currentStage"): string[] => all.map((each) => each[key]);
+  return withKnown(OF_WORKFLOWS, { type: of("workflowType"), source: of("source"), agent: of("agentId"), stage: of("currentStage") });
 }
 
 function ThemeSwitch(): JSX.Element {

@@ -17,6 +17,15 @@ export function WorkflowStateCell({ workflow }: { readonly workflow: Workflow })
   return (
     <span class="state" data-testid="workflow-state">
       <Mark look={look} /> {look.word}
+      {workflow.forced ? (
+        <em
+          class="chip"
+          title="An operator wrote its end in place of its engine; any report of the engine overrules it"
+          data-testid="forced"
+        >
+          forced
+        </em>
+      ) : null}
     </span>
   );
 }
@@ -60,7 +69,7 @@ function noteTitle(act: ActRecord): string {
 }
 
 // Where a workflow has ended, nothing of it runs: a stage without an end was cut off with it.
-export function stageState(stage: Stage, workflow: Workflow): WorkState {
+export function stageState(stage: Pick<Stage, "state">, workflow: Workflow): WorkState {
   const open = stage.state === "WORK_STATE_RUNNING" || stage.state === "WORK_STATE_ASSIGNED" || stage.state === "WORK_STATE_RETRYING";
   return open && hasEnded(workflow) ? "WORK_STATE_CANCELLED" : stage.state;
 }

@@ -1,4 +1,4 @@
-// All workflows: state chips with counts, the API's filter, pages, live rows, and the acts on each.
+// All workflows: state chips with counts, the API's filter, pages, live rows, what is chosen, and the acts on each.
 import type { JSX } from "preact";
 import { count, exactTime, plural, when } from "../core/format";
 import { timestampMs } from "../core/time";
@@ -11,6 +11,9 @@ import { memo } from "../ui/memo";
 import { Note, Panel } from "../ui/panel";
 import { whilePointed } from "../ui/pointed";
 import { ActNote, Actions, Elapsed, Stages, WorkflowLink, WorkflowStateCell, stateName } from "../ui/workflow";
+import { Pick, PickAll, Picked } from "./picking";
+import { Why } from "./waiting";
+import { money } from "./words";
 import type { Workflow, WorkflowState } from "../core/wire";
 
 const CHIPS: readonly WorkflowState[] = [
@@ -23,34 +26,32 @@ const CHIPS: readonly WorkflowState[] = [
   "WORKFLOW_STATE_CANCELLED",
 ];
 
-export function Workflows(): JSX.Element {
+export function All(): JSX.Element {
   const { listing } = useStores();
   const view = listing.view.value;
   const rows = listing.rows.value;
   return (
-    <div class="table-page" data-testid="page-workflows">
-      <h1 class="sr">Workflows</h1>
-      <Panel title="Workflows" channel={WORKFLOWS} class="listing" testId="workflow-table" aside={<Held />}>
-        <Chips view={view} />
-        {view.phase === "error" ? (
-          <Note tone={view.badFilter ? "warning" : "critical"}>
-            {view.badFilter
-              ? `The filter is not understood: ${view.problem}. Example: state = RUNNING AND type = "feature"`
-              : `The list could not be read: ${view.problem}. It is asked for again.`}
-          </Note>
+    <Panel title="All workflows" channel={WORKFLOWS} class="listing tall" testId="workflow-table" aside={<Held />}>
+      <Chips view={view} />
+      <Picked view={view} />
+      {view.phase === "error" ? (
+        <Note tone={view.badFilter ? "warning" : "critical"}>
+          {view.badFilter
+            ? `The filter is not understood: ${view.problem}. Example: state = RUNNING AND type = "feature"`
+            : `The list could not be read: ${view.problem}. It is asked for again.`}
+        </Note>
+      ) : null}
+      <div class="body" {...whilePointed((pointed) => listing.hold(pointed))}>
+        {rows.length === 0 ? view.phase === "error" ? null : <Empty phase={view.phase} /> : <Table rows={rows} />}
+        {view.more ? (
+          <p class="more">
+            <button type="button" class="button" onClick={() => listing.loadMore()} data-testid="load-more">
+              Load more
+            </button>
+          </p>
         ) : null}
-        <div class="body" {...whilePointed((pointed) => listing.hold(pointed))}>
-          {rows.length === 0 ? view.phase === "error" ? null : <Empty phase={view.phase} /> : <Table rows={rows} />}
-          {view.more ? (
-            <p class="more">
-              <button type="button" class="button" onClick={() => listing.loadMore()} data-testid="load-more">
-                Load more
-              </button>
-            </p>
-          ) : null}
-        </div>
-      </Panel>
-    </div>
+      </div>
+    </Panel>
   );
 }
 
@@ -122,6 +123,9 @@ function Table({ rows }: { readonly rows: readonly Workflow[] }): JSX.Element {
     <table class="table full">
       <thead>
         <tr>
+          <th scope="col" class="col-pick">
+            <PickAll />
+          </th>
           <th scope="col" class="col-state">
             State
           </th>
@@ -142,6 +146,12 @@ function Table({ rows }: { readonly rows: readonly Workflow[] }): JSX.Element {
           </th>
           <th scope="col" class="col-elapsed number">
             Duration
+          </th>
+          <th scope="col" class="col-cost number">
+            Cost
+          </th>
+          <th scope="col" class="col-why">
+            Why waiting
           </th>
           <th scope="col" class="col-acts">
             Actions
@@ -171,6 +181,9 @@ const FullRow = memo(({ workflow }: { readonly workflow: Workflow }): JSX.Elemen
       data-state={stateName(workflow)}
       data-open={route.open.value === workflow.id}
     >
+      <td class="col-pick">
+        <Pick id={workflow.id} name={workflow.workflowName || workflow.id} />
+      </td>
       <td class="col-state">
         <WorkflowStateCell workflow={workflow} />
       </td>
@@ -193,9 +206,23 @@ const FullRow = memo(({ workflow }: { readonly workflow: Workflow }): JSX.Elemen
       <td class="col-elapsed number">
         <Elapsed workflow={workflow} />
       </td>
+      <td class="col-cost number">
+        <Cost usage={workflow.usage} />
+      </td>
+      <td class="col-why">{workflow.waiting === undefined ? <span class="faint">–</span> : <Why workflow={workflow} />}</td>
       <td class="col-acts">
         <Actions workflow={workflow} />
       </td>
     </tr>
   );
 });
+
+export function Cost({ usage }: { readonly usage: Workflow["usage"] }): JSX.Element {
+  const tokens = Number(usage?.inputTokens ?? 0) + Number(usage?.outputTokens ?? 0);
+  const micros = Number(usage?.costMicros ?? 0);
+  return micros === 0 && tokens === 0 ? (
+    <span class="faint">–</span>
+  ) : (
+    <span title={`${plural(tokens, "token")}; the cost is in the accounting currency`}>{micros === 0 ? "–" : money(micros)}</span>
+  );
+}
