@@ -19,7 +19,9 @@ from google.protobuf.message import Message
 from pilothouse.cli import contract, phrases, values
 from pilothouse.cli.contract import DURATION, TIMESTAMP
 
-_FOR_PROGRAMS = re.compile(r".*_token|etag|cursor|request_id|epoch|.*span_id|trace_id|.*position")
+_FOR_PROGRAMS = re.compile(
+    r".*_token|etag|cursor|request_id|epoch|.*span_id|trace_id|.*position|.*hash"
+)
 _BOOKKEEPING = re.compile(r"(create|update)_time|version")
 """Of what people make; who made it says more."""
 _SETTINGS = re.compile(

@@ -1,4 +1,4 @@
-"""The one message that has a view of its own: a snapshot of the metrics, as an operator wants to see it."""
+"""Messages that have a view of their own: first of all a snapshot of the metrics, as an operator wants to see it."""
 
 from __future__ import annotations
 
@@ -8,7 +8,7 @@ from typing import cast
 from google.protobuf.message import Message
 from rich.cells import cell_len
 
-from pilothouse.cli import contract, values
+from pilothouse.cli import configs, contract, values
 from pilothouse.cli.tables import GAP, Screen, View, fit
 from pilothouse.v1.metrics_pb2 import (
     METRIC_DIMENSION_FLEET,
@@ -166,7 +166,10 @@ def summary(snapshot: MetricsSnapshot) -> str:
     return " ".join(parts)
 
 
-VIEWS: dict[str, View] = {MetricsSnapshot.DESCRIPTOR.full_name: snapshot_view}
+VIEWS: dict[str, View] = {
+    MetricsSnapshot.DESCRIPTOR.full_name: snapshot_view,
+    configs.NAME: configs.view,
+}
 """By the full name of the message."""
 
 
