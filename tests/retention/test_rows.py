@@ -6,6 +6,7 @@ from typing import Any
 
 from sqlalchemy import select
 
+from pilothouse_server.adapters.sql.tables_batches import BATCH_ITEMS, BATCH_REQUESTS, BATCHES
 from pilothouse_server.adapters.sql.tables_control import (
     ALERT_TRANSITIONS,
     ALERTS,
@@ -158,6 +159,31 @@ async def test_commands_go_so_long_after_they_ended(house: House) -> None:
     await house.add(COMMANDS, *rows)
     await house.sweep(commands_us=90 * DAY_US)
     assert await house.names(COMMANDS) == ["pending", "young"]
+
+
+async def test_a_batch_goes_before_its_commands_and_never_while_it_goes_on(house: House) -> None:
+    old = NOON - 10 * DAY_US
+    await house.add(
+        BATCHES, {"id": "live", "sequence": 1}, {"id": "over", "sequence": 2, "end_us": old + 1}
+    )
+    for batch_id in ("live", "over"):
+        items = [{"batch_id": batch_id, "position": n, "workflow_id": f"w{n}"} for n in range(1100)]
+        await house.add(BATCH_ITEMS, *items)
+    await house.add(BATCH_REQUESTS, {"request_id": "r1", "batch_id": "live"})
+    await house.add(BATCH_REQUESTS, {"request_id": "r2", "batch_id": "over"})
+    for number, batch_id in enumerate(("live", "over", "")):
+        ended = {"id": f"of-{batch_id}", "batch_id": batch_id, "state": 3, "end_us": old}
+        names = dict.fromkeys(("request_id", "target"), f"{number}")
+        await house.add(COMMANDS, ended | names | {"sequence": number})
+
+    await house.sweep(commands_us=30 * DAY_US)
+    assert await house.count(BATCH_ITEMS) == 2200
+    await house.sweep(commands_us=7 * DAY_US)
+
+    assert await house.names(BATCHES) == ["live"]
+    assert await house.names(BATCH_REQUESTS) == ["r1"]
+    assert set(await house.names(BATCH_ITEMS)) == {"live"}
+    assert await house.names(COMMANDS) == ["of-live"]
 
 
 async def test_alerts_go_with_their_steps_so_long_after_they_were_resolved(house: House) -> None:

@@ -31,6 +31,7 @@ from pilothouse_server.adapters.sql.database import Database
 from pilothouse_server.adapters.sql.event_rows import newest_position
 from pilothouse_server.adapters.sql.removals import Watched
 from pilothouse_server.adapters.sql.revisions import newest_revision
+from pilothouse_server.adapters.sql.tables_batches import BATCH_ITEMS, BATCH_REQUESTS, BATCHES
 from pilothouse_server.adapters.sql.tables_control import (
     ALERT_CLOCK,
     ALERT_TRANSITIONS,
@@ -214,7 +215,35 @@ def _with_few_tasks(
 
 def _commands(connection: Connection, cut: Cut, limit: int) -> Removed:
     _stops(connection, cut)
-    return _delete(connection, COMMANDS, _old(COMMANDS, "end_us", cut.before_us), limit)
+    items = _batches(connection, cut, limit)
+    # What became of a batch's workflows is told by its commands, so they go after it.
+    batched = exists().where(BATCHES.c.id == COMMANDS.c.batch_id)
+    old = _old(COMMANDS, "end_us", cut.before_us).where(~batched)
+    removed = _delete(connection, COMMANDS, old, limit)
+    return Removed(items.rows + removed.rows, more=items.more or removed.more)
+
+
+def _batches(connection: Connection, cut: Cut, limit: int) -> Removed:
+    """The oldest that is over, with its workflows, so many of them at once."""
+    old = _old(BATCHES, "end_us", cut.before_us).limit(1)
+    batch_id = connection.execute(old.with_for_update(skip_locked=True, of=BATCHES)).scalar()
+    if batch_id is None:
+        return Removed(0, more=False)
+    position = BATCH_ITEMS.c.position
+    first = (
+        select(position)
+        .where(BATCH_ITEMS.c.batch_id == batch_id)
+        .order_by(position)
+        .limit(limit)
+        .subquery("some")
+    )
+    last = connection.execute(select(func.max(first.c.position))).scalar()
+    if last is not None:
+        gone = delete(BATCH_ITEMS).where(BATCH_ITEMS.c.batch_id == batch_id, position <= last)
+        return Removed(connection.execute(gone).rowcount, more=True)
+    connection.execute(delete(BATCH_REQUESTS).where(BATCH_REQUESTS.c.batch_id == batch_id))
+    connection.execute(delete(BATCHES).where(BATCHES.c.id == batch_id))
+    return Removed(1, more=True)
 
 
 def _stops(connection: Connection, cut: Cut) -> None:
