@@ -91,8 +91,10 @@ def test_the_commands_of_the_contract() -> None:
         "alerts": [
             "list", "get", "watch", "acknowledge", "resolve", "unacknowledge", "assign", "comment",
         ],
+        "audit": ["list-entries", "verify", "export"],
         "channels": ["create", "list", "get", "update", "delete", "test"],
         "commands": ["list", "get", "list-executors", "watch", "accept", "fail"],
+        "config": ["get", "update", "list-versions", "diff", "restore", "watch"],
         "deliveries": ["list", "get", "retry", "drop"],
         "escalations": ["create", "list", "get", "update", "delete"],
         "events": ["publish", "publish-events", "publish-stream", "list", "watch"],

@@ -259,7 +259,7 @@ async def test_what_is_typed_is_shown_with_what_is_in_force_and_what_was(
 async def test_a_mask_that_names_no_field_is_refused(
     server: Pilothouse, mask: str, said: str
 ) -> None:
-    body = {"config": {}, "updateMask": mask}
+    body: dict[str, object] = {"config": {}, "updateMask": mask}
     async with httpx.AsyncClient(base_url=server.url, trust_env=False) as http:
         answer = await http.patch("/api/v1/config", json=body)
     assert answer.status_code == 400
