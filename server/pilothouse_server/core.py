@@ -334,7 +334,7 @@ class Core:
             ),
             silences=SilenceServicer(Silences(SqlSilences(database), clock, told.silences, uuid7)),
             workflows=WorkflowServicer(
-                SqlWorkflowViews(database, clock), projected, self.control, self.closer
+                SqlWorkflowViews(database, clock, configured), projected, self.control, self.closer
             ),
         )
 

@@ -26,6 +26,7 @@ from pilothouse_server.adapters.sql.retention_store import SqlRetention
 from pilothouse_server.adapters.sql.rule_store import SqlRules
 from pilothouse_server.adapters.sql.silence_store import SqlSilences
 from pilothouse_server.adapters.sql.stop_store import SqlStops
+from pilothouse_server.adapters.sql.usage_rows import noting
 from pilothouse_server.domain.alerts.rules import Rule
 from pilothouse_server.domain.errors import LeaseLost, Unavailable
 from pilothouse_server.domain.metrics.snapshot import FiringAlerts
@@ -97,7 +98,7 @@ class ShardWork:
         self.tenure = tenure
         self.firing: Callable[[], FiringAlerts] = FiringAlerts
         self.projection = SqlProjectionStore(
-            database, decode_stored, [settling(common.configured)], shard=shard
+            database, decode_stored, [settling(common.configured), noting(shard)], shard=shard
         )
         self.projector = Projector(log, self.projection, clock, world.signals.projected)
         self.aggregator = Aggregator(

@@ -14,6 +14,7 @@ from pilothouse_server.adapters.sql.closing_store import SqlClosing
 from pilothouse_server.adapters.sql.command_store import SqlCommands, settling
 from pilothouse_server.adapters.sql.outbox_store import oldest
 from pilothouse_server.adapters.sql.projection_store import SqlProjectionStore
+from pilothouse_server.adapters.sql.usage_rows import noting
 from pilothouse_server.domain.commands import Capability, Command, Executor
 from pilothouse_server.domain.events import Event, EventType
 from pilothouse_server.domain.platform import PlatformConfig
@@ -59,7 +60,7 @@ class Plant:
         self.executors = Executors(
             self.store, self.clock, self.signals, heartbeat=0.05, configured=lambda: self.configured
         )
-        self.projection = SqlProjectionStore(self.database, decode_stored, [settling()])
+        self.projection = SqlProjectionStore(self.database, decode_stored, [settling(), noting()])
         self._cursors = itertools.count(1)
 
     async def restart(self) -> None:

@@ -39,7 +39,12 @@ T = EventType
 
 
 def closing(**fields: Any) -> Closing:
-    given: dict[str, Any] = {"workflow_id": "w", "state": FAILED, "reason": "host is scrapped", "actor": "ana"}
+    given: dict[str, Any] = {
+        "workflow_id": "w",
+        "state": FAILED,
+        "reason": "host is scrapped",
+        "actor": "ana",
+    }
     return Closing(**(given | fields))
 
 

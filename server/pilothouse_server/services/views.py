@@ -13,6 +13,7 @@ from pilothouse_server.domain.projection.agent import AgentRecord, AgentState
 from pilothouse_server.domain.projection.queue import QueueName, QueueState
 from pilothouse_server.domain.projection.task import TaskRecord
 from pilothouse_server.domain.projection.workflow import WorkflowRecord
+from pilothouse_server.domain.waiting import Waiting
 from pilothouse_server.domain.workflows import WorkflowState
 from pilothouse_server.ports import StoredEvent
 from pilothouse_server.services.allowance import Allowance
@@ -82,6 +83,8 @@ class WorkflowView:
     record: WorkflowRecord
     pending: Command | None
     actions: Sequence[Availability]
+    waiting: Waiting | None = None
+    """Why it does not move."""
 
 
 @dataclass(frozen=True, slots=True)

@@ -7,6 +7,7 @@ from pilothouse.v1 import workflows_pb2 as pb
 from pilothouse_server.domain.commands import etag_of
 from pilothouse_server.domain.projection.spans import Span
 from pilothouse_server.domain.projection.task import TaskRecord
+from pilothouse_server.domain.waiting import Waiting
 from pilothouse_server.services.views import WorkflowDetail, WorkflowPage, WorkflowView
 from pilothouse_server.wire.commands import availability_to_proto, command_to_proto
 from pilothouse_server.wire.events import error_to_proto, stored_to_proto, usage_to_proto
@@ -39,7 +40,19 @@ def workflow_to_proto(view: WorkflowView) -> pb.Workflow:
         actions=[availability_to_proto(each) for each in view.actions],
         etag=etag_of(record.attempt, record.state, "" if pending is None else pending.id),
         trace_id=record.trace[1],
+        waiting=None if view.waiting is None else _waiting_to_proto(view.waiting),
         forced=record.forced,
+    )
+
+
+def _waiting_to_proto(waiting: Waiting) -> pb.Waiting:
+    return pb.Waiting(
+        cause=pb.WaitCause.ValueType(waiting.cause),
+        reason=waiting.reason,
+        since_time=optional_timestamp(waiting.since_us),
+        remedy=waiting.remedy,
+        action=enums_pb2.ControlAction.ValueType(waiting.action or 0),
+        subject=waiting.subject,
     )
 
 

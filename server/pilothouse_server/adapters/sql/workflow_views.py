@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
 from typing import Any, NamedTuple
 
 from sqlalchemy import ColumnElement, Connection, RowMapping, Select, func, literal, select
@@ -13,15 +13,18 @@ from pilothouse_server.adapters.sql import (
     pages,
     removals,
     task_rows,
+    waiting_facts,
 )
 from pilothouse_server.adapters.sql.database import Database
 from pilothouse_server.adapters.sql.filters import clause_of
 from pilothouse_server.adapters.sql.revisions import database_id, newest_revision
 from pilothouse_server.adapters.sql.tables_projection import WORKFLOWS
+from pilothouse_server.adapters.sql.waiting_facts import Asked, Moment
 from pilothouse_server.domain.commands import availability
 from pilothouse_server.domain.errors import InvalidArgument, NotFound
 from pilothouse_server.domain.filter_text import parse
 from pilothouse_server.domain.filters import Filter, without
+from pilothouse_server.domain.platform import PlatformConfig
 from pilothouse_server.domain.projection.workflow import WorkflowRecord
 from pilothouse_server.domain.workflows import WorkflowState
 from pilothouse_server.ports import Clock
@@ -76,9 +79,15 @@ class _Listed(NamedTuple):
 class SqlWorkflowViews:
     """Reads of workflows, each of one moment."""
 
-    def __init__(self, database: Database, clock: Clock) -> None:
+    def __init__(
+        self,
+        database: Database,
+        clock: Clock,
+        configured: Callable[[], PlatformConfig] = PlatformConfig,
+    ) -> None:
         self._database = database
         self._clock = clock
+        self._configured = configured
 
     async def page(self, request: PageRequest) -> WorkflowPage:
         listed = _Listed(
@@ -89,21 +98,29 @@ class SqlWorkflowViews:
         key = (
             pages.decode(request.token, listed.fingerprint, listed.order) if request.token else None
         )
-        return await self._database.read(lambda c: _page(c, listed, key, request.size))
+        return await self._database.read(
+            lambda c: _page(c, listed, key, request.size, self._moment())
+        )
 
     async def get(self, workflow_id: str) -> WorkflowDetail:
-        return await self._database.read(lambda c: _detail(c, workflow_id))
+        return await self._database.read(lambda c: _detail(c, workflow_id, self._moment()))
 
     def follow(self, filter_text: str) -> WorkflowFollower:
         tree = parse(filter_text, WORKFLOW_FIELDS, self._clock.now_us())
-        return WorkflowFollower(self._database, tree)
+        return WorkflowFollower(self._database, tree, self._moment)
+
+    def _moment(self) -> Moment:
+        config = self._configured()
+        now_us = self._clock.now_us()
+        return Moment(now_us, config.agent_offline_after_us, config.engine_silent_after_us)
 
 
 class WorkflowFollower:
     """Workflows by revision. One that was sent and fulfils the filter no longer is sent once more, as it is then."""
 
-    def __init__(self, database: Database, tree: Filter) -> None:
+    def __init__(self, database: Database, tree: Filter, moment: Callable[[], Moment]) -> None:
         self._database = database
+        self._moment = moment
         self._clause = clause_of(tree, FILTERED)
         self._sent: dict[str, None] = {}
 
@@ -141,7 +158,7 @@ class WorkflowFollower:
         sent = [row for row in rows if self._send(row["id"], wanted=bool(row["wanted"]))]
         items = [
             (row["revision"], view)
-            for row, view in zip(sent, _views(connection, sent), strict=True)
+            for row, view in zip(sent, _views(connection, sent, self._moment()), strict=True)
         ]
         more = len(rows) == limit
         return Read(items, rows[-1]["revision"] if more else newest, more, removals=removed)
@@ -167,7 +184,7 @@ def _order_of(order_by: str) -> Sequence[pages.Sort]:
 
 
 def _page(
-    connection: Connection, listed: _Listed, key: pages.Key | None, size: int
+    connection: Connection, listed: _Listed, key: pages.Key | None, size: int, moment: Moment
 ) -> WorkflowPage:
     columns = [sort.column.label(f"key_{n}") for n, sort in enumerate(listed.order)]
     query: Select[Any] = select(_C.id, _C.record, *columns).where(clause_of(listed.tree, FILTERED))
@@ -178,7 +195,7 @@ def _page(
         last = [rows[-1][column.name] for column in columns]
         next_token = pages.encode(listed.fingerprint, last)
     counts, capped = _counts(connection, without(listed.tree, "state"))
-    return WorkflowPage(_views(connection, rows), next_token, counts, capped)
+    return WorkflowPage(_views(connection, rows, moment), next_token, counts, capped)
 
 
 def _counts(connection: Connection, tree: Filter) -> tuple[dict[WorkflowState, int], bool]:
@@ -190,34 +207,34 @@ def _counts(connection: Connection, tree: Filter) -> tuple[dict[WorkflowState, i
     return dict(sorted(counts.items())), sum(counts.values()) > COUNTED
 
 
-def _detail(connection: Connection, workflow_id: str) -> WorkflowDetail:
+def _detail(connection: Connection, workflow_id: str, moment: Moment) -> WorkflowDetail:
     query = select(_C.id, _C.record).where(_C.id == workflow_id)
     row = connection.execute(query).mappings().one_or_none()
     if row is None:
         raise NotFound("workflow", workflow_id)
     return WorkflowDetail(
-        view=_views(connection, [row])[0],
+        view=_views(connection, [row], moment)[0],
         tasks=task_rows.of_workflow(connection, workflow_id, TASKS_SHOWN),
         commands=command_store.for_workflow(connection, workflow_id, COMMANDS_SHOWN),
         events=event_views.newest_of(connection, workflow_id, EVENTS_SHOWN),
     )
 
 
-def _views(connection: Connection, rows: Sequence[RowMapping]) -> list[WorkflowView]:
-    """Rows of (id, record, …) with what can be asked of each."""
+def _views(
+    connection: Connection, rows: Sequence[RowMapping], moment: Moment
+) -> list[WorkflowView]:
+    """Rows of (id, record, …) with what can be asked of each, and why it waits."""
     records = [WorkflowRecord.loaded(row["id"], row["record"]) for row in rows]
     pending = command_store.pending_for(connection, [record.id for record in records])
     executors = command_store.executors(connection, {record.source[2] for record in records})
+    asked: list[Asked] = []
+    for record in records:
+        source, command = record.source[2], pending.get(record.id)
+        executor = executors.get(source)
+        actions = availability(record.state, command, executor, source)
+        asked.append(Asked(record, command, executor, actions))
+    reasons = waiting_facts.reasons(connection, asked, moment)
     return [
-        WorkflowView(
-            record,
-            pending.get(record.id),
-            availability(
-                record.state,
-                pending.get(record.id),
-                executors.get(record.source[2]),
-                record.source[2],
-            ),
-        )
-        for record in records
+        WorkflowView(each.record, each.pending, each.actions, reasons.get(each.record.id))
+        for each in asked
     ]
