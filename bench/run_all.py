@@ -36,6 +36,8 @@ COMMANDS: list[tuple[str, list[str], list[str]]] = [
     ("bench.alert_storm", [], ["--rules", "2", "--agents", "200"]),
     ("bench.alert_storm", ON_SERVERS, ["--rules", "2", "--agents", "200"]),
     ("bench.backtest", [], ["--series", "10", "--hours", "3"]),
+    ("bench.batch", [], ["--workflows", "1000"]),
+    ("bench.batch", ON_SERVERS, ["--workflows", "1000"]),
     ("bench.footprint", [], ["--seconds", "5", "--rate", "3000"]),
 ]
 """The module, its arguments, and what makes it quick."""
