@@ -20,7 +20,7 @@ from tests.support import wait_until
 
 WORKFLOWS = 100
 RATE = 60.0
-KILLS = 3
+KILLS = 2
 
 
 async def start_engine(server: Pilothouse, journal: Path) -> Process:
