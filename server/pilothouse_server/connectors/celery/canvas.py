@@ -128,11 +128,14 @@ class Canvases:
     # -- what is decided
 
     def due(self, now_us: int, linger_us: int) -> list[Event]:
-        """The ends of workflows of which nothing was open for `linger_us`."""
+        """The ends of workflows of which nothing was open for `linger_us`; of one that is cancelled nothing is waited for,
+        since what comes of it is revoked."""
         told: list[Event] = []
-        for root in [each for each in self._quiet.values() if now_us - each.quiet_us >= linger_us]:
+        for root in list(self._quiet.values()):
+            if now_us - root.quiet_us < (0 if root.cancel and root.revoked else linger_us):
+                continue
             del self._quiet[root.id]
-            root.ended = True
+            root.ended, root.quiet_us = True, 0
             self._over[root.id] = root
             told.append(self._end_of(root))
             if not root.revoked:

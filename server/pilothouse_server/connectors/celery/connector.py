@@ -55,7 +55,7 @@ class CeleryConnector:
         self._control = Control(self._broker, self._canvases, self._workers, self._report)
         self._round_now = asyncio.Event()
         self._welcoming: set[str] = set()
-        self._said: dict[str, int] = {}
+        self._said = dict(self.counts)
 
     @property
     def counts(self) -> Mapping[str, int]:

@@ -71,7 +71,7 @@ class WorkerSignal:
 def read(body: Mapping[str, Any]) -> TaskSignal | WorkerSignal | None:
     """One event as Celery's JSON has it; None when it says nothing to us, or cannot be read."""
     kind, host, time_us = (
-        body.get("type"),
+        ident(body.get("type")),
         ident(body.get("hostname")),
         micros(body.get("timestamp")),
     )

@@ -1,0 +1,1 @@
+"""A real Celery app on a real Valkey, seen and steered through a connector."""
