@@ -92,6 +92,9 @@ def test_the_commands_of_the_contract() -> None:
             "list", "get", "watch", "acknowledge", "resolve", "unacknowledge", "assign", "comment",
         ],
         "audit": ["list-entries", "verify", "export"],
+        "batches": [
+            "create", "start", "stop", "continue", "abandon", "get", "list", "list-items", "watch",
+        ],
         "channels": ["create", "list", "get", "update", "delete", "test"],
         "commands": ["list", "get", "list-executors", "watch", "accept", "fail"],
         "config": ["get", "update", "list-versions", "diff", "restore", "watch"],

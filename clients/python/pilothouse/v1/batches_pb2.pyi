@@ -48,6 +48,8 @@ class BatchState(_BatchState, metaclass=_BatchStateEnumTypeWrapper):
         |         |           |
         v         v           v
      EXPIRED     DONE        DONE (abandoned)
+
+    A batch that is abandoned is STOPPED until its last command has ended; when there is none it is DONE at once.
     """
 
 BATCH_STATE_UNSPECIFIED: BatchState.ValueType  # 0
@@ -411,7 +413,7 @@ class CreateBatchRequest(_message.Message):
     action: _enums_pb2.ControlAction.ValueType
     """What to do."""
     filter: _builtins.str
-    """Which workflows: the grammar of ListWorkflows. Empty only together with workflow_ids."""
+    """Which workflows: the grammar of ListWorkflows; the oldest has its turn first. Empty only together with workflow_ids."""
     reason: _builtins.str
     """Why; kept with each command."""
     rate: _builtins.float
@@ -520,7 +522,7 @@ Global___StartBatchResponse: _TypeAlias = StartBatchResponse  # noqa: Y015
 
 @_typing.final
 class StopBatchRequest(_message.Message):
-    """Gives no further command."""
+    """Gives no further command. WRONG_STATE unless it is RUNNING."""
 
     DESCRIPTOR: _descriptor.Descriptor
 
@@ -574,7 +576,7 @@ Global___StopBatchResponse: _TypeAlias = StopBatchResponse  # noqa: Y015
 
 @_typing.final
 class ContinueBatchRequest(_message.Message):
-    """Goes on with a batch that was stopped."""
+    """Goes on with a batch that was stopped. WRONG_STATE when it is not, or was abandoned."""
 
     DESCRIPTOR: _descriptor.Descriptor
 
@@ -628,7 +630,7 @@ Global___ContinueBatchResponse: _TypeAlias = ContinueBatchResponse  # noqa: Y015
 
 @_typing.final
 class AbandonBatchRequest(_message.Message):
-    """Gives up what of a batch has not had its turn."""
+    """Gives up what of a batch has not had its turn, started or not. WRONG_STATE when it is over."""
 
     DESCRIPTOR: _descriptor.Descriptor
 
@@ -658,7 +660,7 @@ Global___AbandonBatchRequest: _TypeAlias = AbandonBatchRequest  # noqa: Y015
 
 @_typing.final
 class AbandonBatchResponse(_message.Message):
-    """The batch."""
+    """The batch, DONE, or STOPPED until its last command has ended."""
 
     DESCRIPTOR: _descriptor.Descriptor
 

@@ -671,7 +671,7 @@ export type CreateBatchRequest = Message<"pilothouse.v1.CreateBatchRequest"> & {
   action: ControlAction;
 
   /**
-   * Which workflows: the grammar of ListWorkflows. Empty only together with workflow_ids.
+   * Which workflows: the grammar of ListWorkflows; the oldest has its turn first. Empty only together with workflow_ids.
    *
    * @generated from field: string filter = 2;
    */
@@ -720,7 +720,7 @@ export type CreateBatchRequestJson = {
   action?: ControlActionJson;
 
   /**
-   * Which workflows: the grammar of ListWorkflows. Empty only together with workflow_ids.
+   * Which workflows: the grammar of ListWorkflows; the oldest has its turn first. Empty only together with workflow_ids.
    *
    * @generated from field: string filter = 2;
    */
@@ -896,7 +896,7 @@ export const StartBatchResponseSchema: GenMessage<StartBatchResponse, {jsonType:
   messageDesc(file_pilothouse_v1_batches, 10);
 
 /**
- * Gives no further command.
+ * Gives no further command. WRONG_STATE unless it is RUNNING.
  *
  * @generated from message pilothouse.v1.StopBatchRequest
  */
@@ -924,7 +924,7 @@ export type StopBatchRequest = Message<"pilothouse.v1.StopBatchRequest"> & {
 };
 
 /**
- * Gives no further command.
+ * Gives no further command. WRONG_STATE unless it is RUNNING.
  *
  * @generated from message pilothouse.v1.StopBatchRequest
  */
@@ -994,7 +994,7 @@ export const StopBatchResponseSchema: GenMessage<StopBatchResponse, {jsonType: S
   messageDesc(file_pilothouse_v1_batches, 12);
 
 /**
- * Goes on with a batch that was stopped.
+ * Goes on with a batch that was stopped. WRONG_STATE when it is not, or was abandoned.
  *
  * @generated from message pilothouse.v1.ContinueBatchRequest
  */
@@ -1022,7 +1022,7 @@ export type ContinueBatchRequest = Message<"pilothouse.v1.ContinueBatchRequest">
 };
 
 /**
- * Goes on with a batch that was stopped.
+ * Goes on with a batch that was stopped. WRONG_STATE when it is not, or was abandoned.
  *
  * @generated from message pilothouse.v1.ContinueBatchRequest
  */
@@ -1092,7 +1092,7 @@ export const ContinueBatchResponseSchema: GenMessage<ContinueBatchResponse, {jso
   messageDesc(file_pilothouse_v1_batches, 14);
 
 /**
- * Gives up what of a batch has not had its turn.
+ * Gives up what of a batch has not had its turn, started or not. WRONG_STATE when it is over.
  *
  * @generated from message pilothouse.v1.AbandonBatchRequest
  */
@@ -1120,7 +1120,7 @@ export type AbandonBatchRequest = Message<"pilothouse.v1.AbandonBatchRequest"> &
 };
 
 /**
- * Gives up what of a batch has not had its turn.
+ * Gives up what of a batch has not had its turn, started or not. WRONG_STATE when it is over.
  *
  * @generated from message pilothouse.v1.AbandonBatchRequest
  */
@@ -1155,7 +1155,7 @@ export const AbandonBatchRequestSchema: GenMessage<AbandonBatchRequest, {jsonTyp
   messageDesc(file_pilothouse_v1_batches, 15);
 
 /**
- * The batch.
+ * The batch, DONE, or STOPPED until its last command has ended.
  *
  * @generated from message pilothouse.v1.AbandonBatchResponse
  */
@@ -1169,7 +1169,7 @@ export type AbandonBatchResponse = Message<"pilothouse.v1.AbandonBatchResponse">
 };
 
 /**
- * The batch.
+ * The batch, DONE, or STOPPED until its last command has ended.
  *
  * @generated from message pilothouse.v1.AbandonBatchResponse
  */
@@ -1598,6 +1598,8 @@ export const WatchBatchResponseSchema: GenMessage<WatchBatchResponse, {jsonType:
  *     v         v           v
  *  EXPIRED     DONE        DONE (abandoned)
  *
+ * A batch that is abandoned is STOPPED until its last command has ended; when there is none it is DONE at once.
+ *
  * @generated from enum pilothouse.v1.BatchState
  */
 export enum BatchState {
@@ -1651,6 +1653,8 @@ export enum BatchState {
  *     |         |           |
  *     v         v           v
  *  EXPIRED     DONE        DONE (abandoned)
+ *
+ * A batch that is abandoned is STOPPED until its last command has ended; when there is none it is DONE at once.
  *
  * @generated from enum pilothouse.v1.BatchState
  */
