@@ -27,6 +27,7 @@ from pilothouse_server.adapters.sql.rule_store import SqlRules
 from pilothouse_server.adapters.sql.silence_store import SqlSilences
 from pilothouse_server.adapters.sql.stop_store import SqlStops
 from pilothouse_server.adapters.sql.usage_rows import noting
+from pilothouse_server.adapters.sql.waiting_store import SqlWaiting
 from pilothouse_server.domain.alerts.rules import Rule
 from pilothouse_server.domain.errors import LeaseLost, Unavailable
 from pilothouse_server.domain.metrics.snapshot import FiringAlerts
@@ -59,6 +60,7 @@ from pilothouse_server.services.standing import Standing, reads, waits
 from pilothouse_server.services.status import Look
 from pilothouse_server.services.stop_runner import StopRunner
 from pilothouse_server.services.tenure import Part, Parts
+from pilothouse_server.services.waiting import WaitingKeeper
 from pilothouse_server.wire.alert_events import encode_alert_event
 from pilothouse_server.wire.events import decode_signals, decode_stored, encode_events
 from pilothouse_server.world import World
@@ -208,6 +210,9 @@ class LeadWork:
             new_id=uuid7,
             configured=common.configured,
         )
+        self._waiting = WaitingKeeper(
+            SqlWaiting(database), clock, world.signals.projected, common.configured
+        )
         self._absence = Absence(SqlCommands(database), common.alive, clock, signals)
         self.retention = Retention(
             SqlRetention(database), dict(enumerate(world.shards)), clock, common.policy
@@ -303,6 +308,7 @@ class LeadWork:
             "batches": self._batches.run(),
             "emergency-stops": self._stops.run(),
             "silence-sweeper": self._sweeper.run(),
+            "waiting-keeper": self._waiting.run(),
             "retention": self.retention.run(),
         }
         if self._shared:
