@@ -15,7 +15,7 @@ import { Side } from "../ui/side";
 import type { ControlAction } from "../core/wire";
 import { matching } from "./picking";
 import { useSelection } from "./selection";
-import { batchLine } from "./words";
+import { batchLine, effectOn } from "./words";
 
 // What the contract takes by id; more than that is a filter.
 const MOST_IDS = 1_000;
@@ -64,7 +64,7 @@ export function BatchForm(): JSX.Element {
             <Note tone="warning">Nothing is chosen. Choose rows, or write a filter, then come back.</Note>
           ) : (
             <>
-              <b>All {matching(listing.view.value, route.state.value)} that match</b> <code>{filter}</code>
+              <b>All {matching(listing.view.value, route.filter.value, route.state.value)}that match</b> <code>{filter}</code>
             </>
           )}
         </p>
@@ -85,7 +85,7 @@ export function BatchForm(): JSX.Element {
             );
           })}
         </div>
-        <p class="weak">{words?.effect}</p>
+        <p class="weak">{effectOn(action.value)}</p>
         <label>
           <span class="field-name">
             Reason <span class="faint">kept with each command</span>

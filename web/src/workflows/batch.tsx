@@ -18,7 +18,7 @@ import { Part, Side } from "../ui/side";
 import type { Batch, BatchItem } from "../core/wire";
 import { Following } from "./following";
 import { useSelection } from "./selection";
-import { FAILURES, batchLine, batchLook, countsOf, isGivenUp, isOver, outcomeLook } from "./words";
+import { FAILURES, batchLine, batchLook, countsOf, effectOn, isGivenUp, isOver, outcomeLook } from "./words";
 
 export const batchTitle = (batch: Batch): string =>
   `${actionWords(batch.action)?.label ?? "Act on"} ${plural(Number(batch.size), "workflow")}`;
@@ -45,9 +45,9 @@ export function BatchSheet({ id }: { readonly id: string }): JSX.Element {
       {batch === undefined ? null : (
         <>
           <Summary batch={batch} following={following} />
-          {batch.state === "BATCH_STATE_READY" ? <Start batch={batch} following={following} /> : null}
           {batch.startTime === undefined ? null : <Failures batch={batch} />}
           <Preview batch={batch} />
+          {batch.state === "BATCH_STATE_READY" ? <Start batch={batch} following={following} /> : null}
         </>
       )}
     </Side>
@@ -62,8 +62,8 @@ function Summary({ batch, following }: { readonly batch: Batch; readonly followi
   const left = countsOf(batch).find(([outcome]) => outcome === "BATCH_OUTCOME_WAITING")?.[1] ?? 0;
   return (
     <section class="summary">
-      <p class="line" role="status">
-        <span class="state">
+      <p class="lined">
+        <span class="state" role="status">
           <Mark look={look} /> {isGivenUp(batch) && !isOver(batch) ? "Given up; its last commands go on" : look.word}
         </span>
         {started === undefined ? null : (
@@ -135,14 +135,14 @@ function Steer({ batch, following }: { readonly batch: Batch; readonly following
   const { call } = useStores();
   const asked = useSignal<Step | undefined>(undefined);
   const running = batch.state === "BATCH_STATE_RUNNING";
-  if (isOver(batch) || isGivenUp(batch)) {
+  // One that was not started goes by itself.
+  if (batch.state === "BATCH_STATE_READY" || isOver(batch) || isGivenUp(batch)) {
     return null;
   }
-  const refused = batch.state === "BATCH_STATE_READY" ? "It has not been started" : "";
   const step = asked.value;
   return (
     <p class="acts" data-acts="">
-      {([...(refused === "" ? [running ? "stop" : "continue"] : []), "abandon"] as Step[]).map((each) => (
+      {([running ? "stop" : "continue", "abandon"] as const).map((each) => (
         <Act
           key={each}
           testId={`batch-${each}`}
@@ -192,7 +192,7 @@ function Start({ batch, following }: { readonly batch: Batch; readonly following
   };
   return (
     <form class="stack confirm-start" onSubmit={(event) => void submit(event)}>
-      <p class={words?.verb === "cancel" ? "tone-critical" : "weak"}>{words?.effect}</p>
+      <p class={words?.verb === "cancel" ? "tone-critical" : "weak"}>{effectOn(batch.action)}</p>
       <TypedWord word={batch.size} typed={typed} testId="batch-size" />
       <CliLine line={batchLine("start", batch.id, [["confirm-size", batch.size]])} />
       <div class="tools">

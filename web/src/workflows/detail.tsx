@@ -111,7 +111,7 @@ function Summary({ workflow }: { readonly workflow: Workflow }): JSX.Element {
   const cost = Number(workflow.usage?.costMicros ?? 0);
   return (
     <section class="summary">
-      <div class="line">
+      <div class="lined">
         <WorkflowStateCell workflow={workflow} />
         <span class="weak">
           <Elapsed workflow={workflow} />
@@ -119,7 +119,7 @@ function Summary({ workflow }: { readonly workflow: Workflow }): JSX.Element {
         <ActNote workflow={workflow} />
       </div>
       <Why workflow={workflow} whole />
-      <div class="line">
+      <div class="lined">
         <Actions workflow={workflow} words />
       </div>
       {workflow.error === undefined || workflow.state !== "WORKFLOW_STATE_FAILED" ? null : (

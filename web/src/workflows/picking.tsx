@@ -46,13 +46,16 @@ export function PickAll(): JSX.Element {
   );
 }
 
-// How many match, as far as the server counted.
-export function matching(view: ListingView, state: string): string {
+// How many match, as far as the server counted; it counts without regard to states that the filter itself names, and then this is not known.
+export function matching(view: ListingView, filter: string, state: string): string {
+  if (/\bstate\b/.test(filter)) {
+    return "";
+  }
   const total = [...view.counts].reduce(
     (sum, [each, many]) => sum + (state === "" || each === `WORKFLOW_STATE_${state.toUpperCase()}` ? many : 0),
     0,
   );
-  return `${count(total)}${view.capped ? " or more" : ""}`;
+  return `${count(total)}${view.capped ? " or more" : ""} `;
 }
 
 export function Picked({ view }: { readonly view: ListingView }): JSX.Element | null {
@@ -88,7 +91,7 @@ export function Picked({ view }: { readonly view: ListingView }): JSX.Element | 
           {...(size === 0 ? { "data-batch": "" } : {})}
           data-testid="batch-matching"
         >
-          Act on all {matching(view, state)} that match…
+          Act on all {matching(view, route.filter.value, state)}that match…
         </button>
       ) : null}
     </div>

@@ -189,10 +189,11 @@ const FullRow = memo(({ workflow }: { readonly workflow: Workflow }): JSX.Elemen
       </td>
       <td class="col-name">
         <span class="cut" title={`${workflow.workflowName} · ${workflow.id}`}>
-          <WorkflowLink workflow={workflow} /> {workflow.workflowName === "" ? null : <span class="id mono faint">{workflow.id}</span>}
+          <WorkflowLink workflow={workflow} />
           {workflow.attempt > 1 ? <span class="tone-warning small"> {plural(workflow.attempt - 1, "retry", "retries")}</span> : null}
         </span>
         <ActNote workflow={workflow} />
+        {workflow.workflowName === "" ? null : <span class="id mono faint cut">{workflow.id}</span>}
       </td>
       <td class="col-type cut">{workflow.workflowType || "–"}</td>
       <td class="col-stages">

@@ -34,23 +34,33 @@ export function Timeline({ workflow, tasks }: { readonly workflow: Workflow; rea
   return (
     <Part title="Timeline" count={counted} testId="timeline">
       {workflow.stages.length === 0 ? <p class="weak">Its engine has reported no stages.</p> : null}
-      {starts.length === 0 ? null : (
-        <p class="axis faint small" aria-hidden="true">
-          <span>{timeOfDay(from)}</span>
-          <span>{timeOfDay(to)}</span>
-        </p>
-      )}
       <ol class="gantt">
-        {workflow.stages.map((stage, index) => (
-          <>
-            <Row key={index} name={stage.name} work={stage} state={stageState(stage, workflow)} axis={axis} />
-            {shown
-              .filter((task) => task.stage === stage.name)
-              .map((task) => (
+        {starts.length === 0 ? null : (
+          <li class="axis faint small" aria-hidden="true">
+            <span>
+              <time>{timeOfDay(from)}</time> <time>{timeOfDay(to)}</time>
+            </span>
+          </li>
+        )}
+        {workflow.stages.map((stage, index) => {
+          const of = shown.filter((task) => task.stage === stage.name);
+          // What a task says need not be said twice.
+          const said = of.some((task) => task.error !== undefined && task.error.message === stage.error?.message);
+          return (
+            <>
+              <Row
+                key={index}
+                name={stage.name}
+                work={said ? { ...stage, error: undefined } : stage}
+                state={stageState(stage, workflow)}
+                axis={axis}
+              />
+              {of.map((task) => (
                 <TaskRow key={task.id} task={task} workflow={workflow} axis={axis} />
               ))}
-          </>
-        ))}
+            </>
+          );
+        })}
         {others.map((task) => (
           <TaskRow key={task.id} task={task} workflow={workflow} axis={axis} />
         ))}
@@ -85,7 +95,7 @@ interface RowProps {
   // Of a task: since when it waited, and its id.
   readonly queued?: number | undefined;
   readonly of?: string;
-  readonly work: Pick<Stage, "startTime" | "endTime" | "duration" | "error" | "state">;
+  readonly work: Pick<Stage, "startTime" | "endTime" | "duration" | "state"> & { readonly error?: Stage["error"] | undefined };
   readonly state: WorkState;
   readonly axis: Axis;
 }

@@ -2,8 +2,19 @@
 import { count, durationText } from "../core/format";
 import { type Route, parseRoute } from "../core/route";
 import { durationMs } from "../core/time";
-import { type Look, type Tone, nameOf, shellWord } from "../core/words";
-import type { AuditOutcome, Batch, BatchOutcome, BatchState, Budget, BudgetState, BudgetUse, WaitCause, Waiting } from "../core/wire";
+import { type Look, type Tone, actionWords, nameOf, shellWord } from "../core/words";
+import type {
+  AuditOutcome,
+  Batch,
+  BatchOutcome,
+  BatchState,
+  Budget,
+  BudgetState,
+  BudgetUse,
+  ControlAction,
+  WaitCause,
+  Waiting,
+} from "../core/wire";
 
 const look = (word: string, tone: Tone, shape: Look["shape"]): Look => ({ word, tone, shape });
 const UNKNOWN = look("Unknown", "unknown", "dash");
@@ -74,14 +85,10 @@ export const isOver = (batch: Batch): boolean => batch.state === "BATCH_STATE_DO
 // Given up, with commands still on their way: nobody else gets a turn.
 export const isGivenUp = (batch: Batch): boolean => batch.counts.some((each) => each.outcome === "BATCH_OUTCOME_ABANDONED");
 
-// In the accounting currency: as many places as it takes to be not nothing.
+// In the accounting currency; what is not nothing does not read as 0.
 export function money(micros: number): string {
   const value = micros / 1_000_000;
-  return value === 0 || value >= 100
-    ? count(value)
-    : value >= 0.01
-      ? value.toFixed(2)
-      : Number(value.toPrecision(1)).toFixed(6).replace(/0+$/, "");
+  return value >= 100 || value === 0 ? count(value) : value >= 1 ? value.toFixed(2) : value < 0.001 ? "<0.001" : value.toFixed(3);
 }
 
 // "12,300 of 50,000 tokens", of each ceiling that the budget has.
@@ -123,6 +130,9 @@ export function causeLook(cause: WaitCause): Look {
   const [word, tone, shape] = CAUSES[cause] ?? ["Waits", "unknown", "dash"];
   return { word, tone, shape };
 }
+
+// What an act does, said of many.
+export const effectOn = (action: ControlAction): string => (actionWords(action)?.effect ?? "").replace("this workflow", "each workflow");
 
 // `pilothouse batches create …`, safe to paste; what is empty is left out.
 export function batchLine(verb: string, id: string, options: readonly (readonly [string, string])[]): string {
