@@ -216,6 +216,18 @@ class WorkflowServicer(workflows_pb2_grpc.WorkflowServiceServicer):
             command=await self._control("RetryWorkflow", action, request, context)
         )
 
+    async def CloseWorkflow(
+        self, request: workflows_pb2.CloseWorkflowRequest, context: Context
+    ) -> workflows_pb2.CloseWorkflowResponse:
+        await self._known(request.workflow_id, context)
+        event = events_pb2.Event(
+            id=request.request_id,
+            type=events_pb2.EVENT_TYPE_WORKFLOW_FAILED,
+            workflow_id=request.workflow_id,
+        )
+        self.server.publish([event])
+        return workflows_pb2.CloseWorkflowResponse(event=event)
+
 
 class CommandServicer(commands_pb2_grpc.CommandServiceServicer):
     def __init__(self, server: Server) -> None:
