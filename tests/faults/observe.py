@@ -183,7 +183,7 @@ class Observer:
         """How often each event that the server made itself is kept."""
         told: Counter[str] = Counter()
         for event in await self._listed('source = "pilothouse"'):
-            about = event.workflow_id or event.attributes.get("workflow_type", "")
+            about = event.workflow_id or event.agent_id or event.attributes.get("workflow_type", "")
             if about.startswith(self._prefix):
                 kind = _said(events_pb2.EventType.Name(event.type), 2)
                 what = names.get(event.command_id, event.command_id) or event.attributes["rule_id"]

@@ -15,8 +15,10 @@ from tests.faults.observe import Shown
 from tests.faults.steering import (
     CANCELLED,
     COMPLETED,
+    DUTIES,
     FAILED,
     FIRST_STEP_US,
+    HOLD,
     RETRIED,
     SCRIPTS,
     STARTED,
@@ -56,6 +58,7 @@ def known(flow: Flow) -> Shown:
             for script, kinds in zip(SCRIPTS, scripted, strict=True)
             for number in range(len(kinds))
         },
+        **{f"{duty.name}/{number}": 1 for duty in DUTIES for number in range(len(duty.reports))},
     }
     return {
         "workflows": {
@@ -181,12 +184,17 @@ def _commands() -> Iterable[tuple[str, Shown]]:
             state, _, error = ask.ends.partition(" ")
             name = f"{script.name} {ControlAction.Name(ask.action)}"
             yield name, {"state": state, "error": error, "taken": True, "attempt": 1}
+    for duty in DUTIES:
+        for action, _ in duty.asks:
+            name = f"{duty.name} {ControlAction.Name(action)}"
+            yield name, {"state": "EFFECTIVE", "error": "", "taken": True, "attempt": 0}
 
 
 def _told() -> Iterable[tuple[str, int]]:
     for name, command in _commands():
         for kind in ("REQUESTED", "ACCEPTED", command["state"]):
-            yield f"COMMAND_{kind} {name} of {name.partition(' ')[0]}", 1
+            about = name.partition(" ")[0]
+            yield f"COMMAND_{kind} {name} of {'steered' if about == HOLD else about}", 1
     for alert in ALERTS:
         rule, _, kind = alert.partition(" ")
         for state in ("FIRING", "RESOLVED"):

@@ -1,7 +1,8 @@
 """The steered part of a flow: an engine that does what it is told, and an operator who tells it.
 
-Each workflow follows a script of (what the operator asks, what the engine reports then). The engine's events have ids
-and times from the script, never from a clock, so that what they add up to does not depend on when anybody got through.
+Each workflow follows a script of (what the operator asks, what the engine reports then), and so do one agent and one
+hold of the engine. The engine's events have ids and times from the script, never from a clock, so that what they add
+up to does not depend on when anybody got through.
 """
 
 from __future__ import annotations
@@ -16,9 +17,11 @@ from uuid import NAMESPACE_OID, uuid5
 import pilothouse.aio
 from pilothouse.errors import Cancelled, DeadlineExceeded, NoExecutor, NotFound, Unavailable
 from pilothouse.executor import CommandRefused, Executor, ExecutorOptions
-from pilothouse.v1.commands_pb2 import Command, CommandState
+from pilothouse.v1.agents_pb2 import RestartAgentRequest
+from pilothouse.v1.commands_pb2 import Command, CommandScope, CommandState
 from pilothouse.v1.enums_pb2 import ControlAction, WorkflowState
 from pilothouse.v1.events_pb2 import Event, EventError, EventType
+from pilothouse.v1.queues_pb2 import PauseQueueRequest, ResumeQueueRequest
 from pilothouse.v1.workflows_pb2 import ControlWorkflowRequest
 from pilothouse.watching import WatchOptions
 from tests.faults.story import SECOND
@@ -28,6 +31,7 @@ PAUSE = ControlAction.CONTROL_ACTION_PAUSE
 RESUME = ControlAction.CONTROL_ACTION_RESUME
 CANCEL = ControlAction.CONTROL_ACTION_CANCEL
 RETRY = ControlAction.CONTROL_ACTION_RETRY
+RESTART = ControlAction.CONTROL_ACTION_RESTART
 
 E, S = EventType, WorkflowState
 FIRST_STEP_US = 10 * SECOND
@@ -99,6 +103,39 @@ SCRIPTS = (
 )
 
 
+class Duty(NamedTuple):
+    """Something of the engine that is no workflow, and is steered too. The agent has no heartbeats, which would be of a
+    clock: it is only asked for what can be asked of one that is silent."""
+
+    name: str
+    begins: EventType.ValueType
+    asks: tuple[tuple[ControlAction.ValueType, tuple[EventType.ValueType, ...]], ...]
+    """What the operator asks for, and what the engine reports then; the last of it names the command."""
+    ends: tuple[EventType.ValueType, ...]
+
+    @property
+    def reports(self) -> tuple[EventType.ValueType, ...]:
+        """All that the engine reports of it."""
+        return (self.begins, *(kind for _, kinds in self.asks for kind in kinds), *self.ends)
+
+
+HOLD, WORKER = "hold", "worker"
+DUTIES = (
+    Duty(
+        HOLD,
+        E.EVENT_TYPE_QUEUE_ACTIVE,
+        ((PAUSE, (E.EVENT_TYPE_QUEUE_PAUSED,)), (RESUME, (E.EVENT_TYPE_QUEUE_ACTIVE,))),
+        (),
+    ),
+    Duty(
+        WORKER,
+        E.EVENT_TYPE_AGENT_REGISTERED,
+        ((RESTART, (E.EVENT_TYPE_AGENT_OFFLINE, E.EVENT_TYPE_AGENT_REGISTERED)),),
+        (E.EVENT_TYPE_AGENT_OFFLINE,),
+    ),
+)
+
+
 @dataclass
 class Engine:
     """Obeys. `applied` counts how often each command came to it."""
@@ -114,11 +151,17 @@ class Engine:
         self.executor = Executor(self.target, source=f"{self.prefix}steered", options=OPTIONS)
         for action in (PAUSE, RESUME, CANCEL, RETRY):
             self.executor.on(action)(self._obey)
+        for action in (PAUSE, RESUME):
+            hold = self.executor.on(action, scope=CommandScope.COMMAND_SCOPE_FLEET, selective=True)
+            hold(self._obey_duty)
+        self.executor.on(RESTART, scope=CommandScope.COMMAND_SCOPE_POOL)(self._obey_duty)
 
     def begin(self) -> None:
-        """Starts every workflow."""
+        """Starts every workflow, and says what else there is."""
         for script in SCRIPTS:
             self.report(script, script.begins)
+        for duty in DUTIES:
+            self.report_duty(duty, (duty.begins,))
 
     def report(
         self, script: Script, kinds: Sequence[EventType.ValueType], command: str = ""
@@ -142,6 +185,31 @@ class Engine:
             event.occur_time.FromMicroseconds(self.began_us + FIRST_STEP_US + number * STEP_US)
             self.executor.report(event)
             command = ""
+
+    def report_duty(
+        self, duty: Duty, kinds: Sequence[EventType.ValueType], command: str = ""
+    ) -> None:
+        """The next events of a duty; the last of them answers the command."""
+        for kind in kinds:
+            number = self.said.get(duty.name, 0)
+            self.said[duty.name] = number + 1
+            event = Event(
+                id=f"{self.prefix}{duty.name}/{number}",
+                type=kind,
+                command_id=command if kind == kinds[-1] else "",
+            )
+            if duty.name == WORKER:
+                event.agent_id = f"{self.prefix}{WORKER}"
+            else:
+                event.workflow_type = f"{self.prefix}steered"
+            event.occur_time.FromMicroseconds(self.began_us + FIRST_STEP_US + number * STEP_US)
+            self.executor.report(event)
+
+    def _obey_duty(self, command: Command) -> None:
+        self.applied[command.id] += 1
+        name = WORKER if command.agent_id else HOLD
+        duty = next(each for each in DUTIES if each.name == name)
+        self.report_duty(duty, dict(duty.asks)[command.action], command.id)
 
     def _obey(self, command: Command) -> None:
         self.applied[command.id] += 1
@@ -168,6 +236,37 @@ class Operator:
         async with asyncio.TaskGroup() as tasks:
             for script in SCRIPTS:
                 tasks.create_task(self._follow(script))
+            for duty in DUTIES:
+                tasks.create_task(self._see_to(duty))
+
+    async def _see_to(self, duty: Duty) -> None:
+        for action, _ in duty.asks:
+            name = f"{duty.name} {ControlAction.Name(action)}"
+            answer = await self._until(name, self._asked_duty(action, name))
+            self.commands[name] = answer
+            await self._until(f"{name}: its end", self._over(answer))
+        self._engine.report_duty(duty, duty.ends)
+
+    def _asked_duty(self, action: ControlAction.ValueType, name: str) -> Any:
+        async def look() -> str:
+            return await patient(self._ask_duty(action, name)) or ""
+
+        return look
+
+    async def _ask_duty(self, action: ControlAction.ValueType, name: str) -> str:
+        prefix = self._engine.prefix
+        said: dict[str, Any] = {
+            "reason": f"the script says {name}",
+            "request_id": request_id(prefix, name),
+        }
+        if action == RESTART:
+            restart = RestartAgentRequest(agent_id=f"{prefix}{WORKER}", **said)
+            return (await self._client.agents.RestartAgent(restart, timeout=3)).command.id
+        said |= {"source": self._engine.executor.source, "workflow_type": f"{prefix}steered"}
+        queues = self._client.queues
+        if action == PAUSE:
+            return (await queues.PauseQueue(PauseQueueRequest(**said), timeout=3)).command.id
+        return (await queues.ResumeQueue(ResumeQueueRequest(**said), timeout=3)).command.id
 
     async def _follow(self, script: Script) -> None:
         for ask in script.asks:
