@@ -5,6 +5,7 @@ from __future__ import annotations
 import asyncio
 from collections.abc import AsyncGenerator, AsyncIterator
 from contextlib import aclosing, asynccontextmanager
+from dataclasses import replace
 
 import pytest
 
@@ -216,3 +217,29 @@ async def test_an_engine_becomes_known_by_its_first_stream(plant: Plant) -> None
         await stream.next()
         command = await plant.ask(Action.PAUSE, "n")
         assert await stream.command() == command.id
+
+
+async def test_an_engine_is_given_no_more_than_it_may_have_at_once(plant: Plant) -> None:
+    plant.configured = replace(plant.configured, dispatch_limit=2)
+    names = [f"w{n}" for n in range(5)]
+    for name in names:
+        await plant.begin(name)
+    asked = [(await plant.ask(Action.PAUSE, name)).id for name in names]
+    async with listening(plant) as stream:
+        assert [await stream.command(), await stream.command()] == asked[:2]
+        # Nothing ended: it hears that the stream is alive, and no third command.
+        await stream.heartbeat()
+        assert stream.token
+        await plant.control.fail(asked[0], "e", EventError("NO"))
+        assert await stream.command() == asked[2]
+        paused = event(EventType.WORKFLOW_PAUSED, command_id=asked[1], workflow_id=names[1])
+        await plant.report(paused._replace(occur_us=plant.clock.us, receive_us=plant.clock.us))
+        assert await stream.command() == asked[3]
+        token = stream.token
+    async with listening(plant, token) as stream:
+        await stream.heartbeat()
+        plant.configured = replace(plant.configured, dispatch_limit=4)
+        assert await stream.command() == asked[4], (
+            "a limit that is raised counts within a heartbeat"
+        )
+        assert isinstance(await stream.next(), CaughtUp)

@@ -138,11 +138,27 @@ def agents() -> Iterable[bulk.Row]:
 
 def target_of(n: int) -> dict[str, Any]:
     """What the nth command is about: mostly a workflow."""
-    about = {"scope": 1, "workflow_id": f"w{n:06}", "target": f"w{n:06}", "agent_id": "", "queue": ""}
+    about = {
+        "scope": 1,
+        "workflow_id": f"w{n:06}",
+        "target": f"w{n:06}",
+        "agent_id": "",
+        "queue": "",
+    }
     if n % 20 == 1:
-        return about | {"scope": 3, "workflow_id": "", "target": f"a{n % 800}", "agent_id": f"a{n % 800}"}
+        return about | {
+            "scope": 3,
+            "workflow_id": "",
+            "target": f"a{n % 800}",
+            "agent_id": f"a{n % 800}",
+        }
     if n % 20 == 2:
-        return about | {"scope": 2, "workflow_id": "", "target": f"q{n % 9}x{n}", "queue": f"q{n % 9}x{n}"}
+        return about | {
+            "scope": 2,
+            "workflow_id": "",
+            "target": f"q{n % 9}x{n}",
+            "queue": f"q{n % 9}x{n}",
+        }
     return about
 
 

@@ -44,7 +44,8 @@ def settle_batch(
     runs = [target.name for target in answers if target.scope == Scope.RUN]
     others = [target for target in answers if target.scope != Scope.RUN]
     changed: list[Command] = []
-    for workflow_id, command in (transaction.pending(runs) if runs else {}).items():
+    pending: Mapping[str, Command] = transaction.pending(runs) if runs else {}
+    for workflow_id, command in pending.items():
         known = facts.get(workflow_id) or _facts(transaction, workflow_id)
         if known is None:
             continue
