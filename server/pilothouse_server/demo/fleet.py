@@ -1,7 +1,7 @@
 """The agents: work goes to the least busy one of its type that takes any, in the order of asking.
 
-What an operator made of an agent (draining, its size, a restart that waits for what is in hand) is in the journal, with
-the events that tell of it; heartbeats are not, the next one says it all.
+What an operator made of an agent (draining, its size, a restart that waits for what is in hand) is in the journal,
+with the events that tell of it; heartbeats are not, the next one says it all.
 """
 
 from __future__ import annotations

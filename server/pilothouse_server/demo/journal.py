@@ -1,5 +1,5 @@
-"""What the engine must not forget, in one SQLite file: a change of a workflow, an agent or a hold, the events that tell
-of it and the command that asked for it are one transaction.
+"""What the engine must not forget, in one SQLite file: a change of a workflow, an agent or a hold, the events that
+tell of it and the command that asked for it are one transaction.
 
 So after a kill -9 the engine's own state and what it told the server never disagree: what was not yet delivered is
 delivered again with the same ids. Commits are not synced to the disk one by one; a crash of the whole machine may lose

@@ -1,7 +1,7 @@
 """Who waits for something, in the order of asking.
 
-What is offered is taken in the same step of the loop in which it became free, together with what is written down about
-it. So nothing lies between "it may begin" and "it has begun": what is held from some moment on does not begin after it.
+What is offered is taken in the same step of the loop in which it became free, together with what is written down
+about it. So nothing lies between "it may begin" and "it has begun": what is held does not begin afterwards.
 """
 
 from __future__ import annotations
