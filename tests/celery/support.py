@@ -69,7 +69,14 @@ class Child:
     def stop(self) -> None:
         """SIGTERM."""
         if self._process is not None and self._process.poll() is None:
-            end(self._process, signal.SIGTERM, within=20)
+            end(self._process, signal.SIGTERM, within=10)
+
+    def finish(self) -> None:
+        """Whatever it takes: a worker would wait for tasks that a test that failed left behind."""
+        try:
+            self.stop()
+        except subprocess.TimeoutExpired:
+            self.kill()
 
     def kill(self) -> None:
         """SIGKILL."""

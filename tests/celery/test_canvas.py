@@ -122,6 +122,15 @@ def test_a_retry_that_is_received_before_the_failure_is_told_is_told_apart() -> 
     assert names(story.wait()) == ["WORKFLOW_FAILED 1"]
 
 
+def test_a_retry_that_ends_before_the_failure_is_told_is_told_apart() -> None:
+    # As two processes of one worker do it.
+    story = Story()
+    story.hear(received("a"), tell(K.STARTED, "a"), received("a", retries=1), tell(K.STARTED, "a"))
+    assert names(story.hear(tell(K.SUCCEEDED, "a"))) == ["TASK_COMPLETED 2"]
+    assert names(story.hear(tell(K.RETRIED, "a"))) == ["TASK_RETRYING 2"]
+    assert names(story.wait()) == ["WORKFLOW_COMPLETED 1"]
+
+
 def test_a_task_that_is_given_out_again_is_an_attempt_more() -> None:
     story = Story()
     story.hear(received("a"), tell(K.STARTED, "a"))

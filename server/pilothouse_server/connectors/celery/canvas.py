@@ -4,9 +4,9 @@
 else is told of a task is joined with those by its id. A task whose beginning was missed is asked of its worker, which
 has everything but the root: then it is a workflow of its own, and says so.
 
-*Which attempt.* Celery's retries are attempts. A retry may be received before the end of the attempt before is told,
-so an end belongs to the oldest attempt that its worker began. What is given out again without a retry is an attempt
-more.
+*Which attempt.* Celery's retries are attempts. The retry of an attempt may be received, begun and even ended by
+another process before the attempt is told to be retried: so that is told of the oldest that was begun, and an end for
+good of the newest. What is given out again without a retry is an attempt more.
 
 *When a workflow ends.* When no task of it that is known is open. The next link of a chain is put into its queue
 before the task before it is told to have ended; whether it is known by then depends on who says so. With
@@ -128,7 +128,7 @@ class Canvases:
     # -- what is decided
 
     def due(self, now_us: int, linger_us: int) -> list[Event]:
-        """The ends of workflows of which nothing was open for `linger_us`; of one that is cancelled nothing is waited for,
+        """The ends of workflows of which nothing was open for `linger_us`; of one that is cancelled at once,
         since what comes of it is revoked."""
         told: list[Event] = []
         for root in list(self._quiet.values()):
@@ -290,7 +290,8 @@ class Canvases:
 
     def _ended(self, task: TaskSeen, signal: TaskSignal, now_us: int) -> list[Event]:
         told: list[Event] = []
-        attempt = task.of_end(signal.host)
+        retried = signal.kind is TaskKind.RETRIED
+        attempt = task.of_retry(signal.host) if retried else task.of_end(signal.host)
         newest = task.newest
         if attempt is None and newest is not None and newest.end is End.SUPPOSED:
             # It was thought lost, and was not: what it says now is the end of an attempt more.
@@ -303,7 +304,7 @@ class Canvases:
             )
         if attempt is None:
             return told
-        if signal.kind is TaskKind.RETRIED:
+        if retried:
             return told + self._retried(task, attempt, signal)
         kind, error = _end_event(signal)
         return told + self._close(

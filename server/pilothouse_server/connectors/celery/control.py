@@ -19,6 +19,7 @@ import time
 from collections import defaultdict
 from collections.abc import AsyncGenerator, Awaitable, Callable, Collection, Iterable, Mapping
 from contextlib import asynccontextmanager, suppress
+from itertools import chain, repeat
 from typing import Any, cast
 
 from pilothouse.executor import CommandRefused
@@ -26,6 +27,7 @@ from pilothouse.v1.commands_pb2 import Command
 from pilothouse.v1.events_pb2 import Event
 from pilothouse_server.connectors.celery.broker import Broker, BrokerAway, refusal
 from pilothouse_server.connectors.celery.canvas import Canvases
+from pilothouse_server.connectors.celery.records import RootSeen
 from pilothouse_server.connectors.celery.workers import Worker, Workers, capacity_of
 
 log = logging.getLogger("pilothouse.celery")
@@ -34,6 +36,12 @@ LIFE = 60.0
 """Seconds that a command without an end is worked on."""
 WAITS = (0.02, 0.05, 0.1, 0.2, 0.5, 1.0)
 """Seconds between two looks at what is not so yet."""
+CANCEL_WAITS = (0.2, 0.5, 1.0, 2.0)
+"""The same for tasks that are to end: a worker that was told needs no reminder for a while."""
+POOL_SETTLES = 6.0
+"""Seconds in which a pool becomes as large as it was told: it looks after itself every 5 s."""
+MAX_REVOKED = 5_000
+"""Tasks that are revoked in one message."""
 
 Report = Callable[[Event], object]
 
@@ -51,6 +59,10 @@ class Control:
     ) -> None:
         self._broker, self._canvases, self._workers = broker, canvases, workers
         self._report = report
+        self._gathered: set[str] = set()
+        self._revoking = asyncio.Lock()
+        self._cannot: dict[str, str] = {}
+        """Workers that could not do what they were last told to, and why."""
 
     # -- workflows
 
@@ -60,36 +72,43 @@ class Control:
         if self._canvases.cancel(root_id, command.id) is None:
             raise CommandRefused("UNKNOWN_RUN", "no task of it is known to be open")
         async with self._lasting(command):
-            for wait in _waits():
+            for wait in chain(CANCEL_WAITS, repeat(CANCEL_WAITS[-1])):
                 root = self._canvases.roots.get(root_id)
                 if root is None or root.ended or not root.open:
                     return
                 with suppress(BrokerAway):
-                    await self.revoke(root.open, root_id)
+                    await self.revoke(root.open)
+                    self._give_up(root)
                 await asyncio.sleep(wait)
 
-    async def revoke(self, uuids: Iterable[str], root_id: str = "") -> None:
-        """Revokes tasks, and notes those that will not start. With `root_id` a worker that cannot terminate what it
-        runs makes the command fail."""
-        ids = sorted(uuids)
+    async def revoke(self, uuids: Iterable[str]) -> None:
+        """Revokes tasks, and notes those that will not start. What is asked for while workers are told is told to them
+        together next, so that a thousand cost little more than one."""
+        self._gathered.update(uuids)
+        async with self._revoking:
+            if self._gathered:
+                ids, self._gathered = sorted(self._gathered), set()
+                for first in range(0, len(ids), MAX_REVOKED):
+                    await self._revoke(ids[first : first + MAX_REVOKED])
+
+    async def _revoke(self, ids: list[str]) -> None:
         running = {uuid for uuid in ids if self._is_running(uuid)}
         online = self._workers.online
-        arguments: dict[str, Any] = {
-            "task_id": ids,
-            "terminate": bool(running),
-            "signal": "SIGTERM",
-        }
+        arguments = {"task_id": ids, "terminate": bool(running), "signal": "SIGTERM"}
         replies = await self._broker.ask("revoke", arguments, expect=len(online))
-        if not set(online) <= set(replies):
-            return
-        self._tell(self._canvases.revoked(set(ids) - running, now_us(), now_us()))
-        refused = {host: why for host, reply in replies.items() if (why := refusal(reply))}
-        cannot = sorted({self._host_of(uuid) for uuid in running} & set(refused))
-        if root_id and cannot:
-            self._canvases.cancel_given_up(root_id)
+        self._cannot = {host: why for host, reply in replies.items() if (why := refusal(reply))}
+        if set(online) <= set(replies):
+            told = self._canvases.revoked(set(ids) - running, now_us(), now_us())
+            self._tell(told)
+
+    def _give_up(self, root: RootSeen) -> None:
+        """Fails the command when a worker that runs one of its tasks said that it cannot end it."""
+        running = {self._host_of(uuid) for uuid in root.open if self._is_running(uuid)}
+        for host in sorted(running & set(self._cannot)):
+            self._canvases.cancel_given_up(root.id)
             raise CommandRefused(
                 "CANNOT_TERMINATE",
-                f"{cannot[0]} cannot end a task that runs: {refused[cannot[0]]}. "
+                f"{host} cannot end a task that runs: {self._cannot[host]}. "
                 "What had not started is revoked.",
             )
 
@@ -220,23 +239,28 @@ class Control:
         """RESIZE of a worker's pool. It shrinks by processes that do nothing, so it may have to wait for them."""
         worker, size = self._online(command), int(command.pool_size)
         async with self._lasting(command):
-            capacity = capacity_of(await self._pool(worker.host))
-            if not capacity:
-                raise CommandRefused(
-                    "NO_SIZE", f"the pool of {worker.host} does not say how large it is"
-                )
-            if capacity < size:
-                await self._order(worker.host, "pool_grow", {"n": size - capacity})
-            for wait in _waits():
-                capacity = capacity_of(await self._pool(worker.host))
-                if capacity > size:
-                    # One at a time: of several, Celery ends as many as are idle, and then says that it could not.
-                    await self._order(worker.host, "pool_shrink", {"n": 1}, may_fail="busy")
-                elif capacity == size:
-                    break
-                await asyncio.sleep(wait)
+            while (capacity := capacity_of(await self._pool(worker.host))) != size:
+                if not capacity:
+                    said = f"the pool of {worker.host} does not say how large it is"
+                    raise CommandRefused("NO_SIZE", said)
+                if capacity < size:
+                    await self._order(worker.host, "pool_grow", {"n": size - capacity})
+                else:
+                    shrink = {"n": capacity - size}
+                    await self._order(worker.host, "pool_shrink", shrink, may_fail="busy")
+                await self._settled(worker.host, size)
             worker.capacity = size
             self._report(self._workers.resized(worker, now_us(), command.id))
+
+    async def _settled(self, host: str, size: int) -> None:
+        """Waits for the size, but no longer than a pool takes to become what it was told: asking more of it before
+        would be added to that."""
+        with suppress(TimeoutError):
+            async with asyncio.timeout(POOL_SETTLES):
+                for wait in _waits():
+                    if capacity_of(await self._pool(host)) == size:
+                        return
+                    await asyncio.sleep(wait)
 
     async def restart(self, command: Command) -> None:
         """RESTART of a worker's pool, where `worker_pool_restarts` is set."""

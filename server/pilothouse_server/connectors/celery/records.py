@@ -78,13 +78,19 @@ class TaskSeen:
             (each for each in waiting if each.host == host), waiting[0] if waiting else None
         )
 
+    def of_retry(self, host: str) -> Attempt | None:
+        """The attempt that a worker will try again: the oldest that it began. The retry may be received, begun and
+        even ended by another process before."""
+        return next(iter(self._begun(host)), None)
+
     def of_end(self, host: str) -> Attempt | None:
-        """The attempt that a worker ends: the oldest that it began, since the retry of one may be received before its
-        end is told."""
-        still = self._open()
-        begun = [each for each in still if each.started]
-        here = [each for each in begun if each.host == host]
-        return next(iter(here or begun or still), None)
+        """The attempt that a worker ends for good: the newest that it began, since those before are tried again."""
+        begun, still = self._begun(host), self._open()
+        return begun[-1] if begun else still[-1] if still else None
+
+    def _begun(self, host: str) -> list[Attempt]:
+        begun = [each for each in self._open() if each.started]
+        return [each for each in begun if each.host == host] or begun
 
     def _open(self) -> list[Attempt]:
         return [self.attempts[n] for n in sorted(self.attempts) if self.attempts[n].end is End.NOT]
