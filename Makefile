@@ -23,8 +23,8 @@ help: ## Show this list
 	@awk -F ':.*## ' '/^[a-z-]+:.*## / {printf "  make %-18s %s\n", $$1, $$2}' $(MAKEFILE_LIST)
 
 .PHONY: demo
-demo: .venv/.run web/dist/index.html ## Start everything with a real engine and print one URL
-	@exec $(BIN)/pilothouse-server demo
+demo: .venv/.run web/dist/index.html ## Start everything with two real engines and print one URL
+	@exec $(BIN)/pilothouse-server demo --celery
 
 .PHONY: test
 test: .venv/.dev web/dist/index.html browser judges ## Run all tests, those in a browser too
@@ -122,7 +122,7 @@ endef
 	@test -x $(BIN)/python || { $(find-python) && "$$python" -m venv .venv; }
 	@echo 'Installing Pilothouse into .venv'
 	@$(PIP) hatchling
-	@$(PIP) --no-build-isolation --editable clients/python --editable 'server[celery]'
+	@$(PIP) --no-build-isolation --editable clients/python --editable 'server[demo]'
 	@touch $@
 
 .venv/.dev: .venv/.run requirements-dev.txt

@@ -14,6 +14,7 @@ os.environ.setdefault("GRPC_ENABLE_FORK_SUPPORT", "0")
 
 import sys
 from collections.abc import Callable, Coroutine
+from functools import partial
 from pathlib import Path
 from typing import Any, NoReturn, cast
 
@@ -26,6 +27,7 @@ from pilothouse_server.config import InvalidSettings, Settings, read_settings
 from pilothouse_server.connectors.celery.broker import BrokerAway, NoApp, NoCelery
 from pilothouse_server.connectors.celery.options import CeleryOptions
 from pilothouse_server.datadir import DataDirInUse
+from pilothouse_server.demo.celery_side import lacking
 from pilothouse_server.domain.errors import Misconfigured, PilothouseError
 from pilothouse_server.rulefiles import reports, rule_tests
 from pilothouse_server.transport.server import PortTaken
@@ -144,10 +146,13 @@ def bridge(**given: object) -> None:
 
 
 @main.command()
+@click.option("--celery", is_flag=True, help="A Celery app beside it, with a broker of its own.")
 @_takes("data_dir", "host", "grpc_port", "http_port")
-def demo(**given: object) -> None:
+def demo(celery: bool, **given: object) -> None:
     """Everything, and a small real engine at work."""
-    _run(app.demo, given)
+    if celery and (missing := lacking()):
+        _fail(2, f"{missing[0]} is not installed here: pip install 'pilothouse-server[demo]'")
+    _run(partial(app.demo, celery=celery), given)
 
 
 @main.command("new-secret-key")

@@ -26,7 +26,7 @@ from pilothouse_server.config import Settings
 from pilothouse_server.connectors.celery.connector import CeleryConnector
 from pilothouse_server.connectors.celery.options import CeleryOptions
 from pilothouse_server.core import Core
-from pilothouse_server.demo.launch import run_demo_engine
+from pilothouse_server.demo.launch import CELERY, run_demo_engine
 from pilothouse_server.transport.probes import probes
 from pilothouse_server.transport.server import PortTaken
 
@@ -77,14 +77,15 @@ async def bridge(settings: Settings) -> None:
         await _bridge(settings, settings.server, stop, f"bridge of {settings.server}")
 
 
-async def demo(settings: Settings) -> None:
-    """Server, bridge, and a small engine as a process of its own."""
+async def demo(settings: Settings, *, celery: bool = False) -> None:
+    """Server, bridge, and a small engine as a process of its own; with `celery` a Celery app beside it."""
     async with _stopping() as stop, _core(settings) as core:
         port = await core.serve(settings.host, settings.grpc_port)
-        engine = run_demo_engine(
-            _address(_reachable(settings.host), port), settings.data_dir / "demo", stop
-        )
-        await _until_stopped(stop, settings, core, port, engine)
+        address = _address(_reachable(settings.host), port)
+        engines = [run_demo_engine(address, settings.data_dir / "demo", stop)]
+        if celery:
+            engines.append(run_demo_engine(address, settings.data_dir, stop, module=CELERY))
+        await _until_stopped(stop, settings, core, port, *engines)
 
 
 async def connect_celery(options: CeleryOptions) -> None:

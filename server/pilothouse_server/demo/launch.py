@@ -1,7 +1,7 @@
 """The engine as a child process: started again when it dies, and gone when we are.
 
-The child asks the system to be killed when its parent dies, so that even a kill -9 of the parent leaves nothing behind;
-what the child itself started dies with the pipe that it holds.
+The child asks the system to be killed when its parent dies, so that even a kill -9 of the parent leaves nothing
+behind; what the child itself started dies with the pipe that it holds.
 """
 
 from __future__ import annotations
@@ -27,8 +27,17 @@ FAREWELL = 10.0
 """Seconds that the engine has to stop its work and deliver its last events."""
 
 
+ENGINE = "pilothouse_server.demo"
+CELERY = "pilothouse_server.demo.celery_side"
+
+
 async def run_demo_engine(
-    server: str, data_dir: Path, stop: asyncio.Event, options: Sequence[str] = ()
+    server: str,
+    data_dir: Path,
+    stop: asyncio.Event,
+    options: Sequence[str] = (),
+    *,
+    module: str = ENGINE,
 ) -> None:
     """Keep an engine running against `server` until `stop` is set or it ends by itself; then nothing of it is left.
 
@@ -38,12 +47,12 @@ async def run_demo_engine(
     wait = FIRST_WAIT
     while not stop.is_set():
         begin = clock()
-        status = await _one_life(server, data_dir, stop, options)
+        status = await _one_life(module, server, data_dir, stop, options)
         if stop.is_set() or status == 0:
             return
         if clock() - begin > LONG_LIFE:
             wait = FIRST_WAIT
-        log.error("the demo engine ended with %s; it is started again in %g s", status, wait)
+        log.error("%s ended with %s; it is started again in %g s", module, status, wait)
         with suppress(TimeoutError):
             async with asyncio.timeout(wait):
                 await stop.wait()
@@ -51,7 +60,7 @@ async def run_demo_engine(
 
 
 async def _one_life(
-    server: str, data_dir: Path, stop: asyncio.Event, options: Sequence[str]
+    module: str, server: str, data_dir: Path, stop: asyncio.Event, options: Sequence[str]
 ) -> int:
     words = (
         "--server",
@@ -63,7 +72,7 @@ async def _one_life(
         *options,
     )
     process = await asyncio.create_subprocess_exec(
-        *(sys.executable, "-m", "pilothouse_server.demo", *words),
+        *(sys.executable, "-m", module, *words),
         stdin=DEVNULL,
         start_new_session=True,
     )
