@@ -175,7 +175,7 @@ def test_a_shell_is_given_its_completion(shell: str) -> None:
     [
         (["work"], ["workflows"]),
         (["workflows", "p"], ["pause"]),
-        (["workflows", "control", "wf-1", "--action", "re"], ["resume", "retry"]),
+        (["workflows", "control", "wf-1", "--action", "ret"], ["retry"]),
         (["workflows", "list", "--ord"], ["--order-by"]),
         (["workflows", "list", "-o", "j"], ["json"]),
     ],

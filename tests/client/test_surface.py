@@ -87,7 +87,7 @@ def test_every_error_of_the_package_has_one_base() -> None:
 
 def test_the_commands_of_the_contract() -> None:
     assert {group: list(commands) for group, commands in contract.groups().items()} == {
-        "agents": ["list", "get", "watch"],
+        "agents": ["list", "get", "watch", "drain", "activate", "restart", "resize"],
         "alerts": [
             "list", "get", "watch", "acknowledge", "resolve", "unacknowledge", "assign", "comment",
         ],
@@ -105,6 +105,7 @@ def test_the_commands_of_the_contract() -> None:
         "heartbeats": ["set", "beat", "list", "delete"],
         "metrics": ["get", "watch", "query"],
         "platform": ["get-server-status"],
+        "queues": ["list", "pause", "resume"],
         "rules": [
             "list", "get", "create", "update", "delete", "enable", "disable", "list-versions", "diff", "restore",
             "backtest", "import", "export",
