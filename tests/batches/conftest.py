@@ -18,8 +18,9 @@ from pilothouse_server.domain.commands import Command
 from pilothouse_server.domain.events import EventType
 from pilothouse_server.domain.platform import PlatformConfig
 from pilothouse_server.domain.workflows import Action
+from pilothouse_server.services.batch_rows import Selection
 from pilothouse_server.services.batch_runner import BatchRunner
-from pilothouse_server.services.batches import Act, Batches, Draft, Selection
+from pilothouse_server.services.batches import Act, Batches, Draft
 from pilothouse_server.services.fanout import Changes
 from pilothouse_server.services.ids import uuid7
 from pilothouse_server.services.views import PageRequest

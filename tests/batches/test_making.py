@@ -16,7 +16,8 @@ from pilothouse_server.domain.errors import (
 )
 from pilothouse_server.domain.events import EventType
 from pilothouse_server.domain.workflows import Action, WorkflowState
-from pilothouse_server.services.batches import Draft, Selection
+from pilothouse_server.services.batch_rows import Selection
+from pilothouse_server.services.batches import Draft
 from tests.batches.conftest import Yard
 from tests.control.build import event
 

@@ -19,7 +19,8 @@ from pilothouse_server.domain.commands import Deadlines
 from pilothouse_server.domain.errors import Unavailable
 from pilothouse_server.domain.platform import PlatformConfig
 from pilothouse_server.ports import Clock
-from pilothouse_server.services.batches import BatchStore, BatchTransaction, turn_of
+from pilothouse_server.services.batch_rows import BatchStore, BatchTransaction
+from pilothouse_server.services.batches import turn_of
 from pilothouse_server.services.control import Asking, ControlRequest, ControlSignals, ask
 from pilothouse_server.services.fanout import Changes
 

@@ -6,7 +6,8 @@ from pilothouse.v1 import batches_pb2 as pb
 from pilothouse.v1 import enums_pb2
 from pilothouse_server.domain.batches import BatchItem, BatchView, ItemOutcome, Preview
 from pilothouse_server.domain.workflows import Action
-from pilothouse_server.services.batches import Act, Draft, Selection
+from pilothouse_server.services.batch_rows import Selection
+from pilothouse_server.services.batches import Act, Draft
 from pilothouse_server.wire.events import error_to_proto
 from pilothouse_server.wire.times import optional_timestamp, timestamp
 
