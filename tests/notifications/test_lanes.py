@@ -11,6 +11,7 @@ import pytest
 
 from pilothouse_server.adapters.sql.courier_store import SqlCourier
 from pilothouse_server.adapters.sql.database import Database
+from pilothouse_server.domain.audit import Author
 from pilothouse_server.domain.notifications.breaker import Breaker
 from pilothouse_server.domain.notifications.channels import Channel
 from pilothouse_server.domain.notifications.deliveries import Verdict
@@ -106,7 +107,7 @@ async def test_what_waits_for_a_channel_that_is_gone_is_dropped(
     async with office.running():
         await office.fire("a")
         await wait_until(lambda: receiver.received, within=PATIENCE)
-        await office.channels.delete("hook", "")
+        await office.channels.delete("hook", "", Author("ada", 0))
         office.changed.notify()
         await until_states(office, "DROPPED")
 

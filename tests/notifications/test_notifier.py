@@ -17,6 +17,7 @@ from pilothouse_server.adapters.sql.tables_notifications import (
     NOTIFICATION_INTENTS,
     NOTIFICATION_MEMBERS,
 )
+from pilothouse_server.domain.audit import Author
 from pilothouse_server.domain.errors import LeaseLost, Unavailable
 from pilothouse_server.domain.notifications.breaker import Breaker
 from pilothouse_server.domain.notifications.channels import Escalation, EscalationStep
@@ -283,7 +284,7 @@ async def test_a_channel_that_is_deleted_takes_its_groups_along(office: Office) 
     await office.add(channel(), channel("other"))
     await office.fire("a")
     await office.gather()
-    await office.channels.delete("other", "")
+    await office.channels.delete("other", "", Author("ada", 0))
     await office.wait(1)
     await office.fire("b")
     await office.gather()

@@ -10,11 +10,12 @@ import json
 from collections.abc import Mapping
 from dataclasses import dataclass, field, replace
 from enum import IntEnum
-from typing import NamedTuple
+from types import MappingProxyType
+from typing import Final, NamedTuple
 
 from pilothouse_server.domain.events import EventError
 
-FIRST_HASH = "0" * 64
+FIRST_HASH: Final = "0" * 64
 """What the first record says of the one before it."""
 
 
@@ -37,7 +38,8 @@ class Entry:
     verb: str
     """As `workflow.pause`, `agent.drain`, `batch.start`, `emergency_stop.release`, `config.update`."""
     target_kind: str
-    """One of workflow, agent, queue, engine, batch, emergency_stop, config, budget, audit."""
+    """One of workflow, agent, queue, engine, batch, emergency_stop, config, budget, rule, silence, channel,
+    escalation, heartbeat."""
     target_id: str
     outcome: Outcome
     reason: str = ""
@@ -52,6 +54,39 @@ class Entry:
     sequence: int = 0
     previous_hash: str = ""
     hash: str = ""
+
+
+class Author(NamedTuple):
+    """Who does something, and when."""
+
+    actor: str
+    at_us: int
+    reason: str = ""
+
+
+NOTHING: Final[Mapping[str, str]] = MappingProxyType({})
+
+
+def done(
+    author: Author,
+    verb: str,
+    target_id: str,
+    *,
+    before: Mapping[str, str] = NOTHING,
+    after: Mapping[str, str] = NOTHING,
+) -> Entry:
+    """The record of something that is done at once, as `rule.update`: the verb begins with the kind of its target."""
+    return Entry(
+        record_us=author.at_us,
+        actor=author.actor,
+        verb=verb,
+        target_kind=verb.partition(".")[0],
+        target_id=target_id,
+        outcome=Outcome.ACCEPTED,
+        reason=author.reason,
+        before=before,
+        after=after,
+    )
 
 
 def canonical(entry: Entry) -> bytes:

@@ -13,6 +13,7 @@ from typing import Final, NamedTuple, Protocol
 from urllib.parse import urlsplit
 
 from pilothouse_server.domain.addresses import HIDDEN
+from pilothouse_server.domain.audit import Author
 from pilothouse_server.domain.errors import EtagMismatch, InvalidArgument, NotFound
 from pilothouse_server.domain.notifications.channels import (
     SECOND_US,
@@ -85,7 +86,7 @@ class ChannelStore(Protocol):
     async def find(self, channel_id: str) -> Channel: ...
     async def create(self, channel: Channel, request_id: str, digest: str) -> Channel: ...
     async def replace(self, channel: Channel, seen: int) -> Channel | None: ...
-    async def delete(self, channel_id: str, etag: str) -> None: ...
+    async def delete(self, channel_id: str, etag: str, author: Author) -> None: ...
 
 
 @dataclass(frozen=True, slots=True)
@@ -200,9 +201,9 @@ class Channels:
         current = await self.store.find(channel_id)
         raise EtagMismatch("channel", channel_id, str(current.version))
 
-    async def delete(self, channel_id: str, *, etag: str) -> None:
+    async def delete(self, channel_id: str, *, etag: str, actor: str) -> None:
         """Raises NotFound, EtagMismatch, StillNamed."""
-        await self.store.delete(channel_id, etag)
+        await self.store.delete(channel_id, etag, Author(actor, self.clock.now_us()))
         self.changes.notify()
 
     async def test(self, channel_id: str, draft: Draft | None) -> Tested:

@@ -6,6 +6,7 @@ from collections.abc import Callable, Sequence
 from dataclasses import dataclass, replace
 from typing import Final, Protocol
 
+from pilothouse_server.domain.audit import Author
 from pilothouse_server.domain.errors import EtagMismatch
 from pilothouse_server.domain.notifications.channels import Escalation
 from pilothouse_server.domain.notifications.documents import escalation_to_document
@@ -25,7 +26,7 @@ class EscalationStore(Protocol):
     async def find(self, escalation_id: str) -> Escalation: ...
     async def create(self, escalation: Escalation, request_id: str, digest: str) -> Escalation: ...
     async def replace(self, escalation: Escalation, seen: int) -> Escalation | None: ...
-    async def delete(self, escalation_id: str, etag: str) -> None: ...
+    async def delete(self, escalation_id: str, etag: str, author: Author) -> None: ...
 
 
 @dataclass(frozen=True, slots=True)
@@ -94,7 +95,7 @@ class Escalations:
         current = await self.store.find(escalation_id)
         raise EtagMismatch("escalation", escalation_id, str(current.version))
 
-    async def delete(self, escalation_id: str, *, etag: str) -> None:
+    async def delete(self, escalation_id: str, *, etag: str, actor: str) -> None:
         """Raises NotFound, EtagMismatch, StillNamed."""
-        await self.store.delete(escalation_id, etag)
+        await self.store.delete(escalation_id, etag, Author(actor, self.clock.now_us()))
         self.changes.notify()

@@ -13,6 +13,7 @@ from typing import Final, NamedTuple, Protocol
 import structlog
 
 from pilothouse_server.domain.alerts.observing import HeartbeatDue
+from pilothouse_server.domain.audit import Author
 from pilothouse_server.domain.errors import Unavailable
 from pilothouse_server.domain.notifications.channels import SECOND_US, Heartbeat
 from pilothouse_server.ports import Clock
@@ -47,9 +48,9 @@ class HeartbeatStore(Protocol):
     """The heartbeats in the database."""
 
     async def every(self) -> Sequence[Heartbeat]: ...
-    async def put(self, heartbeat: Heartbeat, now_us: int) -> Heartbeat: ...
+    async def put(self, heartbeat: Heartbeat, author: Author) -> Heartbeat: ...
     async def beat(self, heartbeat_id: str, now_us: int) -> Beaten: ...
-    async def delete(self, heartbeat_id: str) -> None: ...
+    async def delete(self, heartbeat_id: str, author: Author) -> None: ...
 
 
 class FollowedHeartbeats(Protocol):
@@ -76,9 +77,9 @@ class Heartbeats:
         """The heartbeats, by id."""
         return await self._store.every()
 
-    async def put(self, heartbeat: Heartbeat) -> Heartbeat:
+    async def put(self, heartbeat: Heartbeat, actor: str = "") -> Heartbeat:
         """Says what has to be heard. Raises InvalidArgument, LimitExceeded."""
-        stored = await self._store.put(heartbeat, self._clock.now_us())
+        stored = await self._store.put(heartbeat, Author(actor, self._clock.now_us()))
         self._changes.notify()
         return stored
 
@@ -90,9 +91,9 @@ class Heartbeats:
             self._changes.notify()
         return beaten.due_us
 
-    async def delete(self, heartbeat_id: str) -> None:
+    async def delete(self, heartbeat_id: str, actor: str = "") -> None:
         """It need not be heard any more. Raises NotFound."""
-        await self._store.delete(heartbeat_id)
+        await self._store.delete(heartbeat_id, Author(actor, self._clock.now_us()))
         self._changes.notify()
 
 

@@ -79,7 +79,7 @@ class ChannelServicer(channels_pb2_grpc.ChannelServiceServicer):
     async def DeleteChannel(
         self, request: pb.DeleteChannelRequest, context: Context
     ) -> pb.DeleteChannelResponse:
-        await self._channels.delete(request.channel_id, etag=request.etag)
+        await self._channels.delete(request.channel_id, etag=request.etag, actor=actor(context))
         return pb.DeleteChannelResponse()
 
     async def TestChannel(

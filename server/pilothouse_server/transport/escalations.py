@@ -71,5 +71,7 @@ class EscalationServicer(escalations_pb2_grpc.EscalationServiceServicer):
     async def DeleteEscalation(
         self, request: pb.DeleteEscalationRequest, context: Context
     ) -> pb.DeleteEscalationResponse:
-        await self._escalations.delete(request.escalation_id, etag=request.etag)
+        await self._escalations.delete(
+            request.escalation_id, etag=request.etag, actor=actor(context)
+        )
         return pb.DeleteEscalationResponse()

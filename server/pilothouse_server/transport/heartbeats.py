@@ -9,6 +9,7 @@ import grpc
 from pilothouse.v1 import heartbeats_pb2 as pb
 from pilothouse.v1 import heartbeats_pb2_grpc
 from pilothouse_server.services.heartbeats import Heartbeats
+from pilothouse_server.transport.caller import actor
 from pilothouse_server.wire.heartbeats import heartbeat_from_proto, heartbeat_to_proto
 from pilothouse_server.wire.times import timestamp
 
@@ -24,7 +25,7 @@ class HeartbeatServicer(heartbeats_pb2_grpc.HeartbeatServiceServicer):
     async def SetHeartbeat(
         self, request: pb.SetHeartbeatRequest, context: Context
     ) -> pb.SetHeartbeatResponse:
-        stored = await self._heartbeats.put(heartbeat_from_proto(request.heartbeat))
+        stored = await self._heartbeats.put(heartbeat_from_proto(request.heartbeat), actor(context))
         return pb.SetHeartbeatResponse(
             heartbeat=heartbeat_to_proto(stored, self._heartbeats.now_us())
         )
@@ -46,5 +47,5 @@ class HeartbeatServicer(heartbeats_pb2_grpc.HeartbeatServiceServicer):
     async def DeleteHeartbeat(
         self, request: pb.DeleteHeartbeatRequest, context: Context
     ) -> pb.DeleteHeartbeatResponse:
-        await self._heartbeats.delete(request.heartbeat_id)
+        await self._heartbeats.delete(request.heartbeat_id, actor(context))
         return pb.DeleteHeartbeatResponse()

@@ -12,6 +12,7 @@ from pilothouse_server.adapters.sql import escalation_store, heartbeat_store, na
 from pilothouse_server.adapters.sql.database import Database
 from pilothouse_server.adapters.sql.named_rows import Kind
 from pilothouse_server.adapters.sql.tables_channels import CHANNELS
+from pilothouse_server.domain.audit import Author
 from pilothouse_server.domain.errors import StillNamed
 from pilothouse_server.domain.notifications.channels import MOST_CHANNELS, Channel
 from pilothouse_server.domain.notifications.documents import (
@@ -77,11 +78,11 @@ class SqlChannels:
 
         return await self._database.write(run)
 
-    async def delete(self, channel_id: str, etag: str) -> None:
+    async def delete(self, channel_id: str, etag: str, author: Author) -> None:
         """Deletes it. Raises NotFound, EtagMismatch, StillNamed."""
 
         def run(connection: Connection) -> None:
-            named_rows.remove(connection, KIND, channel_id, etag)
+            named_rows.remove(connection, KIND, channel_id, etag, author)
             naming = _naming(connection, channel_id)
             if naming:
                 more = len(naming) - _NAMED_AT_MOST

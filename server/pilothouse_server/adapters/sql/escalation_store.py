@@ -12,6 +12,7 @@ from pilothouse_server.adapters.sql import named_rows, rule_store
 from pilothouse_server.adapters.sql.database import Database
 from pilothouse_server.adapters.sql.named_rows import Kind
 from pilothouse_server.adapters.sql.tables_channels import CHANNELS, ESCALATIONS
+from pilothouse_server.domain.audit import Author
 from pilothouse_server.domain.errors import InvalidArgument, StillNamed
 from pilothouse_server.domain.notifications.channels import MOST_ESCALATIONS, Escalation
 from pilothouse_server.domain.notifications.documents import (
@@ -81,11 +82,11 @@ class SqlEscalations:
 
         return await self._database.write(run)
 
-    async def delete(self, escalation_id: str, etag: str) -> None:
+    async def delete(self, escalation_id: str, etag: str, author: Author) -> None:
         """Deletes it. Raises NotFound, EtagMismatch, StillNamed."""
 
         def run(connection: Connection) -> None:
-            named_rows.remove(connection, KIND, escalation_id, etag)
+            named_rows.remove(connection, KIND, escalation_id, etag, author)
             naming = [
                 f"rule {each.id}"
                 for each in rule_store.every(connection)

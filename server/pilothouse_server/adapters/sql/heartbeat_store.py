@@ -7,9 +7,10 @@ from typing import Final
 
 from sqlalchemy import Connection, RowMapping, delete, func, insert, select, update
 
-from pilothouse_server.adapters.sql import named_rows
+from pilothouse_server.adapters.sql import audit_rows, named_rows
 from pilothouse_server.adapters.sql.database import Database
 from pilothouse_server.adapters.sql.tables_channels import CHANNELS, HEARTBEAT_CLOCK, HEARTBEATS
+from pilothouse_server.domain.audit import Author, done
 from pilothouse_server.domain.errors import InvalidArgument, LimitExceeded, NotFound
 from pilothouse_server.domain.events import Severity
 from pilothouse_server.domain.notifications.channels import MOST_HEARTBEATS, Heartbeat
@@ -47,21 +48,22 @@ class SqlHeartbeats:
         """The heartbeats, by id."""
         return await self._database.read(every)
 
-    async def put(self, heartbeat: Heartbeat, now_us: int) -> Heartbeat:
+    async def put(self, heartbeat: Heartbeat, author: Author) -> Heartbeat:
         """A new one, or a change; what was heard of it stays. Raises InvalidArgument, LimitExceeded."""
-        return await self._database.write(lambda c: _put(c, heartbeat, now_us))
+        return await self._database.write(lambda c: _put(c, heartbeat, author))
 
     async def beat(self, heartbeat_id: str, now_us: int) -> Beaten:
         """It was heard. Raises NotFound."""
         return await self._database.write(lambda c: _beat(c, heartbeat_id, now_us), beside=True)
 
-    async def delete(self, heartbeat_id: str) -> None:
+    async def delete(self, heartbeat_id: str, author: Author) -> None:
         """Deletes it. Raises NotFound."""
 
         def run(connection: Connection) -> None:
             gone = delete(HEARTBEATS).where(HEARTBEATS.c.id == heartbeat_id)
             if not connection.execute(gone).rowcount:
                 raise NotFound("heartbeat", heartbeat_id)
+            audit_rows.append(connection, [done(author, "heartbeat.delete", heartbeat_id)])
 
         await self._database.write(run)
 
@@ -90,7 +92,7 @@ class SqlHeartbeats:
         await self._database.write(run)
 
 
-def _put(connection: Connection, heartbeat: Heartbeat, now_us: int) -> Heartbeat:
+def _put(connection: Connection, heartbeat: Heartbeat, author: Author) -> Heartbeat:
     missing = named_rows.missing(connection, CHANNELS, heartbeat.channels)
     if missing:
         raise InvalidArgument("heartbeat.channels", f"there is no channel {missing[0]!r}")
@@ -101,18 +103,24 @@ def _put(connection: Connection, heartbeat: Heartbeat, now_us: int) -> Heartbeat
         "severity": int(heartbeat.severity),
         "channels": list(heartbeat.channels),
     }
-    due_us = now_us + heartbeat.interval_us + heartbeat.grace_us
+    due_us = author.at_us + heartbeat.interval_us + heartbeat.grace_us
     row = _row(connection, heartbeat.id)
+    changed = {name: value for name, value in said.items() if row is None or row[name] != value}
     if row is None:
         count = connection.execute(select(func.count()).select_from(HEARTBEATS)).scalar_one()
         if count >= MOST_HEARTBEATS:
             raise LimitExceeded("heartbeats", MOST_HEARTBEATS, count + 1)
-        said |= {"id": heartbeat.id, "create_us": now_us, "due_us": due_us, "count": 0}
+        said |= {"id": heartbeat.id, "create_us": author.at_us, "due_us": due_us, "count": 0}
         connection.execute(insert(HEARTBEATS).values(**said))
     else:
         if (row["interval_us"], row["grace_us"]) != (heartbeat.interval_us, heartbeat.grace_us):
             said["due_us"] = due_us
         connection.execute(update(HEARTBEATS).where(HEARTBEATS.c.id == heartbeat.id).values(**said))
+    if changed:
+        before = {} if row is None else {name: str(row[name]) for name in changed}
+        after = {name: str(value) for name, value in changed.items()}
+        entry = done(author, "heartbeat.set", heartbeat.id, before=before, after=after)
+        audit_rows.append(connection, [entry])
     stored = select(HEARTBEATS).where(HEARTBEATS.c.id == heartbeat.id)
     return heartbeat_of(connection.execute(stored).mappings().one())
 

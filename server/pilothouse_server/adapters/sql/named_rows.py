@@ -5,11 +5,14 @@ The functions are parts of exclusive writes, so what they read stays true until 
 
 from __future__ import annotations
 
+import dataclasses
 from collections.abc import Collection, Mapping
 from typing import Any, NamedTuple
 
 from sqlalchemy import Connection, RowMapping, Table, delete, func, insert, select, update
 
+from pilothouse_server.adapters.sql import audit_rows
+from pilothouse_server.domain.audit import Author, done
 from pilothouse_server.domain.errors import (
     AlreadyThere,
     EtagMismatch,
@@ -48,6 +51,8 @@ def create(connection: Connection, kind: Kind, values: Mapping[str, Any]) -> Row
     _alone(connection, kind, "id", values["id"])
     _alone(connection, kind, "name", values["name"])
     connection.execute(insert(table).values(**values))
+    entry = done(_author(values), f"{kind.name}.create", values["id"], after=_version(values))
+    audit_rows.append(connection, [dataclasses.replace(entry, request_id=request_id)])
     return find(connection, kind, values["id"])
 
 
@@ -62,15 +67,27 @@ def replace(
     if values["name"] != row["name"]:
         _alone(connection, kind, "name", values["name"])
     connection.execute(update(table).where(table.c.id == values["id"]).values(**values))
+    changed = {"before": _version(row), "after": _version(values)}
+    entry = done(_author(values), f"{kind.name}.update", values["id"], **changed)
+    audit_rows.append(connection, [entry])
     return find(connection, kind, values["id"])
 
 
-def remove(connection: Connection, kind: Kind, id: str, etag: str) -> None:
+def remove(connection: Connection, kind: Kind, id: str, etag: str, author: Author) -> None:
     """Deletes the row. Raises NotFound, EtagMismatch."""
     row = find(connection, kind, id)
     if etag and etag != str(row["version"]):
         raise EtagMismatch(kind.name, id, str(row["version"]))
     connection.execute(delete(kind.table).where(kind.table.c.id == id))
+    audit_rows.append(connection, [done(author, f"{kind.name}.delete", id, before=_version(row))])
+
+
+def _author(values: Mapping[str, Any]) -> Author:
+    return Author(values["updated_by"], values["update_us"])
+
+
+def _version(row: Mapping[Any, Any]) -> Mapping[str, str]:
+    return {"version": str(row["version"]), "name": row["name"]}
 
 
 def find(connection: Connection, kind: Kind, id: str) -> RowMapping:

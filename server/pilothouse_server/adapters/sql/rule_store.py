@@ -8,7 +8,7 @@ from typing import Any, Final, TypeVar
 
 from sqlalchemy import Connection, RowMapping, delete, exists, func, insert, select
 
-from pilothouse_server.adapters.sql import pages
+from pilothouse_server.adapters.sql import audit_rows, pages
 from pilothouse_server.adapters.sql.database import Database
 from pilothouse_server.adapters.sql.pages import Sort
 from pilothouse_server.adapters.sql.revisions import newest, reserve
@@ -24,6 +24,7 @@ from pilothouse_server.domain.alerts.versions import (
     RuleVersion,
     differences,
 )
+from pilothouse_server.domain.audit import Author, Entry, done
 from pilothouse_server.services.alerts.following import CountedRules
 from pilothouse_server.services.alerts.rulebook import RuleTransaction, VersionPage
 
@@ -160,6 +161,12 @@ class SqlRuleTransaction:
                 old = _V.c.version <= rule.version - VERSIONS_KEPT
                 self._connection.execute(delete(_V).where(_V.c.rule_id == rule.id, old))
         reserve(self._connection, RULES, 1)
+        # What the server ships is nobody's act.
+        by_people = [rule for rule in rules if rule.updated_by]
+        audit_rows.append(
+            self._connection,
+            [_record(rule, reason, request_id, deleted=deleted) for rule in by_people],
+        )
 
     def _forget_deleted(self) -> None:
         """Forgets those that were deleted longest ago, when there are too many."""
@@ -174,6 +181,16 @@ class SqlRuleTransaction:
         ids = list(self._connection.execute(forgotten).scalars())
         if ids:
             self._connection.execute(delete(_V).where(_V.c.rule_id.in_(ids)))
+
+
+def _record(rule: Rule, reason: str, request_id: str, *, deleted: bool) -> Entry:
+    begins = rule.create_us == rule.update_us
+    verb = "rule.delete" if deleted else "rule.create" if begins else "rule.update"
+    before = {} if begins and not deleted else {"version": str(rule.version - 1)}
+    after = {"version": str(rule.version), "name": rule.name, "enabled": str(rule.enabled).lower()}
+    author = Author(rule.updated_by, rule.update_us, reason)
+    entry = done(author, verb, rule.id, before=before, after={} if deleted else after)
+    return replace(entry, request_id=request_id)
 
 
 def _since(connection: Connection, changes: int | None) -> CountedRules | None:

@@ -5,11 +5,12 @@ from __future__ import annotations
 import json
 from collections import Counter
 from collections.abc import Callable, Iterable, Mapping, Sequence
+from dataclasses import replace
 from typing import Any, Final, TypeVar
 
 from sqlalchemy import Connection, RowMapping, Text, cast, func, insert, or_, select, text, update
 
-from pilothouse_server.adapters.sql import pages
+from pilothouse_server.adapters.sql import audit_rows, pages
 from pilothouse_server.adapters.sql.alert_store import alert_of
 from pilothouse_server.adapters.sql.database import Database
 from pilothouse_server.adapters.sql.pages import Sort
@@ -19,6 +20,7 @@ from pilothouse_server.domain.alerts.matchers import Matcher, MatchType
 from pilothouse_server.domain.alerts.records import Alert, matchable
 from pilothouse_server.domain.alerts.silences import MOST_OPEN, Recurrence, Silence
 from pilothouse_server.domain.alerts.states import AlertState
+from pilothouse_server.domain.audit import Author, done
 from pilothouse_server.domain.events import Severity
 from pilothouse_server.services.alerts.silencing import (
     Labelled,
@@ -84,6 +86,10 @@ class SqlSilenceTransaction:
     def add(self, silence: Silence, request_id: str, asked: str) -> None:
         row = _row(silence) | {"request_id": request_id, "asked": asked}
         self._connection.execute(insert(SILENCES).values(row))
+        author = Author(silence.created_by, silence.create_us, silence.comment)
+        said = {"matchers": ", ".join(map(str, silence.matchers))}
+        entry = done(author, "silence.create", silence.id, after=said)
+        audit_rows.append(self._connection, [replace(entry, request_id=request_id)])
 
     def expire(self, silence: Silence, actor: str, reason: str) -> None:
         ended = {
@@ -93,7 +99,11 @@ class SqlSilenceTransaction:
             "expire_reason": reason,
         }
         still = (_S.id == silence.id, _S.expire_us.is_(None))
-        self._connection.execute(update(SILENCES).where(*still).values(ended))
+        changed = self._connection.execute(update(SILENCES).where(*still).values(ended)).rowcount
+        # The server ends those whose alerts are over, which is nobody's act.
+        if changed and actor:
+            author = Author(actor, silence.update_us, reason)
+            audit_rows.append(self._connection, [done(author, "silence.expire", silence.id)])
 
     def live(self) -> Iterable[Labelled]:
         query = select(ALERTS.c.id, *_MATCHED).where(_ALIVE)
