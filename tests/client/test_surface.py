@@ -99,6 +99,9 @@ def test_the_commands_of_the_contract() -> None:
         "commands": ["list", "get", "list-executors", "watch", "accept", "fail"],
         "config": ["get", "update", "list-versions", "diff", "restore", "watch"],
         "deliveries": ["list", "get", "retry", "drop"],
+        "emergency-stops": [
+            "preview", "start", "escalate", "release", "get", "list", "list-emergency-targets", "watch",
+        ],
         "escalations": ["create", "list", "get", "update", "delete"],
         "events": ["publish", "publish-events", "publish-stream", "list", "watch"],
         "events dead": ["list", "retry", "drop"],
