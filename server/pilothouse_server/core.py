@@ -27,6 +27,7 @@ from pilothouse_server.adapters.sql.alert_desk_store import SqlAlertDesk
 from pilothouse_server.adapters.sql.audit_views import SqlAudit
 from pilothouse_server.adapters.sql.backtest_store import SqlBacktestStore
 from pilothouse_server.adapters.sql.batch_store import SqlBatches
+from pilothouse_server.adapters.sql.budget_store import SqlBudgets
 from pilothouse_server.adapters.sql.channel_store import SqlChannels
 from pilothouse_server.adapters.sql.closing_store import SqlClosing
 from pilothouse_server.adapters.sql.command_store import SqlCommands
@@ -58,6 +59,7 @@ from pilothouse_server.services.alerts.ruleviews import RuleViews
 from pilothouse_server.services.alerts.silencing import Silences
 from pilothouse_server.services.audit import Audit
 from pilothouse_server.services.batches import Batches
+from pilothouse_server.services.budgets import Budgets
 from pilothouse_server.services.channels import Channels
 from pilothouse_server.services.closing import Closer
 from pilothouse_server.services.configuration import Configuration
@@ -79,6 +81,7 @@ from pilothouse_server.transport.alerts import AlertServicer
 from pilothouse_server.transport.audit import AuditServicer
 from pilothouse_server.transport.backtest import BacktestCalls
 from pilothouse_server.transport.batches import BatchServicer
+from pilothouse_server.transport.budgets import BudgetServicer
 from pilothouse_server.transport.channels import ChannelServicer
 from pilothouse_server.transport.commands import CommandServicer
 from pilothouse_server.transport.config import ConfigServicer
@@ -308,6 +311,7 @@ class Core:
             alerts=AlertServicer(self.alerts, queries, Watching(told.alerted, clock)),
             audit=AuditServicer(Audit(SqlAudit(database, clock), clock)),
             batches=self._batches(),
+            budgets=BudgetServicer(Budgets(SqlBudgets(database), clock, uuid7)),
             channels=ChannelServicer(self.channels),
             config=ConfigServicer(self.configuration),
             commands=CommandServicer(self.control, self.executors, queries, clock),

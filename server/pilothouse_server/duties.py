@@ -18,6 +18,7 @@ from pilothouse_server.adapters.sql.batch_store import SqlBatches
 from pilothouse_server.adapters.sql.command_store import SqlCommands, settling
 from pilothouse_server.adapters.sql.courier_store import SqlCourier
 from pilothouse_server.adapters.sql.heartbeat_store import SqlHeartbeats
+from pilothouse_server.adapters.sql.keeper_store import SqlKeeper
 from pilothouse_server.adapters.sql.metrics_store import SqlMetricsStore
 from pilothouse_server.adapters.sql.notifier_store import SqlNotifications
 from pilothouse_server.adapters.sql.outbox_store import SqlOutbox
@@ -42,6 +43,7 @@ from pilothouse_server.services.alerts.publisher import AlertPublisher
 from pilothouse_server.services.alerts.silencing import SilenceKeeper
 from pilothouse_server.services.alerts.suppressor import Silenced
 from pilothouse_server.services.batch_runner import BatchRunner
+from pilothouse_server.services.budget_keeper import BudgetKeeper
 from pilothouse_server.services.configuration import Configured
 from pilothouse_server.services.control import Control, ControlSignals
 from pilothouse_server.services.executors import Absence
@@ -213,6 +215,7 @@ class LeadWork:
         self._waiting = WaitingKeeper(
             SqlWaiting(database), clock, world.signals.projected, common.configured
         )
+        self._budgets = BudgetKeeper(SqlKeeper(database), clock, signals, common.configured)
         self._absence = Absence(SqlCommands(database), common.alive, clock, signals)
         self.retention = Retention(
             SqlRetention(database), dict(enumerate(world.shards)), clock, common.policy
@@ -309,6 +312,7 @@ class LeadWork:
             "emergency-stops": self._stops.run(),
             "silence-sweeper": self._sweeper.run(),
             "waiting-keeper": self._waiting.run(),
+            "budget-keeper": self._budgets.run(),
             "retention": self.retention.run(),
         }
         if self._shared:
