@@ -39,8 +39,8 @@ class Fed(NamedTuple):
 
 
 class RunningFlower:
-    """Flower on a database of Valkey of its own. `persistent`: it saves its state each second, so that it has something
-    to go on from."""
+    """Flower on a database of Valkey of its own. `persistent`: it saves its state each second, so that it has
+    something to go on from."""
 
     def __init__(self, storage: Storage, tasks: int, *, persistent: bool = False) -> None:
         self._options = [f"--max_tasks={tasks + 1}", f"--persistent={str(persistent).lower()}"]
@@ -68,6 +68,11 @@ class RunningFlower:
         trace: TracebackType | None,
     ) -> None:
         await self._close()
+
+    @property
+    def url(self) -> str:
+        """Of its HTTP API."""
+        return f"http://127.0.0.1:{self._port}"
 
     @property
     def process(self) -> psutil.Process:

@@ -24,6 +24,7 @@ COMMANDS: list[tuple[str, list[str], list[str]]] = [
     ("bench.pipeline", ["--embedded"], ["--seconds", "5", "--rate", "3000"]),
     ("bench.pipeline", [], ["--seconds", "5", "--rate", "3000"]),
     ("bench.flower", [], ["--events", "6000", "--rates", "1000", "--seconds", "3"]),
+    ("bench.celery_control", [], ["--rounds", "3", "--tasks", "50"]),
     ("bench.failover", [], ["--kills", "2"]),
     ("bench.catch_up", [], ["--events", "30000"]),
     ("bench.retention", [], ["--events", "20000", "--seconds", "3"]),
