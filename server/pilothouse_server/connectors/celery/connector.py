@@ -138,7 +138,7 @@ class CeleryConnector:
             self._executor.on(
                 ControlAction.CONTROL_ACTION_RESTART,
                 scope=CommandScope.COMMAND_SCOPE_POOL,
-                boundary=CommandBoundary.COMMAND_BOUNDARY_IMMEDIATE,
+                boundary=CommandBoundary.COMMAND_BOUNDARY_STEP,
             )(self._control.restart)
 
     # -- what happens

@@ -263,7 +263,8 @@ class Control:
                     await asyncio.sleep(wait)
 
     async def restart(self, command: Command) -> None:
-        """RESTART of a worker's pool, where `worker_pool_restarts` is set."""
+        """RESTART of a worker's pool, where `worker_pool_restarts` is set. Celery begins one process anew at once,
+        which shows that it was understood, and each other after its next task."""
         worker = self._online(command)
         if not worker.restartable:
             raise CommandRefused(
@@ -275,7 +276,7 @@ class Control:
             await self._order(worker.host, "pool_restart", {"reload": False})
             for wait in _waits():
                 processes = _processes(await self._pool(worker.host))
-                if processes and not processes & before:
+                if processes - before:
                     break
                 await asyncio.sleep(wait)
             self._report(self._workers.registered(worker, now_us(), now_us(), command.id))
