@@ -164,11 +164,11 @@ class Configuration:
         makes no version. Raises InvalidArgument, EtagMismatch, RequestIdReused."""
         check(values)
         asked = {path: values.get(path) for path in paths}
-        wish = _Wish(
-            "config.update",
-            _digest(edit, "update", asked),
-            lambda _, before: updated(before.overrides, values, paths),
-        )
+
+        def make(_: ConfigTransaction, before: ConfigVersion) -> Overrides:
+            return updated(before.overrides, values, paths)
+
+        wish = _Wish("config.update", _digest(edit, "update", asked), make)
         return await self._change(wish, edit)
 
     async def restore(self, number: int, edit: Edit) -> Changed:
