@@ -19,6 +19,7 @@ from pilothouse.errors import CallError
 from pilothouse.v1 import audit_pb2, commands_pb2, enums_pb2
 from pilothouse.v1 import emergency_stops_pb2 as pb
 from tests.e2e.support import Pilothouse
+from tests.stops.test_whole import serving
 from tests.support import wait_until
 
 WORKFLOWS = 12
@@ -133,7 +134,7 @@ async def applied(client: pilothouse.aio.Client) -> Counter[str]:
 async def test_a_stop_and_its_release_survive_whoever_is_killed(tmp_path: Path) -> None:
     chance = random.Random(31)
     async with (
-        Pilothouse(tmp_path / "data") as server,
+        serving(tmp_path / "data") as server,
         demo_on(server, tmp_path / "demo") as demo,
         pilothouse.aio.Client(server.grpc) as client,
     ):

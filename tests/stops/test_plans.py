@@ -57,8 +57,8 @@ def fill(connection: Connection) -> None:
             for k in range(0, ROWS, 20)
         )  # fmt: skip
         stop_rows.save(connection, f"s{n}", some)
-    rows = [{"request_id": f"r{n}", "stop_id": f"s{n % 30}", "asked": ""} for n in range(ROWS)]
-    connection.execute(insert(EMERGENCY_REQUESTS), rows)
+    requests = [{"request_id": f"r{n}", "stop_id": f"s{n % 30}", "asked": ""} for n in range(ROWS)]
+    connection.execute(insert(EMERGENCY_REQUESTS), requests)
     engines = [Executor(f"engine{n}", connected=True) for n in range(5)]
     for engine in engines:
         command_store.SqlCommandTransaction(connection).put_executor(engine)
