@@ -100,7 +100,7 @@ export class List<T> {
         const code = error instanceof CallError ? error.code : "";
         this.view.value = { ...this.view.peek(), phase: "error", problem: problemWords(error), code };
         // Where the question itself is wrong, asking again helps nobody.
-        if (code !== "INVALID_ARGUMENT" && code !== "NOT_FOUND") {
+        if (code !== "INVALID_ARGUMENT" && code !== "NOT_FOUND" && code !== "UNIMPLEMENTED") {
           this.#again(RETRY_MS);
         }
       }

@@ -20,7 +20,7 @@ export function Why({ workflow, whole = false }: { readonly workflow: Workflow; 
   return (
     <div class={whole ? "why whole" : "why"} title={title} data-testid="why" data-cause={look.word}>
       <span class={whole ? "" : "cut"}>
-        <Mark look={look} /> <b>{look.word}</b> <span class="weak">{waiting.reason}</span>{" "}
+        <Mark look={look} /> <b>{look.word}</b> <span class="weak">{unsaid(look.word, waiting.reason)}</span>{" "}
         {whole ? (
           <span class="faint">
             <Since at={since} />
@@ -31,6 +31,10 @@ export function Why({ workflow, whole = false }: { readonly workflow: Workflow; 
     </div>
   );
 }
+
+// "Paused" and "paused by ana" are "Paused by ana".
+const unsaid = (word: string, reason: string): string =>
+  reason.toLowerCase().startsWith(word.toLowerCase()) ? reason.slice(word.length) : reason;
 
 function Remedy({ workflow, whole }: { readonly workflow: Workflow; readonly whole: boolean }): JSX.Element | null {
   const { control, route } = useStores();
