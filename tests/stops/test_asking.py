@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import uuid
-from contextlib import aclosing
 from dataclasses import replace
 
 import pytest
@@ -20,7 +19,7 @@ from pilothouse_server.domain.errors import (
     RequestIdReused,
     WrongState,
 )
-from pilothouse_server.domain.stops import Kind, Stage, StopState
+from pilothouse_server.domain.stops import Kind, Stage, Stop, StopState
 from pilothouse_server.domain.stops import Scope as About
 from pilothouse_server.domain.workflows import Action
 from pilothouse_server.services.retention import Cut
@@ -146,7 +145,7 @@ async def test_a_preview_counts_what_would_be_asked_and_names_what_could_not(
 
 
 async def test_lists_come_in_pages_and_leave_out_what_is_over(fleet: Fleet) -> None:
-    stops = []
+    stops: list[Stop] = []
     for _ in range(3):
         fleet.step(1)
         stops.append(await fleet.stop(Stage.HOLD_NEW))
@@ -181,15 +180,14 @@ async def test_a_watch_begins_with_what_is_not_over_and_goes_on_from_any_token(
     async def seen(token: str) -> tuple[list[StopView], str]:
         found: list[StopView] = []
         source = fleet.stops.follow(not token)
-        async with aclosing(watch(source, fleet.changes, token, backlog=0)) as updates:  # type: ignore[type-var]
-            async for update in updates:
-                match update:
-                    case Items():
-                        found += [view for _, view in update.items]
-                    case CaughtUp():
-                        return found, update.token
-                    case _:
-                        raise AssertionError(update)
+        async for update in watch(source, fleet.changes, token, backlog=0):
+            match update:
+                case Items():
+                    found += [view for _, view in update.items]
+                case CaughtUp():
+                    return found, update.token
+                case _:
+                    raise AssertionError(update)
         raise AssertionError("it ended")
 
     first, token = await seen("")

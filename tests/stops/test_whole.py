@@ -7,7 +7,7 @@ import json
 import subprocess
 import sys
 import uuid
-from collections.abc import AsyncGenerator
+from collections.abc import AsyncGenerator, Callable
 from contextlib import asynccontextmanager
 from pathlib import Path
 from typing import Any
@@ -64,7 +64,9 @@ async def engine(server: Pilothouse) -> AsyncGenerator[Executor]:
         yield executor
 
 
-async def frames(socket: Any, kind: str, wanted: Any) -> dict[str, Any]:
+async def frames(
+    socket: Any, kind: str, wanted: Callable[[dict[str, Any]], object]
+) -> dict[str, Any]:
     """The first frame of this type that is as wanted."""
     async with asyncio.timeout(60):
         while True:
