@@ -16,10 +16,8 @@ from sqlalchemy import Connection, Table, insert, text
 from pilothouse_server.adapters.sql import bulk, migrate, outbox_store
 from pilothouse_server.adapters.sql.agent_views import SqlAgentViews
 from pilothouse_server.adapters.sql.alert_store import SqlAlerts
-from pilothouse_server.adapters.sql.audit_views import SqlAudit
 from pilothouse_server.adapters.sql.batch_store import SqlBatches
 from pilothouse_server.adapters.sql.command_store import SqlCommands, settling
-from pilothouse_server.adapters.sql.config_store import SqlConfig
 from pilothouse_server.adapters.sql.control_queries import SqlControlQueries
 from pilothouse_server.adapters.sql.database import Database
 from pilothouse_server.adapters.sql.event_views import SqlEventViews
@@ -29,9 +27,7 @@ from pilothouse_server.adapters.sql.projection_store import SqlProjectionStore
 from pilothouse_server.adapters.sql.queue_views import SqlQueueViews
 from pilothouse_server.adapters.sql.rule_store import SqlRules
 from pilothouse_server.adapters.sql.rule_views import SqlRuleViews
-from pilothouse_server.adapters.sql.tables_audit import AUDIT, AUDIT_HEAD
 from pilothouse_server.adapters.sql.tables_batches import BATCH_ITEMS, BATCH_REQUESTS, BATCHES
-from pilothouse_server.adapters.sql.tables_config import CONFIG_VERSIONS
 from pilothouse_server.adapters.sql.tables_control import (
     ALERT_CLOCK,
     ALERT_RULE_VERSIONS,
@@ -56,11 +52,9 @@ from pilothouse_server.adapters.sql.tables_projection import (
 from pilothouse_server.adapters.sql.workflow_views import SqlWorkflowViews
 from pilothouse_server.domain.alerts.documents import rule_to_document
 from pilothouse_server.domain.alerts.search import terms_of
-from pilothouse_server.domain.audit import Link
 from pilothouse_server.domain.batches import ItemOutcome
 from pilothouse_server.domain.commands import Scope
 from pilothouse_server.domain.events import EventType
-from pilothouse_server.domain.platform import ConfigVersion
 from pilothouse_server.domain.projection.agent import AgentRecord
 from pilothouse_server.domain.projection.queue import QueueName, QueueRecord
 from pilothouse_server.domain.projection.task import TaskRecord
@@ -221,21 +215,6 @@ def rule_versions() -> Iterable[dict[str, Any]]:
         }  # fmt: skip
 
 
-def audit() -> Iterable[dict[str, Any]]:
-    for n in range(ROWS):
-        of_batch, kind = (
-            n % 50 == 0,
-            ("workflow", "agent", "config")[0 if n % 40 else 1 + n // 40 % 2],
-        )
-        yield {
-            "sequence": n + 1, "record_us": NOON + n * SECOND, "actor": f"person{n % 20}",
-            "verb": f"{kind}.{('pause', 'resume')[n % 2]}", "target_kind": kind, "target_id": f"w{n % 900}",
-            "outcome": 2 if n % 90 == 0 else 1, "reason": "r", "before": {}, "after": {}, "error": None,
-            "request_id": f"r{n}", "command_id": f"c{n}", "batch_id": f"b{n // 500}" if of_batch else "",
-            "stop_id": f"s{n // 900}" if of_batch else "", "previous_hash": f"h{n}", "hash": f"h{n + 1}",
-        }  # fmt: skip
-
-
 def fill(connection: Connection) -> None:
     made: list[tuple[Table, Iterable[bulk.Row]]] = [
         (WORKFLOWS, workflows()), (EVENTS, events()), (TASKS, tasks()), (AGENTS, agents()),
@@ -253,10 +232,6 @@ def fill(connection: Connection) -> None:
     bulk.insert(connection, BATCH_ITEMS, list(batch_items()))
     bulk.insert(connection, BATCH_REQUESTS, [(f"r{n}", f"b{n}", "start") for n in range(ROWS)])
     connection.execute(insert(ALERTS), list(alerts()))
-    connection.execute(insert(AUDIT), list(audit()))
-    connection.execute(AUDIT_HEAD.update().values(sequence=ROWS, hash=f"h{ROWS}"))
-    versions = range(1, 500)
-    connection.execute(insert(CONFIG_VERSIONS), [config_version(n) for n in versions])
     connection.execute(insert(ALERT_RULE_VERSIONS), list(rule_versions()))
     connection.execute(insert(ALERT_CLOCK), {"id": 1, "slot_us": NOON, "removed_revision": 0})
     outbox_store.add(connection, (event(EventType.COMMAND_REQUESTED) for _ in range(ROWS)))
@@ -455,44 +430,9 @@ async def project(database: Database) -> None:
     await SqlOutbox(database).oldest(100)
 
 
-AUDIT_FILTERS = [
-    "", "sequence = 100", "sequence > 7900", "target_kind = workflow AND target_id = w7", "target_id = w7",
-    "target_kind = config", "actor = person7", "verb = agent.pause", "request_id = r7", "command_id = c7",
-    "batch_id = b3", "emergency_stop_id = s3", "record_time > -1h", "record_time < 2000-01-01T00:00:00Z",
-    "outcome = REFUSED", "actor = person7 AND outcome = REFUSED",
-]  # fmt: skip
-
-
-async def ask_audit(database: Database) -> None:
-    store = SqlAudit(database, CLOCK)
-    for ascending in (False, True):
-        for filter_text in AUDIT_FILTERS:
-            first = await store.page(PageRequest(10, filter=filter_text), ascending=ascending)
-            if first.next_token:
-                asked = PageRequest(10, first.next_token, filter_text)
-                await store.page(asked, ascending=ascending)
-    await store.ends()
-    await store.look(Link(4000, "h4000"), ROWS, 500)
-
-
-def config_version(number: int) -> dict[str, Any]:
-    return {
-        "version": number, "overrides": {}, "actor": "", "reason": "", "create_us": NOON + number,
-        "request_id": f"request-{number}" if number % 9 else "", "request_digest": "",
-    }  # fmt: skip
-
-
-async def ask_config(database: Database) -> None:
-    store = SqlConfig(database)
-    first = await store.page(50, "")
-    await store.page(50, first.next_token)
-    await store.read(lambda t: (t.newest(), t.version(7), t.requested("request-7")))
-    await store.write(lambda t: t.add(ConfigVersion(2000, {}, create_us=NOON), "", ""))
-
-
 QUESTIONS = [
     ask_workflows, ask_agents, ask_queues, ask_events, ask_control, ask_commands, ask_alert_engine, ask_rules,
-    ask_metrics, ask_audit, ask_config, ask_batches, project,
+    ask_metrics, ask_batches, project,
 ]  # fmt: skip
 
 SMALL = {
@@ -500,9 +440,6 @@ SMALL = {
     *("counted", "some"),
     *("counters", "identity", "cursors", "executors"),
     *("alert_rules", "alert_clock", "command_clock", "metric_counters"),
-    "audit_head",
-    # A thousand versions at most.
-    "config_versions",
     # Read whole once, by whoever begins to lead.
     "alert_flaps",
 }
