@@ -31,7 +31,7 @@ from bench.storage import Storage, connected, running_storage
 from pilothouse.aio import Client
 from pilothouse.v1.agents_pb2 import ActivateAgentRequest, DrainAgentRequest
 from pilothouse.v1.commands_pb2 import Command, CommandState, GetCommandRequest
-from pilothouse.v1.queues_pb2 import PauseQueueRequest, ResumeQueueRequest
+from pilothouse.v1.queues_pb2 import ListQueuesRequest, PauseQueueRequest, ResumeQueueRequest
 from pilothouse.v1.queues_pb2_grpc import QueueServiceStub
 from pilothouse.v1.workflows_pb2 import CancelWorkflowRequest
 from tests.celery.support import Child, connector, worker
@@ -64,6 +64,11 @@ def seconds_to_effect(command: Command) -> float:
 async def effects(client: Client, app: Any, rounds: int) -> list[list[str]]:
     """How long each kind of command takes."""
     queues: Any = QueueServiceStub(client.channel)
+
+    async def there() -> bool:
+        return bool((await queues.ListQueues(ListQueuesRequest(source="celery"))).queues)
+
+    await wait_until(there, within=60, what="the queue is shown")
 
     async def cancelled() -> Any:
         workflow_id = str(app.send_task("hold", args=(60,)).id)
