@@ -1,4 +1,4 @@
-"""The plant of control's tests with budgets on it: the desk where they are made, and the duty that holds runs to them."""
+"""The plant of the tests of control with budgets: the desk where they are made, the duty that holds runs to them."""
 
 from __future__ import annotations
 
@@ -56,8 +56,7 @@ class Treasury:
         self, tokens: int, workflow_id: str = "w", kind: EventType = EventType.LOG, **fields: Any
     ) -> Event:
         """An event of engine e that used tokens, now."""
-        said = await self.say(kind, workflow_id=workflow_id, usage=Usage(tokens), **fields)
-        return said
+        return await self.say(kind, workflow_id=workflow_id, usage=Usage(tokens), **fields)
 
     async def say(self, kind: EventType, **fields: Any) -> Event:
         """An event of engine e, now."""

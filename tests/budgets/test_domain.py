@@ -37,7 +37,7 @@ HOURLY = {"scope": Scope.TYPE, "window_us": 60 * MINUTE, "ceilings": Ceilings(60
 @pytest.mark.parametrize(
     ("used", "share", "state", "words"),
     [
-        (Used(), 0.0, BudgetState.WITHIN, "0 s of 10 min" if False else "of"),
+        (Used(), 0.0, BudgetState.WITHIN, "(0%)"),
         (Used(790, 0, 0), 0.79, BudgetState.WITHIN, "790 of 1,000 tokens (79%)"),
         (Used(800), 0.8, BudgetState.WARNING, "800 of 1,000 tokens (80%)"),
         (Used(10, 1_900_000), 0.95, BudgetState.WARNING, "a cost of 1.90 of 2.00 (95%)"),

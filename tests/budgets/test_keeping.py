@@ -5,6 +5,7 @@ from __future__ import annotations
 from dataclasses import replace
 from typing import Any
 
+import pytest
 from sqlalchemy import select
 
 from pilothouse_server.adapters.sql.tables_audit import AUDIT
@@ -27,7 +28,7 @@ BY_THE_HOUR: dict[str, Any] = {
     "workflow_type": "build",
     "window_us": 60 * MINUTE,
 }
-HOUR = {"workflow_type": "build"}
+BUILD: dict[str, Any] = {"workflow_type": "build"}
 
 
 async def change(treasury: Treasury, budget: Budget, **fields: Any) -> Budget:
@@ -131,15 +132,15 @@ async def test_what_is_disabled_or_of_others_counts_for_nothing(treasury: Treasu
 
 async def test_a_type_that_is_used_up_pauses_what_runs_and_what_begins(treasury: Treasury) -> None:
     budget = await treasury.make("hourly", ceilings=Ceilings(tokens=100), **BY_THE_HOUR)
-    await treasury.use(60, **HOUR)
+    await treasury.use(60, **BUILD)
     await treasury.keeper.look()
     await treasury.plant.begin("v")
-    await treasury.use(50, "v", **HOUR)
+    await treasury.use(50, "v", **BUILD)
     await treasury.keeper.look()
     [told] = await treasury.told()
     assert told == "the budget hourly is used up: 110 of 100 tokens within 1 h (110%)"
     assert sorted(asked[0] for asked in await treasury.asked()) == ["v", "w"]
-    await treasury.use(0, "new", T.WORKFLOW_CREATED, **HOUR)
+    await treasury.use(0, "new", T.WORKFLOW_CREATED, **BUILD)
     await treasury.keeper.look()
     assert [asked[0] for asked in await treasury.asked()][2:] == ["new"]
     [use] = await treasury.uses(budget)
@@ -148,7 +149,7 @@ async def test_a_type_that_is_used_up_pauses_what_runs_and_what_begins(treasury:
     treasury.plant.clock.us += 61 * MINUTE
     await treasury.keeper.look()
     assert (await treasury.uses(budget))[0].state == BudgetState.WITHIN
-    await treasury.use(120, **HOUR)
+    await treasury.use(120, **BUILD)
     await treasury.keeper.look()
     assert len(await treasury.told()) == 2
     assert len(await treasury.asked()) == 3
@@ -206,7 +207,7 @@ async def test_what_cannot_be_paused_is_refused_once_and_that_is_recorded(
 
 async def test_usage_is_exact_under_repeats_and_gone_after_a_month(treasury: Treasury) -> None:
     budget = await treasury.make("hourly", **BY_THE_HOUR)
-    said = await treasury.use(60, **HOUR)
+    said = await treasury.use(60, **BUILD)
     await treasury.plant.report(said)
     assert (await treasury.uses(budget))[0].used.tokens == 60
     treasury.plant.clock.us += 33 * 24 * 60 * MINUTE
@@ -238,7 +239,6 @@ async def test_a_deleted_budget_lets_what_it_paused_be(treasury: Treasury) -> No
     assert len(await treasury.asked()) == 1
     rows = await treasury.plant.database.read(lambda c: c.execute(select(BUDGET_STANDS)).all())
     assert rows == []
-    try:
+    with pytest.raises(NotFound) as refused:
         await treasury.budgets.get(budget.id)
-    except NotFound as error:
-        assert error.reason == "BUDGET_NOT_FOUND"
+    assert refused.value.reason == "BUDGET_NOT_FOUND"

@@ -95,6 +95,7 @@ def test_the_commands_of_the_contract() -> None:
         "batches": [
             "create", "start", "stop", "continue", "abandon", "get", "list", "list-items", "watch",
         ],
+        "budgets": ["list", "get", "create", "update", "delete"],
         "channels": ["create", "list", "get", "update", "delete", "test"],
         "commands": ["list", "get", "list-executors", "watch", "accept", "fail"],
         "config": ["get", "update", "list-versions", "diff", "restore", "watch"],
@@ -114,7 +115,9 @@ def test_the_commands_of_the_contract() -> None:
             "backtest", "import", "export",
         ],
         "silences": ["create", "list", "get", "expire", "preview"],
-        "workflows": ["list", "get", "watch", "control", "pause", "resume", "cancel", "retry"],
+        "workflows": [
+            "list", "get", "watch", "control", "pause", "resume", "cancel", "retry", "close",
+        ],
     }  # fmt: skip
 
 

@@ -1,0 +1,1 @@
+"""Tests of why workflows wait, and of closing them by force."""

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-from collections.abc import Sequence
 from typing import Any, Final
 
 from sqlalchemy import (
@@ -47,9 +46,7 @@ def uses(connection: Connection, budget: Budget, workflow_id: str, now_us: int) 
     if budget.scope == Scope.TYPE:
         return [_of_type(connection, budget, now_us)]
     only = workflow_id or budget.workflow_id
-    ids: Sequence[str] = (
-        [only] if only else connection.execute(_nearest(budget, now_us)).scalars().all()
-    )
+    ids = [only] if only else [row.id for row in connection.execute(_nearest(budget, now_us))]
     records = workflow_rows.load(connection, ids)
     stands = budget_rows.stands(connection, [(budget.id, each) for each in records])
     found = [
