@@ -18,6 +18,7 @@ import { ChannelForm } from "./channel-form";
 import { useDesk } from "./desk";
 import { EscalationForm } from "./escalation-form";
 import { HeartbeatForm } from "./heartbeat-form";
+import { Older } from "../ui/listed";
 import { type List, useShown } from "../ui/lists";
 import { kindWord } from "./looks";
 
@@ -312,13 +313,7 @@ function Dead(): JSX.Element | null {
           <DeadRow key={each.id} delivery={each} />
         ))}
       </ul>
-      {view.more ? (
-        <p class="more">
-          <button type="button" class="button" onClick={() => dead.older()}>
-            Older
-          </button>
-        </p>
-      ) : null}
+      <Older list={dead} />
     </Panel>
   );
 }

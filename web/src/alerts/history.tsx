@@ -6,8 +6,9 @@ import { timestampMs } from "../core/time";
 import { severityLook } from "../core/words";
 import { useStores } from "../ui/context";
 import { Mark } from "../ui/mark";
-import { Note, Panel } from "../ui/panel";
+import { Panel } from "../ui/panel";
 import { Instance } from "./line";
+import { type Columns, Listed, NoMatch } from "../ui/listed";
 import { List } from "../ui/lists";
 import { alertLook } from "./looks";
 import type { Alert } from "../core/wire";
@@ -65,62 +66,28 @@ export function History(): JSX.Element {
           </button>
         ))}
       </div>
-      {view.phase !== "error" ? null : view.code === "INVALID_ARGUMENT" ? (
-        <Note tone="warning">
-          The filter is not understood: {view.problem}. Example:{" "}
-          <code>severity = CRITICAL AND labels.agent_id = "a7" AND fire_time &gt; -1d</code>
-        </Note>
-      ) : (
-        <Note tone="critical">The history could not be read: {view.problem}. It is asked for again.</Note>
-      )}
-      <div class="body">
-        {view.items.length > 0 ? (
-          <Table alerts={view.items} />
-        ) : view.phase === "loading" ? (
-          <Note>Reading the history…</Note>
-        ) : view.phase === "error" ? null : filter === "" ? (
-          <Note>No alert has fired yet. What fires is kept here, with what was done about it.</Note>
-        ) : (
-          <Note>
-            No alert matches.{" "}
-            <button type="button" class="link" onClick={() => route.go({ filter: "" })}>
-              Show all
-            </button>
-          </Note>
-        )}
-        {view.more ? (
-          <p class="more">
-            <button type="button" class="button" onClick={() => list.older()} data-testid="history-older">
-              Older
-            </button>
-          </p>
-        ) : null}
-      </div>
+      <Listed
+        list={list}
+        what="The history"
+        head={HEAD}
+        class="listed"
+        row={(alert) => <Row key={alert.id} alert={alert} />}
+        none={filter === "" ? "No alert has fired yet. What fires is kept here, with what was done about it." : <NoMatch what="alert" />}
+        example={EXAMPLE}
+      />
     </Panel>
   );
 }
 
-function Table({ alerts }: { readonly alerts: readonly Alert[] }): JSX.Element {
-  return (
-    <table class="table full listed">
-      <thead>
-        <tr>
-          <th class="w-state">State</th>
-          <th class="w-name">Rule</th>
-          <th>Why</th>
-          <th class="w-who">Who</th>
-          <th class="w-time number">Fired</th>
-          <th class="w-time number">For</th>
-        </tr>
-      </thead>
-      <tbody>
-        {alerts.map((alert) => (
-          <Row key={alert.id} alert={alert} />
-        ))}
-      </tbody>
-    </table>
-  );
-}
+const EXAMPLE = 'severity = CRITICAL AND labels.agent_id = "a7" AND fire_time > -1d';
+const HEAD: Columns = [
+  ["w-state", "State"],
+  ["w-name", "Rule"],
+  ["", "Why"],
+  ["w-who", "Who"],
+  ["w-time number", "Fired"],
+  ["w-time number", "For"],
+];
 
 function Row({ alert }: { readonly alert: Alert }): JSX.Element {
   const { route, clock } = useStores();

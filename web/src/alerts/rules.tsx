@@ -10,6 +10,7 @@ import { isFiring } from "../stores/alerts";
 import { Act } from "../ui/act";
 import { useStores } from "../ui/context";
 import { Mark } from "../ui/mark";
+import { type Columns, Listed, NoMatch } from "../ui/listed";
 import { Note, Panel } from "../ui/panel";
 import { useDesk } from "./desk";
 import { RuleForm } from "./rule-form";
@@ -76,51 +77,29 @@ function RuleTable(): JSX.Element {
         </span>
       }
     >
-      {view.phase === "error" ? (
-        <Note tone="critical">
-          The rules could not be read{view.at === undefined ? "" : ` since ${when(view.at, Date.now())}`}: {view.problem}. They are asked
-          for again.
-        </Note>
-      ) : null}
-      <div class="body">
-        {view.at === undefined ? (
-          view.phase === "error" ? null : (
-            <Note>Reading the rules…</Note>
-          )
-        ) : view.items.length === 0 ? (
-          <Note>There are no rules, so nothing can fire. Make one, or import a file.</Note>
-        ) : found.length === 0 ? (
-          <Note>
-            No rule matches “{words}”.{" "}
-            <button type="button" class="link" onClick={() => route.go({ filter: "" })}>
-              Show all
-            </button>
-          </Note>
-        ) : (
-          <table class="table full listed">
-            <thead>
-              <tr>
-                <th class="w-name">Name</th>
-                <th class="w-state">State</th>
-                <th>Fires when</th>
-                <th class="w-time">For</th>
-                <th class="w-who">Tells</th>
-                <th class="w-who">Changed</th>
-                <th class="w-act" />
-              </tr>
-            </thead>
-            <tbody>
-              {found.map((rule) => (
-                <Row key={rule.id} rule={rule} />
-              ))}
-            </tbody>
-          </table>
-        )}
-      </div>
+      <Listed
+        list={rules}
+        shown={found}
+        what="The rules"
+        head={HEAD}
+        class="listed"
+        row={(rule) => <Row key={rule.id} rule={rule} />}
+        none={view.items.length === 0 ? "There are no rules, so nothing can fire. Make one, or import a file." : <NoMatch what="rule" />}
+      />
       {transfer.value === undefined ? null : <Transfer kind={transfer.value} close={() => (transfer.value = undefined)} />}
     </Panel>
   );
 }
+
+const HEAD: Columns = [
+  ["w-name", "Name"],
+  ["w-state", "State"],
+  ["", "Fires when"],
+  ["w-time", "For"],
+  ["w-who", "Tells"],
+  ["w-who", "Changed"],
+  ["w-act", ""],
+];
 
 function Row({ rule }: { readonly rule: AlertRuleJson }): JSX.Element {
   const { route, alerts, clock } = useStores();

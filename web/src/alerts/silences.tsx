@@ -8,7 +8,8 @@ import type { SilenceJson } from "../gen/pilothouse/v1/silences_pb";
 import { Act } from "../ui/act";
 import { useStores } from "../ui/context";
 import { Mark } from "../ui/mark";
-import { Note, Panel } from "../ui/panel";
+import { type Columns, Listed } from "../ui/listed";
+import { Panel } from "../ui/panel";
 import { Confirm } from "../ui/confirm";
 import { useDesk } from "./desk";
 import { silenceLook } from "./looks";
@@ -19,7 +20,6 @@ import { matcherWords } from "./words";
 export function Silences(): JSX.Element {
   const { route } = useStores();
   const desk = useDesk();
-  const view = desk.silences.view.value;
   const open = route.open.value;
   const expiring = useSignal<SilenceJson | undefined>(undefined);
   return (
@@ -47,48 +47,28 @@ export function Silences(): JSX.Element {
         </span>
       }
     >
-      {view.phase === "error" ? (
-        <Note tone="critical">The silences could not be read: {view.problem}. They are asked for again.</Note>
-      ) : null}
-      <div class="body">
-        {view.at === undefined ? (
-          view.phase === "error" ? null : (
-            <Note>Reading the silences…</Note>
-          )
-        ) : view.items.length === 0 ? (
-          <Note>Nothing is silenced. A silence keeps alerts that match it quiet for a time: they are shown, and nobody is notified.</Note>
-        ) : (
-          <table class="table full listed">
-            <thead>
-              <tr>
-                <th class="w-state">State</th>
-                <th>Alerts that match</th>
-                <th class="w-when">When</th>
-                <th class="w-time number">Quiet now</th>
-                <th class="w-said">Who and why</th>
-                <th class="w-act" />
-              </tr>
-            </thead>
-            <tbody>
-              {view.items.map((silence) => (
-                <Row key={silence.id} silence={silence} expire={() => (expiring.value = silence)} />
-              ))}
-            </tbody>
-          </table>
-        )}
-        {view.more ? (
-          <p class="more">
-            <button type="button" class="button" onClick={() => desk.silences.older()}>
-              Older
-            </button>
-          </p>
-        ) : null}
-      </div>
+      <Listed
+        list={desk.silences}
+        what="The silences"
+        head={HEAD}
+        class="listed"
+        row={(silence) => <Row key={silence.id} silence={silence} expire={() => (expiring.value = silence)} />}
+        none="Nothing is silenced. A silence keeps alerts that match it quiet for a time: they are shown, and nobody is notified."
+      />
       {open.startsWith(":") ? <SilenceForm key={open} of={open} /> : null}
       {expiring.value === undefined ? null : <Expire silence={expiring.value} close={() => (expiring.value = undefined)} />}
     </Panel>
   );
 }
+
+const HEAD: Columns = [
+  ["w-state", "State"],
+  ["", "Alerts that match"],
+  ["w-when", "When"],
+  ["w-time number", "Quiet now"],
+  ["w-said", "Who and why"],
+  ["w-act", ""],
+];
 
 function Row({ silence, expire }: { readonly silence: SilenceJson; readonly expire: () => void }): JSX.Element {
   const { route } = useStores();

@@ -8,6 +8,7 @@ import { useStores } from "../ui/context";
 import { Note } from "../ui/panel";
 import { Confirm } from "../ui/confirm";
 import { useDesk } from "./desk";
+import { Older } from "../ui/listed";
 import { List, useShown } from "../ui/lists";
 import { timestampMs } from "../core/time";
 import { shellWord } from "../core/words";
@@ -53,13 +54,7 @@ export function Versions({ rule }: { readonly rule: AlertRuleJson }): JSX.Elemen
           </li>
         ))}
       </ol>
-      {view.more ? (
-        <p class="more">
-          <button type="button" class="button" onClick={() => list.older()}>
-            Older
-          </button>
-        </p>
-      ) : null}
+      <Older list={list} />
       {chosen === undefined ? null : (
         <Confirm
           title={`Restore version ${chosen.version}?`}

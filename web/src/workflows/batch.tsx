@@ -11,6 +11,7 @@ import { Confirm } from "../ui/confirm";
 import { useStores } from "../ui/context";
 import { CliLine, TypedWord } from "../ui/dialog";
 import { Submit } from "../ui/form";
+import { Older } from "../ui/listed";
 import { List, useShown, useTask } from "../ui/lists";
 import { Mark } from "../ui/mark";
 import { Note, Since } from "../ui/panel";
@@ -301,12 +302,8 @@ function Failures({ batch }: { readonly batch: Batch }): JSX.Element | null {
           </li>
         ))}
       </ul>
+      <Older list={list} />
       <p class="tools">
-        {more ? (
-          <button type="button" class="button" onClick={() => list.older()}>
-            More
-          </button>
-        ) : null}
         {isOver(batch) ? (
           <button type="button" class="link" onClick={again}>
             Act on {more ? "these" : "them"} again…

@@ -4,15 +4,23 @@ import { useMemo } from "preact/hooks";
 import { exactTime, when } from "../core/format";
 import { timestampMs } from "../core/time";
 import { useStores } from "../ui/context";
+import { type Columns, Listed } from "../ui/listed";
 import { List, useShown } from "../ui/lists";
 import { Mark } from "../ui/mark";
 import { memo } from "../ui/memo";
-import { Note, Panel } from "../ui/panel";
+import { Panel } from "../ui/panel";
 import type { Batch } from "../core/wire";
 import { Progress, batchTitle } from "./batch";
 import { batchLook } from "./words";
 
 const AGAIN_MS = 3_000;
+const HEAD: Columns = [
+  ["col-state", "State"],
+  ["col-name", "What"],
+  ["col-stages", "Outcomes"],
+  ["col-who", "Who"],
+  ["col-start number", "Made"],
+];
 
 export function Batches(): JSX.Element {
   const { call } = useStores();
@@ -25,47 +33,19 @@ export function Batches(): JSX.Element {
     [],
   );
   useShown(list);
-  const { phase, items, more, problem, code } = list.view.value;
   return (
     <Panel title="Acts on many" class="tall" testId="batches" aside={<span>newest first</span>}>
-      {phase !== "error" ? null : code === "UNIMPLEMENTED" ? (
-        <Note tone="warning">This server cannot act on many at once.</Note>
-      ) : (
-        <Note tone="critical">They could not be read: {problem}. They are asked for again.</Note>
-      )}
-      <div class="body">
-        {items.length > 0 ? (
-          <table class="table full">
-            <thead>
-              <tr>
-                <th class="col-state">State</th>
-                <th class="col-name">What</th>
-                <th class="col-stages">Outcomes</th>
-                <th class="col-who">Who</th>
-                <th class="col-start number">Made</th>
-              </tr>
-            </thead>
-            <tbody>
-              {items.map((batch) => (
-                <Row key={batch.id} batch={batch} />
-              ))}
-            </tbody>
-          </table>
-        ) : phase === "ready" ? (
-          <Note>
+      <Listed
+        list={list}
+        what="The batches"
+        head={HEAD}
+        row={(batch) => <Row key={batch.id} batch={batch} />}
+        none={
+          <>
             None yet. Choose workflows with <kbd>x</kbd>, or filter them, and act on all at once.
-          </Note>
-        ) : phase === "loading" ? (
-          <Note>Reading the batches…</Note>
-        ) : null}
-        {more ? (
-          <p class="more">
-            <button type="button" class="button" onClick={() => list.older()}>
-              Older
-            </button>
-          </p>
-        ) : null}
-      </div>
+          </>
+        }
+      />
     </Panel>
   );
 }

@@ -6,6 +6,7 @@ import { narrate } from "../core/narrative";
 import { timestampMs } from "../core/time";
 import { type Look, actionWords, commandLook } from "../core/words";
 import { useStores } from "../ui/context";
+import { Older } from "../ui/listed";
 import { List, useShown } from "../ui/lists";
 import { Mark } from "../ui/mark";
 import { Part } from "../ui/side";
@@ -149,7 +150,7 @@ export function Audit({ id, version }: { readonly id: string; readonly version: 
     const { message } = await call("AuditService/ListAuditEntries", { filter, pageSize: 20, pageToken }, signal);
     return { items: message.entries, next: message.nextPageToken };
   }, version);
-  const { items, more, phase, problem } = list.view.value;
+  const { items, phase, problem } = list.view.value;
   if (items.length === 0) {
     return phase === "error" ? <p class="weak small">The audit log could not be read: {problem}</p> : null;
   }
@@ -176,11 +177,7 @@ export function Audit({ id, version }: { readonly id: string; readonly version: 
           );
         })}
       </ul>
-      {more ? (
-        <button type="button" class="link small" onClick={() => list.older()}>
-          Older
-        </button>
-      ) : null}
+      <Older list={list} />
     </Part>
   );
 }

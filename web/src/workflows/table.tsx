@@ -7,6 +7,7 @@ import { WORKFLOWS } from "../live/positions";
 import type { ListingView } from "../stores/listing";
 import { useStores } from "../ui/context";
 import { Mark } from "../ui/mark";
+import { type Columns, NoMatch, Table } from "../ui/listed";
 import { memo } from "../ui/memo";
 import { Note, Panel } from "../ui/panel";
 import { whilePointed } from "../ui/pointed";
@@ -42,7 +43,17 @@ export function All(): JSX.Element {
         </Note>
       ) : null}
       <div class="body" {...whilePointed((pointed) => listing.hold(pointed))}>
-        {rows.length === 0 ? view.phase === "error" ? null : <Empty phase={view.phase} /> : <Table rows={rows} />}
+        {rows.length === 0 ? (
+          view.phase === "error" ? null : (
+            <Empty phase={view.phase} />
+          )
+        ) : (
+          <Table head={[["col-pick", <PickAll />], ...HEAD]}>
+            {rows.map((workflow) => (
+              <FullRow key={workflow.id} workflow={workflow} />
+            ))}
+          </Table>
+        )}
         {view.more ? (
           <p class="more">
             <button type="button" class="button" onClick={() => listing.loadMore()} data-testid="load-more">
@@ -108,64 +119,25 @@ function Empty({ phase }: { readonly phase: ListingView["phase"] }): JSX.Element
   const filtered = route.filter.value.trim() !== "" || route.state.value !== "";
   return filtered ? (
     <Note>
-      No workflow matches.{" "}
-      <button type="button" class="link" onClick={() => route.go({ filter: "", state: "" })}>
-        Show all
-      </button>
+      <NoMatch what="workflow" />
     </Note>
   ) : (
     <Note>No workflow yet. One appears as soon as an engine reports it.</Note>
   );
 }
 
-function Table({ rows }: { readonly rows: readonly Workflow[] }): JSX.Element {
-  return (
-    <table class="table full">
-      <thead>
-        <tr>
-          <th scope="col" class="col-pick">
-            <PickAll />
-          </th>
-          <th scope="col" class="col-state">
-            State
-          </th>
-          <th scope="col" class="col-name">
-            Name
-          </th>
-          <th scope="col" class="col-type">
-            Type
-          </th>
-          <th scope="col" class="col-stages">
-            Stages
-          </th>
-          <th scope="col" class="col-agent">
-            Agent
-          </th>
-          <th scope="col" class="col-start number">
-            Started
-          </th>
-          <th scope="col" class="col-elapsed number">
-            Duration
-          </th>
-          <th scope="col" class="col-cost number">
-            Cost
-          </th>
-          <th scope="col" class="col-why">
-            Why waiting
-          </th>
-          <th scope="col" class="col-acts">
-            Actions
-          </th>
-        </tr>
-      </thead>
-      <tbody>
-        {rows.map((workflow) => (
-          <FullRow key={workflow.id} workflow={workflow} />
-        ))}
-      </tbody>
-    </table>
-  );
-}
+const HEAD: Columns = [
+  ["col-state", "State"],
+  ["col-name", "Name"],
+  ["col-type", "Type"],
+  ["col-stages", "Stages"],
+  ["col-agent", "Agent"],
+  ["col-start number", "Started"],
+  ["col-elapsed number", "Duration"],
+  ["col-cost number", "Cost"],
+  ["col-why", "Why waiting"],
+  ["col-acts", "Actions"],
+];
 
 const FullRow = memo(({ workflow }: { readonly workflow: Workflow }): JSX.Element => {
   const { route, clock } = useStores();

@@ -2,7 +2,7 @@
 import { count, durationText } from "../core/format";
 import { type Route, parseRoute } from "../core/route";
 import { durationMs } from "../core/time";
-import { type Look, type Tone, actionWords, nameOf, shellWord } from "../core/words";
+import { type Look, type Tone, actionWords, cliOf, nameOf } from "../core/words";
 import type {
   AuditOutcome,
   Batch,
@@ -134,11 +134,8 @@ export function causeLook(cause: WaitCause): Look {
 // What an act does, said of many.
 export const effectOn = (action: ControlAction): string => (actionWords(action)?.effect ?? "").replace("this workflow", "each workflow");
 
-// `pilothouse batches create …`, safe to paste; what is empty is left out.
-export function batchLine(verb: string, id: string, options: readonly (readonly [string, string])[]): string {
-  const said = options.filter(([, value]) => value !== "").map(([name, value]) => ` --${name}=${shellWord(value)}`);
-  return `pilothouse batches ${verb}${id === "" ? "" : ` ${shellWord(id)}`}${said.join("")}`;
-}
+export const batchLine = (verb: string, id: string, options: readonly (readonly [string, string])[]): string =>
+  cliOf(`batches ${verb}`, id, options);
 
 // Where the remedy is, when it is no act on the workflow itself.
 export function remedyPlace({ cause, subject }: Waiting): Partial<Route> | undefined {

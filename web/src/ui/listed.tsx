@@ -1,0 +1,164 @@
+// A table that is a list of columns, and what stands in its place while there is nothing to show.
+import type { ComponentChildren, JSX } from "preact";
+import { useMemo } from "preact/hooks";
+import { useStores } from "./context";
+import { List, type Page, useShown } from "./lists";
+import { Note, Panel } from "./panel";
+
+export type Column<T> = readonly [head: string, name: string, cell: (item: T) => ComponentChildren];
+
+interface RowsProps<T> {
+  readonly items: readonly T[];
+  readonly columns: readonly Column<T>[];
+  readonly testId: string;
+  readonly id: (item: T) => string;
+  // What a row opens; "" where it opens nothing.
+  readonly opens?: (item: T) => string;
+  readonly state?: (item: T) => string;
+}
+
+export function Table<T>({ items, columns, testId, id, opens, state }: RowsProps<T>): JSX.Element {
+  const { route } = useStores();
+  return (
+    <table class="table full listed">
+      <thead>
+        <tr>
+          {columns.map(([head, name]) => (
+            <th key={head} scope="col" class={name}>
+              {head}
+            </th>
+          ))}
+        </tr>
+      </thead>
+      <tbody>
+        {items.map((item) => {
+          const target = opens?.(item) ?? "";
+          return (
+            <tr
+              key={id(item)}
+              data-row=""
+              data-opens={target}
+              data-open={target !== "" && route.open.value === target}
+              tabIndex={-1}
+              onClick={() => (target === "" ? undefined : route.go({ open: target }))}
+              data-testid={testId}
+              data-id={id(item)}
+              data-state={state?.(item)}
+            >
+              {columns.map(([head, name, cell]) => (
+                <td key={head} class={name}>
+                  {cell(item)}
+                </td>
+              ))}
+            </tr>
+          );
+        })}
+      </tbody>
+    </table>
+  );
+}
+
+interface ListedProps<T> extends Omit<RowsProps<T>, "items"> {
+  readonly title: string;
+  // "the queues"
+  readonly what: string;
+  readonly list: List<T>;
+  readonly empty: ComponentChildren;
+  readonly aside?: ComponentChildren;
+  readonly class?: string;
+  readonly children?: ComponentChildren;
+}
+
+export function Listed<T>({ title, what, list, empty, aside, class: name = "tall", children, ...rows }: ListedProps<T>): JSX.Element {
+  const { items, more } = list.view.value;
+  return (
+    <Panel title={title} class={name} testId={`${rows.testId}s`} aside={aside}>
+      {children}
+      <Standing list={list} what={what} empty={empty} />
+      <div class="body">
+        {items.length === 0 ? null : <Table items={items} {...rows} />}
+        {more ? (
+          <p class="more">
+            <button type="button" class="button" onClick={() => list.older()}>
+              Older
+            </button>
+          </p>
+        ) : null}
+      </div>
+    </Panel>
+  );
+}
+
+// How reading stands, where that is worth a sentence. What was read stays.
+export function Standing<T>({
+  list,
+  what,
+  empty,
+}: {
+  readonly list: List<T>;
+  readonly what: string;
+  readonly empty?: ComponentChildren;
+}): JSX.Element | null {
+  const { phase, items, problem, code } = list.view.value;
+  if (phase === "error") {
+    return code === "UNIMPLEMENTED" ? (
+      <Note tone="warning">This server does not have {what}.</Note>
+    ) : code === "NOT_FOUND" || code === "INVALID_ARGUMENT" ? (
+      <Note tone="warning">{problem}</Note>
+    ) : (
+      <Note tone="critical">
+        Reading {what} failed: {problem}. It is tried again{items.length > 0 ? "; what is shown is from before" : ""}.
+      </Note>
+    );
+  }
+  return items.length > 0 ? null : phase === "loading" ? <Note>Reading {what}…</Note> : empty === undefined ? null : <Note>{empty}</Note>;
+}
+
+// A list that lives as long as what shows it.
+export function useList<T>(read: (token: string, signal: AbortSignal) => Promise<Page<T>>, everyMs: number, of: unknown = ""): List<T> {
+  const list = useMemo(() => new List<T>(read, everyMs), [of]);
+  useShown(list);
+  return list;
+}
+
+export function Fact({ name, children }: { readonly name: string; readonly children: ComponentChildren }): JSX.Element {
+  return (
+    <div>
+      <dt class="faint small">{name}</dt>
+      <dd class="cut">{children}</dd>
+    </div>
+  );
+}
+
+// The tabs of a page, and what the one that is open shows.
+export function Tabbed<T extends string>({
+  page,
+  title,
+  tabs,
+}: {
+  readonly page: string;
+  readonly title: string;
+  readonly tabs: readonly (readonly [tab: T, word: string, view: () => JSX.Element | null, aside?: ComponentChildren])[];
+}): JSX.Element {
+  const { route } = useStores();
+  const tab = route.tab.value as string;
+  const View = (tabs.find(([each]) => each === tab) ?? tabs[0])?.[2];
+  return (
+    <div class="alerts-page" data-testid={`page-${page}`} data-tab={tab}>
+      <h1 class="sr">{title}</h1>
+      <nav class="tabs" aria-label={title}>
+        {tabs.map(([each, word, , aside]) => (
+          <a
+            key={each}
+            href={route.href({ tab: each as never, open: "" })}
+            aria-current={each === tab ? "page" : undefined}
+            data-testid={`${page}-tab-${each || "first"}`}
+          >
+            {word} {aside}
+          </a>
+        ))}
+      </nav>
+      {View === undefined ? null : <View key={tab} />}
+    </div>
+  );
+}
