@@ -18,7 +18,7 @@ import { ChannelForm } from "./channel-form";
 import { useDesk } from "./desk";
 import { EscalationForm } from "./escalation-form";
 import { HeartbeatForm } from "./heartbeat-form";
-import { Older } from "../ui/listed";
+import { Older } from "../ui/rows";
 import { type List, useShown } from "../ui/lists";
 import { kindWord } from "./looks";
 

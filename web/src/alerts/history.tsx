@@ -8,7 +8,7 @@ import { useStores } from "../ui/context";
 import { Mark } from "../ui/mark";
 import { Panel } from "../ui/panel";
 import { Instance } from "./line";
-import { type Columns, Listed, NoMatch } from "../ui/listed";
+import { type Columns, NoMatch, Rows } from "../ui/rows";
 import { List } from "../ui/lists";
 import { alertLook } from "./looks";
 import type { Alert } from "../core/wire";
@@ -66,9 +66,9 @@ export function History(): JSX.Element {
           </button>
         ))}
       </div>
-      <Listed
+      <Rows
         list={list}
-        what="The history"
+        what="the history"
         head={HEAD}
         class="listed"
         row={(alert) => <Row key={alert.id} alert={alert} />}

@@ -10,7 +10,7 @@ import { isFiring } from "../stores/alerts";
 import { Act } from "../ui/act";
 import { useStores } from "../ui/context";
 import { Mark } from "../ui/mark";
-import { type Columns, Listed, NoMatch } from "../ui/listed";
+import { type Columns, NoMatch, Rows } from "../ui/rows";
 import { Note, Panel } from "../ui/panel";
 import { useDesk } from "./desk";
 import { RuleForm } from "./rule-form";
@@ -77,10 +77,10 @@ function RuleTable(): JSX.Element {
         </span>
       }
     >
-      <Listed
+      <Rows
         list={rules}
         shown={found}
-        what="The rules"
+        what="the rules"
         head={HEAD}
         class="listed"
         row={(rule) => <Row key={rule.id} rule={rule} />}

@@ -8,7 +8,7 @@ import type { SilenceJson } from "../gen/pilothouse/v1/silences_pb";
 import { Act } from "../ui/act";
 import { useStores } from "../ui/context";
 import { Mark } from "../ui/mark";
-import { type Columns, Listed } from "../ui/listed";
+import { type Columns, Rows } from "../ui/rows";
 import { Panel } from "../ui/panel";
 import { Confirm } from "../ui/confirm";
 import { useDesk } from "./desk";
@@ -47,9 +47,9 @@ export function Silences(): JSX.Element {
         </span>
       }
     >
-      <Listed
+      <Rows
         list={desk.silences}
-        what="The silences"
+        what="the silences"
         head={HEAD}
         class="listed"
         row={(silence) => <Row key={silence.id} silence={silence} expire={() => (expiring.value = silence)} />}

@@ -8,7 +8,7 @@ import { useStores } from "../ui/context";
 import { Note } from "../ui/panel";
 import { Confirm } from "../ui/confirm";
 import { useDesk } from "./desk";
-import { Older } from "../ui/listed";
+import { Older } from "../ui/rows";
 import { List, useShown } from "../ui/lists";
 import { timestampMs } from "../core/time";
 import { shellWord } from "../core/words";

@@ -11,7 +11,7 @@ import { Confirm } from "../ui/confirm";
 import { useStores } from "../ui/context";
 import { CliLine, TypedWord } from "../ui/dialog";
 import { Submit } from "../ui/form";
-import { Older } from "../ui/listed";
+import { Older } from "../ui/rows";
 import { List, useShown, useTask } from "../ui/lists";
 import { Mark } from "../ui/mark";
 import { Note, Since } from "../ui/panel";

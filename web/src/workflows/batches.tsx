@@ -4,7 +4,7 @@ import { useMemo } from "preact/hooks";
 import { exactTime, when } from "../core/format";
 import { timestampMs } from "../core/time";
 import { useStores } from "../ui/context";
-import { type Columns, Listed } from "../ui/listed";
+import { type Columns, Rows } from "../ui/rows";
 import { List, useShown } from "../ui/lists";
 import { Mark } from "../ui/mark";
 import { memo } from "../ui/memo";
@@ -35,9 +35,9 @@ export function Batches(): JSX.Element {
   useShown(list);
   return (
     <Panel title="Acts on many" class="tall" testId="batches" aside={<span>newest first</span>}>
-      <Listed
+      <Rows
         list={list}
-        what="The batches"
+        what="the batches"
         head={HEAD}
         row={(batch) => <Row key={batch.id} batch={batch} />}
         none={

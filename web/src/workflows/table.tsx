@@ -7,7 +7,7 @@ import { WORKFLOWS } from "../live/positions";
 import type { ListingView } from "../stores/listing";
 import { useStores } from "../ui/context";
 import { Mark } from "../ui/mark";
-import { type Columns, NoMatch, Table } from "../ui/listed";
+import { type Columns, Headed, NoMatch } from "../ui/rows";
 import { memo } from "../ui/memo";
 import { Note, Panel } from "../ui/panel";
 import { whilePointed } from "../ui/pointed";
@@ -48,11 +48,11 @@ export function All(): JSX.Element {
             <Empty phase={view.phase} />
           )
         ) : (
-          <Table head={[["col-pick", <PickAll />], ...HEAD]}>
+          <Headed head={[["col-pick", <PickAll />], ...HEAD]}>
             {rows.map((workflow) => (
               <FullRow key={workflow.id} workflow={workflow} />
             ))}
-          </Table>
+          </Headed>
         )}
         {view.more ? (
           <p class="more">
