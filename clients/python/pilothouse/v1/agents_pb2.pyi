@@ -68,7 +68,7 @@ class Agent(_message.Message):
     success_rate: _builtins.float
     """completed_tasks as a share of those and failed_tasks; absent when it did none."""
     etag: _builtins.str
-    """Changes when its state, capacity or pending command does: what a control is decided on."""
+    """Changes when its state, capacity or pending command does: what a control is decided on. ONLINE and BUSY are one state here."""
     @_builtins.property
     def load(self) -> _events_pb2.AgentLoad:
         """What it has to do and can do; absent when it never said."""

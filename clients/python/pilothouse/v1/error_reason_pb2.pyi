@@ -48,9 +48,9 @@ class _ErrorReasonEnumTypeWrapper(_enum_type_wrapper._EnumTypeWrapper[_ErrorReas
     ERROR_REASON_ILLEGAL_TRANSITION: _ErrorReason.ValueType  # 10
     """FAILED_PRECONDITION: the action is not legal in the workflow's state; metadata: state, action, legal_actions."""
     ERROR_REASON_COMMAND_PENDING: _ErrorReason.ValueType  # 11
-    """FAILED_PRECONDITION: another command on the workflow has not ended; metadata: command_id, action."""
+    """FAILED_PRECONDITION: another command on the same workflow, agent, queue or engine has not ended; metadata: command_id, action."""
     ERROR_REASON_UNSUPPORTED_BY_ENGINE: _ErrorReason.ValueType  # 12
-    """FAILED_PRECONDITION: the engine that runs the workflow cannot do this; metadata: source, action."""
+    """FAILED_PRECONDITION: the engine did not declare that it can do this; metadata: source, action."""
     ERROR_REASON_NO_EXECUTOR: _ErrorReason.ValueType  # 13
     """FAILED_PRECONDITION: no engine that takes commands has ever connected for the workflow's source; metadata: source."""
     ERROR_REASON_ETAG_MISMATCH: _ErrorReason.ValueType  # 14
@@ -162,9 +162,9 @@ ERROR_REASON_RULE_NOT_FOUND: ErrorReason.ValueType  # 9
 ERROR_REASON_ILLEGAL_TRANSITION: ErrorReason.ValueType  # 10
 """FAILED_PRECONDITION: the action is not legal in the workflow's state; metadata: state, action, legal_actions."""
 ERROR_REASON_COMMAND_PENDING: ErrorReason.ValueType  # 11
-"""FAILED_PRECONDITION: another command on the workflow has not ended; metadata: command_id, action."""
+"""FAILED_PRECONDITION: another command on the same workflow, agent, queue or engine has not ended; metadata: command_id, action."""
 ERROR_REASON_UNSUPPORTED_BY_ENGINE: ErrorReason.ValueType  # 12
-"""FAILED_PRECONDITION: the engine that runs the workflow cannot do this; metadata: source, action."""
+"""FAILED_PRECONDITION: the engine did not declare that it can do this; metadata: source, action."""
 ERROR_REASON_NO_EXECUTOR: ErrorReason.ValueType  # 13
 """FAILED_PRECONDITION: no engine that takes commands has ever connected for the workflow's source; metadata: source."""
 ERROR_REASON_ETAG_MISMATCH: ErrorReason.ValueType  # 14

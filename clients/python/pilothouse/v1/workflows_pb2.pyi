@@ -420,7 +420,7 @@ Global___ListWorkflowsRequest: _TypeAlias = ListWorkflowsRequest  # noqa: Y015
 
 @_typing.final
 class ListWorkflowsResponse(_message.Message):
-    """One page of workflows."""
+    """One page of workflows. Where few match it may hold fewer than were asked for, even none: go on with the token."""
 
     DESCRIPTOR: _descriptor.Descriptor
 
@@ -439,7 +439,7 @@ class ListWorkflowsResponse(_message.Message):
     @_builtins.property
     def state_counts(self) -> _containers.RepeatedCompositeFieldContainer[Global___StateCount]:
         """How many workflows are in each state, of those that the filter without its state terms would match; for chips. At most
-        10,000 are counted; then total_capped is set.
+        the newest 10,000 are looked at; where there are more, total_capped is set.
         """
 
     def __init__(

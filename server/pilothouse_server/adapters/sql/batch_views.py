@@ -13,7 +13,7 @@ from pilothouse_server.adapters.sql.pages import Sort
 from pilothouse_server.adapters.sql.tables_batches import BATCH_ITEMS, BATCHES
 from pilothouse_server.adapters.sql.tables_control import COMMANDS
 from pilothouse_server.adapters.sql.tables_projection import WORKFLOWS
-from pilothouse_server.adapters.sql.workflow_views import FILTERED
+from pilothouse_server.adapters.sql.workflow_lists import FILTERED
 from pilothouse_server.domain.batches import (
     OUTCOMES,
     Batch,

@@ -52,7 +52,7 @@ def rows(
     """Up to `limit` rows in that order, those behind the key when there is one. However far behind, the database begins
     there by an index of the order's columns."""
     found: list[RowMapping] = []
-    for where, columns in _stretches(order, key):
+    for where, columns in stretches(order, key):
         asked = query.where(where).order_by(*columns).limit(limit - len(found))
         found += connection.execute(asked).mappings().all()
         if len(found) >= limit:
@@ -64,7 +64,8 @@ Stretch = tuple[ColumnElement[bool], Sequence[ColumnElement[Any]]]
 """Rows that follow one another in an index, and their order."""
 
 
-def _stretches(order: Sequence[Sort], key: Key | None) -> Iterator[Stretch]:
+def stretches(order: Sequence[Sort], key: Key | None) -> Iterator[Stretch]:
+    """What follows the key, or all: rows with a value in the first column, then those without."""
     column = order[0].column
     if not _may_be_null(column):
         yield _behind(order, key), _directed(order)

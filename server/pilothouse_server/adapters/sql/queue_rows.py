@@ -58,11 +58,11 @@ def fold(connection: Connection, events: Sequence[Event]) -> None:
 def _room(connection: Connection, sources: Collection[str]) -> dict[str, int]:
     """How many more queues each of these engines may have."""
     query = (
-        select(QUEUES.c.source, func.count())
+        select(QUEUES.c.source, func.count().label("count"))
         .where(QUEUES.c.source.in_(sorted(sources)))
         .group_by(QUEUES.c.source)
     )
-    there = {source: count for source, count in connection.execute(query)}
+    there: dict[str, int] = {row.source: row[1] for row in connection.execute(query)}
     return {source: QUEUES_OF_AN_ENGINE - there.get(source, 0) for source in sources}
 
 

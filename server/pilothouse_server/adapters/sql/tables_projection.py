@@ -104,6 +104,13 @@ Index("ix_workflows_start_us_id", WORKFLOWS.c.start_us, WORKFLOWS.c.id)
 Index("ix_workflows_name_id", WORKFLOWS.c.name, WORKFLOWS.c.id)
 Index("ix_workflows_type_create_us_id", WORKFLOWS.c.type, WORKFLOWS.c.create_us, WORKFLOWS.c.id)
 Index("ix_workflows_source_revision", WORKFLOWS.c.source, WORKFLOWS.c.revision)
+_worked_on = WORKFLOWS.c.agent_id != ""
+Index(
+    "ix_workflows_agent_id",
+    WORKFLOWS.c.agent_id,
+    sqlite_where=_worked_on,
+    postgresql_where=_worked_on,
+)
 Index("ix_workflows_update_us_id", WORKFLOWS.c.update_us, WORKFLOWS.c.id)
 _waits = WORKFLOWS.c.waits_for != ""
 Index("ix_workflows_waits_for", WORKFLOWS.c.waits_for, sqlite_where=_waits, postgresql_where=_waits)

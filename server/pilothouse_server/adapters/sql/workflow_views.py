@@ -5,7 +5,7 @@ from __future__ import annotations
 from collections.abc import Callable, Sequence
 from typing import Any, NamedTuple
 
-from sqlalchemy import ColumnElement, Connection, RowMapping, Select, func, literal, select
+from sqlalchemy import ColumnElement, Connection, RowMapping, func, select
 
 from pilothouse_server.adapters.sql import (
     command_store,
@@ -14,22 +14,22 @@ from pilothouse_server.adapters.sql import (
     removals,
     task_rows,
     waiting_facts,
+    workflow_lists,
 )
 from pilothouse_server.adapters.sql.database import Database
 from pilothouse_server.adapters.sql.filters import clause_of
 from pilothouse_server.adapters.sql.revisions import database_id, newest_revision
 from pilothouse_server.adapters.sql.tables_projection import WORKFLOWS
 from pilothouse_server.adapters.sql.waiting_facts import Asked, Moment
+from pilothouse_server.adapters.sql.workflow_lists import FILTERED
 from pilothouse_server.domain.commands import availability
 from pilothouse_server.domain.errors import InvalidArgument, NotFound
 from pilothouse_server.domain.filter_text import parse
 from pilothouse_server.domain.filters import Filter, without
 from pilothouse_server.domain.platform import PlatformConfig
 from pilothouse_server.domain.projection.workflow import WorkflowRecord
-from pilothouse_server.domain.workflows import WorkflowState
 from pilothouse_server.ports import Clock
 from pilothouse_server.services.views import (
-    COUNTED,
     WORKFLOW_FIELDS,
     PageRequest,
     WorkflowDetail,
@@ -46,20 +46,6 @@ SENT_REMEMBERED = 10_000
 """Workflows of which a filtered watch knows that it sent them."""
 
 _C = WORKFLOWS.c
-FILTERED: dict[str, ColumnElement[Any]] = {
-    "id": _C.id,
-    "state": _C.state,
-    "type": _C.type,
-    "name": _C.name,
-    "source": _C.source,
-    "stage": _C.stage,
-    "agent": _C.agent_id,
-    "attempt": _C.attempt,
-    "create_time": _C.create_us,
-    "start_time": _C.start_us,
-    "end_time": _C.end_us,
-}
-"""For each field that workflows are filtered by, its column."""
 _ORDERS: dict[str, list[tuple[ColumnElement[Any], type[str | int]]]] = {
     "create_time": [(_C.create_us, int)],
     "start_time": [(_C.start_us, int)],
@@ -186,25 +172,12 @@ def _order_of(order_by: str) -> Sequence[pages.Sort]:
 def _page(
     connection: Connection, listed: _Listed, key: pages.Key | None, size: int, moment: Moment
 ) -> WorkflowPage:
-    columns = [sort.column.label(f"key_{n}") for n, sort in enumerate(listed.order)]
-    query: Select[Any] = select(_C.id, _C.record, *columns).where(clause_of(listed.tree, FILTERED))
-    rows = pages.rows(connection, query, listed.order, key, size + 1)
-    next_token = ""
-    if len(rows) > size:
-        rows = rows[:size]
-        last = [rows[-1][column.name] for column in columns]
-        next_token = pages.encode(listed.fingerprint, last)
-    counts, capped = _counts(connection, without(listed.tree, "state"))
+    look = workflow_lists.WorkflowList(connection, listed.tree, listed.order, size)
+    with workflow_lists.by_index(connection):
+        rows = workflow_lists.page(connection, select(_C.id, _C.record), look, key)
+        counts, capped = workflow_lists.counts(connection, without(listed.tree, "state"))
+    next_token = "" if look.end is None else pages.encode(listed.fingerprint, look.end)
     return WorkflowPage(_views(connection, rows, moment), next_token, counts, capped)
-
-
-def _counts(connection: Connection, tree: Filter) -> tuple[dict[WorkflowState, int], bool]:
-    counted = (
-        select(_C.state).where(clause_of(tree, FILTERED)).limit(COUNTED + 1).subquery("counted")
-    )
-    query = select(counted.c.state, func.count(literal(1))).group_by(counted.c.state)
-    counts = {WorkflowState(state): count for state, count in connection.execute(query)}
-    return dict(sorted(counts.items())), sum(counts.values()) > COUNTED
 
 
 def _detail(connection: Connection, workflow_id: str, moment: Moment) -> WorkflowDetail:

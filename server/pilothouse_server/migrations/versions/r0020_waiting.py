@@ -14,6 +14,7 @@ depends_on = None
 
 PENDING = sa.text("state IN (1, 2)")
 NO_RUN = sa.text("scope <> 1")
+WORKED_ON = sa.text("agent_id <> ''")
 ENDED = sa.text("end_us IS NOT NULL")
 
 
@@ -46,6 +47,13 @@ def upgrade() -> None:
         sqlite_where=NO_RUN,
         postgresql_where=NO_RUN,
     )
+    op.create_index(
+        "ix_workflows_agent_id",
+        "workflows",
+        ["agent_id"],
+        sqlite_where=WORKED_ON,
+        postgresql_where=WORKED_ON,
+    )
     op.add_column("tasks", sa.Column("end_us", sa.BigInteger))
     op.create_index(
         "ix_tasks_agent_id_end_us",
@@ -60,6 +68,7 @@ def downgrade() -> None:
     """Down."""
     op.drop_index("ix_tasks_agent_id_end_us", "tasks")
     op.drop_column("tasks", "end_us")
+    op.drop_index("ix_workflows_agent_id", "workflows")
     op.drop_index("ix_commands_target", "commands")
     op.drop_index("ix_commands_pending_source_sequence", "commands")
     op.drop_table("queues")

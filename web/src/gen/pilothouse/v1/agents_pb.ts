@@ -143,7 +143,7 @@ export type Agent = Message<"pilothouse.v1.Agent"> & {
   actions: ActionAvailability[];
 
   /**
-   * Changes when its state, capacity or pending command does: what a control is decided on.
+   * Changes when its state, capacity or pending command does: what a control is decided on. ONLINE and BUSY are one state here.
    *
    * @generated from field: string etag = 17;
    */
@@ -269,7 +269,7 @@ export type AgentJson = {
   actions?: ActionAvailabilityJson[];
 
   /**
-   * Changes when its state, capacity or pending command does: what a control is decided on.
+   * Changes when its state, capacity or pending command does: what a control is decided on. ONLINE and BUSY are one state here.
    *
    * @generated from field: string etag = 17;
    */

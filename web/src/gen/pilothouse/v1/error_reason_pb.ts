@@ -99,14 +99,14 @@ export enum ErrorReason {
   ILLEGAL_TRANSITION = 10,
 
   /**
-   * FAILED_PRECONDITION: another command on the workflow has not ended; metadata: command_id, action.
+   * FAILED_PRECONDITION: another command on the same workflow, agent, queue or engine has not ended; metadata: command_id, action.
    *
    * @generated from enum value: ERROR_REASON_COMMAND_PENDING = 11;
    */
   COMMAND_PENDING = 11,
 
   /**
-   * FAILED_PRECONDITION: the engine that runs the workflow cannot do this; metadata: source, action.
+   * FAILED_PRECONDITION: the engine did not declare that it can do this; metadata: source, action.
    *
    * @generated from enum value: ERROR_REASON_UNSUPPORTED_BY_ENGINE = 12;
    */

@@ -830,7 +830,7 @@ export const ListWorkflowsRequestSchema: GenMessage<ListWorkflowsRequest, {jsonT
   messageDesc(file_pilothouse_v1_workflows, 4);
 
 /**
- * One page of workflows.
+ * One page of workflows. Where few match it may hold fewer than were asked for, even none: go on with the token.
  *
  * @generated from message pilothouse.v1.ListWorkflowsResponse
  */
@@ -851,7 +851,7 @@ export type ListWorkflowsResponse = Message<"pilothouse.v1.ListWorkflowsResponse
 
   /**
    * How many workflows are in each state, of those that the filter without its state terms would match; for chips. At most
-   * 10,000 are counted; then total_capped is set.
+   * the newest 10,000 are looked at; where there are more, total_capped is set.
    *
    * @generated from field: repeated pilothouse.v1.StateCount state_counts = 3;
    */
@@ -866,7 +866,7 @@ export type ListWorkflowsResponse = Message<"pilothouse.v1.ListWorkflowsResponse
 };
 
 /**
- * One page of workflows.
+ * One page of workflows. Where few match it may hold fewer than were asked for, even none: go on with the token.
  *
  * @generated from message pilothouse.v1.ListWorkflowsResponse
  */
@@ -887,7 +887,7 @@ export type ListWorkflowsResponseJson = {
 
   /**
    * How many workflows are in each state, of those that the filter without its state terms would match; for chips. At most
-   * 10,000 are counted; then total_capped is set.
+   * the newest 10,000 are looked at; where there are more, total_capped is set.
    *
    * @generated from field: repeated pilothouse.v1.StateCount state_counts = 3;
    */
