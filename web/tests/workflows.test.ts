@@ -125,6 +125,8 @@ describe("why a workflow waits", () => {
 
   it("has a word for a cause that a newer server knows", () => expect(causeLook("WAIT_CAUSE_NEW" as Waiting["cause"]).word).toBe("Waits"));
   it("has no page where the remedy is on the workflow itself", () => expect(remedyPlace(waiting("WAIT_CAUSE_PAUSED"))).toBeUndefined());
+  it("leads to the budget that paused it, by its id", () =>
+    expect(remedyPlace(waiting("WAIT_CAUSE_BUDGET"))).toEqual({ page: "platform", tab: "budgets", open: "s1" }));
 });
 
 describe("the URL of the Workflows page", () => {

@@ -1,8 +1,8 @@
 // Batches, budgets, waits and audit records in words, and which page has the remedy. Pure.
 import { count, durationText } from "../core/format";
-import { type Route, parseRoute } from "../core/route";
+import type { Route } from "../core/route";
 import { durationMs } from "../core/time";
-import { type Look, type Tone, actionWords, cliOf, nameOf } from "../core/words";
+import { type Look, type Tone, actionWords, cliOf } from "../core/words";
 import type {
   AuditOutcome,
   Batch,
@@ -139,24 +139,20 @@ export const batchLine = (verb: string, id: string, options: readonly (readonly 
 
 // Where the remedy is, when it is no act on the workflow itself.
 export function remedyPlace({ cause, subject }: Waiting): Partial<Route> | undefined {
-  switch (nameOf(cause, "WAIT_CAUSE")) {
-    case "EMERGENCY_STOP":
-      return place("platform", "emergency", subject);
-    case "BUDGET":
-      return place("platform", "budgets", subject);
-    case "ENGINE_SILENT":
-      return place("platform", "connectors", "");
-    case "HELD":
-    case "NO_AGENT":
-    case "AGENTS_DRAINING":
-    case "POOL_FULL":
-      return place("agents", "", "");
+  switch (cause) {
+    case "WAIT_CAUSE_EMERGENCY_STOP":
+      return { page: "platform", tab: "emergency", open: subject };
+    case "WAIT_CAUSE_BUDGET":
+      return { page: "platform", tab: "budgets", open: subject };
+    case "WAIT_CAUSE_ENGINE_SILENT":
+      return { page: "platform", tab: "connectors", open: "" };
+    case "WAIT_CAUSE_HELD":
+      return { page: "agents", tab: "queues", open: "" };
+    case "WAIT_CAUSE_NO_AGENT":
+    case "WAIT_CAUSE_AGENTS_DRAINING":
+    case "WAIT_CAUSE_POOL_FULL":
+      return { page: "agents", tab: "", open: "" };
     default:
       return undefined;
   }
-}
-
-function place(page: string, tab: string, open: string): Partial<Route> | undefined {
-  const known = parseRoute(`#/${page}?tab=${tab}`);
-  return known.page === page && known.tab === tab ? { ...{ page: known.page, tab: known.tab, open }, filter: "" } : undefined;
 }
