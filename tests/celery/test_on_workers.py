@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import asyncio
 from collections.abc import AsyncIterator
 from dataclasses import dataclass
 from pathlib import Path
@@ -24,6 +25,7 @@ from pilothouse.v1.enums_pb2 import AgentState
 from pilothouse.v1.queues_pb2 import PauseQueueRequest, ResumeQueueRequest
 from pilothouse.v1.queues_pb2_grpc import QueueServiceStub
 from pilothouse.v1.workflows_pb2 import CancelWorkflowRequest, PauseWorkflowRequest
+from pilothouse_server.demo.launch import CELERY, run_demo_engine
 from tests.celery import tasks
 from tests.celery.support import Child, Shown, connector, tasks_of, worker
 from tests.e2e.support import Pilothouse
@@ -269,6 +271,22 @@ async def test_what_happened_while_nobody_listened_is_found(house: House) -> Non
     resume = ResumeQueueRequest(source="celery", queue="slow")
     await house.shown.effective(await house.queues.ResumeQueue(resume))
     await house.shown.ended(tasks.send("add", 5, 5, queue="slow"), "COMPLETED")
+
+
+async def test_the_app_of_the_demo_runs_beside_and_leaves_nothing(house: House) -> None:
+    stop, options = asyncio.Event(), ("--source", "celery-demo")
+    address, directory = house.server.grpc, house.directory
+    running = asyncio.create_task(run_demo_engine(address, directory, stop, options, module=CELERY))
+
+    async def surveyed() -> bool:
+        asked = 'source = "celery-demo" AND type = "parsing.survey" AND state = COMPLETED'
+        return bool([each async for each in house.client.list_workflows(filter=asked)])
+
+    try:
+        await wait_until(surveyed, within=90, what="a survey of the demo")
+    finally:
+        stop.set()
+        await running
 
 
 def _result(uuid: str) -> bool:

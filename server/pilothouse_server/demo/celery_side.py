@@ -72,7 +72,7 @@ async def _child(*words: str, **environment: str) -> AsyncGenerator[Process]:
             await process.wait()
 
 
-async def run(server: str) -> None:
+async def run(server: str, source: str) -> None:
     """Until a signal says to stop, or one of the processes ends."""
     stop = asyncio.Event()
     for number in (signal.SIGINT, signal.SIGTERM):
@@ -96,7 +96,7 @@ async def run(server: str) -> None:
         shape = ("-c", "2", "-n", "parser@demo", "-Q", "surveys,modules", "-E", "-l", "WARNING")
         worker = await stack.enter_async_context(_child(*celery, *shape, **environment))
         connect = (sys.executable, "-m", "pilothouse_server", "connect", "celery")
-        where = ("--broker", broker, "--server", server)
+        where = ("--broker", broker, "--server", server, "--source", source)
         connector = await stack.enter_async_context(_child(*connect, *where))
         await _send(stop, broker, (valkey, worker, connector))
 
@@ -128,11 +128,12 @@ def main() -> int:
     parser = argparse.ArgumentParser(description=__doc__)
     parser.add_argument("--server", required=True)
     parser.add_argument("--data-dir", help="not used: what Celery has in hand is not kept")
+    parser.add_argument("--source", default="celery", help="the app's name there (%(default)s)")
     parser.add_argument("--parent", type=int)
     given = parser.parse_args()
     if given.parent is not None and not die_with(given.parent):
         return 0
-    asyncio.run(run(given.server))
+    asyncio.run(run(given.server, given.source))
     return 0
 
 
