@@ -116,10 +116,11 @@ async def test_of_two_who_change_a_budget_at_once_one_is_refused(
     treasury: Treasury, budgets: Any
 ) -> None:
     made = (await budgets.CreateBudget(pb.CreateBudgetRequest(budget=a_budget()))).budget
-    wanted = a_budget(id=made.id, etag=made.etag, pause=True)
-    await budgets.UpdateBudget(pb.UpdateBudgetRequest(budget=wanted))
+    wanted = a_budget(id=made.id, pause=True)
+    await budgets.UpdateBudget(pb.UpdateBudgetRequest(budget=wanted, etag=made.etag))
     wanted.description = "mine"
-    late = await refused(budgets.UpdateBudget(pb.UpdateBudgetRequest(budget=wanted)))
+    stale = pb.UpdateBudgetRequest(budget=wanted, etag=made.etag)
+    late = await refused(budgets.UpdateBudget(stale))
     assert late[0] == "ETAG_MISMATCH"
     assert (await recorded(treasury))[-1] == ("budget.update", 2, "ETAG_MISMATCH")
     # What changes nothing makes no new version.
@@ -141,10 +142,13 @@ async def test_what_cannot_be_is_refused_by_name(treasury: Treasury, budgets: An
     assert "warn_share" in (await create(warn_share=1.5))[1]
     made = (await budgets.CreateBudget(pb.CreateBudgetRequest(budget=a_budget()))).budget
     assert (await create())[0] == "ALREADY_THERE"
-    wrong = pb.UpdateBudgetRequest(budget=a_budget(id=made.id), update_mask={"paths": ["uses"]})
+    wrong = pb.UpdateBudgetRequest(
+        budget=a_budget(id=made.id), update_mask=FieldMask(paths=["uses"])
+    )
     assert "'uses' cannot be changed" in (await refused(budgets.UpdateBudget(wrong)))[1]
     broken = pb.UpdateBudgetRequest(
-        budget=pb.Budget(id=made.id, scope=pb.BUDGET_SCOPE_TYPE), update_mask={"paths": ["scope"]}
+        budget=pb.Budget(id=made.id, scope=pb.BUDGET_SCOPE_TYPE),
+        update_mask=FieldMask(paths=["scope"]),
     )
     assert "budget.window: needed" in (await refused(budgets.UpdateBudget(broken)))[1]
     nobody = pb.DeleteBudgetRequest(budget_id="nobody")

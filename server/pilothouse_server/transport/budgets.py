@@ -63,7 +63,7 @@ class BudgetServicer(budgets_pb2_grpc.BudgetServiceServicer):
             )
 
         content = wanted.SerializeToString(deterministic=True).hex()
-        asked = Wanted(wanted.id, wanted.etag, sorted(mask.paths), content)
+        asked = Wanted(wanted.id, request.etag, sorted(mask.paths), content)
         changed = await self._budgets.update(asked, change, _edit(request, context))
         return pb.UpdateBudgetResponse(budget=view_to_proto(changed))
 

@@ -33,7 +33,9 @@ class _BudgetScopeEnumTypeWrapper(_enum_type_wrapper._EnumTypeWrapper[_BudgetSco
     BUDGET_SCOPE_RUN: _BudgetScope.ValueType  # 1
     """Each run by itself: of one workflow, of all workflows of a type, or of all."""
     BUDGET_SCOPE_TYPE: _BudgetScope.ValueType  # 2
-    """All runs of a type (or of all types) together, over the last `window`."""
+    """All runs of a type, or of all types, together, over the last `window`. Usage counts for the type that is known of a workflow when
+    it is reported.
+    """
 
 class BudgetScope(_BudgetScope, metaclass=_BudgetScopeEnumTypeWrapper):
     """What a budget counts together."""
@@ -43,7 +45,9 @@ BUDGET_SCOPE_UNSPECIFIED: BudgetScope.ValueType  # 0
 BUDGET_SCOPE_RUN: BudgetScope.ValueType  # 1
 """Each run by itself: of one workflow, of all workflows of a type, or of all."""
 BUDGET_SCOPE_TYPE: BudgetScope.ValueType  # 2
-"""All runs of a type (or of all types) together, over the last `window`."""
+"""All runs of a type, or of all types, together, over the last `window`. Usage counts for the type that is known of a workflow when
+it is reported.
+"""
 Global___BudgetScope: _TypeAlias = BudgetScope  # noqa: Y015
 
 class _BudgetState:
@@ -243,7 +247,7 @@ class Budget(_message.Message):
 
     @_builtins.property
     def uses(self) -> _containers.RepeatedCompositeFieldContainer[Global___BudgetUse]:
-        """Its uses, nearest to a ceiling first; at most 20. Scope TYPE with a type has one."""
+        """Its uses, nearest to a ceiling first: of the runs that have not ended, at most 20. Scope TYPE has one."""
 
     @_builtins.property
     def create_time(self) -> _timestamp_pb2.Timestamp:
@@ -442,17 +446,20 @@ class UpdateBudgetRequest(_message.Message):
     UPDATE_MASK_FIELD_NUMBER: _builtins.int
     REASON_FIELD_NUMBER: _builtins.int
     REQUEST_ID_FIELD_NUMBER: _builtins.int
+    ETAG_FIELD_NUMBER: _builtins.int
     reason: _builtins.str
     """Why; kept in the audit log."""
     request_id: _builtins.str
     """A UUID of the caller's choosing. A repeat of the request with the same one changes nothing more."""
+    etag: _builtins.str
+    """The budget's etag as the caller saw it. Empty: not checked."""
     @_builtins.property
     def budget(self) -> Global___Budget:
-        """The budget with its id and the new values."""
+        """The budget, by its id, with new values of what the mask names; all else is not looked at."""
 
     @_builtins.property
     def update_mask(self) -> _field_mask_pb2.FieldMask:
-        """Which fields; empty is all that can be changed."""
+        """What to change, as `ceilings`, `ceilings.tokens` or `pause`. Empty: everything that can be changed."""
 
     def __init__(
         self,
@@ -461,10 +468,11 @@ class UpdateBudgetRequest(_message.Message):
         update_mask: _field_mask_pb2.FieldMask | None = ...,
         reason: _builtins.str = ...,
         request_id: _builtins.str = ...,
+        etag: _builtins.str = ...,
     ) -> None: ...
     _HasFieldArgType: _TypeAlias = _typing.Literal["budget", b"budget", "update_mask", b"update_mask"]  # noqa: Y015
     def HasField(self, field_name: _HasFieldArgType) -> _builtins.bool: ...
-    _ClearFieldArgType: _TypeAlias = _typing.Literal["budget", b"budget", "reason", b"reason", "request_id", b"request_id", "update_mask", b"update_mask"]  # noqa: Y015
+    _ClearFieldArgType: _TypeAlias = _typing.Literal["budget", b"budget", "etag", b"etag", "reason", b"reason", "request_id", b"request_id", "update_mask", b"update_mask"]  # noqa: Y015
     def ClearField(self, field_name: _ClearFieldArgType) -> None: ...
     def WhichOneof(self, oneof_group: _Never) -> None: ...
 

@@ -14,7 +14,7 @@ import type { Message } from "@bufbuild/protobuf";
  * Describes the file pilothouse/v1/budgets.proto.
  */
 export const file_pilothouse_v1_budgets: GenFile = /*@__PURE__*/
-  fileDesc("ChtwaWxvdGhvdXNlL3YxL2J1ZGdldHMucHJvdG8SDXBpbG90aG91c2UudjEijQEKDkJ1ZGdldENlaWxpbmdzEhUKBnRva2VucxgBIAEoBEIASACIAQESGgoLY29zdF9taWNyb3MYAiABKARCAEgBiAEBEi0KCGR1cmF0aW9uGAMgASgLMhkuZ29vZ2xlLnByb3RvYnVmLkR1cmF0aW9uQgBCCQoHX3Rva2Vuc0IOCgxfY29zdF9taWNyb3Mi/gIKCUJ1ZGdldFVzZRITCgt3b3JrZmxvd19pZBgBIAEoCRIVCg13b3JrZmxvd190eXBlGAIgASgJEikKBXN0YXRlGAMgASgOMhoucGlsb3Rob3VzZS52MS5CdWRnZXRTdGF0ZRIOCgZ0b2tlbnMYBCABKAQSEwoLY29zdF9taWNyb3MYBSABKAQSKwoIZHVyYXRpb24YBiABKAsyGS5nb29nbGUucHJvdG9idWYuRHVyYXRpb24SDQoFc2hhcmUYByABKAESHgoRdG9rZW5zX3Blcl9taW51dGUYCCABKAFIAIgBARIjChZjb3N0X21pY3Jvc19wZXJfbWludXRlGAkgASgBSAGIAQESLwoLZXhjZWVkX3RpbWUYCiABKAsyGi5nb29nbGUucHJvdG9idWYuVGltZXN0YW1wEhIKCmNvbW1hbmRfaWQYCyABKAlCFAoSX3Rva2Vuc19wZXJfbWludXRlQhkKF19jb3N0X21pY3Jvc19wZXJfbWludXRlIqcECgZCdWRnZXQSDAoCaWQYASABKAlCABIOCgRuYW1lGAIgASgJQgASKwoFc2NvcGUYAyABKA4yGi5waWxvdGhvdXNlLnYxLkJ1ZGdldFNjb3BlQgASFQoLd29ya2Zsb3dfaWQYBCABKAlCABIXCg13b3JrZmxvd190eXBlGAUgASgJQgASKwoGd2luZG93GAYgASgLMhkuZ29vZ2xlLnByb3RvYnVmLkR1cmF0aW9uQgASMQoIY2VpbGluZ3MYByABKAsyHS5waWxvdGhvdXNlLnYxLkJ1ZGdldENlaWxpbmdzQgASGQoKd2Fybl9zaGFyZRgIIAEoAUIASACIAQESDQoFcGF1c2UYCSABKAgSDwoHZW5hYmxlZBgKIAEoCBIVCgtkZXNjcmlwdGlvbhgLIAEoCUIAEisKBXN0YXRlGAwgASgOMhoucGlsb3Rob3VzZS52MS5CdWRnZXRTdGF0ZUIAEigKBHVzZXMYDSADKAsyGC5waWxvdGhvdXNlLnYxLkJ1ZGdldFVzZUIAEjEKC2NyZWF0ZV90aW1lGA4gASgLMhouZ29vZ2xlLnByb3RvYnVmLlRpbWVzdGFtcEIAEjEKC3VwZGF0ZV90aW1lGA8gASgLMhouZ29vZ2xlLnByb3RvYnVmLlRpbWVzdGFtcEIAEhQKCnVwZGF0ZWRfYnkYECABKAlCABIOCgRldGFnGBEgASgJQgBCDQoLX3dhcm5fc2hhcmUiKwoSTGlzdEJ1ZGdldHNSZXF1ZXN0EhUKC3dvcmtmbG93X2lkGAEgASgJQgAiPQoTTGlzdEJ1ZGdldHNSZXNwb25zZRImCgdidWRnZXRzGAEgAygLMhUucGlsb3Rob3VzZS52MS5CdWRnZXQiJwoQR2V0QnVkZ2V0UmVxdWVzdBITCglidWRnZXRfaWQYASABKAlCACI6ChFHZXRCdWRnZXRSZXNwb25zZRIlCgZidWRnZXQYASABKAsyFS5waWxvdGhvdXNlLnYxLkJ1ZGdldCJmChNDcmVhdGVCdWRnZXRSZXF1ZXN0EicKBmJ1ZGdldBgBIAEoCzIVLnBpbG90aG91c2UudjEuQnVkZ2V0QgASEAoGcmVhc29uGAIgASgJQgASFAoKcmVxdWVzdF9pZBgDIAEoCUIAIj0KFENyZWF0ZUJ1ZGdldFJlc3BvbnNlEiUKBmJ1ZGdldBgBIAEoCzIVLnBpbG90aG91c2UudjEuQnVkZ2V0IpcBChNVcGRhdGVCdWRnZXRSZXF1ZXN0EicKBmJ1ZGdldBgBIAEoCzIVLnBpbG90aG91c2UudjEuQnVkZ2V0QgASLwoLdXBkYXRlX21hc2sYAiABKAsyGi5nb29nbGUucHJvdG9idWYuRmllbGRNYXNrEhAKBnJlYXNvbhgDIAEoCUIAEhQKCnJlcXVlc3RfaWQYBCABKAlCACI9ChRVcGRhdGVCdWRnZXRSZXNwb25zZRIlCgZidWRnZXQYASABKAsyFS5waWxvdGhvdXNlLnYxLkJ1ZGdldCJSChNEZWxldGVCdWRnZXRSZXF1ZXN0EhMKCWJ1ZGdldF9pZBgBIAEoCUIAEhAKBnJlYXNvbhgCIAEoCUIAEhQKCnJlcXVlc3RfaWQYAyABKAlCACIWChREZWxldGVCdWRnZXRSZXNwb25zZSpYCgtCdWRnZXRTY29wZRIcChhCVURHRVRfU0NPUEVfVU5TUEVDSUZJRUQQABIUChBCVURHRVRfU0NPUEVfUlVOEAESFQoRQlVER0VUX1NDT1BFX1RZUEUQAip5CgtCdWRnZXRTdGF0ZRIcChhCVURHRVRfU1RBVEVfVU5TUEVDSUZJRUQQABIXChNCVURHRVRfU1RBVEVfV0lUSElOEAESGAoUQlVER0VUX1NUQVRFX1dBUk5JTkcQAhIZChVCVURHRVRfU1RBVEVfRVhDRUVERUQQAzLKAwoNQnVkZ2V0U2VydmljZRJWCgtMaXN0QnVkZ2V0cxIhLnBpbG90aG91c2UudjEuTGlzdEJ1ZGdldHNSZXF1ZXN0GiIucGlsb3Rob3VzZS52MS5MaXN0QnVkZ2V0c1Jlc3BvbnNlIgASUAoJR2V0QnVkZ2V0Eh8ucGlsb3Rob3VzZS52MS5HZXRCdWRnZXRSZXF1ZXN0GiAucGlsb3Rob3VzZS52MS5HZXRCdWRnZXRSZXNwb25zZSIAElkKDENyZWF0ZUJ1ZGdldBIiLnBpbG90aG91c2UudjEuQ3JlYXRlQnVkZ2V0UmVxdWVzdBojLnBpbG90aG91c2UudjEuQ3JlYXRlQnVkZ2V0UmVzcG9uc2UiABJZCgxVcGRhdGVCdWRnZXQSIi5waWxvdGhvdXNlLnYxLlVwZGF0ZUJ1ZGdldFJlcXVlc3QaIy5waWxvdGhvdXNlLnYxLlVwZGF0ZUJ1ZGdldFJlc3BvbnNlIgASWQoMRGVsZXRlQnVkZ2V0EiIucGlsb3Rob3VzZS52MS5EZWxldGVCdWRnZXRSZXF1ZXN0GiMucGlsb3Rob3VzZS52MS5EZWxldGVCdWRnZXRSZXNwb25zZSIAYgZwcm90bzM", [file_google_protobuf_duration, file_google_protobuf_field_mask, file_google_protobuf_timestamp]);
+  fileDesc("ChtwaWxvdGhvdXNlL3YxL2J1ZGdldHMucHJvdG8SDXBpbG90aG91c2UudjEijQEKDkJ1ZGdldENlaWxpbmdzEhUKBnRva2VucxgBIAEoBEIASACIAQESGgoLY29zdF9taWNyb3MYAiABKARCAEgBiAEBEi0KCGR1cmF0aW9uGAMgASgLMhkuZ29vZ2xlLnByb3RvYnVmLkR1cmF0aW9uQgBCCQoHX3Rva2Vuc0IOCgxfY29zdF9taWNyb3Mi/gIKCUJ1ZGdldFVzZRITCgt3b3JrZmxvd19pZBgBIAEoCRIVCg13b3JrZmxvd190eXBlGAIgASgJEikKBXN0YXRlGAMgASgOMhoucGlsb3Rob3VzZS52MS5CdWRnZXRTdGF0ZRIOCgZ0b2tlbnMYBCABKAQSEwoLY29zdF9taWNyb3MYBSABKAQSKwoIZHVyYXRpb24YBiABKAsyGS5nb29nbGUucHJvdG9idWYuRHVyYXRpb24SDQoFc2hhcmUYByABKAESHgoRdG9rZW5zX3Blcl9taW51dGUYCCABKAFIAIgBARIjChZjb3N0X21pY3Jvc19wZXJfbWludXRlGAkgASgBSAGIAQESLwoLZXhjZWVkX3RpbWUYCiABKAsyGi5nb29nbGUucHJvdG9idWYuVGltZXN0YW1wEhIKCmNvbW1hbmRfaWQYCyABKAlCFAoSX3Rva2Vuc19wZXJfbWludXRlQhkKF19jb3N0X21pY3Jvc19wZXJfbWludXRlIqcECgZCdWRnZXQSDAoCaWQYASABKAlCABIOCgRuYW1lGAIgASgJQgASKwoFc2NvcGUYAyABKA4yGi5waWxvdGhvdXNlLnYxLkJ1ZGdldFNjb3BlQgASFQoLd29ya2Zsb3dfaWQYBCABKAlCABIXCg13b3JrZmxvd190eXBlGAUgASgJQgASKwoGd2luZG93GAYgASgLMhkuZ29vZ2xlLnByb3RvYnVmLkR1cmF0aW9uQgASMQoIY2VpbGluZ3MYByABKAsyHS5waWxvdGhvdXNlLnYxLkJ1ZGdldENlaWxpbmdzQgASGQoKd2Fybl9zaGFyZRgIIAEoAUIASACIAQESDQoFcGF1c2UYCSABKAgSDwoHZW5hYmxlZBgKIAEoCBIVCgtkZXNjcmlwdGlvbhgLIAEoCUIAEisKBXN0YXRlGAwgASgOMhoucGlsb3Rob3VzZS52MS5CdWRnZXRTdGF0ZUIAEigKBHVzZXMYDSADKAsyGC5waWxvdGhvdXNlLnYxLkJ1ZGdldFVzZUIAEjEKC2NyZWF0ZV90aW1lGA4gASgLMhouZ29vZ2xlLnByb3RvYnVmLlRpbWVzdGFtcEIAEjEKC3VwZGF0ZV90aW1lGA8gASgLMhouZ29vZ2xlLnByb3RvYnVmLlRpbWVzdGFtcEIAEhQKCnVwZGF0ZWRfYnkYECABKAlCABIOCgRldGFnGBEgASgJQgBCDQoLX3dhcm5fc2hhcmUiKwoSTGlzdEJ1ZGdldHNSZXF1ZXN0EhUKC3dvcmtmbG93X2lkGAEgASgJQgAiPQoTTGlzdEJ1ZGdldHNSZXNwb25zZRImCgdidWRnZXRzGAEgAygLMhUucGlsb3Rob3VzZS52MS5CdWRnZXQiJwoQR2V0QnVkZ2V0UmVxdWVzdBITCglidWRnZXRfaWQYASABKAlCACI6ChFHZXRCdWRnZXRSZXNwb25zZRIlCgZidWRnZXQYASABKAsyFS5waWxvdGhvdXNlLnYxLkJ1ZGdldCJmChNDcmVhdGVCdWRnZXRSZXF1ZXN0EicKBmJ1ZGdldBgBIAEoCzIVLnBpbG90aG91c2UudjEuQnVkZ2V0QgASEAoGcmVhc29uGAIgASgJQgASFAoKcmVxdWVzdF9pZBgDIAEoCUIAIj0KFENyZWF0ZUJ1ZGdldFJlc3BvbnNlEiUKBmJ1ZGdldBgBIAEoCzIVLnBpbG90aG91c2UudjEuQnVkZ2V0IqcBChNVcGRhdGVCdWRnZXRSZXF1ZXN0EicKBmJ1ZGdldBgBIAEoCzIVLnBpbG90aG91c2UudjEuQnVkZ2V0QgASLwoLdXBkYXRlX21hc2sYAiABKAsyGi5nb29nbGUucHJvdG9idWYuRmllbGRNYXNrEhAKBnJlYXNvbhgDIAEoCUIAEhQKCnJlcXVlc3RfaWQYBCABKAlCABIOCgRldGFnGAUgASgJQgAiPQoUVXBkYXRlQnVkZ2V0UmVzcG9uc2USJQoGYnVkZ2V0GAEgASgLMhUucGlsb3Rob3VzZS52MS5CdWRnZXQiUgoTRGVsZXRlQnVkZ2V0UmVxdWVzdBITCglidWRnZXRfaWQYASABKAlCABIQCgZyZWFzb24YAiABKAlCABIUCgpyZXF1ZXN0X2lkGAMgASgJQgAiFgoURGVsZXRlQnVkZ2V0UmVzcG9uc2UqWAoLQnVkZ2V0U2NvcGUSHAoYQlVER0VUX1NDT1BFX1VOU1BFQ0lGSUVEEAASFAoQQlVER0VUX1NDT1BFX1JVThABEhUKEUJVREdFVF9TQ09QRV9UWVBFEAIqeQoLQnVkZ2V0U3RhdGUSHAoYQlVER0VUX1NUQVRFX1VOU1BFQ0lGSUVEEAASFwoTQlVER0VUX1NUQVRFX1dJVEhJThABEhgKFEJVREdFVF9TVEFURV9XQVJOSU5HEAISGQoVQlVER0VUX1NUQVRFX0VYQ0VFREVEEAMyygMKDUJ1ZGdldFNlcnZpY2USVgoLTGlzdEJ1ZGdldHMSIS5waWxvdGhvdXNlLnYxLkxpc3RCdWRnZXRzUmVxdWVzdBoiLnBpbG90aG91c2UudjEuTGlzdEJ1ZGdldHNSZXNwb25zZSIAElAKCUdldEJ1ZGdldBIfLnBpbG90aG91c2UudjEuR2V0QnVkZ2V0UmVxdWVzdBogLnBpbG90aG91c2UudjEuR2V0QnVkZ2V0UmVzcG9uc2UiABJZCgxDcmVhdGVCdWRnZXQSIi5waWxvdGhvdXNlLnYxLkNyZWF0ZUJ1ZGdldFJlcXVlc3QaIy5waWxvdGhvdXNlLnYxLkNyZWF0ZUJ1ZGdldFJlc3BvbnNlIgASWQoMVXBkYXRlQnVkZ2V0EiIucGlsb3Rob3VzZS52MS5VcGRhdGVCdWRnZXRSZXF1ZXN0GiMucGlsb3Rob3VzZS52MS5VcGRhdGVCdWRnZXRSZXNwb25zZSIAElkKDERlbGV0ZUJ1ZGdldBIiLnBpbG90aG91c2UudjEuRGVsZXRlQnVkZ2V0UmVxdWVzdBojLnBpbG90aG91c2UudjEuRGVsZXRlQnVkZ2V0UmVzcG9uc2UiAGIGcHJvdG8z", [file_google_protobuf_duration, file_google_protobuf_field_mask, file_google_protobuf_timestamp]);
 
 /**
  * Ceilings; at least one is needed. Usage is what events report in `usage`, all attempts.
@@ -345,7 +345,7 @@ export type Budget = Message<"pilothouse.v1.Budget"> & {
   state: BudgetState;
 
   /**
-   * Its uses, nearest to a ceiling first; at most 20. Scope TYPE with a type has one.
+   * Its uses, nearest to a ceiling first: of the runs that have not ended, at most 20. Scope TYPE has one.
    *
    * @generated from field: repeated pilothouse.v1.BudgetUse uses = 13;
    */
@@ -471,7 +471,7 @@ export type BudgetJson = {
   state?: BudgetStateJson;
 
   /**
-   * Its uses, nearest to a ceiling first; at most 20. Scope TYPE with a type has one.
+   * Its uses, nearest to a ceiling first: of the runs that have not ended, at most 20. Scope TYPE has one.
    *
    * @generated from field: repeated pilothouse.v1.BudgetUse uses = 13;
    */
@@ -758,14 +758,14 @@ export const CreateBudgetResponseSchema: GenMessage<CreateBudgetResponse, {jsonT
  */
 export type UpdateBudgetRequest = Message<"pilothouse.v1.UpdateBudgetRequest"> & {
   /**
-   * The budget with its id and the new values.
+   * The budget, by its id, with new values of what the mask names; all else is not looked at.
    *
    * @generated from field: pilothouse.v1.Budget budget = 1;
    */
   budget?: Budget | undefined;
 
   /**
-   * Which fields; empty is all that can be changed.
+   * What to change, as `ceilings`, `ceilings.tokens` or `pause`. Empty: everything that can be changed.
    *
    * @generated from field: google.protobuf.FieldMask update_mask = 2;
    */
@@ -784,6 +784,13 @@ export type UpdateBudgetRequest = Message<"pilothouse.v1.UpdateBudgetRequest"> &
    * @generated from field: string request_id = 4;
    */
   requestId: string;
+
+  /**
+   * The budget's etag as the caller saw it. Empty: not checked.
+   *
+   * @generated from field: string etag = 5;
+   */
+  etag: string;
 };
 
 /**
@@ -793,14 +800,14 @@ export type UpdateBudgetRequest = Message<"pilothouse.v1.UpdateBudgetRequest"> &
  */
 export type UpdateBudgetRequestJson = {
   /**
-   * The budget with its id and the new values.
+   * The budget, by its id, with new values of what the mask names; all else is not looked at.
    *
    * @generated from field: pilothouse.v1.Budget budget = 1;
    */
   budget?: BudgetJson;
 
   /**
-   * Which fields; empty is all that can be changed.
+   * What to change, as `ceilings`, `ceilings.tokens` or `pause`. Empty: everything that can be changed.
    *
    * @generated from field: google.protobuf.FieldMask update_mask = 2;
    */
@@ -819,6 +826,13 @@ export type UpdateBudgetRequestJson = {
    * @generated from field: string request_id = 4;
    */
   requestId?: string;
+
+  /**
+   * The budget's etag as the caller saw it. Empty: not checked.
+   *
+   * @generated from field: string etag = 5;
+   */
+  etag?: string;
 };
 
 /**
@@ -970,7 +984,8 @@ export enum BudgetScope {
   RUN = 1,
 
   /**
-   * All runs of a type (or of all types) together, over the last `window`.
+   * All runs of a type, or of all types, together, over the last `window`. Usage counts for the type that is known of a workflow when
+   * it is reported.
    *
    * @generated from enum value: BUDGET_SCOPE_TYPE = 2;
    */
