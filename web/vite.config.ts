@@ -3,7 +3,7 @@ import { gzipSync } from "node:zlib";
 import type { Plugin } from "vite";
 import { defineConfig } from "vitest/config";
 
-const LIMIT_KB = 100;
+const LIMIT_KB = 120;
 const bridge = process.env["PILOTHOUSE_BRIDGE_URL"] ?? "http://127.0.0.1:8080";
 
 function sizeReport(limitKb: number): Plugin {
@@ -49,7 +49,14 @@ export default defineConfig({
     jsxInject: 'import { h as jsxElement, Fragment as JsxFragment } from "preact"',
   },
   // Data URLs and inline scripts would need holes in the content security policy.
-  build: { target: "es2023", assetsInlineLimit: 0, cssCodeSplit: false, modulePreload: { polyfill: false } },
+  build: {
+    target: "es2023",
+    assetsInlineLimit: 0,
+    cssCodeSplit: false,
+    modulePreload: { polyfill: false },
+    // What pages share is one file: a file for each set of pages that share something packs worse, by 3 kB in all.
+    rolldownOptions: { output: { codeSplitting: { groups: [{ name: "shared", test: /src\/(ui|core|live|stores)|node_modules/ }] } } },
+  },
   // During development the bridge is a separate process: its paths are passed on to it.
   server: { proxy: { "/ws": { target: bridge, ws: true }, "/pilothouse.v1.": bridge } },
   test: { include: ["tests/**/*.test.ts"] },
