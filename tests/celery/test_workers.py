@@ -5,14 +5,16 @@ from __future__ import annotations
 from typing import Any
 
 import pytest
+from click.testing import CliRunner
 
 from pilothouse.v1.agents_pb2 import Agent
 from pilothouse.v1.commands_pb2 import Command, CommandScope
 from pilothouse.v1.enums_pb2 import AgentState, ControlAction
 from pilothouse.v1.events_pb2 import Event, EventType
 from pilothouse.v1.queues_pb2 import Queue, QueueState
+from pilothouse_server.__main__ import main
 from pilothouse_server.connectors.celery import asking
-from pilothouse_server.connectors.celery.broker import Broker, NoApp, Outcome
+from pilothouse_server.connectors.celery.broker import Broker, BrokerAway, NoApp, Outcome
 from pilothouse_server.connectors.celery.canvas import Canvases
 from pilothouse_server.connectors.celery.recall import desired_of
 from pilothouse_server.connectors.celery.records import TaskSeen
@@ -25,6 +27,7 @@ from pilothouse_server.connectors.celery.signals import (
     read,
 )
 from pilothouse_server.connectors.celery.workers import SILENT_US, Workers, packed, unpacked
+from tests.support import free_port
 
 HOST = "gpu@h"
 
@@ -182,3 +185,24 @@ def test_the_result_backend_says_how_a_missing_task_ended(
 def test_an_app_that_is_not_there_is_named() -> None:
     with pytest.raises(NoApp, match="no_such_module:app is no Celery app"):
         Broker("", app="no_such_module:app")
+
+
+@pytest.mark.parametrize(
+    ("words", "said"),
+    [
+        ([], "say where the tasks are"),
+        (["--app", "no_such_module:app"], "no_such_module:app is no Celery app"),
+    ],
+)
+def test_a_command_that_cannot_be_run_says_why_and_is_not_to_be_tried_again(
+    words: list[str], said: str
+) -> None:
+    result = CliRunner().invoke(main, ["connect", "celery", *words])
+    assert result.exit_code == 2
+    assert said in result.output
+
+
+async def test_a_broker_that_is_not_there_is_said_at_the_start() -> None:
+    async with Broker(f"redis://127.0.0.1:{free_port()}/0") as broker:
+        with pytest.raises(BrokerAway, match="refused"):
+            await broker.listen()
