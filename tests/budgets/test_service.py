@@ -12,12 +12,13 @@ from google.protobuf.duration_pb2 import Duration
 from google.protobuf.field_mask_pb2 import FieldMask
 from google.rpc import error_details_pb2, status_pb2
 from prometheus_client import CollectorRegistry
-from sqlalchemy import select
+from sqlalchemy import Connection, select
 
 from pilothouse.v1 import budgets_pb2 as pb
 from pilothouse.v1 import budgets_pb2_grpc
+from pilothouse_server.adapters.sql.budget_rows import put
 from pilothouse_server.adapters.sql.tables_audit import AUDIT
-from pilothouse_server.domain.budgets import MOST_BUDGETS
+from pilothouse_server.domain.budgets import MOST_BUDGETS, Budget, Ceilings, Scope
 from pilothouse_server.transport.budgets import BudgetServicer
 from pilothouse_server.transport.interceptor import CallMeters
 from pilothouse_server.transport.server import RpcServer, Service
@@ -156,8 +157,11 @@ async def test_what_cannot_be_is_refused_by_name(treasury: Treasury, budgets: An
 
 
 async def test_there_is_a_most_of_them(treasury: Treasury, budgets: Any) -> None:
-    for number in range(MOST_BUDGETS):
-        await treasury.make(f"b{number}")
+    def fill(connection: Connection) -> None:
+        for n in range(MOST_BUDGETS):
+            put(connection, Budget(f"b{n}", f"budget {n}", Scope.RUN, Ceilings(tokens=n + 1)))
+
+    await treasury.plant.database.write(fill)
     request = pb.CreateBudgetRequest(budget=a_budget())
     assert (await refused(budgets.CreateBudget(request)))[0] == "LIMIT_EXCEEDED"
     assert len((await budgets.ListBudgets(pb.ListBudgetsRequest())).budgets) == MOST_BUDGETS

@@ -16,8 +16,11 @@ from pilothouse_server.domain.events import EventType, Severity
 _WORD: Final = re.compile(r"[A-Z]+(?![a-z])|[A-Z]?[a-z]+")
 _LONGEST: Final = 120
 
+_NAMED: Final = ("workflow", "stage", "task", "agent", "command", "alert", "queue", "budget")
+"""Kinds of things, as the names of our own types begin."""
+
 _KINDS: Final[Mapping[str, str]] = {
-    **{name: name for name in ("workflow", "stage", "task", "agent", "command", "alert", "queue")},
+    **{name: name for name in _NAMED},
     "pipeline": "workflow", "flow": "workflow", "run": "workflow", "workflows": "workflow",
     "step": "stage", "phase": "stage", "stages": "stage",
     "job": "task", "tasks": "task",
@@ -49,11 +52,13 @@ _VERBS: Final[Mapping[str, tuple[str, ...]]] = {
     "EXPIRED": ("expired",),
     "FIRING": ("firing",),
     "RESOLVED": ("resolved",),
+    "WARNING": ("warning",),
+    "EXCEEDED": ("exceeded",),
 }
 
 _TYPES: Final[Mapping[tuple[str, str], EventType]] = {
     (kind, word): EventType[name]
-    for kind in ("workflow", "stage", "task", "agent", "command", "alert", "queue")
+    for kind in _NAMED
     for verb, words in _VERBS.items()
     if (name := f"{kind.upper()}_{verb}") in EventType.__members__
     for word in words
