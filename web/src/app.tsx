@@ -1,6 +1,7 @@
 import { useSignal } from "@preact/signals";
 import type { JSX } from "preact";
 import { useEffect } from "preact/hooks";
+import { sentence } from "./core/format";
 import { Monitoring } from "./pages/monitoring";
 import { useStores } from "./ui/context";
 import { ControlDialog } from "./ui/control-dialog";
@@ -10,30 +11,34 @@ import { later } from "./ui/later";
 import { Picture } from "./ui/mark";
 import { Messages } from "./ui/messages";
 import { Rail } from "./ui/rail";
+import { EmergencyBanner } from "./ui/stop";
 import { Strip } from "./ui/strip";
 
-const Workflows = later(() => import("./workflows/page").then((module) => module.Workflows), "workflows");
-const WorkflowSheet = later(() => import("./workflows/page").then((module) => module.WorkflowSheet), "one workflow", "sheet");
-const Alerts = later(() => import("./alerts/page").then((module) => module.Alerts), "alerts");
-const PAGES = { monitoring: Monitoring, workflows: Workflows, alerts: Alerts };
-const TITLES = { monitoring: "Monitoring", workflows: "Workflows", alerts: "Alerts" };
+const Workflows = later(() => import("./pages/rest").then((module) => module.Workflows), "workflows");
+const WorkflowSheet = later(() => import("./pages/rest").then((module) => module.WorkflowSheet), "one workflow", "sheet");
+const Alerts = later(() => import("./pages/rest").then((module) => module.Alerts), "alerts");
+const Agents = later(() => import("./pages/rest").then((module) => module.Agents), "agents");
+const Platform = later(() => import("./pages/rest").then((module) => module.Platform), "the platform");
+const PAGES = { monitoring: Monitoring, workflows: Workflows, agents: Agents, alerts: Alerts, platform: Platform };
 
 export function App(): JSX.Element {
   const stores = useStores();
   const helping = useSignal(false);
   const page = stores.route.page.value;
   const View = PAGES[page];
+  const stopped = stores.stops.active.value.length > 0;
   const firing = stores.alerts.firing.value.length;
   useEffect(() => listenKeys(stores, () => (helping.value = true)), [stores]);
   useEffect(() => {
-    document.title = `${firing > 0 ? `(${firing}) ` : ""}${TITLES[page]} · Pilothouse`;
-  }, [page, firing]);
+    document.title = `${stopped ? "STOPPED · " : ""}${firing > 0 ? `(${firing}) ` : ""}${sentence(page)} · Pilothouse`;
+  }, [page, firing, stopped]);
   return (
-    <div class="frame">
+    <div class={`frame ${stopped ? "stopped" : ""}`}>
       <a class="brand" href={stores.route.href({ page: "monitoring", open: "" })}>
         <Picture icon="wheel" /> Pilothouse
       </a>
       <Strip />
+      <EmergencyBanner />
       <Rail help={() => (helping.value = true)} />
       <main key={page} class="main">
         <View />

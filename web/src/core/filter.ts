@@ -52,6 +52,14 @@ export const OF_ALERTS: Language = {
   },
 };
 
+export const OF_AUDIT: Language = {
+  fields: "actor verb target_kind target_id outcome record_time sequence command_id batch_id emergency_stop_id request_id".split(" "),
+  values: {
+    target_kind: "workflow agent queue engine batch emergency_stop config budget rule silence channel escalation heartbeat".split(" "),
+    outcome: ["ACCEPTED", "REFUSED", "EFFECTIVE", "FAILED", "EXPIRED"],
+  },
+};
+
 // With the values that are known of fields that have few; what is not a plain word is quoted.
 export function withKnown(language: Language, known: Readonly<Record<string, readonly string[]>>): Language {
   const values = Object.entries(known).map(([field, all]) => {

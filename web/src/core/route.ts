@@ -1,8 +1,13 @@
 // The URL is the view: page, tab, range, filter, state chip and what is open are in the fragment, so that a link opens the same thing
 // and the page can be served from any path as plain files.
 
-export type Page = "monitoring" | "workflows" | "alerts";
-export type Tab = "" | "run" | "batches" | "history" | "rules" | "silences" | "channels";
+export type Page = "monitoring" | "workflows" | "agents" | "alerts" | "platform";
+export type Tab =
+  | ""
+  | ("run" | "batches")
+  | "queues"
+  | ("history" | "rules" | "silences" | "channels")
+  | ("emergency" | "budgets" | "connectors" | "audit" | "server");
 
 export interface LastRange {
   readonly kind: "last";
@@ -24,9 +29,9 @@ export interface Route {
   readonly range: TimeRange;
   // The text of the filter box, in the grammar of the API.
   readonly filter: string;
-  // The chip: a WorkflowState without its prefix in small letters, or "" for all.
+  // The chip: a WorkflowState or AgentState without its prefix in small letters, or "" for all.
   readonly state: string;
-  // What is open beside the page: the id of a workflow, of an alert, or what its tab says; "" is nothing. In the tab `run` it is the whole page.
+  // What is open beside the page: the id of a workflow, of an agent, of an alert, or what its tab says; "" is nothing. In the tab `run` it is the whole page.
   readonly open: string;
 }
 
@@ -45,21 +50,23 @@ export const DEFAULT_RANGE: LastRange = { kind: "last", ms: 15 * MINUTE };
 const TABS: Readonly<Record<Page, readonly Tab[]>> = {
   monitoring: [],
   workflows: ["run", "batches"],
+  agents: ["queues"],
   alerts: ["history", "rules", "silences", "channels"],
+  platform: ["emergency", "budgets", "connectors", "audit", "server"],
 };
 const PAGES = Object.keys(TABS) as readonly Page[];
-const STATES = ["queued", "running", "waiting", "paused", "completed", "failed", "cancelled"];
+const STATES = "queued running waiting paused completed failed cancelled online busy draining offline".split(" ");
 const LONGEST_TEXT = 2_048;
 
 export const HOME: Route = { page: "monitoring", tab: "", range: DEFAULT_RANGE, filter: "", state: "", open: "" };
 
-// The view after a change. Another page or tab has nothing open and no chip; a filter of alerts says nothing about workflows.
+// The view after a change. Another page or tab has nothing open and no chip; only two pages share what a filter is about.
 export function moved(route: Route, change: Partial<Route>): Route {
   const elsewhere = change.page !== undefined && change.page !== route.page;
-  const inAlerts = route.page === "alerts" || change.page === "alerts";
+  const ofWorkflows = [route.page, change.page].every((page) => page === "monitoring" || page === "workflows");
   const fresh: Partial<Route> = {
     ...(elsewhere ? { tab: "", open: "", state: "" } : {}),
-    ...(elsewhere && inAlerts ? { filter: "" } : {}),
+    ...(elsewhere && !ofWorkflows ? { filter: "" } : {}),
     ...(change.tab !== undefined && change.tab !== route.tab ? { open: "" } : {}),
   };
   const next = { ...route, ...fresh, ...change };

@@ -8,6 +8,10 @@ import type * as Audit from "../gen/pilothouse/v1/audit_pb";
 import type * as Batches from "../gen/pilothouse/v1/batches_pb";
 import type * as Budgets from "../gen/pilothouse/v1/budgets_pb";
 import type * as Commands from "../gen/pilothouse/v1/commands_pb";
+import type * as Stops from "../gen/pilothouse/v1/emergency_stops_pb";
+import type * as Config from "../gen/pilothouse/v1/config_pb";
+import type * as Queues from "../gen/pilothouse/v1/queues_pb";
+import type * as Platform from "../gen/pilothouse/v1/platform_pb";
 import type * as Events from "../gen/pilothouse/v1/events_pb";
 import type * as Live from "../gen/pilothouse/v1/live_pb";
 import type * as Metrics from "../gen/pilothouse/v1/metrics_pb";
@@ -43,6 +47,16 @@ export type BatchItem = Sent<typeof Batches.BatchItemSchema>;
 export type Budget = Sent<typeof Budgets.BudgetSchema>;
 export type BudgetUse = Sent<typeof Budgets.BudgetUseSchema>;
 export type Evidence = Sent<typeof Alerts.EvidenceSchema>;
+export type AgentTask = Sent<typeof Agents.AgentTaskSchema>;
+export type GetAgentResponse = Sent<typeof Agents.GetAgentResponseSchema>;
+export type ConfigVersion = Sent<typeof Config.ConfigVersionSchema>;
+export type EmergencyScope = Sent<typeof Stops.EmergencyScopeSchema>;
+export type EmergencyStop = Sent<typeof Stops.EmergencyStopSchema>;
+export type EmergencyTarget = Sent<typeof Stops.EmergencyTargetSchema>;
+export type EmergencyPreview = Sent<typeof Stops.PreviewEmergencyStopResponseSchema>;
+export type Executor = Sent<typeof Commands.ExecutorSchema>;
+export type Queue = Sent<typeof Queues.QueueSchema>;
+export type ServerStatus = Sent<typeof Platform.ServerStatusSchema>;
 export type Command = Sent<typeof Commands.CommandSchema>;
 export type Event = Sent<typeof Events.EventSchema>;
 export type EventBatch = Sent<typeof Events.EventBatchSchema>;
@@ -63,6 +77,11 @@ export type GetWorkflowResponse = Sent<typeof Workflows.GetWorkflowResponseSchem
 export type QueryMetricsResponse = Sent<typeof Metrics.QueryMetricsResponseSchema>;
 
 export type { AlertActJson as AlertAct, AlertKindJson as AlertKind, AlertStateJson as AlertState } from "../gen/pilothouse/v1/alerts_pb";
+export type {
+  EmergencyStageJson as EmergencyStage,
+  EmergencyTargetKindJson as EmergencyTargetKind,
+  EmergencyTargetStateJson as EmergencyTargetState,
+} from "../gen/pilothouse/v1/emergency_stops_pb";
 export type { AuditOutcomeJson as AuditOutcome } from "../gen/pilothouse/v1/audit_pb";
 export type { BatchOutcomeJson as BatchOutcome, BatchStateJson as BatchState } from "../gen/pilothouse/v1/batches_pb";
 export type { BudgetStateJson as BudgetState } from "../gen/pilothouse/v1/budgets_pb";

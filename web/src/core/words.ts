@@ -96,7 +96,7 @@ export function severityLook(severity: Severity): Look {
 }
 
 export interface ActionWords {
-  readonly verb: "pause" | "resume" | "cancel" | "retry";
+  readonly verb: "pause" | "resume" | "cancel" | "retry" | "drain" | "activate" | "restart" | "resize";
   readonly label: string;
   // What the act does, as the contract defines it.
   readonly effect: string;
@@ -128,6 +128,15 @@ const ACTIONS: Readonly<Partial<Record<ControlAction, ActionWords>>> = {
     effect: "The engine opens the next attempt, from the stage that failed.",
     done: "retried",
   },
+  CONTROL_ACTION_DRAIN: { verb: "drain", label: "Drain", effect: "It is given nothing new, and finishes what it has.", done: "draining" },
+  CONTROL_ACTION_ACTIVATE: { verb: "activate", label: "Activate", effect: "It is given work again.", done: "active" },
+  CONTROL_ACTION_RESTART: {
+    verb: "restart",
+    label: "Restart",
+    effect: "Its engine ends it and begins it again. What it has in hand may be cut off.",
+    done: "restarted",
+  },
+  CONTROL_ACTION_RESIZE: { verb: "resize", label: "Resize", effect: "It may have so many tasks at once.", done: "resized" },
 };
 
 export const OFFERED: readonly ControlAction[] = [
@@ -142,11 +151,17 @@ export function actionWords(action: ControlAction): ActionWords | undefined {
 }
 
 // 'pilothouse workflows pause ID --reason "…"', safe to paste into a shell whatever the words are.
-export function cliLine(verb: string, id: string, reason: string): string {
-  const why = reason === "" ? "" : ` --reason=${shellWord(reason)}`;
-  const command = `pilothouse workflows ${verb}`;
+export const cliLine = (verb: string, id: string, reason: string): string => cliOf(`workflows ${verb}`, id, [["reason", reason]]);
+
+// Options that are empty are left out.
+export function cliOf(command: string, id: string, options: readonly (readonly [string, string])[] = []): string {
+  const said = options
+    .filter(([, value]) => value !== "")
+    .map(([name, value]) => ` --${name}=${shellWord(value)}`)
+    .join("");
   // What begins with a dash would be taken for an option, unless options have ended before it.
-  return id.startsWith("-") ? `${command}${why} -- ${shellWord(id)}` : `${command} ${shellWord(id)}${why}`;
+  const at = id === "" ? "" : ` ${shellWord(id)}`;
+  return `pilothouse ${command}${id.startsWith("-") ? `${said} --${at}` : `${at}${said}`}`;
 }
 
 export function shellWord(text: string): string {

@@ -2,6 +2,7 @@
 import type {
   Agent,
   Alert,
+  EmergencyStop,
   EventBatch,
   LiveDraining,
   LiveError,
@@ -24,7 +25,10 @@ export interface Place {
   readonly sequence: number;
 }
 
-export type SnapshotFrame = Carries<"workflows:snapshot" | "agents:snapshot" | "alerts:snapshot" | "events:snapshot", LiveSnapshot>;
+export type SnapshotFrame = Carries<
+  "workflows:snapshot" | "agents:snapshot" | "alerts:snapshot" | "events:snapshot" | "emergency:snapshot",
+  LiveSnapshot
+>;
 
 export type ChannelFrame = Place & { readonly channel: string } & (
     | SnapshotFrame
@@ -33,6 +37,7 @@ export type ChannelFrame = Place & { readonly channel: string } & (
     | Carries<"agents:update", Agent>
     | Carries<"alerts:update", Alert>
     | Carries<"events:append", EventBatch>
+    | Carries<"emergency:update", EmergencyStop>
     | Carries<"gap", LiveGap>
     | Carries<"progress", LiveProgress>
   );

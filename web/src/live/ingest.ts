@@ -5,7 +5,7 @@ import { plural, sentence } from "../core/format";
 import type { Stores } from "../stores/app";
 import type { Answer, Call } from "./call";
 import type { ChannelFrame, SnapshotFrame } from "./frames";
-import { AGENTS, ALERTS, EVENTS, METRICS, WORKFLOWS } from "./positions";
+import { AGENTS, ALERTS, EVENTS, METRICS, STOPS, WORKFLOWS } from "./positions";
 import type { LiveGap, LiveProgress } from "../core/wire";
 
 export function ingestFrames(stores: Stores, frames: readonly ChannelFrame[]): void {
@@ -30,6 +30,7 @@ function ingest(stores: Stores, frame: ChannelFrame): void {
     case "agents:snapshot":
     case "alerts:snapshot":
     case "events:snapshot":
+    case "emergency:snapshot":
       snapshot(stores, frame);
       // It may have been made long ago for someone else; as nothing followed it, it is what the bridge knows now.
       stores.connection.confirm(frame.channel, stores.clock.serverNow());
@@ -49,6 +50,9 @@ function ingest(stores: Stores, frame: ChannelFrame): void {
     case "events:append":
       stores.events.append(frame.data.events);
       break;
+    case "emergency:update":
+      stores.stops.apply(frame.data);
+      break;
     case "gap":
       gap(stores, frame.channel, frame.data);
       break;
@@ -67,7 +71,7 @@ function progress(stores: Stores, channel: string, value: LiveProgress, sent: nu
 }
 
 function snapshot(stores: Stores, { type, data }: SnapshotFrame): void {
-  const { workflows = [], agents = [], alerts = [], events = [], truncated = false } = data;
+  const { workflows = [], agents = [], alerts = [], events = [], emergencyStops = [], truncated = false } = data;
   switch (type) {
     case "workflows:snapshot":
       stores.workflows.replace(workflows, truncated);
@@ -82,6 +86,9 @@ function snapshot(stores: Stores, { type, data }: SnapshotFrame): void {
       break;
     case "events:snapshot":
       stores.events.replace(events);
+      break;
+    case "emergency:snapshot":
+      stores.stops.replace(emergencyStops);
       break;
   }
 }
@@ -106,12 +113,13 @@ const POLLED_EVENTS = 200;
 
 // One round of polling: the same stores, fed by the same contract, only slower.
 export async function pollRound(stores: Stores, call: Call, signal: AbortSignal): Promise<void> {
-  const [metrics, workflows, agents, alerts, events] = await Promise.all([
+  const [metrics, workflows, agents, alerts, events, stops] = await Promise.all([
     call("MetricsService/GetMetrics", {}, signal),
     call("WorkflowService/ListWorkflows", { pageSize: POLLED_EVENTS }, signal),
     call("AgentService/ListAgents", { pageSize: 1_000 }, signal),
     call("AlertService/ListAlerts", { pageSize: 200 }, signal),
     call("EventService/ListEvents", { pageSize: POLLED_EVENTS }, signal),
+    call("EmergencyStopService/ListEmergencyStops", {}, signal),
   ]);
   batch(() => {
     const at = (channel: string, answer: Answer<unknown>): void =>
@@ -133,6 +141,8 @@ export async function pollRound(stores: Stores, call: Call, signal: AbortSignal)
     at(WORKFLOWS, workflows);
     at(AGENTS, agents);
     at(ALERTS, alerts);
+    stores.stops.replace(stops.message.emergencyStops);
     at(EVENTS, events);
+    at(STOPS, stops);
   });
 }

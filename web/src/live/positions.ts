@@ -15,7 +15,8 @@ export const WORKFLOWS = "workflows:changes";
 export const AGENTS = "agents:changes";
 export const ALERTS = "alerts:active";
 export const EVENTS = "events:live";
-export const CHANNELS: readonly string[] = [METRICS, WORKFLOWS, AGENTS, ALERTS, EVENTS];
+export const STOPS = "emergency:stops";
+export const CHANNELS: readonly string[] = [METRICS, WORKFLOWS, AGENTS, ALERTS, EVENTS, STOPS];
 
 // Newest wins, so holes do not matter.
 const holesAllowed = (channel: string): boolean => channel === METRICS;
@@ -27,6 +28,7 @@ export function judgeFrame(place: Place | undefined, frame: ChannelFrame): Judge
     case "agents:snapshot":
     case "alerts:snapshot":
     case "events:snapshot":
+    case "emergency:snapshot":
       return { verdict: "apply", place: at };
     // What follows a gap joins its end: the frames that are left, or a snapshot.
     case "gap":

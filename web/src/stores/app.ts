@@ -23,6 +23,7 @@ import { ListingStore } from "./listing";
 import { MessageStore } from "./messages";
 import { MetricsStore } from "./metrics";
 import { RouteStore } from "./route";
+import { StopStore } from "./stops";
 import { ThemeStore } from "./theme";
 import { WorkflowStore } from "./workflows";
 import type { Command } from "../core/wire";
@@ -38,6 +39,7 @@ export interface Stores {
   readonly agents: AgentStore;
   readonly alerts: AlertStore;
   readonly events: EventStore;
+  readonly stops: StopStore;
   readonly commands: CommandStore;
   readonly control: ControlStore;
   readonly messages: MessageStore;
@@ -77,6 +79,7 @@ export function createStores(base: string): { stores: Stores; run: () => void } 
     detail: new DetailStore(call, workflows),
     agents: new AgentStore(),
     events: new EventStore(),
+    stops: new StopStore(),
     control: new ControlStore(call, clock, commands, alerts, messages),
     route: new RouteStore(),
     theme: new ThemeStore(),

@@ -94,7 +94,7 @@ export class ControlStore {
   }
 }
 
-function refusalWords(error: unknown): string {
+export function refusalWords(error: unknown): string {
   const words = problemWords(error);
   if (!(error instanceof CallError)) {
     return words;

@@ -4,8 +4,10 @@ import { useEffect, useRef } from "preact/hooks";
 const KEYS: readonly (readonly [string, string])[] = [
   ["g m", "Monitoring"],
   ["g w", "Workflows"],
+  ["g g", "Agents"],
   ["g a", "Alerts"],
-  ["/", "Search workflows, or alerts on their page"],
+  ["g p", "Platform"],
+  ["/", "Search what the page shows"],
   ["j k", "Next and previous row"],
   ["Enter", "Open it"],
   ["x", "Choose it; with Shift, all from the one before"],

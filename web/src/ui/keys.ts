@@ -2,7 +2,7 @@
 import type { Page } from "../core/route";
 import type { Stores } from "../stores/app";
 
-const PAGES: Readonly<Record<string, Page>> = { m: "monitoring", w: "workflows", a: "alerts" };
+const PAGES: Readonly<Record<string, Page>> = { m: "monitoring", w: "workflows", g: "agents", a: "alerts", p: "platform" };
 const CHORD_MS = 1_500;
 
 export function listenKeys(stores: Stores, help: () => void): () => void {
@@ -19,7 +19,7 @@ export function listenKeys(stores: Stores, help: () => void): () => void {
       return;
     }
     const page = performance.now() < chordUntil ? PAGES[event.key] : undefined;
-    chordUntil = event.key === "g" ? performance.now() + CHORD_MS : 0;
+    chordUntil = event.key === "g" && page === undefined ? performance.now() + CHORD_MS : 0;
     if (page !== undefined) {
       stores.route.go({ page, tab: "", open: "", state: "" });
     } else if (!act(event, stores, help)) {

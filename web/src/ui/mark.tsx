@@ -40,21 +40,36 @@ export type Icon =
   | "monitoring"
   | "workflows"
   | "alerts"
+  | "agents"
+  | "platform"
+  | "drain"
+  | "activate"
+  | "restart"
+  | "resize"
   | "keys"
   | "system"
   | "dark"
   | "light"
   | "wheel";
 
+const RESUME = fill("M5 3.2 12.4 8 5 12.8z");
+const AGAIN = stroke("M12.6 6.6A5 5 0 1 0 13 9.2M12.9 3v3.7H9.2");
+
 const ICONS: Readonly<Record<Icon, JSX.Element>> = {
   pause: fill("M4.5 3.5h2.4v9H4.5zM9.1 3.5h2.4v9H9.1z"),
-  resume: fill("M5 3.2 12.4 8 5 12.8z"),
+  resume: RESUME,
+  activate: RESUME,
   cancel: fill("M4 4h8v8H4z"),
-  retry: stroke("M12.6 6.6A5 5 0 1 0 13 9.2M12.9 3v3.7H9.2"),
+  retry: AGAIN,
+  restart: AGAIN,
+  drain: stroke("M8 2.5v7.5M4.8 7 8 10.2 11.2 7M3 13.5h10"),
+  resize: stroke("M2.5 8h11M5 5.5 2.5 8 5 10.5M11 5.5 13.5 8 11 10.5"),
   close: stroke("M4 4l8 8M12 4l-8 8"),
   copy: stroke("M6 5.5h6.5v8H6zM3.5 10.5v-8H10"),
   monitoring: stroke("M2 12.5h12M3.5 9.5l3-3.5 2.5 2 3.5-5"),
   workflows: stroke("M2.5 4h11M2.5 8h11M2.5 12h7"),
+  agents: stroke("M2.5 2.5h4v4h-4zM9.5 2.5h4v4h-4zM2.5 9.5h4v4h-4zM9.5 9.5h4v4h-4z"),
+  platform: stroke("M2 4.5h6M12 4.5h2M2 11.5h2M8 11.5h6M8 2.7h4v3.6H8zM4 9.7h4v3.6H4z"),
   alerts: stroke("M8 2.2 14.2 13H1.8zM8 6.4v3M8 11.2v.1"),
   keys: stroke("M2 4h12v8H2zM4.5 6.6h.1M7 6.6h.1M9.5 6.6h.1M12 6.6h-.1M5 9.6h6"),
   system: (

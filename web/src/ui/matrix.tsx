@@ -54,11 +54,11 @@ export function AgentHealthMatrix(): JSX.Element {
   );
 }
 
-function NoAgents({ arrived }: { readonly arrived: boolean }): JSX.Element {
+export function NoAgents({ arrived }: { readonly arrived: boolean }): JSX.Element {
   return <Note>{arrived ? "No agent has reported. An agent appears with its first heartbeat." : "Waiting for the agents…"}</Note>;
 }
 
-function Group({ group }: { readonly group: AgentGroup }): JSX.Element {
+export function Group({ group }: { readonly group: AgentGroup }): JSX.Element {
   const full = group.capacity > 0 && group.active >= group.capacity;
   const busy = group.capacity === 0 ? "load not reported" : `${group.active} of ${group.capacity} places taken`;
   return (
@@ -93,11 +93,7 @@ const Cell = memo(({ agent, first }: { readonly agent: Agent; readonly first: bo
   const seen = timestampMs(agent.lastSeenTime);
   // Read when the words are needed, not on each tick for each of a thousand cells.
   const words = (): string => cellWords(agent, seen === undefined ? undefined : clock.serverNow() - seen);
-  const open = (): void => {
-    if (agent.workflowId !== "") {
-      route.go({ open: agent.workflowId });
-    }
-  };
+  const open = (): void => route.go({ page: "agents", tab: "", open: agent.id });
   const tell = (event: { currentTarget: HTMLElement }): void => {
     event.currentTarget.title = words();
     event.currentTarget.setAttribute("aria-label", words());
@@ -122,7 +118,7 @@ const Cell = memo(({ agent, first }: { readonly agent: Agent; readonly first: bo
   );
 });
 
-function loadOf(agent: Agent): number | undefined {
+export function loadOf(agent: Agent): number | undefined {
   return agent.load === undefined || agent.load.capacity === 0 ? undefined : agent.load.active / agent.load.capacity;
 }
 

@@ -7,7 +7,9 @@ import { Picture } from "./mark";
 const PAGES: readonly { readonly page: Page; readonly word: string; readonly key: string }[] = [
   { page: "monitoring", word: "Monitoring", key: "g m" },
   { page: "workflows", word: "Workflows", key: "g w" },
+  { page: "agents", word: "Agents", key: "g g" },
   { page: "alerts", word: "Alerts", key: "g a" },
+  { page: "platform", word: "Platform", key: "g p" },
 ];
 
 export function Rail({ help }: { readonly help: () => void }): JSX.Element {

@@ -2,8 +2,8 @@
 import type { JSX, TargetedEvent } from "preact";
 import { useRef } from "preact/hooks";
 import { age, count, durationText, timeOfDay } from "../core/format";
-import { type Language, OF_ALERTS, OF_WORKFLOWS, completions, withKnown } from "../core/filter";
-import { DEFAULT_RANGE, RANGES } from "../core/route";
+import { type Language, OF_ALERTS, OF_AUDIT, OF_WORKFLOWS, completions, withKnown } from "../core/filter";
+import { DEFAULT_RANGE, type Page, RANGES, type Route, type Tab } from "../core/route";
 import { type Look, healthLook } from "../core/words";
 import { timestampMs } from "../core/time";
 import { ALERTS, METRICS } from "../live/positions";
@@ -173,16 +173,47 @@ function RangeSelect(): JSX.Element {
   );
 }
 
+interface Searched {
+  readonly what: string;
+  readonly example: string;
+  readonly language: Language | undefined;
+  // What Enter shows.
+  readonly shows: Partial<Route>;
+}
+
+const PLAIN: Language = { fields: [], values: {} };
+
+function searched(page: Page, tab: Tab): Searched {
+  switch (page) {
+    case "alerts":
+      return {
+        what: "alerts",
+        example: "severity = CRITICAL AND fire_time > -1d",
+        language: OF_ALERTS,
+        shows: { tab: tab === "" ? "" : "history" },
+      };
+    case "agents":
+      return { what: "agents", example: "words of its id, type or engine", language: PLAIN, shows: { open: "" } };
+    case "platform":
+      return { what: "the audit log", example: 'actor = "ana" AND outcome = REFUSED', language: OF_AUDIT, shows: { tab: "audit" } };
+    default:
+      return {
+        what: "workflows",
+        example: 'state = RUNNING AND type = "feature"',
+        language: undefined,
+        shows: { page: "workflows", open: "" },
+      };
+  }
+}
+
 function SearchBox(): JSX.Element {
   const { route, listing, workflows } = useStores();
   const box = useRef<HTMLInputElement>(null);
-  const ofAlerts = route.page.value === "alerts";
+  const { what, example, language: spoken, shows } = searched(route.page.value, route.tab.value);
   const bad = route.page.value === "workflows" && listing.view.value.badFilter;
-  const example = ofAlerts ? "severity = CRITICAL AND fire_time > -1d" : 'state = RUNNING AND type = "feature"';
-  const what = ofAlerts ? "alerts" : "workflows";
   const submit = (event: Event): void => {
     event.preventDefault();
-    route.go(ofAlerts ? { tab: route.tab.peek() === "" ? "" : "history" } : { page: "workflows", open: "" });
+    route.go(shows);
     box.current?.blur();
   };
   return (
@@ -206,9 +237,7 @@ function SearchBox(): JSX.Element {
       <datalist id="filter-words">
         {route.filter.value === ""
           ? null
-          : completions(route.filter.value, ofAlerts ? OF_ALERTS : language(workflows.all.value)).map((each) => (
-              <option key={each} value={each} />
-            ))}
+          : completions(route.filter.value, spoken ?? language(workflows.all.value)).map((each) => <option key={each} value={each} />)}
       </datalist>
       <kbd aria-hidden="true">/</kbd>
     </form>

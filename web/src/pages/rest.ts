@@ -1,0 +1,5 @@
+// Every page but the first, as one chunk: they share so many words and parts that apart they would weigh kilobytes more.
+export { Agents } from "../agents/page";
+export { Alerts } from "../alerts/page";
+export { Platform } from "../platform/page";
+export { WorkflowSheet, Workflows } from "../workflows/page";

@@ -1,0 +1,18 @@
+// The Platform page: how it behaves, stopping everything, budgets, engines, the audit log, and the server itself.
+import type { JSX } from "preact";
+import { useStores } from "../ui/context";
+import { Tabbed } from "../ui/listed";
+import { Emergency } from "./emergency";
+import "./platform.css";
+
+export function Platform(): JSX.Element {
+  const { stops } = useStores();
+  const active = stops.active.value.length;
+  return (
+    <Tabbed
+      page="platform"
+      title="Platform"
+      tabs={[["emergency", "Emergency", Emergency, active === 0 ? null : <b class="tone-critical">{active} in force</b>]]}
+    />
+  );
+}
