@@ -1,1 +1,1 @@
-"""Tests of control."""
+"""Tests of steering agents."""
