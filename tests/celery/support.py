@@ -20,7 +20,7 @@ from tests.support import wait_until
 if TYPE_CHECKING:
     from pilothouse.v1.queues_pb2_grpc import QueueServiceAsyncStub
 
-ROOT = Path.cwd()
+ROOT = Path(__file__).parents[2]
 """Of the repository: what is started finds the app there."""
 PATIENCE = 20.0
 """Seconds in which what has to happen happens, also on a machine that is busy."""

@@ -114,7 +114,7 @@ async def test_a_chain_is_one_workflow_with_its_links_as_tasks(house: House) -> 
     assert len(done.tasks) == 3
     assert set(tasks_of(done).values()) == {("COMPLETED", 1)}
     assert {task.agent_id for task in done.tasks} == {"first@test"}
-    assert "the task events of first@test were off" in house.connector.said
+    assert "the task events of first@test were off" in house.gate("connector.log").read_text()
 
 
 async def test_what_a_task_starts_belongs_to_its_workflow(house: House) -> None:
