@@ -271,10 +271,25 @@ def stopping(stop: Stop, key: Key, target: Target | None, facts: Facts, now_us: 
     return _asking(target, facts, action, TargetState.REFUSED, now_us)
 
 
+def following(target: Target, facts: Facts, now_us: int) -> Verdict:
+    """What becomes of a target that only an earlier stage was about: nothing is asked of it, and what it was asked for
+    before may still take effect."""
+    if target.state not in DISOBEYING or (facts.pending is not None and not facts.stopped):
+        return Verdict(target)
+    if facts.ended:
+        return Verdict(_at(target, now_us, TargetState.ENDED, retry_us=None, error=None))
+    if facts.stopped:
+        state = TargetState.OBEYED if holds(target, facts) else TargetState.WAS_SO
+        return Verdict(_at(target, now_us, state, retry_us=None, error=None))
+    error = target.error or (facts.newest and facts.newest.error)
+    return Verdict(_at(target, now_us, TargetState.REFUSED, retry_us=None, error=error))
+
+
 def releasing(stop: Stop, target: Target, facts: Facts, now_us: int) -> Verdict:
     """What a RELEASING stop does about a target: lets go what it holds, and nothing else. What waits for its own pause
-    to take effect is let go after that."""
-    if target.state in LET_BE:
+    to take effect is let go after that, and what fell silent while it was held is not taken for gone."""
+    silent = target.state == TargetState.ENDED and target.kind != Kind.WORKFLOW and target.hold_id
+    if target.state in LET_BE and not (silent and not facts.ended):
         return Verdict(target)
     if facts.ended:
         return Verdict(_at(target, now_us, TargetState.ENDED, retry_us=None, error=None))

@@ -11,6 +11,7 @@ from dataclasses import dataclass, field, replace
 from typing import Final, NamedTuple
 
 from pilothouse_server.domain.stops import (
+    DISOBEYING,
     Facts,
     Key,
     Kind,
@@ -19,6 +20,7 @@ from pilothouse_server.domain.stops import (
     StopState,
     Target,
     Verdict,
+    following,
     releasing,
     stopping,
     wanted,
@@ -74,7 +76,7 @@ class Survey(NamedTuple):
 def verdict_of(stop: Stop, key: Key, target: Target | None, facts: Facts, now_us: int) -> Verdict:
     if stop.state == StopState.ACTIVE:
         if not wanted(stop.stage, key[0]):
-            return Verdict(target)
+            return Verdict(None) if target is None else following(target, facts, now_us)
         return stopping(stop, key, target, facts, now_us)
     return Verdict(None) if target is None else releasing(stop, target, facts, now_us)
 
@@ -115,7 +117,10 @@ def _is_news(verdict: Verdict, target: Target | None) -> bool:
 
 
 def _has_agents(stop: Stop) -> bool:
-    return stop.state == StopState.RELEASING or wanted(stop.stage, Kind.AGENT)
+    """Whether agents are to be looked at: those of an earlier stage while some have not obeyed it."""
+    if stop.state == StopState.RELEASING or wanted(stop.stage, Kind.AGENT):
+        return True
+    return any(stop.counts.get((Kind.AGENT, state)) for state in DISOBEYING)
 
 
 def _engines(transaction: RunTransaction, stop: Stop, place: Place, now_us: int) -> Place:
@@ -140,7 +145,7 @@ def _agents(
     ):
         return place
     some = set(transaction.target_keys(stop.id, Kind.AGENT, place.agent, SLICE))
-    if stop.state == StopState.ACTIVE:
+    if stop.state == StopState.ACTIVE and wanted(stop.stage, Kind.AGENT):
         some.update(transaction.agents(stop, place.agent, SLICE))
     chosen = sorted(some)[:SLICE]
     keys.update(dict.fromkeys(chosen))

@@ -144,6 +144,7 @@ class EmergencyStops:
                 )  # fmt: skip
             if (error := _unconfirmed(request)) is not None:
                 return error
+            transaction.forget_attempts(stop.id)
             return replace(stop, stage=request.stage, stage_us=now_us, quiet_us=None, told=False)
 
         return await self._act("escalate", request, run)

@@ -40,6 +40,11 @@ SCOPES = {
     Kind.AGENT: commands.Scope.POOL,
     Kind.WORKFLOW: commands.Scope.RUN,
 }
+_SILENT = EventError(
+    "AGENT_OFFLINE",
+    "the agent is not heard of; it is let go when it is heard again",
+    retryable=True,
+)
 _C = COMMANDS.c
 _PENDING = [int(state) for state in PENDING]
 
@@ -52,6 +57,8 @@ class _State(NamedTuple):
     stopped: bool = False
     idle: bool = True
     attempt: int = 1
+    silent: bool = False
+    """Of an agent: nobody knows whether it is there."""
 
 
 def able(executor: Executor | None, source: str, stop: Stop, kind: Kind) -> EventError | None:
@@ -123,7 +130,7 @@ def _facts(
             last=last.get(id),
             newest=by_id.get(target.command_id) if target is not None else None,
             hold=by_id.get(target.hold_id) if target is not None else None,
-            unable=able(executor, state.source, stop, kind),
+            unable=_SILENT if state.silent else able(executor, state.source, stop, kind),
             connect_us=executor.connect_us if executor is not None and executor.connected else 0,
             heir=heirs.get(id, ""),
         )
@@ -179,8 +186,14 @@ def _agents(
             found[id] = _State("", ended=True)
             continue
         offline = record.state(*moment) == AgentState.OFFLINE
-        ended = record.gone if stop.state == StopState.RELEASING else offline
-        found[id] = _State(record.source[1], ended, record.draining, not record.working)
+        releasing = stop.state == StopState.RELEASING
+        found[id] = _State(
+            record.source[1],
+            record.gone if releasing else offline,
+            record.draining,
+            not record.working,
+            silent=releasing and offline,
+        )
     return found
 
 

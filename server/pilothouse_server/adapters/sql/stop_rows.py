@@ -27,6 +27,7 @@ from pilothouse_server.domain.stops import (
     StopState,
     Target,
     TargetState,
+    wanted,
 )
 
 _S = EMERGENCY_STOPS.c
@@ -171,7 +172,7 @@ def any_waiting(connection: Connection, stop_id: str) -> bool:
 
 
 def forget_attempts(connection: Connection, stop_id: str) -> None:
-    """As a release begins: what failed before counts no more."""
+    """As a stop goes further or is let go: what failed before counts no more."""
     connection.execute(
         update(EMERGENCY_TARGETS)
         .where(_T.stop_id == stop_id)
@@ -180,19 +181,21 @@ def forget_attempts(connection: Connection, stop_id: str) -> None:
 
 
 def longest_disobeying(
-    connection: Connection, stop_ids: Sequence[str], limit: int
+    connection: Connection, stops: Sequence[Stop], limit: int
 ) -> dict[str, list[Target]]:
-    """Of each stop those that do not do what it wants, longest first."""
+    """Of each stop those that do not do what it wants, longest first. Of one in force only what its stage is about."""
     states = [int(state) for state in sorted(DISOBEYING)]
     found: dict[str, list[Target]] = {}
-    for stop_id in stop_ids:
+    for stop in stops:
+        active = stop.state == StopState.ACTIVE
+        kinds = [int(kind) for kind in Kind if not active or wanted(stop.stage, kind)]
         query = (
             select(EMERGENCY_TARGETS)
-            .where(_T.stop_id == stop_id, _T.state.in_(states))
+            .where(_T.stop_id == stop.id, _T.state.in_(states), _T.kind.in_(kinds))
             .order_by(_T.since_us, _T.kind, _T.id)
             .limit(limit)
         )
-        found[stop_id] = [target_of(row) for row in connection.execute(query).mappings()]
+        found[stop.id] = [target_of(row) for row in connection.execute(query).mappings()]
     return found
 
 
@@ -200,11 +203,11 @@ def target_page(
     connection: Connection, stop_id: str, states: Collection[TargetState], size: int, token: str
 ) -> tuple[list[Target], str]:
     """Targets by kind and id, and the token of the next page. Raises InvalidPageToken."""
-    wanted = sorted({int(state) for state in states})
-    mark = pages.fingerprint("emergency_targets", stop_id, wanted)
+    standing = sorted({int(state) for state in states})
+    mark = pages.fingerprint("emergency_targets", stop_id, standing)
     key = pages.decode(token, mark, _BY_KEY) if token else None
     query: Select[Any] = select(EMERGENCY_TARGETS).where(_T.stop_id == stop_id)
-    query = query.where(_T.state.in_(wanted)) if wanted else query
+    query = query.where(_T.state.in_(standing)) if standing else query
     rows = pages.rows(connection, query, _BY_KEY, key, size + 1)
     following = ""
     if len(rows) > size:

@@ -148,8 +148,7 @@ class SqlStopTransaction:
         return found
 
     def views(self, stops: Sequence[Stop]) -> Sequence[StopView]:
-        ids = [stop.id for stop in stops]
-        shown = stop_rows.longest_disobeying(self._connection, ids, NOT_OBEYED_SHOWN)
+        shown = stop_rows.longest_disobeying(self._connection, stops, NOT_OBEYED_SHOWN)
         return [StopView(stop, shown[stop.id]) for stop in stops]
 
     def page(self, size: int, token: str, *, released: bool) -> tuple[Sequence[Stop], str]:
