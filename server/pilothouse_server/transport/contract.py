@@ -83,83 +83,50 @@ class Servicers:
     emergency_stops: emergency_stops_pb2_grpc.EmergencyStopServiceServicer | None = None
 
 
+_agents = agents_pb2_grpc.add_AgentServiceServicer_to_server
+_alerts = alerts_pb2_grpc.add_AlertServiceServicer_to_server
+_audit = audit_pb2_grpc.add_AuditServiceServicer_to_server
+_batches = batches_pb2_grpc.add_BatchServiceServicer_to_server
+_budgets = budgets_pb2_grpc.add_BudgetServiceServicer_to_server
+_channels = channels_pb2_grpc.add_ChannelServiceServicer_to_server
+_commands = commands_pb2_grpc.add_CommandServiceServicer_to_server
+_config = config_pb2_grpc.add_ConfigServiceServicer_to_server
+_dead_events = dead_events_pb2_grpc.add_DeadEventServiceServicer_to_server
+_deliveries = deliveries_pb2_grpc.add_DeliveryServiceServicer_to_server
+_emergency_stops = emergency_stops_pb2_grpc.add_EmergencyStopServiceServicer_to_server
+_escalations = escalations_pb2_grpc.add_EscalationServiceServicer_to_server
+_events = events_pb2_grpc.add_EventServiceServicer_to_server
+_heartbeats = heartbeats_pb2_grpc.add_HeartbeatServiceServicer_to_server
+_platform = platform_pb2_grpc.add_PlatformServiceServicer_to_server
+_queues = queues_pb2_grpc.add_QueueServiceServicer_to_server
+_rules = rules_pb2_grpc.add_RuleServiceServicer_to_server
+_silences = silences_pb2_grpc.add_SilenceServiceServicer_to_server
+_workflows = workflows_pb2_grpc.add_WorkflowServiceServicer_to_server
+
+
 def services(by: Servicers) -> list[Service]:
     """What a server serves."""
     found = [
         Service(METRICS, by.metrics.add_to),
-        _served(
-            agents_pb2.DESCRIPTOR, agents_pb2_grpc.add_AgentServiceServicer_to_server, by.agents
-        ),
-        _served(
-            alerts_pb2.DESCRIPTOR, alerts_pb2_grpc.add_AlertServiceServicer_to_server, by.alerts
-        ),
-        _served(audit_pb2.DESCRIPTOR, audit_pb2_grpc.add_AuditServiceServicer_to_server, by.audit),
-        _served(
-            batches_pb2.DESCRIPTOR, batches_pb2_grpc.add_BatchServiceServicer_to_server, by.batches
-        ),
-        _served(
-            budgets_pb2.DESCRIPTOR, budgets_pb2_grpc.add_BudgetServiceServicer_to_server, by.budgets
-        ),
-        _served(
-            channels_pb2.DESCRIPTOR,
-            channels_pb2_grpc.add_ChannelServiceServicer_to_server,
-            by.channels,
-        ),
-        _served(
-            commands_pb2.DESCRIPTOR,
-            commands_pb2_grpc.add_CommandServiceServicer_to_server,
-            by.commands,
-        ),
-        _served(
-            config_pb2.DESCRIPTOR, config_pb2_grpc.add_ConfigServiceServicer_to_server, by.config
-        ),
-        _served(
-            dead_events_pb2.DESCRIPTOR,
-            dead_events_pb2_grpc.add_DeadEventServiceServicer_to_server,
-            by.dead_events,
-        ),
-        _served(
-            deliveries_pb2.DESCRIPTOR,
-            deliveries_pb2_grpc.add_DeliveryServiceServicer_to_server,
-            by.deliveries,
-        ),
-        _served(
-            emergency_stops_pb2.DESCRIPTOR,
-            emergency_stops_pb2_grpc.add_EmergencyStopServiceServicer_to_server,
-            by.emergency_stops,
-        ),
-        _served(
-            escalations_pb2.DESCRIPTOR,
-            escalations_pb2_grpc.add_EscalationServiceServicer_to_server,
-            by.escalations,
-        ),
-        _served(
-            events_pb2.DESCRIPTOR, events_pb2_grpc.add_EventServiceServicer_to_server, by.events
-        ),
-        _served(
-            heartbeats_pb2.DESCRIPTOR,
-            heartbeats_pb2_grpc.add_HeartbeatServiceServicer_to_server,
-            by.heartbeats,
-        ),
-        _served(
-            platform_pb2.DESCRIPTOR,
-            platform_pb2_grpc.add_PlatformServiceServicer_to_server,
-            by.platform,
-        ),
-        _served(
-            queues_pb2.DESCRIPTOR, queues_pb2_grpc.add_QueueServiceServicer_to_server, by.queues
-        ),
-        _served(rules_pb2.DESCRIPTOR, rules_pb2_grpc.add_RuleServiceServicer_to_server, by.rules),
-        _served(
-            silences_pb2.DESCRIPTOR,
-            silences_pb2_grpc.add_SilenceServiceServicer_to_server,
-            by.silences,
-        ),
-        _served(
-            workflows_pb2.DESCRIPTOR,
-            workflows_pb2_grpc.add_WorkflowServiceServicer_to_server,
-            by.workflows,
-        ),
+        _served(agents_pb2.DESCRIPTOR, _agents, by.agents),
+        _served(alerts_pb2.DESCRIPTOR, _alerts, by.alerts),
+        _served(audit_pb2.DESCRIPTOR, _audit, by.audit),
+        _served(batches_pb2.DESCRIPTOR, _batches, by.batches),
+        _served(budgets_pb2.DESCRIPTOR, _budgets, by.budgets),
+        _served(channels_pb2.DESCRIPTOR, _channels, by.channels),
+        _served(commands_pb2.DESCRIPTOR, _commands, by.commands),
+        _served(config_pb2.DESCRIPTOR, _config, by.config),
+        _served(dead_events_pb2.DESCRIPTOR, _dead_events, by.dead_events),
+        _served(deliveries_pb2.DESCRIPTOR, _deliveries, by.deliveries),
+        _served(emergency_stops_pb2.DESCRIPTOR, _emergency_stops, by.emergency_stops),
+        _served(escalations_pb2.DESCRIPTOR, _escalations, by.escalations),
+        _served(events_pb2.DESCRIPTOR, _events, by.events),
+        _served(heartbeats_pb2.DESCRIPTOR, _heartbeats, by.heartbeats),
+        _served(platform_pb2.DESCRIPTOR, _platform, by.platform),
+        _served(queues_pb2.DESCRIPTOR, _queues, by.queues),
+        _served(rules_pb2.DESCRIPTOR, _rules, by.rules),
+        _served(silences_pb2.DESCRIPTOR, _silences, by.silences),
+        _served(workflows_pb2.DESCRIPTOR, _workflows, by.workflows),
     ]
     return [service for service in found if service is not None]
 
