@@ -2,8 +2,13 @@
 import type { JSX } from "preact";
 import { useStores } from "../ui/context";
 import { Tabbed } from "../ui/listed";
+import { Audit } from "./audit";
+import { Budgets } from "./budgets";
+import { Configuration } from "./config";
+import { Connectors } from "./connectors";
 import { Emergency } from "./emergency";
 import "./platform.css";
+import { Server } from "./server";
 
 export function Platform(): JSX.Element {
   const { stops } = useStores();
@@ -12,7 +17,14 @@ export function Platform(): JSX.Element {
     <Tabbed
       page="platform"
       title="Platform"
-      tabs={[["emergency", "Emergency", Emergency, active === 0 ? null : <b class="tone-critical">{active} in force</b>]]}
+      tabs={[
+        ["", "Configuration", Configuration],
+        ["emergency", "Emergency", Emergency, active === 0 ? null : <b class="tone-critical">{active} in force</b>],
+        ["budgets", "Budgets", Budgets],
+        ["connectors", "Engines", Connectors],
+        ["audit", "Audit", Audit],
+        ["server", "Server", Server],
+      ]}
     />
   );
 }

@@ -125,7 +125,14 @@ export function Check({ value, set, testId, children }: InputProps<boolean> & { 
 }
 
 // What is typed stays as typed; the draft has the number as soon as it is one.
-export function Amount({ value, set, testId, label, unit }: InputProps<number | undefined> & { readonly unit?: string }): JSX.Element {
+export function Amount({
+  value,
+  set,
+  testId,
+  label,
+  placeholder,
+  unit,
+}: InputProps<number | undefined> & { readonly unit?: string }): JSX.Element {
   const typed = useSignal(value === undefined ? "" : String(value));
   const shown = parsed(typed.value) === value ? typed.value : value === undefined ? "" : String(value);
   const input = (text: string): void => {
@@ -137,6 +144,7 @@ export function Amount({ value, set, testId, label, unit }: InputProps<number | 
       <input
         class="field number"
         inputMode="decimal"
+        placeholder={placeholder}
         value={shown}
         aria-label={label}
         onInput={(event) => input(event.currentTarget.value)}

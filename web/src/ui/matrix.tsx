@@ -1,7 +1,6 @@
-// A cell for each agent: state by shape and colour, load as fill. The same agents as a table for who reads better so, or hears it.
-import { useSignal } from "@preact/signals";
+// A cell for each agent: state by shape and colour, load as fill. The Agents page has the same as a table, for who reads better so, or hears it.
 import type { JSX } from "preact";
-import { age, count, exactTime, plural } from "../core/format";
+import { age, count } from "../core/format";
 import { timestampMs } from "../core/time";
 import { agentLook, nameOf } from "../core/words";
 import { AGENTS } from "../live/positions";
@@ -9,30 +8,18 @@ import { type AgentGroup, isOnline } from "../stores/agents";
 import { useStores } from "./context";
 import { Mark } from "./mark";
 import { memo } from "./memo";
-import { Note, Panel, Since } from "./panel";
+import { Note, Panel } from "./panel";
 import type { Agent } from "../core/wire";
 
 export function AgentHealthMatrix(): JSX.Element {
-  const { agents } = useStores();
-  const table = useSignal(false);
+  const { agents, route } = useStores();
   const groups = agents.groups.value;
   const known = groups.reduce((sum, group) => sum + group.agents.length, 0);
   const online = groups.reduce((sum, group) => sum + group.online, 0);
-  const swap = (
-    <button
-      type="button"
-      class="link"
-      onClick={() => (table.value = !table.value)}
-      aria-pressed={table.value}
-      data-testid="agents-as-table"
-    >
-      {table.value ? "cells" : "table"}
-    </button>
-  );
   const aside =
     known === 0 ? null : (
       <>
-        {swap}
+        <a href={route.href({ page: "agents", open: "", state: "" })}>all of them</a>
         <span data-testid="agents-online">
           {count(online)} of {count(known)} online
         </span>
@@ -41,13 +28,7 @@ export function AgentHealthMatrix(): JSX.Element {
   return (
     <Panel title="Agents" channel={AGENTS} class="agents" testId="agents" aside={aside}>
       <div class="body">
-        {known === 0 ? (
-          <NoAgents arrived={agents.arrived.value} />
-        ) : table.value ? (
-          <AgentTable groups={groups} />
-        ) : (
-          groups.map((group) => <Group key={group.type} group={group} />)
-        )}
+        {known === 0 ? <NoAgents arrived={agents.arrived.value} /> : groups.map((group) => <Group key={group.type} group={group} />)}
       </div>
       {agents.truncated.value ? <Note bar>There are more agents than these {count(known)}.</Note> : null}
     </Panel>
@@ -140,53 +121,4 @@ function walk(event: KeyboardEvent & { currentTarget: HTMLElement }): void {
     event.preventDefault();
     next.focus();
   }
-}
-
-function AgentTable({ groups }: { readonly groups: readonly AgentGroup[] }): JSX.Element {
-  return (
-    <table class="table agent-table">
-      <colgroup>
-        <col class="agent-width" />
-        <col class="state-width" />
-        <col />
-        <col />
-      </colgroup>
-      <thead>
-        <tr>
-          <th scope="col">Agent</th>
-          <th scope="col">State</th>
-          <th scope="col" class="number">
-            Load
-          </th>
-          <th scope="col" class="number" title="Since its last heartbeat">
-            Seen
-          </th>
-        </tr>
-      </thead>
-      <tbody>{groups.flatMap((group) => group.agents.map((agent) => <AgentRow key={agent.id} agent={agent} />))}</tbody>
-    </table>
-  );
-}
-
-function AgentRow({ agent }: { readonly agent: Agent }): JSX.Element {
-  const look = agentLook(agent.state);
-  const seen = timestampMs(agent.lastSeenTime);
-  return (
-    <tr
-      title={`${agent.agentType} · ${plural(Number(agent.completedTasks), "task")} completed, ${count(Number(agent.failedTasks))} failed${seen === undefined ? "" : ` · last heard ${exactTime(seen)}`}`}
-    >
-      <th scope="row" class="mono cut">
-        {agent.id}
-      </th>
-      <td>
-        <span class="state">
-          <Mark look={look} /> {look.word}
-        </span>
-      </td>
-      <td class="number">{agent.load === undefined ? "–" : `${agent.load.active}/${agent.load.capacity || "?"}`}</td>
-      <td class="number">
-        <Since at={seen} ago={false} />
-      </td>
-    </tr>
-  );
 }

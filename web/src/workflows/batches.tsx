@@ -1,89 +1,70 @@
 // Acts on many, newest first, each with how far it is.
 import type { JSX } from "preact";
-import { useMemo } from "preact/hooks";
 import { exactTime, when } from "../core/format";
 import { timestampMs } from "../core/time";
 import { useStores } from "../ui/context";
-import { type Columns, Rows } from "../ui/rows";
-import { List, useShown } from "../ui/lists";
+import { type Column, Listed, useList } from "../ui/listed";
 import { Mark } from "../ui/mark";
-import { memo } from "../ui/memo";
-import { Panel } from "../ui/panel";
 import type { Batch } from "../core/wire";
 import { Progress, batchTitle } from "./batch";
 import { batchLook } from "./words";
 
 const AGAIN_MS = 3_000;
-const HEAD: Columns = [
-  ["col-state", "State"],
-  ["col-name", "What"],
-  ["col-stages", "Outcomes"],
-  ["col-who", "Who"],
-  ["col-start number", "Made"],
+
+const COLUMNS: readonly Column<Batch>[] = [
+  [
+    "State",
+    "col-state",
+    ({ state }) => (
+      <span class="state">
+        <Mark look={batchLook(state)} /> {batchLook(state).word}
+      </span>
+    ),
+  ],
+  ["What", "col-name", (batch) => <Title batch={batch} />],
+  ["Outcomes", "col-stages", (batch) => <Progress batch={batch} />],
+  ["Who", "col-who weak cut", ({ actor }) => actor || "–"],
+  ["Made", "col-start number", ({ createTime }) => <Made at={timestampMs(createTime)} />],
 ];
 
-export function Batches(): JSX.Element {
-  const { call } = useStores();
-  const list = useMemo(
-    () =>
-      new List<Batch>(async (pageToken, signal) => {
-        const { message } = await call("BatchService/ListBatches", { pageSize: 50, pageToken }, signal);
-        return { items: message.batches, next: message.nextPageToken };
-      }, AGAIN_MS),
-    [],
-  );
-  useShown(list);
+function Title({ batch }: { readonly batch: Batch }): JSX.Element {
+  const { route } = useStores();
   return (
-    <Panel title="Acts on many" class="tall" testId="batches" aside={<span>newest first</span>}>
-      <Rows
-        list={list}
-        what="the batches"
-        head={HEAD}
-        row={(batch) => <Row key={batch.id} batch={batch} />}
-        none={
-          <>
-            None yet. Choose workflows with <kbd>x</kbd>, or filter them, and act on all at once.
-          </>
-        }
-      />
-    </Panel>
+    <span class="cut">
+      <a class="name" href={route.href({ open: batch.id })} onClick={(event) => event.stopPropagation()}>
+        {batchTitle(batch)}
+      </a>{" "}
+      <span class="faint">{batch.reason || batch.filter}</span>
+    </span>
   );
 }
 
-const Row = memo(({ batch }: { readonly batch: Batch }): JSX.Element => {
-  const { route, clock } = useStores();
-  const look = batchLook(batch.state);
-  const made = timestampMs(batch.createTime);
+function Made({ at }: { readonly at: number | undefined }): JSX.Element {
+  const { clock } = useStores();
+  return <span title={at === undefined ? "" : exactTime(at)}>{at === undefined ? "–" : when(at, clock.serverNow())}</span>;
+}
+
+export function Batches(): JSX.Element {
+  const { call } = useStores();
+  const list = useList<Batch>(async (pageToken, signal) => {
+    const { message } = await call("BatchService/ListBatches", { pageSize: 50, pageToken }, signal);
+    return { items: message.batches, next: message.nextPageToken };
+  }, AGAIN_MS);
   return (
-    <tr
-      data-row=""
-      data-opens={batch.id}
-      data-open={route.open.value === batch.id}
-      tabIndex={-1}
-      onClick={() => route.go({ open: batch.id })}
-      data-testid="batch-row"
-      data-state={look.word}
-    >
-      <td class="col-state">
-        <span class="state">
-          <Mark look={look} /> {look.word}
-        </span>
-      </td>
-      <td class="col-name">
-        <span class="cut">
-          <a class="name" href={route.href({ open: batch.id })} onClick={(event) => event.stopPropagation()}>
-            {batchTitle(batch)}
-          </a>{" "}
-          <span class="faint">{batch.reason || batch.filter}</span>
-        </span>
-      </td>
-      <td class="col-stages">
-        <Progress batch={batch} />
-      </td>
-      <td class="col-who weak cut">{batch.actor || "–"}</td>
-      <td class="col-start number" title={made === undefined ? "" : exactTime(made)}>
-        {made === undefined ? "–" : when(made, clock.serverNow())}
-      </td>
-    </tr>
+    <Listed
+      title="Acts on many"
+      what="the batches"
+      list={list}
+      columns={COLUMNS}
+      testId="batch-row"
+      id={({ id }) => id}
+      opens={({ id }) => id}
+      state={({ state }) => batchLook(state).word}
+      empty={
+        <>
+          None yet. Choose workflows with <kbd>x</kbd>, or filter them, and act on all at once.
+        </>
+      }
+    />
   );
-});
+}

@@ -1,6 +1,6 @@
 // One workflow, beside what was there or as a page of its own: the same parts, live, in one column or two.
 import { useSignal } from "@preact/signals";
-import type { ComponentChildren, JSX } from "preact";
+import type { JSX } from "preact";
 import { plural, when } from "../core/format";
 import { timestampMs } from "../core/time";
 import { cliLine, nameOf, shellWord } from "../core/words";
@@ -10,6 +10,7 @@ import { Confirm } from "../ui/confirm";
 import { useStores } from "../ui/context";
 import { CliLine } from "../ui/dialog";
 import { Choice } from "../ui/form";
+import { Fact } from "../ui/listed";
 import { Note, Since } from "../ui/panel";
 import { Side } from "../ui/side";
 import { ActNote, Actions, Elapsed, WorkflowStateCell, stateName } from "../ui/workflow";
@@ -153,15 +154,6 @@ function Summary({ workflow }: { readonly workflow: Workflow }): JSX.Element {
       <CliLine line={cliLine("get", workflow.id, "")} />
       {hasEnded(workflow) ? null : <Close workflow={workflow} />}
     </section>
-  );
-}
-
-function Fact({ name, children }: { readonly name: string; readonly children: ComponentChildren }): JSX.Element {
-  return (
-    <div>
-      <dt class="faint small">{name}</dt>
-      <dd class="cut">{children}</dd>
-    </div>
   );
 }
 
