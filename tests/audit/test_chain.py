@@ -7,11 +7,15 @@ import dataclasses
 import json
 
 import pytest
+from sqlalchemy import Connection
 
+from pilothouse_server.adapters.sql import audit_rows
 from pilothouse_server.domain.audit import FIRST_HASH, Entry, canonical, chained
 from pilothouse_server.domain.errors import InvalidArgument
+from pilothouse_server.domain.events import EventError
 from pilothouse_server.services.audit import SLICE, Noted
 from tests.audit.conftest import REFUSED, Archive, entry
+from tests.databases import Place, open_database
 
 # What a hand does, what is said about it, and of which record.
 DAMAGES = {
@@ -144,6 +148,31 @@ async def test_of_many_who_write_at_once_none_forks_the_chain(archive: Archive) 
     await asyncio.gather(*(archive.write([entry(n), entry(n + 100)]) for n in range(8, 28)))
     verdict = await archive.verdict()
     assert (verdict.checked, verdict.verdict.problem) == (47, "")
+
+
+async def test_projectors_that_end_commands_beside_each_other_fork_no_chain(
+    archive: Archive, place: Place
+) -> None:
+    # On PostgreSQL two processes write at once; a second writer of one file there never is.
+    second = open_database(place) if isinstance(place, str) else archive.database
+
+    def append(connection: Connection) -> None:
+        audit_rows.append(connection, [entry(8), entry(9)])
+
+    databases = (archive.database, second) * 20
+    await asyncio.gather(*(each.write(append, beside=True) for each in databases))
+    verdict = await archive.verdict()
+    if second is not archive.database:
+        await second.close()
+    assert (verdict.checked, verdict.verdict.problem) == (87, "")
+
+
+async def test_a_text_that_a_database_cannot_hold_breaks_no_chain(archive: Archive) -> None:
+    said = {"actor": "a\0b", "target_id": "w\0", "reason": "half of a pair: \ud800"}
+    refused = EventError("NO\0", "bad\0news")
+    await archive.write([entry(8, **said, error=refused), entry(9)])
+    assert not (await archive.verdict()).verdict.problem
+    assert (await archive.record(8)).actor == "a\ufffdb"
 
 
 async def test_a_damaged_record_is_listed_in_its_place_and_hides_no_other(archive: Archive) -> None:

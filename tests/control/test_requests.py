@@ -205,3 +205,9 @@ async def test_what_a_workflow_shows_of_its_commands(plant: Plant) -> None:
     known = await read(lambda c: command_store.executors(c, ["e", "x"]))
     assert list(known) == ["e"]
     assert await read(lambda c: workflow_rows.standpoint_of(c, "unknown")) is None
+
+
+async def test_a_repeat_is_known_whatever_a_database_makes_of_its_words(plant: Plant) -> None:
+    first = await plant.ask(Action.PAUSE, request_id=str(uuid.UUID(int=7)), reason="a\0b")
+    again = await plant.ask(Action.PAUSE, request_id=str(uuid.UUID(int=7)), reason="a\0b")
+    assert (again.id, again.reason) == (first.id, "a\ufffdb")

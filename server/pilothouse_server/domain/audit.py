@@ -11,9 +11,10 @@ from collections.abc import Mapping
 from dataclasses import dataclass, field, replace
 from enum import IntEnum
 from types import MappingProxyType
-from typing import Final, NamedTuple
+from typing import Any, Final, NamedTuple
 
 from pilothouse_server.domain.events import EventError
+from pilothouse_server.domain.texts import sound
 
 FIRST_HASH: Final = "0" * 64
 """What the first record says of the one before it."""
@@ -102,9 +103,15 @@ def canonical(entry: Entry) -> bytes:
 
 
 def chained(entry: Entry, sequence: int, previous_hash: str) -> Entry:
-    """The record at its place in the chain."""
-    placed = replace(entry, sequence=sequence, previous_hash=previous_hash, hash="")
+    """The record at its place in the chain. What is hashed is, to the letter, what every database stores."""
+    texts: dict[str, Any] = {name: sound(getattr(entry, name)) for name in _TEXTS}
+    placed = replace(entry, **texts, sequence=sequence, previous_hash=previous_hash, hash="")
     return replace(placed, hash=hashlib.sha256(canonical(placed)).hexdigest())
+
+
+_TEXTS: Final = (
+    "actor", "verb", "target_kind", "target_id", "reason", "request_id", "command_id", "batch_id", "stop_id",
+)  # fmt: skip
 
 
 class Verdict(NamedTuple):

@@ -7,7 +7,7 @@ of two requests at once the second sees the first, and nothing that was decided 
 from __future__ import annotations
 
 from collections.abc import Collection, Mapping, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from typing import NamedTuple, Protocol
 
 from pilothouse_server.domain import command_audit
@@ -44,6 +44,7 @@ from pilothouse_server.domain.targets import (
     target_id,
     target_of,
 )
+from pilothouse_server.domain.texts import sound
 from pilothouse_server.domain.workflows import Action
 
 
@@ -190,6 +191,7 @@ def ask(
     """The command, REQUESTED, with its audit record, or why it is refused, which is recorded as well. A repeat of a
     request is its command as it is by now. Nothing is raised for what is refused, so that a transaction may ask for
     many things."""
+    request = replace(request, reason=sound(request.reason))
     earlier = transaction.requested(request.request_id) if request.request_id else None
     if earlier is not None:
         if _same(earlier, request):
