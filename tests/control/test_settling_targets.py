@@ -6,6 +6,7 @@ from typing import Any
 
 import pytest
 
+from pilothouse_server.domain import command_audit
 from pilothouse_server.domain.commands import AGENT_LEFT, Command, CommandState, Scope
 from pilothouse_server.domain.events import AgentLoad, Event, EventError, EventType
 from pilothouse_server.domain.settling import event_of, settle_target
@@ -124,3 +125,25 @@ def test_the_event_of_a_command_says_what_it_is_about() -> None:
     assert (event_of(RESIZE).agent_id, event_of(RESIZE).attributes["pool_size"]) == ("a", "8")
     assert event_of(MAIL).queue == "mail"
     assert "scope" not in event_of(command()).attributes
+
+
+@pytest.mark.parametrize(
+    ("one", "other"),
+    [(("a/b", ""), ("a", "b/")), (("a%2Fb", ""), ("a/b", "")), (("", "a/"), ("", "a"))],
+)
+def test_types_are_told_apart_whatever_is_in_their_names(
+    one: tuple[str, str], other: tuple[str, str]
+) -> None:
+    asked = fleet(A.PAUSE, workflow_type=one[0], agent_type=one[1])
+    for types, expected in ((other, REQUESTED), (one, EFFECTIVE)):
+        paused = said(T.QUEUE_PAUSED, workflow_type=types[0], agent_type=types[1])
+        assert after(asked, paused).state == expected
+    named = [
+        f"{name}={value}"
+        for name, value in zip(("workflow_type", "agent_type"), one, strict=True)
+        if value
+    ]
+    assert (
+        command_audit.ended(after(asked, said(T.COMMAND_FAILED, command_id="c1"))).target_id
+        == f"e?{'&'.join(named)}"
+    )

@@ -189,7 +189,7 @@ class Command:
             case Scope.QUEUE:
                 return self.queue
             case Scope.FLEET:
-                return f"{self.workflow_type}/{self.agent_type}"
+                return narrowing(self.workflow_type, self.agent_type)
             case _:
                 return self.workflow_id
 
@@ -216,6 +216,18 @@ class Standpoint(NamedTuple):
     attempt: int
     report_us: int
     """The engine's time of the report that decided the state."""
+
+
+def narrowing(workflow_type: str, agent_type: str) -> str:
+    """The target of a command on an engine: of which types, told apart whatever is in their names."""
+    escaped = workflow_type.replace("%", "%25").replace("/", "%2F")
+    return f"{escaped}/{agent_type}"
+
+
+def narrowed(target: str) -> tuple[str, str]:
+    """The types again: (workflow type, agent type)."""
+    escaped, _, agent_type = target.partition("/")
+    return escaped.replace("%2F", "/").replace("%25", "%"), agent_type
 
 
 def etag_of(attempt: int, state: WorkflowState, pending_id: str) -> str:

@@ -13,7 +13,14 @@ import hashlib
 from collections.abc import Callable, Sequence
 from typing import NamedTuple
 
-from pilothouse_server.domain.commands import Availability, Command, Executor, Scope
+from pilothouse_server.domain.commands import (
+    Availability,
+    Command,
+    Executor,
+    Scope,
+    narrowed,
+    narrowing,
+)
 from pilothouse_server.domain.errors import (
     CommandPending,
     NoExecutor,
@@ -110,9 +117,9 @@ def target_id(scope: Scope, source: str, target: str) -> str:
         case Scope.QUEUE:
             return f"{source}/{target}"
         case Scope.FLEET:
-            names = zip(("workflow_type", "agent_type"), target.split("/", 1), strict=False)
-            narrowed = "&".join(f"{name}={value}" for name, value in names if value)
-            return f"{source}?{narrowed}" if narrowed else source
+            names = zip(("workflow_type", "agent_type"), narrowed(target), strict=True)
+            types = "&".join(f"{name}={value}" for name, value in names if value)
+            return f"{source}?{types}" if types else source
         case _:
             return target
 
@@ -135,11 +142,11 @@ def queue_refusal(
 ) -> PilothouseError | None:
     """Why `action` cannot be asked of the queue or the engine now; None when it can."""
     name, kind = queue.name, "queue" if queue.name.name else "engine"
-    narrowed = bool(name.workflow_type or name.agent_type)
+    selective = bool(name.workflow_type or name.agent_type)
     of = "a queue" if name.name else "all that it starts"
-    if narrowed:
+    if selective:
         of = "what it starts of one type alone"
-    missing = _inability(action, queue.scope, executor, name.source, of=of, selective=narrowed)
+    missing = _inability(action, queue.scope, executor, name.source, of=of, selective=selective)
     if missing is not None:
         return missing
     if action not in QUEUE_LEGAL[queue.state]:
@@ -152,7 +159,7 @@ def queue_refusal(
 
 def target_of(name: QueueName) -> str:
     """The target of commands on a queue or an engine, as `Command.target` says it."""
-    return name.name or f"{name.workflow_type}/{name.agent_type}"
+    return name.name or narrowing(name.workflow_type, name.agent_type)
 
 
 def availabilities(
