@@ -243,3 +243,28 @@ async def test_an_engine_is_given_no_more_than_it_may_have_at_once(plant: Plant)
             "a limit that is raised counts within a heartbeat"
         )
         assert isinstance(await stream.next(), CaughtUp)
+
+
+async def test_what_an_emergency_stop_asks_for_waits_behind_nothing(plant: Plant) -> None:
+    plant.configured = replace(plant.configured, dispatch_limit=2)
+    names = [f"w{n}" for n in range(5)]
+    for name in names:
+        await plant.begin(name)
+    asked = [(await plant.ask(Action.PAUSE, name)).id for name in names[:3]]
+    async with listening(plant) as stream:
+        assert [await stream.command(), await stream.command()] == asked[:2]
+        first = await plant.ask(Action.PAUSE, names[3], stop_id="s")
+        assert await stream.command() == first.id
+        token = stream.token
+    second = await plant.ask(Action.PAUSE, names[4], stop_id="s")
+    async with listening(plant, token) as stream:
+        assert await stream.command() == second.id, "what came before its turn comes once"
+        token = stream.token
+    for ended in asked[:2]:
+        await plant.control.fail(ended, "e", EventError("NO"))
+    plant.configured = replace(plant.configured, dispatch_limit=5)
+    async with listening(plant, token) as stream:
+        assert await stream.command() == asked[2], "what waited is not lost"
+        assert isinstance(await stream.next(), CaughtUp)
+        third = await plant.ask(Action.PAUSE, "w")
+        assert await stream.command() == third.id

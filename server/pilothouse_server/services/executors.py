@@ -20,7 +20,7 @@ from pilothouse_server.ports import Clock
 from pilothouse_server.services.control import ControlSignals
 from pilothouse_server.services.fanout import Changes
 from pilothouse_server.services.ids import uuid7
-from pilothouse_server.services.watch import CaughtUp, Heartbeat, Reset, read_token, token_of
+from pilothouse_server.services.watch import CaughtUp, Heartbeat, Reset, read_numbers, token_of
 
 T = TypeVar("T")
 
@@ -72,6 +72,10 @@ class ExecutorTransaction(Protocol):
         """Commands for `source` that have not ended, later than `after` in the sequence, in order."""
         ...
 
+    def urgent(self, source: str, after: int, limit: int) -> Sequence[Command]:
+        """Those of them that emergency stops asked for."""
+        ...
+
     def given(self, source: str, until: int, limit: int) -> int:
         """How many commands for `source` up to `until` in the sequence have not ended, counted to the limit."""
         ...
@@ -97,6 +101,46 @@ class Offered(NamedTuple):
 
 
 StreamItem = Offered | CaughtUp | Heartbeat | Reset
+
+
+class _Place(NamedTuple):
+    """How far a stream is, as its token says it."""
+
+    position: int = 0
+    """Everything up to this sequence was offered."""
+    urgent: int = 0
+    """So was what emergency stops asked for, up to this one: an engine that has all that it may have is given it all
+    the same, ahead of what waits."""
+
+    def token(self, epoch: str) -> str:
+        """The second number is there only while it says something."""
+        token = token_of(epoch, self.position)
+        return f"{token}.{self.urgent}" if self.urgent > self.position else token
+
+    def offers(self, command: Command) -> bool:
+        """Whether it was not offered before."""
+        return not (command.stop_id and command.sequence <= self.urgent)
+
+    def behind(self, command: Command) -> _Place:
+        """Where the stream is once the command was offered."""
+        return self._replace(position=command.sequence)
+
+    def ahead(self, command: Command) -> _Place:
+        """The same of one that was offered before its turn."""
+        return self._replace(urgent=command.sequence)
+
+
+class _Look(NamedTuple):
+    """What one look at the commands of an engine shows."""
+
+    stored: Executor | None
+    """The engine."""
+    commands: Sequence[Command] = ()
+    """What it is given next."""
+    urgent: Sequence[Command] = ()
+    """What it is given before its turn."""
+    full: bool = False
+    """Whether it has as many as it may have."""
 
 
 @dataclass(slots=True)
@@ -160,12 +204,12 @@ class Executors:
 
         Raises InvalidResumeToken, ExecutorReplaced, Unavailable.
         """
-        position, reset = await self._place(resume_token)
+        place, reset = await self._place(resume_token)
         stream = await self._connect(source, capabilities)
         try:
             if reset is not None:
                 yield reset
-            async for item in self._follow(stream, position):
+            async for item in self._follow(stream, place):
                 yield item
         finally:
             self._disconnect(stream)
@@ -189,53 +233,59 @@ class Executors:
             if self._unsaved.get(stream) is executor:
                 del self._unsaved[stream]
 
-    async def _follow(self, stream: _Stream, position: int) -> AsyncGenerator[StreamItem, None]:
-        source = stream.executor.source
+    async def _follow(self, stream: _Stream, place: _Place) -> AsyncGenerator[StreamItem, None]:
         epoch, _ = await self._store.read(lambda transaction: transaction.history())
         caught_up = full = False
         while True:
             # Who has all that it may have gets more when some of it ended, which is told with what changed.
             changes = self._signals.workflows if full else self._signals.commands
             seen = changes.version
-            look = partial(self._look, source, position)
-            stored, commands, full = await self._store.read(look)
-            await self._hold(stream, stored)
-            for command in commands:
+            look = await self._store.read(partial(self._look, stream.executor.source, place))
+            full = look.full
+            await self._hold(stream, look.stored)
+            for command in look.commands:
                 self._still(stream)
-                position = command.sequence
-                yield Offered(token_of(epoch, position), command)
-            if len(commands) == BATCH:
+                offers, place = place.offers(command), place.behind(command)
+                if offers:
+                    yield Offered(place.token(epoch), command)
+            for command in look.urgent:
+                self._still(stream)
+                place = place.ahead(command)
+                yield Offered(place.token(epoch), command)
+            if BATCH in (len(look.commands), len(look.urgent)):
                 continue
             if not (caught_up or full):
                 caught_up = True
-                yield CaughtUp(token_of(epoch, position))
+                yield CaughtUp(place.token(epoch))
             self._still(stream)
             if full and changes is self._signals.commands:
                 continue
             if not await changes.wait(seen, self._heartbeat):
                 self._seen(stream)
-                yield Heartbeat(token_of(epoch, position))
+                yield Heartbeat(place.token(epoch))
             self._still(stream)
 
-    def _look(
-        self, source: str, position: int, transaction: ExecutorTransaction
-    ) -> tuple[Executor | None, Sequence[Command], bool]:
-        """The engine as it is stored, the commands that it is given next, and whether it has as many as it may have."""
+    def _look(self, source: str, place: _Place, transaction: ExecutorTransaction) -> _Look:
         most = self._configured().dispatch_limit
-        room = most - transaction.given(source, position, most)
-        commands = transaction.offered(source, position, min(BATCH, room)) if room > 0 else ()
-        return transaction.executor(source), commands, room <= len(commands)
+        room = most - transaction.given(source, place.position, most)
+        commands = transaction.offered(source, place.position, min(BATCH, room)) if room > 0 else ()
+        full = room <= len(commands)
+        urgent: Sequence[Command] = ()
+        if full:
+            last = commands[-1].sequence if commands else place.position
+            urgent = transaction.urgent(source, max(last, place.urgent), BATCH)
+        return _Look(transaction.executor(source), commands, urgent, full)
 
-    async def _place(self, token: str) -> tuple[int, Reset | None]:
+    async def _place(self, token: str) -> tuple[_Place, Reset | None]:
         """Where a stream begins, and what to say first when its token is of another history."""
         if not token:
-            return 0, None
+            return _Place(), None
         epoch, newest = await self._store.read(lambda transaction: transaction.history())
-        told, position = read_token(token)
-        if told == epoch and position <= newest:
-            return position, None
+        told, position, urgent = read_numbers(token)
+        if told == epoch and max(position, urgent) <= newest:
+            return _Place(position, urgent), None
         reason = "the token is of another history; every command that has not ended follows"
-        return 0, Reset(token_of(epoch, 0), reason)
+        return _Place(), Reset(token_of(epoch, 0), reason)
 
     async def _connect(self, source: str, capabilities: Sequence[Capability]) -> _Stream:
         now_us = self._clock.now_us()

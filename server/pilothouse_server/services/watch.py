@@ -127,7 +127,7 @@ async def watch(
 
     `row_pause` is for sources in which a row that waits is replaced by its newer self.
     """
-    resumed = _Place(*_read_token(token)) if token else None
+    resumed = _Place(*read_numbers(token)) if token else None
     start = await source.start(backlog)
     place, told = _begun(start)
     if resumed is not None:
@@ -203,11 +203,12 @@ def token_of(database_id: str, mark: int) -> str:
 
 def read_token(token: str) -> tuple[str, int]:
     """The database and the mark that a token names. Raises InvalidResumeToken."""
-    database_id, mark, _ = _read_token(token)
+    database_id, mark, _ = read_numbers(token)
     return database_id, mark
 
 
-def _read_token(token: str) -> tuple[str, int, int]:
+def read_numbers(token: str) -> tuple[str, int, int]:
+    """The database and both numbers of a token. Raises InvalidResumeToken."""
     database_id, *numbers = token.split(".")
     fits = database_id and 1 <= len(numbers) <= 2
     if not fits or not all(

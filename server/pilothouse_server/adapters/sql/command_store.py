@@ -10,7 +10,18 @@ from collections.abc import Callable, Collection, Iterable, Mapping, Sequence
 from dataclasses import replace
 from typing import Any, TypeVar
 
-from sqlalchemy import Connection, RowMapping, Select, bindparam, case, func, insert, select, update
+from sqlalchemy import (
+    Connection,
+    RowMapping,
+    Select,
+    bindparam,
+    case,
+    func,
+    insert,
+    select,
+    text,
+    update,
+)
 
 from pilothouse_server.adapters.sql import agent_rows, audit_rows, outbox_store, queue_rows
 from pilothouse_server.adapters.sql.database import Database
@@ -58,6 +69,8 @@ _CHANGE = (
 
 _STEERABLE = [int(state) for state, actions in LEGAL_ACTIONS.items() if actions]
 _PENDING = [int(state) for state in PENDING]
+# In the words of the partial indexes: with parameters the planners could not know that these are what is asked for.
+_IS_PENDING = text("commands.state IN (1, 2)")
 
 
 def pending_for(
@@ -195,6 +208,19 @@ class SqlCommandTransaction:
                 COMMANDS.c.source == source,
                 COMMANDS.c.sequence > after,
                 COMMANDS.c.state.in_(_PENDING),
+            )
+            .order_by(COMMANDS.c.sequence)
+            .limit(limit)
+        )
+
+    def urgent(self, source: str, after: int, limit: int) -> list[Command]:
+        return self._all(
+            select(COMMANDS)
+            .where(
+                COMMANDS.c.source == source,
+                COMMANDS.c.sequence > after,
+                _IS_PENDING,
+                COMMANDS.c.stop_id != "",
             )
             .order_by(COMMANDS.c.sequence)
             .limit(limit)
