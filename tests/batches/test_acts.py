@@ -201,3 +201,19 @@ async def test_items_come_in_the_order_of_their_turns_page_by_page(yard: Yard) -
             break
 
     assert found == ids
+
+
+async def test_refusals_without_a_batch_are_recorded_too(yard: Yard) -> None:
+    await yard.run_many(1)
+    batch = await yard.make(request_id=REQUEST)
+    with pytest.raises(NotFound):
+        await yard.batches.stop(Act("nobody", "ben"))
+    with pytest.raises(RequestIdReused):
+        await yard.batches.abandon(Act(batch.id, "eve", request_id=REQUEST))
+    with pytest.raises(RequestIdReused):
+        await yard.make(request_id=REQUEST, actor="dan")
+    assert (await yard.audited())[1:] == [
+        ("ben", "batch.stop", "REFUSED"),
+        ("eve", "batch.abandon", "REFUSED"),
+        ("dan", "batch.create", "REFUSED"),
+    ]

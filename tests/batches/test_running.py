@@ -200,3 +200,14 @@ async def test_what_was_stopped_in_the_look_stays_stopped(yard: Yard) -> None:
     await yard.runner.look()
 
     assert await yard.counts(batch) == {"WAITING": 2}
+
+
+async def test_a_batch_leaves_room_for_those_who_ask_by_hand(yard: Yard) -> None:
+    yard.configure(dispatch_limit=10)
+    await yard.run_many(20)
+    batch = await yard.make(rate=10_000)
+    await yard.start(batch)
+    for _ in range(3):
+        await yard.runner.look()
+        yard.step(1)
+    assert await yard.counts(batch) == {"WAITING": 11, "PENDING": 9}

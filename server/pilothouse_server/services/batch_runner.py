@@ -26,6 +26,8 @@ from pilothouse_server.services.fanout import Changes
 
 SLICE: Final = 100
 """Turns in one transaction: so few that nobody who writes has to wait for long."""
+LEFT_TO_OTHERS: Final = 10
+"""One part in so many of what an engine may be given is not for batches, so that nobody has to wait for one."""
 BURST: Final = 0.25
 """Seconds of its rate that a batch may catch up on at once."""
 SHORTEST_PAUSE, LONGEST_PAUSE = 0.05, 0.25
@@ -157,7 +159,8 @@ class BatchRunner:
         if batch is None or batch.state != BatchState.RUNNING:
             return Given(0, 0, left=False)
         config = self._configured()
-        items = _with_room(transaction, transaction.next_items(batch, count), config.dispatch_limit)
+        most = config.dispatch_limit - config.dispatch_limit // LEFT_TO_OTHERS
+        items = _with_room(transaction, transaction.next_items(batch, count), most)
         if not items:
             return Given(0, 0, left=False)
         request_ids = [request_id_of(batch_id, item.position) for item in items]

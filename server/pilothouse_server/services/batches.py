@@ -114,8 +114,8 @@ class Batches:
         _check(draft.selection)
         if draft.request_id:
             earlier = await self._store.read(lambda t: _repeated(t, draft.request_id, draft.asked))
-            if earlier is not None:
-                return _told(earlier)
+            if isinstance(earlier, BatchView):
+                return earlier
         limit = self._configured().batch_limit
         matched = await self._store.match(draft.selection, limit + 1)
         made = await self._store.write(lambda t: self._make(t, draft, matched, limit))
@@ -184,7 +184,10 @@ class Batches:
     ) -> BatchView | PilothouseError:
         if draft.request_id:
             earlier = _repeated(transaction, draft.request_id, draft.asked)
+            if isinstance(earlier, BatchView):
+                return earlier
             if earlier is not None:
+                transaction.record([_entry("create", "", draft, self._clock.now_us(), earlier)])
                 return earlier
         now_us = self._clock.now_us()
         selection, candidates = draft.selection, matched.candidates
@@ -225,14 +228,15 @@ class Batches:
         def run(transaction: BatchTransaction) -> BatchView | PilothouseError:
             if act.request_id:
                 earlier = _repeated(transaction, act.request_id, content)
+                if isinstance(earlier, BatchView):
+                    return earlier
                 if earlier is not None:
+                    transaction.record([_entry(verb, act.batch_id, act, now_us, earlier)])
                     return earlier
             before = transaction.get(act.batch_id)
-            if before is None:
-                return NotFound("batch", act.batch_id)
-            after = change(before)
+            after = change(before) if before is not None else NotFound("batch", act.batch_id)
             if isinstance(after, PilothouseError):
-                transaction.record([_entry(verb, before.id, act, now_us, after, batch=before)])
+                transaction.record([_entry(verb, act.batch_id, act, now_us, after, batch=before)])
                 return after
             counts = batches.counts_of(after, transaction.commands(after.id))
             after = batches.over_now(after, counts, now_us)
