@@ -76,7 +76,7 @@ def more(connection: Connection) -> None:
     bulk.insert(connection, BUDGET_STANDS, list(stands))
     bulk.insert(connection, USAGE_SPANS, list(spans))
     bulk.insert(connection, ENGINES_HEARD, [(f"engine{n}", 0, NOON) for n in range(50)])
-    done = [
+    done: list[dict[str, Any]] = [
         {"request_id": f"d{n}", "digest": "", "done_us": NOON + n, "answer": {}}
         for n in range(ROWS)
     ]

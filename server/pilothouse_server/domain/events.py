@@ -68,7 +68,7 @@ WORKFLOW_TYPES = frozenset(range(EventType.WORKFLOW_CREATED, EventType.WORKFLOW_
 STAGE_TYPES = frozenset(range(EventType.STAGE_STARTED, EventType.STAGE_SKIPPED + 1))
 TASK_TYPES = frozenset(range(EventType.TASK_QUEUED, EventType.TASK_CANCELLED + 1))
 AGENT_TYPES = frozenset(range(EventType.AGENT_REGISTERED, EventType.AGENT_OFFLINE + 1))
-QUEUE_TYPES = frozenset({EventType.QUEUE_ACTIVE, EventType.QUEUE_PAUSED})
+QUEUE_TYPES: frozenset[int] = frozenset({EventType.QUEUE_ACTIVE, EventType.QUEUE_PAUSED})
 FAILURE_TYPES = frozenset(
     {
         EventType.WORKFLOW_FAILED,

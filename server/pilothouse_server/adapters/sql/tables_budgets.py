@@ -43,8 +43,8 @@ BUDGET_STANDS = Table(
     ),
     Index("ix_budget_stands_workflow_id", "workflow_id"),
 )
-"""What was last told of a run, or of a whole type (then `workflow_id` is empty), under this version of the budget and in
-this attempt. `tries`: how often its pause was asked for; `look_us`: when to look what came of that, NULL when it is
+"""What was last told of a run, or of a whole type (then `workflow_id` is empty), under this version of the budget and
+in this attempt. `tries`: how often its pause was asked for; `look_us`: when to look what came of that, NULL when it is
 settled."""
 
 USAGE_SPANS = Table(
