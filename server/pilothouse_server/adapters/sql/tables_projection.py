@@ -155,9 +155,9 @@ AGENTS = Table(
     Column("record", TEXT, nullable=False),
     Column("full", Boolean, nullable=False, server_default=false()),
 )
-"""`gone`: it said goodbye. `full`: it has as much in hand as it can. `overdue`: the sweeper saw that its heartbeat is too
-old; the next one clears it. `last_seen_us` is 0 for an agent that others named and that was never heard of itself: it
-only counts its tasks."""
+"""`gone`: it said goodbye. `full`: it has as much in hand as it can. `overdue`: the sweeper saw that its heartbeat is
+too old; the next one clears it. `last_seen_us` is 0 for an agent that others named and that was never heard of itself:
+it only counts its tasks."""
 
 Index("uq_agents_revision", AGENTS.c.revision, unique=True)
 Index("ix_agents_type_id", AGENTS.c.type, AGENTS.c.id)
