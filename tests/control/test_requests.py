@@ -8,7 +8,7 @@ import uuid
 import pytest
 
 from pilothouse_server.adapters.sql import command_store, workflow_rows
-from pilothouse_server.domain.commands import CommandState, etag_of
+from pilothouse_server.domain.commands import CommandState, Scope, etag_of
 from pilothouse_server.domain.errors import (
     CommandEnded,
     CommandPending,
@@ -22,6 +22,7 @@ from pilothouse_server.domain.errors import (
 )
 from pilothouse_server.domain.events import EventError, EventType
 from pilothouse_server.domain.workflows import Action, WorkflowState
+from pilothouse_server.services.control import ControlRequest
 from tests.control.build import SECOND, event
 from tests.control.conftest import Plant
 
@@ -211,3 +212,18 @@ async def test_a_repeat_is_known_whatever_a_database_makes_of_its_words(plant: P
     first = await plant.ask(Action.PAUSE, request_id=str(uuid.UUID(int=7)), reason="a\0b")
     again = await plant.ask(Action.PAUSE, request_id=str(uuid.UUID(int=7)), reason="a\0b")
     assert (again.id, again.reason) == (first.id, "a\ufffdb")
+
+
+async def test_a_request_id_is_of_one_request_whatever_it_is_about(plant: Plant) -> None:
+    request_id = str(uuid.uuid4())
+    first = await plant.ask(Action.PAUSE, request_id=request_id)
+    others = [
+        ControlRequest("", Action.PAUSE, request_id=request_id, scope=Scope.QUEUE, source="e", queue="w"),
+        ControlRequest("", Action.PAUSE, request_id=request_id, scope=Scope.FLEET, source="e"),
+        ControlRequest("", Action.DRAIN, request_id=request_id, scope=Scope.POOL, agent_id="w"),
+        ControlRequest("w", Action.PAUSE, request_id=request_id, batch_id="b"),
+    ]  # fmt: skip
+    for other in others:
+        with pytest.raises(RequestIdReused):
+            await plant.control.request(other)
+    assert await plant.ask(Action.PAUSE, request_id=request_id) == first
