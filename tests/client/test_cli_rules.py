@@ -72,13 +72,13 @@ def service_of(name: str, *methods: str) -> ServiceDescriptor:
     ("service", "group", "methods", "names"),
     [
         (
-            "PlatformConfigService",
-            "platform-configs",
+            "PlatformPlanService",
+            "platform-plans",
             [
-                "GetPlatformConfig",
-                "ListPlatformConfigs",
-                "SetPlatformConfig",
-                "FollowPlatformConfig*",
+                "GetPlatformPlan",
+                "ListPlatformPlans",
+                "SetPlatformPlan",
+                "FollowPlatformPlan*",
             ],
             ["get", "list", "set", "watch"],
         ),
@@ -90,13 +90,13 @@ def service_of(name: str, *methods: str) -> ServiceDescriptor:
         ),
         (
             "AuditService",
-            "audits",
+            "audit",
             ["ExportAudit*", "VerifyHashChain"],
             ["export", "verify-hash-chain"],
         ),
         ("DeliveryService", "deliveries", ["ListDeliveries", "RetryDelivery"], ["list", "retry"]),
         ("SiteService", "site", ["GetServerStatus"], ["get-server-status"]),
-        ("BatchService", "batchs", ["StartBatch", "StartBatchs"], ["start", "start-batchs"]),
+        ("BoxService", "boxes", ["StartBox", "StartBoxes"], ["start", "start-boxes"]),
     ],
 )
 def test_a_new_method_is_a_new_command(

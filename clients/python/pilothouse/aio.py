@@ -21,7 +21,7 @@ from collections.abc import (
     Sequence,
 )
 from types import TracebackType
-from typing import TYPE_CHECKING, Any, Self, TypeVar, cast
+from typing import Any, Self, TypeVar, cast
 
 import grpc
 import grpc.aio
@@ -30,67 +30,26 @@ from google.protobuf.message import Message
 from pilothouse import _channel, _pages
 from pilothouse._aio_channel import Channel
 from pilothouse._aio_handles import AlertHandle, CommandHandle, RuleHandle, WorkflowHandle
+from pilothouse._aio_stubs import Stubs
 from pilothouse._aio_watch import Watch
 from pilothouse._handles import seconds
 from pilothouse.aio_routes import open_channel
 from pilothouse.retry import RetryPolicy
 from pilothouse.v1 import (
     agents_pb2,
-    agents_pb2_grpc,
     alerts_pb2,
-    alerts_pb2_grpc,
-    audit_pb2_grpc,
-    batches_pb2_grpc,
-    budgets_pb2_grpc,
     channels_pb2,
-    channels_pb2_grpc,
     commands_pb2,
-    commands_pb2_grpc,
-    config_pb2_grpc,
-    dead_events_pb2_grpc,
     deliveries_pb2,
-    deliveries_pb2_grpc,
-    emergency_stops_pb2_grpc,
     escalations_pb2,
-    escalations_pb2_grpc,
     events_pb2,
-    events_pb2_grpc,
     heartbeats_pb2,
-    heartbeats_pb2_grpc,
     metrics_pb2,
-    metrics_pb2_grpc,
-    platform_pb2_grpc,
-    queues_pb2_grpc,
     rules_pb2,
-    rules_pb2_grpc,
     silences_pb2,
-    silences_pb2_grpc,
     workflows_pb2,
-    workflows_pb2_grpc,
 )
 from pilothouse.watching import WatchCore, WatchOptions, items_of
-
-if TYPE_CHECKING:
-    from pilothouse.v1.agents_pb2_grpc import AgentServiceAsyncStub
-    from pilothouse.v1.alerts_pb2_grpc import AlertServiceAsyncStub
-    from pilothouse.v1.audit_pb2_grpc import AuditServiceAsyncStub
-    from pilothouse.v1.batches_pb2_grpc import BatchServiceAsyncStub
-    from pilothouse.v1.budgets_pb2_grpc import BudgetServiceAsyncStub
-    from pilothouse.v1.channels_pb2_grpc import ChannelServiceAsyncStub
-    from pilothouse.v1.commands_pb2_grpc import CommandServiceAsyncStub
-    from pilothouse.v1.config_pb2_grpc import ConfigServiceAsyncStub
-    from pilothouse.v1.dead_events_pb2_grpc import DeadEventServiceAsyncStub
-    from pilothouse.v1.deliveries_pb2_grpc import DeliveryServiceAsyncStub
-    from pilothouse.v1.emergency_stops_pb2_grpc import EmergencyStopServiceAsyncStub
-    from pilothouse.v1.escalations_pb2_grpc import EscalationServiceAsyncStub
-    from pilothouse.v1.events_pb2_grpc import EventServiceAsyncStub
-    from pilothouse.v1.heartbeats_pb2_grpc import HeartbeatServiceAsyncStub
-    from pilothouse.v1.metrics_pb2_grpc import MetricsServiceAsyncStub
-    from pilothouse.v1.platform_pb2_grpc import PlatformServiceAsyncStub
-    from pilothouse.v1.queues_pb2_grpc import QueueServiceAsyncStub
-    from pilothouse.v1.rules_pb2_grpc import RuleServiceAsyncStub
-    from pilothouse.v1.silences_pb2_grpc import SilenceServiceAsyncStub
-    from pilothouse.v1.workflows_pb2_grpc import WorkflowServiceAsyncStub
 
 __all__ = ["AlertHandle", "Client", "CommandHandle", "RuleHandle", "Watch", "WorkflowHandle"]
 
@@ -103,7 +62,7 @@ def _opened(target: str, tls: _channel.Tls | None) -> grpc.aio.Channel:
     return open_channel(target, (*_channel.OPTIONS, *tls.options()), tls.credentials())
 
 
-class Client:
+class Client(Stubs):
     """A connection to a Pilothouse server. One is enough for a program; use it as a context manager or `close()` it."""
 
     def __init__(
@@ -125,60 +84,7 @@ class Client:
         over = channel or _opened(target, tls)
         self.channel = Channel(over, timeout=timeout, retry=retry or RetryPolicy())
         """The channel; further generated stubs may be made on it."""
-        self.events: EventServiceAsyncStub = events_pb2_grpc.EventServiceStub(self.channel)
-        """pilothouse.v1.EventService."""
-        self.metrics: MetricsServiceAsyncStub = metrics_pb2_grpc.MetricsServiceStub(self.channel)
-        """pilothouse.v1.MetricsService."""
-        self.workflows: WorkflowServiceAsyncStub = workflows_pb2_grpc.WorkflowServiceStub(
-            self.channel
-        )
-        """pilothouse.v1.WorkflowService."""
-        self.agents: AgentServiceAsyncStub = agents_pb2_grpc.AgentServiceStub(self.channel)
-        """pilothouse.v1.AgentService."""
-        self.alerts: AlertServiceAsyncStub = alerts_pb2_grpc.AlertServiceStub(self.channel)
-        """pilothouse.v1.AlertService."""
-        self.commands: CommandServiceAsyncStub = commands_pb2_grpc.CommandServiceStub(self.channel)
-        """pilothouse.v1.CommandService."""
-        self.platform: PlatformServiceAsyncStub = platform_pb2_grpc.PlatformServiceStub(
-            self.channel
-        )
-        """pilothouse.v1.PlatformService."""
-        self.dead_events: DeadEventServiceAsyncStub = dead_events_pb2_grpc.DeadEventServiceStub(
-            self.channel
-        )
-        """pilothouse.v1.DeadEventService."""
-        self.rules: RuleServiceAsyncStub = rules_pb2_grpc.RuleServiceStub(self.channel)
-        """pilothouse.v1.RuleService."""
-        self.silences: SilenceServiceAsyncStub = silences_pb2_grpc.SilenceServiceStub(self.channel)
-        """pilothouse.v1.SilenceService."""
-        self.channels: ChannelServiceAsyncStub = channels_pb2_grpc.ChannelServiceStub(self.channel)
-        """pilothouse.v1.ChannelService."""
-        self.escalations: EscalationServiceAsyncStub = escalations_pb2_grpc.EscalationServiceStub(
-            self.channel
-        )
-        """pilothouse.v1.EscalationService."""
-        self.deliveries: DeliveryServiceAsyncStub = deliveries_pb2_grpc.DeliveryServiceStub(
-            self.channel
-        )
-        """pilothouse.v1.DeliveryService."""
-        self.heartbeats: HeartbeatServiceAsyncStub = heartbeats_pb2_grpc.HeartbeatServiceStub(
-            self.channel
-        )
-        """pilothouse.v1.HeartbeatService."""
-        self.audit: AuditServiceAsyncStub = audit_pb2_grpc.AuditServiceStub(self.channel)
-        """pilothouse.v1.AuditService."""
-        self.batches: BatchServiceAsyncStub = batches_pb2_grpc.BatchServiceStub(self.channel)
-        """pilothouse.v1.BatchService."""
-        self.budgets: BudgetServiceAsyncStub = budgets_pb2_grpc.BudgetServiceStub(self.channel)
-        """pilothouse.v1.BudgetService."""
-        self.config: ConfigServiceAsyncStub = config_pb2_grpc.ConfigServiceStub(self.channel)
-        """pilothouse.v1.ConfigService."""
-        self.emergency_stops: EmergencyStopServiceAsyncStub = (
-            emergency_stops_pb2_grpc.EmergencyStopServiceStub(self.channel)
-        )
-        """pilothouse.v1.EmergencyStopService."""
-        self.queues: QueueServiceAsyncStub = queues_pb2_grpc.QueueServiceStub(self.channel)
-        """pilothouse.v1.QueueService."""
+        super().__init__(self.channel)
 
     async def close(self) -> None:
         """Close the connection; calls under way are cancelled."""

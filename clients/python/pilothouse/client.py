@@ -19,13 +19,14 @@ from collections.abc import (
     Sequence,
 )
 from types import TracebackType
-from typing import TYPE_CHECKING, Any, Self, TypeVar, cast
+from typing import Any, Self, TypeVar, cast
 
 import grpc
 from google.protobuf.message import Message
 
 from pilothouse import _channel, _pages
 from pilothouse._handles import seconds
+from pilothouse._stubs import Stubs
 from pilothouse._sync_channel import Channel
 from pilothouse._sync_handles import AlertHandle, CommandHandle, RuleHandle, WorkflowHandle
 from pilothouse._sync_routes import open_channel
@@ -33,68 +34,26 @@ from pilothouse._sync_watch import Watch
 from pilothouse.retry import RetryPolicy
 from pilothouse.v1 import (
     agents_pb2,
-    agents_pb2_grpc,
     alerts_pb2,
-    alerts_pb2_grpc,
-    audit_pb2_grpc,
-    batches_pb2_grpc,
-    budgets_pb2_grpc,
     channels_pb2,
-    channels_pb2_grpc,
     commands_pb2,
-    commands_pb2_grpc,
-    config_pb2_grpc,
-    dead_events_pb2_grpc,
     deliveries_pb2,
-    deliveries_pb2_grpc,
-    emergency_stops_pb2_grpc,
     escalations_pb2,
-    escalations_pb2_grpc,
     events_pb2,
-    events_pb2_grpc,
     heartbeats_pb2,
-    heartbeats_pb2_grpc,
     metrics_pb2,
-    metrics_pb2_grpc,
-    platform_pb2_grpc,
-    queues_pb2_grpc,
     rules_pb2,
-    rules_pb2_grpc,
     silences_pb2,
-    silences_pb2_grpc,
     workflows_pb2,
-    workflows_pb2_grpc,
 )
 from pilothouse.watching import WatchCore, WatchOptions, items_of
-
-if TYPE_CHECKING:
-    from pilothouse.v1.agents_pb2_grpc import AgentServiceStub
-    from pilothouse.v1.alerts_pb2_grpc import AlertServiceStub
-    from pilothouse.v1.audit_pb2_grpc import AuditServiceStub
-    from pilothouse.v1.batches_pb2_grpc import BatchServiceStub
-    from pilothouse.v1.budgets_pb2_grpc import BudgetServiceStub
-    from pilothouse.v1.channels_pb2_grpc import ChannelServiceStub
-    from pilothouse.v1.commands_pb2_grpc import CommandServiceStub
-    from pilothouse.v1.config_pb2_grpc import ConfigServiceStub
-    from pilothouse.v1.dead_events_pb2_grpc import DeadEventServiceStub
-    from pilothouse.v1.deliveries_pb2_grpc import DeliveryServiceStub
-    from pilothouse.v1.emergency_stops_pb2_grpc import EmergencyStopServiceStub
-    from pilothouse.v1.escalations_pb2_grpc import EscalationServiceStub
-    from pilothouse.v1.events_pb2_grpc import EventServiceStub
-    from pilothouse.v1.heartbeats_pb2_grpc import HeartbeatServiceStub
-    from pilothouse.v1.metrics_pb2_grpc import MetricsServiceStub
-    from pilothouse.v1.platform_pb2_grpc import PlatformServiceStub
-    from pilothouse.v1.queues_pb2_grpc import QueueServiceStub
-    from pilothouse.v1.rules_pb2_grpc import RuleServiceStub
-    from pilothouse.v1.silences_pb2_grpc import SilenceServiceStub
-    from pilothouse.v1.workflows_pb2_grpc import WorkflowServiceStub
 
 __all__ = ["AlertHandle", "Client", "CommandHandle", "RuleHandle", "Watch", "WorkflowHandle"]
 
 T = TypeVar("T")
 
 
-class Client:
+class Client(Stubs):
     """A connection to a Pilothouse server. One is enough for a program; use it as a context manager or `close()` it."""
 
     def __init__(
@@ -122,54 +81,7 @@ class Client:
         """Where the server is."""
         self.channel = Channel(channel, timeout=timeout, retry=retry or RetryPolicy())
         """The channel; further generated stubs may be made on it."""
-        self.events: EventServiceStub = events_pb2_grpc.EventServiceStub(self.channel)
-        """pilothouse.v1.EventService."""
-        self.metrics: MetricsServiceStub = metrics_pb2_grpc.MetricsServiceStub(self.channel)
-        """pilothouse.v1.MetricsService."""
-        self.workflows: WorkflowServiceStub = workflows_pb2_grpc.WorkflowServiceStub(self.channel)
-        """pilothouse.v1.WorkflowService."""
-        self.agents: AgentServiceStub = agents_pb2_grpc.AgentServiceStub(self.channel)
-        """pilothouse.v1.AgentService."""
-        self.alerts: AlertServiceStub = alerts_pb2_grpc.AlertServiceStub(self.channel)
-        """pilothouse.v1.AlertService."""
-        self.commands: CommandServiceStub = commands_pb2_grpc.CommandServiceStub(self.channel)
-        """pilothouse.v1.CommandService."""
-        self.platform: PlatformServiceStub = platform_pb2_grpc.PlatformServiceStub(self.channel)
-        """pilothouse.v1.PlatformService."""
-        self.dead_events: DeadEventServiceStub = dead_events_pb2_grpc.DeadEventServiceStub(
-            self.channel
-        )
-        """pilothouse.v1.DeadEventService."""
-        self.rules: RuleServiceStub = rules_pb2_grpc.RuleServiceStub(self.channel)
-        """pilothouse.v1.RuleService."""
-        self.silences: SilenceServiceStub = silences_pb2_grpc.SilenceServiceStub(self.channel)
-        """pilothouse.v1.SilenceService."""
-        self.channels: ChannelServiceStub = channels_pb2_grpc.ChannelServiceStub(self.channel)
-        """pilothouse.v1.ChannelService."""
-        self.escalations: EscalationServiceStub = escalations_pb2_grpc.EscalationServiceStub(
-            self.channel
-        )
-        """pilothouse.v1.EscalationService."""
-        self.deliveries: DeliveryServiceStub = deliveries_pb2_grpc.DeliveryServiceStub(self.channel)
-        """pilothouse.v1.DeliveryService."""
-        self.heartbeats: HeartbeatServiceStub = heartbeats_pb2_grpc.HeartbeatServiceStub(
-            self.channel
-        )
-        """pilothouse.v1.HeartbeatService."""
-        self.audit: AuditServiceStub = audit_pb2_grpc.AuditServiceStub(self.channel)
-        """pilothouse.v1.AuditService."""
-        self.batches: BatchServiceStub = batches_pb2_grpc.BatchServiceStub(self.channel)
-        """pilothouse.v1.BatchService."""
-        self.budgets: BudgetServiceStub = budgets_pb2_grpc.BudgetServiceStub(self.channel)
-        """pilothouse.v1.BudgetService."""
-        self.config: ConfigServiceStub = config_pb2_grpc.ConfigServiceStub(self.channel)
-        """pilothouse.v1.ConfigService."""
-        self.emergency_stops: EmergencyStopServiceStub = (
-            emergency_stops_pb2_grpc.EmergencyStopServiceStub(self.channel)
-        )
-        """pilothouse.v1.EmergencyStopService."""
-        self.queues: QueueServiceStub = queues_pb2_grpc.QueueServiceStub(self.channel)
-        """pilothouse.v1.QueueService."""
+        super().__init__(self.channel)
 
     def close(self) -> None:
         """Close the connection; calls under way are cancelled."""

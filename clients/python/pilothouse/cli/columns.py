@@ -33,8 +33,13 @@ _LOOKED_UP = re.compile(
     r"|Delivery\.(channel_id|status_code)"
 )
 """Of one message, where another column of the list says it or it says little."""
+_IF_SO = re.compile(r"Workflow\.forced|Command\.(attempt|pool_size)")
+"""Of one message, where no or 0 says nothing."""
 _DONE = {
     "occur": "occurred",
+    "effect": "effective",
+    "quiet": "quiet since",
+    "stage": "in this stage since",
     "send": "sent",
     "expire": "expires",
     "active": "active since",
@@ -89,7 +94,7 @@ def columns_of(descriptor: Descriptor) -> list[Column]:
     fields = [
         field
         for field in contract.fields(descriptor)
-        if in_one_cell(field) and _is_scanned(field, made=made)
+        if (in_one_cell(field) or _has_brief(field)) and _is_scanned(field, made=made)
     ]
     columns = [Column(field, title(field), _weight(field)) for field in fields]
     return sorted(columns, key=lambda each: (each.weight > 1, _place(each.field)))
@@ -126,6 +131,26 @@ def in_one_cell(field: FieldDescriptor) -> bool:
     if field.is_repeated and not contract.is_resource(owner):
         return phrases.is_phrase(message)
     return not contract.is_map(field) and phrases.has(message)
+
+
+def _has_brief(field: FieldDescriptor) -> bool:
+    """Whether what `field` holds can be named in a row of a table: it has an identity and a state."""
+    message = field.message_type
+    return (
+        message is not None
+        and not field.is_repeated
+        and {"id", "state"} <= set(message.fields_by_name)
+    )
+
+
+def _brief(message: Message) -> str:
+    """`PAUSE ACCEPTED` of a command, `tests/unit COMPLETED 2.1 s` of a task."""
+    name = "action" if "action" in message.DESCRIPTOR.fields_by_name else "id"
+    fields = (contract.field_of(message.DESCRIPTOR, each) for each in (name, "state"))
+    said = [cell(message, field, None).text for field in fields]
+    if "duration" in message.DESCRIPTOR.fields_by_name:
+        said.append(cell(message, contract.field_of(message.DESCRIPTOR, "duration"), None).text)
+    return " ".join(each for each in said if each)
 
 
 def choice_of(field: FieldDescriptor) -> OneofDescriptor | None:
@@ -211,6 +236,8 @@ def cell(message: Message, field: FieldDescriptor, now: dt.datetime | None) -> C
         return Cell("")
     value = getattr(message, field.name)
     nested, enum = field.message_type, field.enum_type
+    if not value and _IF_SO.fullmatch(f"{message.DESCRIPTOR.name}.{field.name}"):
+        return Cell("")
     if enum is not None:
         word = contract.enum_word(enum, value)
         return Cell(word, values.LOOKS.get(word))
@@ -220,7 +247,7 @@ def cell(message: Message, field: FieldDescriptor, now: dt.datetime | None) -> C
         return Cell(values.show_time(value, now))
     if nested.full_name == DURATION:
         return Cell(values.show_duration(value))
-    return Cell(_nested(value))
+    return Cell(_brief(value) if _has_brief(field) else _nested(value))
 
 
 def _several(message: Message, field: FieldDescriptor) -> str:
