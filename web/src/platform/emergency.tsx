@@ -343,14 +343,14 @@ function Only({
 function Would({ preview }: { readonly preview: EmergencyPreview }): JSX.Element {
   const unable = Number(preview.notAbleCount);
   const parts = [
-    `${plural(Number(preview.engines), "engine")} start nothing new`,
+    preview.engines === "0" ? "" : `${plural(Number(preview.engines), "engine")} start nothing new`,
     preview.agents === "0" ? "" : `${plural(Number(preview.agents), "agent")} drain`,
     preview.workflows === "0" ? "" : `${plural(Number(preview.workflows), "workflow")} obey`,
   ].filter((each) => each !== "");
   return (
     <>
       <p>
-        Now it would have: <b>{parts.join(", ")}</b>
+        Now it would have: <b data-testid="emergency-would">{parts.join(", ") || "nothing do what it does not do already"}</b>
       </p>
       {unable === 0 ? (
         <Note tone="good">All of them can.</Note>

@@ -5,6 +5,7 @@ import type { ComponentChildren, JSX, TargetedEvent } from "preact";
 import { useContext, useId } from "preact/hooks";
 import { useSignal } from "@preact/signals";
 import { durationInput, durationJson } from "../core/spans";
+import { jsonMs } from "../core/time";
 import type { Violation } from "../live/call";
 import "../styles/forms.css";
 import { useStores } from "./context";
@@ -164,7 +165,10 @@ function parsed(text: string): number | undefined {
 export function Span({ value, set, testId, label, placeholder = "none" }: InputProps<string | undefined>): JSX.Element {
   const typed = useSignal(durationInput(value));
   const id = useId();
-  const known = typed.value.trim() === "" || durationJson(typed.value) !== undefined;
+  const said = durationJson(typed.value);
+  const known = typed.value.trim() === "" || said !== undefined;
+  // What is typed stays as typed, for as long as it is no time or the one that the draft has.
+  const shown = known && jsonMs(said) !== jsonMs(value) ? durationInput(value) : typed.value;
   const input = (text: string): void => {
     typed.value = text;
     const json = durationJson(text);
@@ -176,7 +180,7 @@ export function Span({ value, set, testId, label, placeholder = "none" }: InputP
     <>
       <input
         class="field"
-        value={typed.value}
+        value={shown}
         aria-label={label}
         aria-invalid={!known}
         aria-describedby={known ? undefined : id}

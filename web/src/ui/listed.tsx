@@ -1,8 +1,8 @@
 // A table that is a list of columns, and what stands in its place while there is nothing to show.
 import type { ComponentChildren, JSX } from "preact";
-import { useMemo } from "preact/hooks";
+import { useEffect, useMemo } from "preact/hooks";
 import { useStores } from "./context";
-import { List, type Page, useShown } from "./lists";
+import { List, type Page } from "./lists";
 import { Note, Panel } from "./panel";
 
 export type Column<T> = readonly [head: string, name: string, cell: (item: T) => ComponentChildren];
@@ -117,7 +117,7 @@ export function Standing<T>({
 // A list that lives as long as what shows it.
 export function useList<T>(read: (token: string, signal: AbortSignal) => Promise<Page<T>>, everyMs: number, of: unknown = ""): List<T> {
   const list = useMemo(() => new List<T>(read, everyMs), [of]);
-  useShown(list);
+  useEffect(() => list.show(), [list]);
   return list;
 }
 
