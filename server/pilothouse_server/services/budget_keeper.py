@@ -7,6 +7,7 @@ near. What was told and asked is a row, written with it, so it is done once whoe
 
 from __future__ import annotations
 
+import math
 from collections.abc import Iterable, Mapping, Sequence
 from typing import Final, NamedTuple, Protocol
 
@@ -37,6 +38,8 @@ MOST_TRIES: Final = 6
 """Times that a pause is asked for which is refused for the moment, or fails."""
 FIRST_RETRY_US: Final = 5_000_000
 """Until it is looked at again, doubled each time."""
+AWAY_US: Final = 30_000_000
+"""Between two looks whether an engine that took no pause is there again."""
 FRESH_US: Final = 600_000_000
 """How long after its end a run is still held against a budget."""
 HOUR_US: Final = 3600 * 1_000_000
@@ -270,7 +273,7 @@ def _ages(budget: Budget) -> Iterable[tuple[float, int]]:
     ceiling = budget.ceilings.duration_us
     if budget.scope == Scope.RUN and ceiling is not None:
         for level in (budget.warn_share, 1.0):
-            yield level, int(ceiling * level)
+            yield level, math.ceil(ceiling * level)
 
 
 def _found(budgets: Sequence[Budget], runs: Sequence[Run], now_us: int) -> list[Finding]:

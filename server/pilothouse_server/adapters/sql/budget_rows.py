@@ -5,10 +5,23 @@ from __future__ import annotations
 from collections.abc import Collection, Mapping, Sequence
 from typing import Any
 
-from sqlalchemy import Connection, RowMapping, and_, delete, func, insert, or_, select, update
+from sqlalchemy import (
+    Connection,
+    Integer,
+    RowMapping,
+    and_,
+    delete,
+    func,
+    insert,
+    literal,
+    or_,
+    select,
+    update,
+)
 
 from pilothouse_server.adapters.sql import bulk
 from pilothouse_server.adapters.sql.tables_budgets import BUDGET_STANDS, BUDGETS, USAGE_SPANS
+from pilothouse_server.adapters.sql.workflow_rows import LARGEST
 from pilothouse_server.domain.budgets import (
     Budget,
     BudgetState,
@@ -22,6 +35,7 @@ from pilothouse_server.domain.budgets import (
 MINUTE_US = 60_000_000
 HOUR_US = 60 * MINUTE_US
 RATE_MINUTES = 5
+_LOW = (1 << 32) - 1
 _S, _U = BUDGET_STANDS.c, USAGE_SPANS.c
 
 
@@ -105,12 +119,19 @@ def rate(connection: Connection, budget: Budget, now_us: int) -> Rate | None:
 
 
 def _sum(connection: Connection, workflow_type: str, spans: Any) -> tuple[int, int]:
-    """Of one type, or of all together."""
-    query = select(func.sum(_U.tokens), func.sum(_U.cost_micros)).where(
+    """Of one type, or of all together. Summed in halves, which no database can find too large."""
+    columns = (_U.tokens, _U.cost_micros)
+    halves = [
+        func.sum(half)
+        for column in columns
+        for half in (column.bitwise_rshift(literal(32, Integer)), column.bitwise_and(_LOW))
+    ]
+    query = select(*halves).where(
         _U.of_all == (0 if workflow_type else 1), _U.workflow_type == workflow_type, spans
     )
-    tokens, cost = connection.execute(query).one()
-    return int(tokens or 0), int(cost or 0)
+    parts = [int(part or 0) for part in connection.execute(query).one()]
+    tokens, cost = ((high << 32) + low for high, low in zip(parts[::2], parts[1::2], strict=True))
+    return min(tokens, LARGEST), min(cost, LARGEST)
 
 
 def _minute_after(at_us: int) -> int:
@@ -123,5 +144,6 @@ def _budget(row: Mapping[str, Any] | RowMapping) -> Budget:
 
 
 def _stand(row: Mapping[str, Any] | RowMapping) -> Stand:
-    fields: dict[str, Any] = dict(row)
-    return Stand(**fields | {"state": BudgetState(row["state"])})
+    fields: dict[str, Any] = {**row}
+    fields["state"] = BudgetState(fields["state"])
+    return Stand(**fields)

@@ -9,7 +9,7 @@ from uuid import UUID, uuid5
 
 from sqlalchemy import Connection, delete, exists, select, tuple_
 
-from pilothouse_server.adapters.sql import budget_rows, outbox_store, workflow_rows
+from pilothouse_server.adapters.sql import budget_rows, command_store, outbox_store, workflow_rows
 from pilothouse_server.adapters.sql.budget_uses import LIVE
 from pilothouse_server.adapters.sql.command_gathering import GatheringTransaction
 from pilothouse_server.adapters.sql.database import Database
@@ -27,7 +27,7 @@ from pilothouse_server.domain.budgets import (
     share_of,
     stand_of,
 )
-from pilothouse_server.domain.commands import Command, CommandState, Deadlines
+from pilothouse_server.domain.commands import Command, CommandState, Deadlines, Executor
 from pilothouse_server.domain.errors import CommandPending, IllegalTransition, NoExecutor
 from pilothouse_server.domain.events import Event, EventType, Severity
 from pilothouse_server.domain.projection.workflow import WorkflowRecord
@@ -35,6 +35,7 @@ from pilothouse_server.domain.settling import SERVER_SOURCE
 from pilothouse_server.domain.workflows import Action, WorkflowState
 from pilothouse_server.services.asking import Asking, ControlRequest, ask
 from pilothouse_server.services.budget_keeper import (
+    AWAY_US,
     FIRST_RETRY_US,
     MOST_TRIES,
     PAUSABLE,
@@ -233,6 +234,7 @@ def _follow_up(connection: Connection, limit: int, when: _When) -> int:
     due = budget_rows.due(connection, when.now_us, limit)
     budgets = {each.id: each for each in budget_rows.every(connection) if each.enabled}
     runs = workflow_rows.load(connection, {each.workflow_id for each in due})
+    engines = command_store.executors(connection, {run.source[2] for run in runs.values()})
     transaction = GatheringTransaction(connection, list(runs), [])
     stands: dict[tuple[str, str], Stand] = {}
     again: list[_Asked] = []
@@ -246,11 +248,23 @@ def _follow_up(connection: Connection, limit: int, when: _When) -> int:
         elif command is not None and command.state == CommandState.EFFECTIVE:
             continue
         elif budget is not None and run is not None and _goes_on(stand, budget, run):
+            if _is_away(engines.get(run.source[2]), command):
+                stands[key] = replace(stand, look_us=when.now_us + AWAY_US)
+                continue
             finding = _again(budget, run, when.now_us)
             again.append(_Asked(finding, replace(stand, tries=stand.tries + 1)))
     stands |= _ask(connection, again, when)
     budget_rows.put_stands(connection, list(stands.values()))
     return len(again)
+
+
+def _is_away(engine: Executor | None, command: Command | None) -> bool:
+    """Whether nobody is there to be asked: that is no try, however long it lasts."""
+    if engine is None:
+        return True
+    if command is None or command.state != CommandState.EXPIRED:
+        return False
+    return command.accept_us is None and not engine.connected
 
 
 def _goes_on(stand: Stand, budget: Budget, run: WorkflowRecord) -> bool:

@@ -26,12 +26,16 @@ INSERT INTO engines_heard (source, shard, heard_us) VALUES (:source, :shard, :he
 ON CONFLICT (source, shard) DO UPDATE SET heard_us = excluded.heard_us
 WHERE engines_heard.heard_us <= excluded.heard_us - 1000000
 """)
-_USED = text("""
+_ADDED = "{0} = CASE WHEN usage_spans.{0} > {1} - excluded.{0} THEN {1} ELSE usage_spans.{0} + excluded.{0} END"
+_USED = text(
+    """
 INSERT INTO usage_spans (of_all, workflow_type, seconds, start_us, shard, tokens, cost_micros)
 VALUES (:of_all, :workflow_type, :seconds, :start_us, :shard, :tokens, :cost_micros)
 ON CONFLICT (of_all, workflow_type, seconds, start_us, shard) DO UPDATE SET
-tokens = usage_spans.tokens + excluded.tokens, cost_micros = usage_spans.cost_micros + excluded.cost_micros
-""")
+"""
+    + ", ".join(_ADDED.format(name, LARGEST) for name in ("tokens", "cost_micros"))
+)
+"""Sums that no column can hold stop at the largest that it can: nobody who reports them stops the projector."""
 
 
 def noting(shard: int = 0) -> Noting:
