@@ -142,6 +142,23 @@ def targets(connection: Connection, stop_id: str, keys: Collection[Key]) -> dict
     return found
 
 
+def holders(
+    connection: Connection, kind: Kind, ids: Collection[str], stop_ids: Collection[str]
+) -> dict[str, str]:
+    """By target, which of these stops holds it."""
+    states = [int(TargetState.OBEYED), int(TargetState.NOT_RELEASED)]
+    found: dict[str, str] = {}
+    for some in slices(sorted(ids), bulk.keys_at_once(connection)):
+        query = select(_T.id, _T.stop_id).where(
+            bulk.among(connection, [_T.id], some),
+            _T.kind == int(kind),
+            _T.stop_id.in_(sorted(stop_ids)),
+            _T.state.in_(states),
+        )
+        found.update((id, stop_id) for id, stop_id in connection.execute(query))
+    return found
+
+
 def save(connection: Connection, stop_id: str, changed: Iterable[Target]) -> None:
     """Stores new and changed ones."""
     bulk.upsert(connection, EMERGENCY_TARGETS, [_row(stop_id, each) for each in changed])

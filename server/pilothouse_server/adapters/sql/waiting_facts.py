@@ -3,10 +3,12 @@
 from __future__ import annotations
 
 from collections.abc import Collection, Mapping, Sequence
+from dataclasses import replace
 from typing import NamedTuple
 
 from sqlalchemy import Connection, and_, case, func, not_, select
 
+from pilothouse_server.adapters.sql import stop_rows
 from pilothouse_server.adapters.sql.command_store import command_of
 from pilothouse_server.adapters.sql.queue_rows import record_of
 from pilothouse_server.adapters.sql.queue_views import last_paused
@@ -23,6 +25,8 @@ from pilothouse_server.domain.commands import (
 )
 from pilothouse_server.domain.projection.queue import QueueState
 from pilothouse_server.domain.projection.workflow import WorkflowRecord
+from pilothouse_server.domain.stops import Kind
+from pilothouse_server.domain.stops import Scope as About
 from pilothouse_server.domain.targets import queue_target
 from pilothouse_server.domain.waiting import Engine, Facts, Hold, Pool, Waiting, waiting
 from pilothouse_server.domain.workflows import ENDED, Action, WorkflowState
@@ -114,11 +118,19 @@ def _holds(connection: Connection, sources: Sequence[str]) -> dict[str, list[Hol
         )
         paused = [record_of(row) for row in connection.execute(query).mappings()]
         by = last_paused(connection, [queue_target(each.name) for each in paused])
+        now = {
+            each.name: command
+            for each in paused
+            if (command := by.get(queue_target(each.name))) is not None
+            and (command.effect_us or 0) >= each.since_us
+        }
+        for scope in {About(*name[2:]) for name in now}:
+            of = {name.source: name for name in now if not name.name and About(*name[2:]) == scope}
+            stopped = {source: now[name] for source, name in of.items()}
+            held = _held(connection, Kind.ENGINE, stopped, scope)
+            now.update((name, held[source]) for source, name in of.items())
         for each in sorted(paused, key=lambda record: record.name):
-            command = by.get(queue_target(each.name))
-            if command is not None and (command.effect_us or 0) < each.since_us:
-                command = None
-            hold = Hold(*each.name[1:], each.since_us, command)
+            hold = Hold(*each.name[1:], each.since_us, now.get(each.name))
             found.setdefault(each.name.source, []).append(hold)
     return found
 
@@ -145,6 +157,28 @@ def _pauses(connection: Connection, paused: Sequence[WorkflowRecord]) -> dict[st
             record = moving[command.workflow_id]
             if (command.attempt, command.effect_us or 0) >= record.moving:
                 found[record.id] = command
+    return _held(connection, Kind.WORKFLOW, found)
+
+
+def _held(
+    connection: Connection, kind: Kind, paused: Mapping[str, Command], scope: About | None = None
+) -> dict[str, Command]:
+    """The same, by what is paused, in the name of the stop that holds it now: one that let go may have left it to
+    another, of the same scope if that is stated, and what one that is over could not let go nobody holds any more."""
+    found = dict(paused)
+    if not any(command.stop_id for command in paused.values()):
+        return found
+    in_force = {stop.id: stop for stop in stop_rows.open_stops(connection)}
+    left = [id for id, each in paused.items() if each.stop_id and each.stop_id not in in_force]
+    heirs = {id: stop for id, stop in in_force.items() if scope in (None, stop.scope)}
+    keepers = stop_rows.holders(connection, kind, left, heirs) if left and heirs else {}
+    for id in left:
+        heir = heirs.get(keepers.get(id, ""))
+        if heir is None:
+            found[id] = replace(found[id], stop_id="")
+            continue
+        reason = f"emergency stop {heir.stage.confirmation}: {heir.reason}"
+        found[id] = replace(found[id], stop_id=heir.id, actor=heir.actor, reason=reason)
     return found
 
 
