@@ -368,6 +368,7 @@ async def ask_commands(database: Database) -> None:
     await store.read(lambda t: (t.get("c1"), t.requested("r1"), t.standpoint("w000100")))
     await store.read(lambda t: (t.pending(["w000100"]), t.next_deadline(), t.overdue(NOON, 100)))
     await store.read(lambda t: t.offered("engine1", ROWS - 100, 100))
+    await store.read(lambda t: (t.given("engine1", ROWS, 10_000), t.urgent("engine1", 10, 20)))
 
 
 async def ask_batches(database: Database) -> None:
@@ -438,7 +439,7 @@ QUESTIONS = [
 SMALL = {
     # What a statement makes itself, of as many rows as it may.
     *("counted", "some"),
-    *("counters", "identity", "cursors", "executors"),
+    *("counters", "identity", "cursors", "executors", "engines_heard"),
     *("alert_rules", "alert_clock", "command_clock", "metric_counters"),
     # Read whole once, by whoever begins to lead.
     "alert_flaps",
