@@ -49,14 +49,7 @@ export default defineConfig({
     jsxInject: 'import { h as jsxElement, Fragment as JsxFragment } from "preact"',
   },
   // Data URLs and inline scripts would need holes in the content security policy.
-  build: {
-    target: "es2023",
-    assetsInlineLimit: 0,
-    cssCodeSplit: false,
-    modulePreload: { polyfill: false },
-    // What pages share is one file: a file for each set of pages that share something packs worse, by 3 kB in all.
-    rolldownOptions: { output: { codeSplitting: { groups: [{ name: "shared", test: /src\/(ui|core|live|stores)|node_modules/ }] } } },
-  },
+  build: { target: "es2023", assetsInlineLimit: 0, cssCodeSplit: false, modulePreload: { polyfill: false } },
   // During development the bridge is a separate process: its paths are passed on to it.
   server: { proxy: { "/ws": { target: bridge, ws: true }, "/pilothouse.v1.": bridge } },
   test: { include: ["tests/**/*.test.ts"] },
