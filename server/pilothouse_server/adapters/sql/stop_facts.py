@@ -14,7 +14,7 @@ from pilothouse_server.adapters.sql.tables_projection import WORKFLOWS
 from pilothouse_server.adapters.sql.tables_stops import EMERGENCY_STOPS, EMERGENCY_TARGETS, FLEET
 from pilothouse_server.adapters.sql.workflow_rows import slices
 from pilothouse_server.domain import commands
-from pilothouse_server.domain.commands import PENDING, Command, CommandState, Executor
+from pilothouse_server.domain.commands import Command, CommandState, Executor
 from pilothouse_server.domain.events import EventError
 from pilothouse_server.domain.projection.agent import AgentState
 from pilothouse_server.domain.projection.queue import QueueName, QueueState
@@ -46,7 +46,8 @@ _SILENT = EventError(
     retryable=True,
 )
 _C = COMMANDS.c
-_PENDING = [int(state) for state in PENDING]
+_IS_PENDING = text("commands.state IN (1, 2)")
+"""In the words of the index, which a planner cannot know of parameters."""
 
 
 class _State(NamedTuple):
@@ -231,7 +232,7 @@ def _pending(
     for names in slices(ids, bulk.keys_at_once(connection)):
         asked = [fleet_target(stop)] if kind == Kind.ENGINE else names
         query = select(COMMANDS).where(
-            _C.state.in_(_PENDING), _C.scope == int(SCOPES[kind]), _C.target.in_(asked)
+            _IS_PENDING, _C.scope == int(SCOPES[kind]), _C.target.in_(asked)
         )
         commands_ = (command_of(row) for row in connection.execute(query).mappings())
         found.update((_subject(kind, each), each) for each in commands_)
