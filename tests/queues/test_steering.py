@@ -194,3 +194,9 @@ def test_many_reports_are_remembered_as_where_they_began() -> None:
     assert folded(reports(times)) == (Q.PAUSED, 1)
     flapping = [(at, at % 2 == 0) for at in range(99)]
     assert folded(reports(flapping)) == (Q.PAUSED, 98)
+
+
+def test_a_report_from_long_before_what_is_remembered_changes_nothing() -> None:
+    known = [(0, False), *((at, True) for at in range(10, 50))]
+    late = reports([(5, False)])
+    assert folded([*reports(known), *late]) == (Q.PAUSED, 10)

@@ -71,7 +71,9 @@ class QueueRecord:
             return
         self.reports = sorted([*self.reports, report])
         if len(self.reports) > REPORTS_KEPT:
-            self.before = _after(self.before, self.reports.pop(0))
+            oldest = self.reports.pop(0)
+            if oldest is not report or not self.before[1]:
+                self.before = _after(self.before, oldest)
 
     @property
     def state(self) -> QueueState:
