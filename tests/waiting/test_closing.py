@@ -149,6 +149,19 @@ async def test_what_is_not_there_has_ended_or_changed_is_refused(plant: Plant) -
         await plant.closer.close(closing())
 
 
+async def test_of_two_who_close_it_at_once_the_second_is_refused_until_the_engine_speaks(
+    plant: Plant,
+) -> None:
+    await plant.closer.close(closing())
+    with pytest.raises(WrongState, match="closed it a moment ago"):
+        await plant.closer.close(closing(state=CANCELLED, actor="ben"))
+    assert len(await plant.said()) == 1
+    assert [outcome for _, outcome, _ in await recorded(plant)] == [1, 2]
+    later = plant.clock.us + SECOND
+    await plant.report(event(T.WORKFLOW_RESUMED, occur_us=later, receive_us=later))
+    await plant.closer.close(closing(state=CANCELLED, actor="ben"))
+
+
 async def test_a_repeat_of_the_request_changes_nothing_more(plant: Plant) -> None:
     request_id = str(uuid4())
     first = await plant.closer.close(closing(request_id=request_id))

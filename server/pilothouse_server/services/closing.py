@@ -106,6 +106,10 @@ def _close(
         return _event(closing, **before.answer)
     record = transaction.workflow(closing.workflow_id)
     refused = before or _refusal(transaction, closing, record)
+    end = "" if record is None else _end_id(record)
+    if record is not None and refused is None and transaction.done(end) is not None:
+        told = "somebody closed it a moment ago"
+        refused = WrongState("workflow", record.id, record.state.name, "close", told)
     if refused is not None or record is None:
         refused = refused or NotFound("workflow", closing.workflow_id)
         transaction.record([_refused(closing, refused, now_us)])
@@ -121,7 +125,13 @@ def _close(
     transaction.publish(event)
     transaction.record([_accepted(closing, record, now_us)])
     transaction.note_done(closing.request_id, Done(digest, answer), now_us)
+    transaction.note_done(end, Done(digest, answer), now_us)
     return event
+
+
+def _end_id(record: WorkflowRecord) -> str:
+    """The one end that can be written after what was last heard: of two at once the second is refused."""
+    return str(uuid5(NAMESPACE, f"{record.id}/{record.attempt}/{record.heard_us}"))
 
 
 def _refusal(
