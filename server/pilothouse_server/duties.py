@@ -17,6 +17,7 @@ from pilothouse_server.adapters.sql.alert_store import SqlAlerts
 from pilothouse_server.adapters.sql.batch_store import SqlBatches
 from pilothouse_server.adapters.sql.command_store import SqlCommands, settling
 from pilothouse_server.adapters.sql.courier_store import SqlCourier
+from pilothouse_server.adapters.sql.database import Database
 from pilothouse_server.adapters.sql.heartbeat_store import SqlHeartbeats
 from pilothouse_server.adapters.sql.keeper_store import SqlKeeper
 from pilothouse_server.adapters.sql.metrics_store import SqlMetricsStore
@@ -195,6 +196,17 @@ class LeadWork:
         self.snapshots = self.merged or first.aggregator
         self.snapshots.subscribe_ticks(self.alerts.tick)
         self.notifier, self.courier = self._notifying(common)
+        self._steer(common, database)
+        self.retention = Retention(
+            SqlRetention(database), dict(enumerate(world.shards)), clock, common.policy
+        )
+        self._sweeper = SilenceSweeper(
+            first.projection, clock, world.signals.projected, common.configured
+        )
+
+    def _steer(self, common: Common, database: Database) -> None:
+        """Who carries out what people asked of engines."""
+        world, clock, signals = common.world, common.clock, common.signals
         self._commands = Control(SqlCommands(database), clock, signals, uuid7, common.configured)
         self._batches = BatchRunner(
             SqlBatches(database, clock),
@@ -217,12 +229,6 @@ class LeadWork:
         )
         self._budgets = BudgetKeeper(SqlKeeper(database), clock, signals, common.configured)
         self._absence = Absence(SqlCommands(database), common.alive, clock, signals)
-        self.retention = Retention(
-            SqlRetention(database), dict(enumerate(world.shards)), clock, common.policy
-        )
-        self._sweeper = SilenceSweeper(
-            first.projection, clock, world.signals.projected, common.configured
-        )
 
     def _publishing(self, common: Common) -> AlertPublisher | None:
         """Who tells the stream of alerts, where there is one."""

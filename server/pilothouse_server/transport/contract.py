@@ -59,14 +59,19 @@ S = TypeVar("S")
 
 @dataclass(frozen=True, kw_only=True, slots=True)
 class Servicers:
-    """What serves each service. A call to one that is not served is answered as one to a method that is not there."""
+    """What serves each service."""
 
     agents: agents_pb2_grpc.AgentServiceServicer
     alerts: alerts_pb2_grpc.AlertServiceServicer
+    audit: audit_pb2_grpc.AuditServiceServicer
+    batches: batches_pb2_grpc.BatchServiceServicer
+    budgets: budgets_pb2_grpc.BudgetServiceServicer
     channels: channels_pb2_grpc.ChannelServiceServicer
     commands: commands_pb2_grpc.CommandServiceServicer
+    config: config_pb2_grpc.ConfigServiceServicer
     dead_events: dead_events_pb2_grpc.DeadEventServiceServicer
     deliveries: deliveries_pb2_grpc.DeliveryServiceServicer
+    emergency_stops: emergency_stops_pb2_grpc.EmergencyStopServiceServicer
     escalations: escalations_pb2_grpc.EscalationServiceServicer
     events: events_pb2_grpc.EventServiceServicer
     heartbeats: heartbeats_pb2_grpc.HeartbeatServiceServicer
@@ -76,11 +81,6 @@ class Servicers:
     rules: rules_pb2_grpc.RuleServiceServicer
     silences: silences_pb2_grpc.SilenceServiceServicer
     workflows: workflows_pb2_grpc.WorkflowServiceServicer
-    audit: audit_pb2_grpc.AuditServiceServicer | None = None
-    batches: batches_pb2_grpc.BatchServiceServicer | None = None
-    budgets: budgets_pb2_grpc.BudgetServiceServicer | None = None
-    config: config_pb2_grpc.ConfigServiceServicer | None = None
-    emergency_stops: emergency_stops_pb2_grpc.EmergencyStopServiceServicer | None = None
 
 
 _agents = agents_pb2_grpc.add_AgentServiceServicer_to_server
@@ -106,7 +106,7 @@ _workflows = workflows_pb2_grpc.add_WorkflowServiceServicer_to_server
 
 def services(by: Servicers) -> list[Service]:
     """What a server serves."""
-    found = [
+    return [
         Service(METRICS, by.metrics.add_to),
         _served(agents_pb2.DESCRIPTOR, _agents, by.agents),
         _served(alerts_pb2.DESCRIPTOR, _alerts, by.alerts),
@@ -128,13 +128,10 @@ def services(by: Servicers) -> list[Service]:
         _served(silences_pb2.DESCRIPTOR, _silences, by.silences),
         _served(workflows_pb2.DESCRIPTOR, _workflows, by.workflows),
     ]
-    return [service for service in found if service is not None]
 
 
 def _served(
-    file: FileDescriptor, add: Callable[[S, grpc.aio.Server], None], servicer: S | None
-) -> Service | None:
-    if servicer is None:
-        return None
+    file: FileDescriptor, add: Callable[[S, grpc.aio.Server], None], servicer: S
+) -> Service:
     (service,) = file.services_by_name.values()
     return Service(service, partial(add, servicer))

@@ -145,11 +145,9 @@ def _has_brief(field: FieldDescriptor) -> bool:
 
 def _brief(message: Message) -> str:
     """`PAUSE ACCEPTED` of a command, `tests/unit COMPLETED 2.1 s` of a task."""
-    name = "action" if "action" in message.DESCRIPTOR.fields_by_name else "id"
-    fields = (contract.field_of(message.DESCRIPTOR, each) for each in (name, "state"))
-    said = [cell(message, field, None).text for field in fields]
-    if "duration" in message.DESCRIPTOR.fields_by_name:
-        said.append(cell(message, contract.field_of(message.DESCRIPTOR, "duration"), None).text)
+    fields = {field.name: field for field in contract.fields(contract.kind_of(message))}
+    names = ("action" if "action" in fields else "id", "state", "duration")
+    said = (cell(message, fields[name], None).text for name in names if name in fields)
     return " ".join(each for each in said if each)
 
 
@@ -225,6 +223,13 @@ def title(field: FieldDescriptor) -> str:
     return verb.replace("_", " ") if "_" in verb or verb == "since" else past
 
 
+def _is_said(message: Message, field: FieldDescriptor) -> bool:
+    if field.has_presence:
+        return message.HasField(field.name)
+    silent = _IF_SO.fullmatch(f"{message.DESCRIPTOR.name}.{field.name}")
+    return silent is None or bool(getattr(message, field.name))
+
+
 def cell(message: Message, field: FieldDescriptor, now: dt.datetime | None) -> Cell:
     """What `field` of `message` shows; times relative to `now` when it is given."""
     choice = choice_of(field)
@@ -232,12 +237,10 @@ def cell(message: Message, field: FieldDescriptor, now: dt.datetime | None) -> C
         return Cell(_chosen(message, choice))
     if field.is_repeated:
         return Cell(_several(message, field))
-    if field.has_presence and not message.HasField(field.name):
+    if not _is_said(message, field):
         return Cell("")
     value = getattr(message, field.name)
     nested, enum = field.message_type, field.enum_type
-    if not value and _IF_SO.fullmatch(f"{message.DESCRIPTOR.name}.{field.name}"):
-        return Cell("")
     if enum is not None:
         word = contract.enum_word(enum, value)
         return Cell(word, values.LOOKS.get(word))

@@ -46,19 +46,7 @@ def upgrade() -> None:
         "ix_batches_open", "batches", ["sequence"], sqlite_where=OPEN, postgresql_where=OPEN
     )
     op.create_index("ix_batches_end_us", "batches", ["end_us"])
-    op.create_table(
-        "batch_items",
-        sa.Column("batch_id", TEXT, primary_key=True),
-        sa.Column("position", sa.Integer, primary_key=True, autoincrement=False),
-        sa.Column("workflow_id", TEXT, nullable=False),
-        sa.Column("source", TEXT, nullable=False),
-        sa.Column("state", sa.Integer, nullable=False),
-        sa.Column("command_id", TEXT, nullable=False),
-        sa.Column("error_code", TEXT),
-        sa.Column("error_message", TEXT),
-        sa.Column("error_retryable", sa.Boolean),
-        sqlite_with_rowid=False,
-    )
+    _items()
     op.create_table(
         "batch_requests",
         sa.Column("request_id", TEXT, primary_key=True),
@@ -79,6 +67,22 @@ def upgrade() -> None:
         ["source"],
         sqlite_where=PENDING,
         postgresql_where=PENDING,
+    )
+
+
+def _items() -> None:
+    op.create_table(
+        "batch_items",
+        sa.Column("batch_id", TEXT, primary_key=True),
+        sa.Column("position", sa.Integer, primary_key=True, autoincrement=False),
+        sa.Column("workflow_id", TEXT, nullable=False),
+        sa.Column("source", TEXT, nullable=False),
+        sa.Column("state", sa.Integer, nullable=False),
+        sa.Column("command_id", TEXT, nullable=False),
+        sa.Column("error_code", TEXT),
+        sa.Column("error_message", TEXT),
+        sa.Column("error_retryable", sa.Boolean),
+        sqlite_with_rowid=False,
     )
 
 

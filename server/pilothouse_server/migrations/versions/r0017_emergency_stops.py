@@ -20,6 +20,25 @@ DISOBEYING = sa.text("state IN (1, 4, 7)")
 
 def upgrade() -> None:
     """Up."""
+    _stops()
+    _targets()
+    op.create_table(
+        "emergency_requests",
+        sa.Column("request_id", TEXT, primary_key=True),
+        sa.Column("stop_id", TEXT, nullable=False),
+        sa.Column("asked", TEXT, nullable=False),
+    )
+    op.create_index("ix_emergency_requests_stop_id", "emergency_requests", ["stop_id"])
+    op.create_index(
+        "ix_commands_fleet",
+        "commands",
+        ["source", "target", "sequence"],
+        sqlite_where=FLEET,
+        postgresql_where=FLEET,
+    )
+
+
+def _stops() -> None:
     op.create_table(
         "emergency_stops",
         sa.Column("id", TEXT, primary_key=True),
@@ -50,6 +69,9 @@ def upgrade() -> None:
         postgresql_where=OPEN,
     )
     op.create_index("ix_emergency_stops_end_us", "emergency_stops", ["end_us"])
+
+
+def _targets() -> None:
     op.create_table(
         "emergency_targets",
         sa.Column("stop_id", TEXT, primary_key=True),
@@ -84,20 +106,6 @@ def upgrade() -> None:
         ["stop_id", "since_us"],
         sqlite_where=DISOBEYING,
         postgresql_where=DISOBEYING,
-    )
-    op.create_table(
-        "emergency_requests",
-        sa.Column("request_id", TEXT, primary_key=True),
-        sa.Column("stop_id", TEXT, nullable=False),
-        sa.Column("asked", TEXT, nullable=False),
-    )
-    op.create_index("ix_emergency_requests_stop_id", "emergency_requests", ["stop_id"])
-    op.create_index(
-        "ix_commands_fleet",
-        "commands",
-        ["source", "target", "sequence"],
-        sqlite_where=FLEET,
-        postgresql_where=FLEET,
     )
 
 
