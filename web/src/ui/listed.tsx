@@ -143,6 +143,7 @@ export function Tabbed<T extends string>({
   const { route } = useStores();
   const tab = route.tab.value as string;
   const View = (tabs.find(([each]) => each === tab) ?? tabs[0])?.[2];
+  useEffect(() => document.querySelector(".tabs [aria-current]")?.scrollIntoView({ block: "nearest", inline: "nearest" }), [tab]);
   return (
     <div class="alerts-page" data-testid={`page-${page}`} data-tab={tab}>
       <h1 class="sr">{title}</h1>
