@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from pilothouse_server.domain.events import AgentLoad, EventType
-from pilothouse_server.domain.stops import Stage, StopState, TargetState
+from pilothouse_server.domain.stops import Scope, Stage, StopState, TargetState
 from pilothouse_server.domain.workflows import Action
 from tests.stops.conftest import Fleet
 
@@ -60,3 +60,37 @@ async def test_an_agent_that_drained_after_the_stop_went_further_is_not_listed_a
     view = await fleet.view(stop)
     assert view.stop.quiet_us is not None
     assert [target.id for target in view.not_obeyed] == []
+
+
+async def test_what_another_stop_wants_ended_is_not_resumed_because_it_could_not_be_yet(
+    fleet: Fleet,
+) -> None:
+    await fleet.works("w")
+    first = await fleet.stop()
+    await fleet.all_obey()
+    other = await fleet.stop(Stage.CANCEL_ALL)
+    await fleet.carry()
+    await fleet.obey(fail=["w"])
+    await fleet.carry()
+    await fleet.release(first)
+    await fleet.carry()
+    assert await fleet.pending() == []
+    assert (await fleet.now(first)).state == StopState.RELEASED
+    assert await fleet.standing(other, TargetState.REFUSED) == ["w"]
+    await fleet.release(other)
+    await fleet.all_obey()
+    assert await fleet.states() == {"w": "RUNNING"}
+
+
+async def test_an_agent_that_tells_its_type_after_it_took_work_is_in_the_scope(
+    fleet: Fleet,
+) -> None:
+    await fleet.works("w")
+    await fleet.told(EventType.TASK_STARTED, workflow_id="w", task_id="t", agent_id="a", attempt=1)
+    stop = await fleet.stop(about=Scope(agent_type="coder"))
+    await fleet.all_obey()
+    assert "w" not in await fleet.targets(stop)
+    await fleet.agent("a", "coder", active=1)
+    fleet.step(2)
+    await fleet.all_obey()
+    assert (await fleet.targets(stop))["w"] == "OBEYED"

@@ -349,8 +349,10 @@ def asked(target: Target, action: Action, answer: Command | EventError, now_us: 
 
 
 def inherited(target: Target, from_: Target, now_us: int) -> Target:
-    """What was found stopped, once the stop that had stopped it lets go."""
-    held = {"hold_id": from_.hold_id, "hold_sequence": from_.hold_sequence}
+    """What was found stopped, once the stop that had stopped it lets go. What is to be ended still is."""
+    held: dict[str, Any] = {"hold_id": from_.hold_id, "hold_sequence": from_.hold_sequence}
+    if target.state != TargetState.WAS_SO:
+        return replace(target, **held)
     return _at(target, now_us, TargetState.OBEYED, command_id=from_.hold_id, **held)
 
 

@@ -48,6 +48,8 @@ class Place:
     reading: Reading | None = None
     read: bool = False
     """Whether the first reading of workflows is over."""
+    read_us: int = 0
+    """When it was."""
     listed: str = ""
     gone_through: bool = False
     """Whether all workflows that are targets were looked at."""
@@ -93,7 +95,7 @@ def survey(
     place = _engines(transaction, stop, place, moment.now_us)
     keys: dict[Key, None] = dict.fromkeys(place.engines)
     place = _agents(transaction, stop, place, keys, moment.now_us)
-    place, more = _workflows(transaction, stop, place, keys)
+    place, more = _workflows(transaction, stop, place, keys, moment.now_us)
     due = transaction.due(stop.id, moment.now_us, SLICE)
     keys.update(dict.fromkeys(due))
     gathered = transaction.facts(stop, keys, moment)
@@ -155,16 +157,19 @@ def _agents(
 
 
 def _workflows(
-    transaction: RunTransaction, stop: Stop, place: Place, keys: dict[Key, None]
+    transaction: RunTransaction, stop: Stop, place: Place, keys: dict[Key, None], now_us: int
 ) -> tuple[Place, bool]:
     """The next workflows: of the first reading, of those that are targets, and of those that changed."""
     active = stop.state == StopState.ACTIVE
     if active and not wanted(stop.stage, Kind.WORKFLOW):
         return place, False
+    if active and place.read and stop.scope.agent_type and now_us - place.read_us >= SURVEY_US:
+        # Of which type an agent is may be told after it took work, and changes no workflow.
+        place = replace(place, reading=None, read=False)
     if active and not place.read:
         ids, reading = transaction.active(stop.scope, place.reading, SLICE)
         keys.update(dict.fromkeys((Kind.WORKFLOW, id) for id in ids))
-        return replace(place, reading=reading, read=reading is None), True
+        return replace(place, reading=reading, read=reading is None, read_us=now_us), True
     if not place.gone_through:
         some = transaction.target_keys(stop.id, Kind.WORKFLOW, place.listed, SLICE)
         keys.update(dict.fromkeys(some))

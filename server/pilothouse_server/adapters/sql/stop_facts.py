@@ -5,7 +5,7 @@ from __future__ import annotations
 from collections.abc import Collection, Iterable, Mapping, Sequence
 from typing import Any, NamedTuple
 
-from sqlalchemy import ColumnElement, Connection, and_, func, select, text
+from sqlalchemy import ColumnElement, Connection, and_, func, or_, select, text
 
 from pilothouse_server.adapters.sql import agent_rows, bulk, command_store, queue_rows, stop_rows
 from pilothouse_server.adapters.sql.command_store import command_of
@@ -25,6 +25,7 @@ from pilothouse_server.domain.stops import (
     Facts,
     Key,
     Kind,
+    Stage,
     Stop,
     StopState,
     Target,
@@ -289,12 +290,15 @@ def _by_id(connection: Connection, ids: Iterable[str]) -> dict[str, Command]:
 
 
 def _heirs(connection: Connection, stop: Stop, kind: Kind, ids: Sequence[str]) -> dict[str, str]:
-    """The oldest other stop in force that found each target stopped; of engines one about the same."""
+    """The oldest other stop in force that found each target stopped, or wants a workflow ended that is; of engines one
+    about the same."""
     t, s = EMERGENCY_TARGETS.c, EMERGENCY_STOPS.c
     same: tuple[ColumnElement[bool], ...] = ()
     if kind == Kind.ENGINE:
         scope = stop.scope
         same = (s.workflow_type == scope.workflow_type, s.agent_type == scope.agent_type)
+    undone = [int(TargetState.ASKED), int(TargetState.REFUSED)]
+    ends = and_(t.kind == int(Kind.WORKFLOW), t.state.in_(undone))
     found: dict[str, str] = {}
     for some in slices(ids, bulk.keys_at_once(connection)):
         query = (
@@ -303,7 +307,9 @@ def _heirs(connection: Connection, stop: Stop, kind: Kind, ids: Sequence[str]) -
             .where(
                 bulk.among(connection, [t.id], some),
                 t.kind == int(kind),
-                t.state == int(TargetState.WAS_SO),
+                or_(
+                    t.state == int(TargetState.WAS_SO), and_(s.stage == int(Stage.CANCEL_ALL), ends)
+                ),
                 t.stop_id != stop.id,
                 s.state == int(StopState.ACTIVE),
                 *same,

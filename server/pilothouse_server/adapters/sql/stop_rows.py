@@ -146,7 +146,7 @@ def holders(
     connection: Connection, kind: Kind, ids: Collection[str], stop_ids: Collection[str]
 ) -> dict[str, str]:
     """By target, which of these stops holds it."""
-    states = [int(TargetState.OBEYED), int(TargetState.NOT_RELEASED)]
+    states = [int(TargetState.OBEYED), *(int(state) for state in sorted(DISOBEYING))]
     found: dict[str, str] = {}
     for some in slices(sorted(ids), bulk.keys_at_once(connection)):
         query = select(_T.id, _T.stop_id).where(
@@ -154,6 +154,7 @@ def holders(
             _T.kind == int(kind),
             _T.stop_id.in_(sorted(stop_ids)),
             _T.state.in_(states),
+            _T.hold_id != "",
         )
         found.update((id, stop_id) for id, stop_id in connection.execute(query))
     return found
