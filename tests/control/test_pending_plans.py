@@ -24,6 +24,15 @@ OF_A_TARGET = "uq_commands_pending_scope_target_source (scope=? AND target=?"
 OF_AN_ENGINE = "ix_commands_pending_source_sequence (source=? AND sequence"
 OF_A_STATE = "ix_commands_state_expire_us (state=?"
 
+ASKED: list[tuple[str, Ask]] = [
+    (OF_A_TARGET, lambda t: t.pending_on(Scope.POOL, "a", "e")),
+    (OF_AN_ENGINE, lambda t: t.offered("e", 5, 10)),
+    (OF_AN_ENGINE, lambda t: t.urgent("e", 5, 10)),
+    (OF_AN_ENGINE, lambda t: t.given("e", 5, 10)),
+    (OF_A_STATE, lambda t: t.next_deadline()),
+    (OF_A_STATE, lambda t: t.overdue(5, 10)),
+]
+
 
 @pytest.fixture
 def connection(sqlite_place: Path) -> Iterator[Connection]:
@@ -47,17 +56,7 @@ def plans_of(connection: Connection, ask: Callable[[], Any]) -> list[str]:
     return plans
 
 
-@pytest.mark.parametrize(
-    ("index", "ask"),
-    [
-        (OF_A_TARGET, lambda t: t.pending_on(Scope.POOL, "a", "e")),
-        (OF_AN_ENGINE, lambda t: t.offered("e", 5, 10)),
-        (OF_AN_ENGINE, lambda t: t.urgent("e", 5, 10)),
-        (OF_AN_ENGINE, lambda t: t.given("e", 5, 10)),
-        (OF_A_STATE, lambda t: t.next_deadline()),
-        (OF_A_STATE, lambda t: t.overdue(5, 10)),
-    ],
-)
+@pytest.mark.parametrize(("index", "ask"), ASKED)
 def test_what_is_pending_is_found_without_reading_what_is_not(
     connection: Connection, index: str, ask: Ask
 ) -> None:
@@ -69,11 +68,12 @@ def test_what_is_pending_is_found_without_reading_what_is_not(
 def test_the_pending_commands_of_some_workflows_or_agents_are_found_by_their_targets(
     connection: Connection,
 ) -> None:
-    for ask in (
+    asked: list[Callable[[], Any]] = [
         lambda: pending_for(connection, ["w1", "w2"]),
         lambda: pending_for_agents(connection, ["a1", "a2"]),
         lambda: SqlCommandTransaction(connection).pending_at([Target(Scope.POOL, "", "a")]),
-    ):
+    ]
+    for ask in asked:
         plans = plans_of(connection, ask)
         assert all("INDEX" in plan and "pending" in plan for plan in plans), plans
         assert not any("SCAN" in plan for plan in plans), plans

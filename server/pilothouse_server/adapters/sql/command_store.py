@@ -162,7 +162,7 @@ class SqlCommandTransaction:
         return self._one(select(COMMANDS).where(COMMANDS.c.request_id == request_id))
 
     def pending(self, workflow_ids: Collection[str]) -> dict[str, Command]:
-        if not any_pending(self._connection):
+        if len(workflow_ids) > 1 and not any_pending(self._connection):
             return {}
         return pending_for(self._connection, workflow_ids, locked=self._beside)
 
