@@ -6,6 +6,7 @@ from pilothouse_server.domain.budgets import BudgetState, Ceilings, Scope
 from pilothouse_server.domain.commands import Capability, CommandState, Executor
 from pilothouse_server.domain.events import EventType, Usage
 from pilothouse_server.domain.workflows import Action
+from pilothouse_server.wire.budgets import view_to_proto
 from tests.budgets.conftest import Treasury
 from tests.control.build import SECOND
 
@@ -24,6 +25,11 @@ async def test_no_engine_brings_the_projector_or_the_keeper_down_by_what_it_says
     await treasury.keeper.look()
     (view,) = await treasury.budgets.every("")
     assert view.uses[0].state == BudgetState.EXCEEDED
+    run = await treasury.make("run", pause=False)
+    for each in await treasury.budgets.every(""):
+        shown = view_to_proto(each).uses[0]
+        assert (int(shown.state), shown.tokens > 1 << 60) == (int(BudgetState.EXCEEDED), True)
+    assert (await treasury.uses(run))[0].used.tokens > 1 << 64
 
 
 async def test_a_pause_waits_for_an_engine_that_is_away_however_long(treasury: Treasury) -> None:

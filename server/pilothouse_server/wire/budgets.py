@@ -5,6 +5,7 @@ from __future__ import annotations
 from pilothouse.v1 import budgets_pb2 as pb
 from pilothouse_server.domain.budgets import Budget, BudgetState, Ceilings, Scope, Use
 from pilothouse_server.services.budgets import BudgetView
+from pilothouse_server.wire.events import LARGEST_UINT64
 from pilothouse_server.wire.times import (
     duration,
     duration_us,
@@ -84,8 +85,8 @@ def _use_to_proto(use: Use) -> pb.BudgetUse:
         workflow_id=use.workflow_id,
         workflow_type=use.workflow_type,
         state=pb.BudgetState.ValueType(use.state),
-        tokens=used.tokens,
-        cost_micros=used.cost_micros,
+        tokens=min(used.tokens, LARGEST_UINT64),
+        cost_micros=min(used.cost_micros, LARGEST_UINT64),
         duration=optional_duration(used.duration_us),
         share=use.share,
         tokens_per_minute=None if rate is None else rate.per_minute(rate.tokens),
