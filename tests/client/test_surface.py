@@ -101,7 +101,7 @@ def test_the_commands_of_the_contract() -> None:
         "config": ["get", "update", "list-versions", "diff", "restore", "watch"],
         "deliveries": ["list", "get", "retry", "drop"],
         "emergency-stops": [
-            "preview", "start", "escalate", "release", "get", "list", "list-emergency-targets", "watch",
+            "preview", "start", "escalate", "release", "get", "list", "list-targets", "watch",
         ],
         "escalations": ["create", "list", "get", "update", "delete"],
         "events": ["publish", "publish-events", "publish-stream", "list", "watch"],

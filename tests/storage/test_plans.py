@@ -175,7 +175,13 @@ def commands() -> Iterable[dict[str, Any]]:
 
 
 def batches() -> Iterable[dict[str, Any]]:
-    preview = {"states": [], "types": [], "pending": 0, "acceptable": 0, "refusals": []}
+    preview: dict[str, Any] = {
+        "states": [],
+        "types": [],
+        "pending": 0,
+        "acceptable": 0,
+        "refusals": [],
+    }
     for n in range(ROWS // 2):
         live = n >= ROWS // 2 - 3
         yield {

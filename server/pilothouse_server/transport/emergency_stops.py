@@ -99,14 +99,14 @@ class EmergencyStopServicer(emergency_stops_pb2_grpc.EmergencyStopServiceService
             emergency_stops=map(stop_to_proto, views), next_page_token=following
         )
 
-    async def ListEmergencyTargets(
-        self, request: pb.ListEmergencyTargetsRequest, context: Context
-    ) -> pb.ListEmergencyTargetsResponse:
+    async def ListEmergencyStopTargets(
+        self, request: pb.ListEmergencyStopTargetsRequest, context: Context
+    ) -> pb.ListEmergencyStopTargetsResponse:
         states = [TargetState(state) for state in request.states if state]
         targets, following = await self._stops.targets(
             request.emergency_stop_id, states, request.page_size or PAGE_SIZE, request.page_token
         )
-        return pb.ListEmergencyTargetsResponse(
+        return pb.ListEmergencyStopTargetsResponse(
             targets=map(target_to_proto, targets), next_page_token=following
         )
 

@@ -178,7 +178,7 @@ function Disobedient({ stop }: { readonly stop: EmergencyStop }): JSX.Element | 
   const list = useList<EmergencyTarget>(
     async (pageToken, signal) => {
       const input = { emergencyStopId: stop.id, states: [...OPEN], pageSize: 20, pageToken };
-      const { message } = await call("EmergencyStopService/ListEmergencyTargets", input, signal);
+      const { message } = await call("EmergencyStopService/ListEmergencyStopTargets", input, signal);
       return { items: message.targets, next: message.nextPageToken };
     },
     5 * AGAIN_MS,

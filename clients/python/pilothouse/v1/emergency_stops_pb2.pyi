@@ -321,7 +321,7 @@ class EmergencyStop(_message.Message):
 
     @_builtins.property
     def not_obeyed(self) -> _containers.RepeatedCompositeFieldContainer[Global___EmergencyTarget]:
-        """What has not obeyed, or could not be let go, longest first; at most 20. ListEmergencyTargets has all."""
+        """What has not obeyed, or could not be let go, longest first; at most 20. ListEmergencyStopTargets has all."""
 
     @_builtins.property
     def release_time(self) -> _timestamp_pb2.Timestamp:
@@ -725,7 +725,7 @@ class ListEmergencyStopsResponse(_message.Message):
 Global___ListEmergencyStopsResponse: _TypeAlias = ListEmergencyStopsResponse  # noqa: Y015
 
 @_typing.final
-class ListEmergencyTargetsRequest(_message.Message):
+class ListEmergencyStopTargetsRequest(_message.Message):
     """Which targets to list."""
 
     DESCRIPTOR: _descriptor.Descriptor
@@ -758,10 +758,10 @@ class ListEmergencyTargetsRequest(_message.Message):
     def ClearField(self, field_name: _ClearFieldArgType) -> None: ...
     def WhichOneof(self, oneof_group: _Never) -> None: ...
 
-Global___ListEmergencyTargetsRequest: _TypeAlias = ListEmergencyTargetsRequest  # noqa: Y015
+Global___ListEmergencyStopTargetsRequest: _TypeAlias = ListEmergencyStopTargetsRequest  # noqa: Y015
 
 @_typing.final
-class ListEmergencyTargetsResponse(_message.Message):
+class ListEmergencyStopTargetsResponse(_message.Message):
     """One page of targets, by kind and id."""
 
     DESCRIPTOR: _descriptor.Descriptor
@@ -786,7 +786,7 @@ class ListEmergencyTargetsResponse(_message.Message):
     def ClearField(self, field_name: _ClearFieldArgType) -> None: ...
     def WhichOneof(self, oneof_group: _Never) -> None: ...
 
-Global___ListEmergencyTargetsResponse: _TypeAlias = ListEmergencyTargetsResponse  # noqa: Y015
+Global___ListEmergencyStopTargetsResponse: _TypeAlias = ListEmergencyStopTargetsResponse  # noqa: Y015
 
 @_typing.final
 class WatchEmergencyStopsRequest(_message.Message):

@@ -65,10 +65,10 @@ class EmergencyStopServiceStub:
                 request_serializer=pilothouse_dot_v1_dot_emergency__stops__pb2.ListEmergencyStopsRequest.SerializeToString,
                 response_deserializer=pilothouse_dot_v1_dot_emergency__stops__pb2.ListEmergencyStopsResponse.FromString,
                 _registered_method=True)
-        self.ListEmergencyTargets = channel.unary_unary(
-                '/pilothouse.v1.EmergencyStopService/ListEmergencyTargets',
-                request_serializer=pilothouse_dot_v1_dot_emergency__stops__pb2.ListEmergencyTargetsRequest.SerializeToString,
-                response_deserializer=pilothouse_dot_v1_dot_emergency__stops__pb2.ListEmergencyTargetsResponse.FromString,
+        self.ListEmergencyStopTargets = channel.unary_unary(
+                '/pilothouse.v1.EmergencyStopService/ListEmergencyStopTargets',
+                request_serializer=pilothouse_dot_v1_dot_emergency__stops__pb2.ListEmergencyStopTargetsRequest.SerializeToString,
+                response_deserializer=pilothouse_dot_v1_dot_emergency__stops__pb2.ListEmergencyStopTargetsResponse.FromString,
                 _registered_method=True)
         self.WatchEmergencyStops = channel.unary_stream(
                 '/pilothouse.v1.EmergencyStopService/WatchEmergencyStops',
@@ -123,7 +123,7 @@ class EmergencyStopServiceServicer:
         context.set_details('Method not implemented!')
         raise NotImplementedError('Method not implemented!')
 
-    def ListEmergencyTargets(self, request, context):
+    def ListEmergencyStopTargets(self, request, context):
         """Lists what a stop acts on, and where each stands.
         """
         context.set_code(grpc.StatusCode.UNIMPLEMENTED)
@@ -170,10 +170,10 @@ def add_EmergencyStopServiceServicer_to_server(servicer, server):
                     request_deserializer=pilothouse_dot_v1_dot_emergency__stops__pb2.ListEmergencyStopsRequest.FromString,
                     response_serializer=pilothouse_dot_v1_dot_emergency__stops__pb2.ListEmergencyStopsResponse.SerializeToString,
             ),
-            'ListEmergencyTargets': grpc.unary_unary_rpc_method_handler(
-                    servicer.ListEmergencyTargets,
-                    request_deserializer=pilothouse_dot_v1_dot_emergency__stops__pb2.ListEmergencyTargetsRequest.FromString,
-                    response_serializer=pilothouse_dot_v1_dot_emergency__stops__pb2.ListEmergencyTargetsResponse.SerializeToString,
+            'ListEmergencyStopTargets': grpc.unary_unary_rpc_method_handler(
+                    servicer.ListEmergencyStopTargets,
+                    request_deserializer=pilothouse_dot_v1_dot_emergency__stops__pb2.ListEmergencyStopTargetsRequest.FromString,
+                    response_serializer=pilothouse_dot_v1_dot_emergency__stops__pb2.ListEmergencyStopTargetsResponse.SerializeToString,
             ),
             'WatchEmergencyStops': grpc.unary_stream_rpc_method_handler(
                     servicer.WatchEmergencyStops,
@@ -355,7 +355,7 @@ class EmergencyStopService:
             _registered_method=True)
 
     @staticmethod
-    def ListEmergencyTargets(request,
+    def ListEmergencyStopTargets(request,
             target,
             options=(),
             channel_credentials=None,
@@ -368,9 +368,9 @@ class EmergencyStopService:
         return grpc.experimental.unary_unary(
             request,
             target,
-            '/pilothouse.v1.EmergencyStopService/ListEmergencyTargets',
-            pilothouse_dot_v1_dot_emergency__stops__pb2.ListEmergencyTargetsRequest.SerializeToString,
-            pilothouse_dot_v1_dot_emergency__stops__pb2.ListEmergencyTargetsResponse.FromString,
+            '/pilothouse.v1.EmergencyStopService/ListEmergencyStopTargets',
+            pilothouse_dot_v1_dot_emergency__stops__pb2.ListEmergencyStopTargetsRequest.SerializeToString,
+            pilothouse_dot_v1_dot_emergency__stops__pb2.ListEmergencyStopTargetsResponse.FromString,
             options,
             channel_credentials,
             insecure,

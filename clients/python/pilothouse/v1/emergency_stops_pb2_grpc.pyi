@@ -45,7 +45,7 @@ class EmergencyStopServiceStub:
     """One stop with its progress."""
     ListEmergencyStops: _grpc.UnaryUnaryMultiCallable[_emergency_stops_pb2.ListEmergencyStopsRequest, _emergency_stops_pb2.ListEmergencyStopsResponse]
     """Lists stops, newest first; without those that are over unless asked."""
-    ListEmergencyTargets: _grpc.UnaryUnaryMultiCallable[_emergency_stops_pb2.ListEmergencyTargetsRequest, _emergency_stops_pb2.ListEmergencyTargetsResponse]
+    ListEmergencyStopTargets: _grpc.UnaryUnaryMultiCallable[_emergency_stops_pb2.ListEmergencyStopTargetsRequest, _emergency_stops_pb2.ListEmergencyStopTargetsResponse]
     """Lists what a stop acts on, and where each stands."""
     WatchEmergencyStops: _grpc.UnaryStreamMultiCallable[_emergency_stops_pb2.WatchEmergencyStopsRequest, _emergency_stops_pb2.WatchEmergencyStopsResponse]
     """Follows stops as they change."""
@@ -67,7 +67,7 @@ class EmergencyStopServiceAsyncStub(EmergencyStopServiceStub):
     """One stop with its progress."""
     ListEmergencyStops: _aio.UnaryUnaryMultiCallable[_emergency_stops_pb2.ListEmergencyStopsRequest, _emergency_stops_pb2.ListEmergencyStopsResponse]  # type: ignore[assignment]
     """Lists stops, newest first; without those that are over unless asked."""
-    ListEmergencyTargets: _aio.UnaryUnaryMultiCallable[_emergency_stops_pb2.ListEmergencyTargetsRequest, _emergency_stops_pb2.ListEmergencyTargetsResponse]  # type: ignore[assignment]
+    ListEmergencyStopTargets: _aio.UnaryUnaryMultiCallable[_emergency_stops_pb2.ListEmergencyStopTargetsRequest, _emergency_stops_pb2.ListEmergencyStopTargetsResponse]  # type: ignore[assignment]
     """Lists what a stop acts on, and where each stands."""
     WatchEmergencyStops: _aio.UnaryStreamMultiCallable[_emergency_stops_pb2.WatchEmergencyStopsRequest, _emergency_stops_pb2.WatchEmergencyStopsResponse]  # type: ignore[assignment]
     """Follows stops as they change."""
@@ -124,11 +124,11 @@ class EmergencyStopServiceServicer(metaclass=_abc_1.ABCMeta):
         """Lists stops, newest first; without those that are over unless asked."""
 
     @_abc_1.abstractmethod
-    def ListEmergencyTargets(
+    def ListEmergencyStopTargets(
         self,
-        request: _emergency_stops_pb2.ListEmergencyTargetsRequest,
+        request: _emergency_stops_pb2.ListEmergencyStopTargetsRequest,
         context: _ServicerContext,
-    ) -> _typing.Union[_emergency_stops_pb2.ListEmergencyTargetsResponse, _abc.Awaitable[_emergency_stops_pb2.ListEmergencyTargetsResponse]]:
+    ) -> _typing.Union[_emergency_stops_pb2.ListEmergencyStopTargetsResponse, _abc.Awaitable[_emergency_stops_pb2.ListEmergencyStopTargetsResponse]]:
         """Lists what a stop acts on, and where each stands."""
 
     @_abc_1.abstractmethod
