@@ -71,6 +71,11 @@ class Child:
         if self._process is not None and self._process.poll() is None:
             end(self._process, signal.SIGTERM, within=10)
 
+    @property
+    def ended(self) -> bool:
+        """Whether it is no more."""
+        return self._process is None or self._process.poll() is not None
+
     def finish(self) -> None:
         """Whatever it takes: a worker would wait for tasks that a test that failed left behind."""
         try:

@@ -311,3 +311,13 @@ def test_however_workers_interleave_each_task_ends_as_it_did(data: st.DataObject
     assert closed >= {"t0", "t2", "t3"}
     assert not any(root.open for root in story.canvases.roots.values())
     assert list(itertools.chain(*story.canvases.unknown.values())) == []
+
+
+def test_what_was_revoked_before_it_began_is_to_be_said_to_a_worker_that_comes() -> None:
+    story = Story()
+    story.hear(received("a"), received("b", "a"), tell(K.STARTED, "a"), received("c"))
+    story.canvases.cancel("a", "command")
+    story.canvases.revoked(["b"], story.now, story.now)
+    story.hear(tell(K.REVOKED, "a"))
+    story.wait()
+    assert story.canvases.revoked_unbegun() == ["b"]

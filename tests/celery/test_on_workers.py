@@ -5,6 +5,7 @@ from __future__ import annotations
 import asyncio
 from collections.abc import AsyncIterator
 from dataclasses import dataclass
+from functools import partial
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
@@ -49,6 +50,7 @@ class House:
     first: Child
     second: Child
     connector: Child
+    other: Child
     shown: Shown
     queues: QueueServiceAsyncStub
     directory: Path
@@ -87,20 +89,23 @@ async def house(valkey_url: str, tmp_path_factory: pytest.TempPathFactory) -> As
     first = worker(broker, directory, "first", CELERY_TEST_RESTARTS="1", **results)
     second = worker(broker, directory, "second", queues="slow,heavy", **results)
     connected: Child | None = None
+    other: Child | None = None
     server = Pilothouse(directory / "data")
     try:
         for child in (first, second):
             child.begin()
         await server.start(within=90)
         connected = connector(broker, server.grpc, directory, "--result-backend", broker)
+        (directory / "other").mkdir()
+        other = connector(broker, server.grpc, directory / "other", "--result-backend", broker)
         for child in (first, second):
             await child.ready()
         await connected.start()
         async with Client(server.grpc) as client:
             queues: QueueServiceAsyncStub = QueueServiceStub(client.channel)
-            yield House(server, first, second, connected, Shown(client), queues, directory)
+            yield House(server, first, second, connected, other, Shown(client), queues, directory)
     finally:
-        for each in (connected, first, second):
+        for each in (connected, other, first, second):
             if each is not None:
                 each.finish()
         await server.kill()
@@ -208,9 +213,11 @@ async def test_a_worker_is_drained_and_works_again(house: House) -> None:
     await house.shown.effective(await house.client.agents.DrainAgent(drain))
     await house.is_in("second", AgentState.AGENT_STATE_DRAINING)
     held = tasks.send("add", 2, 2, queue="heavy")
-    # What was asked for outlives the one who carried it out.
-    house.connector.kill()
+    # What was asked for outlives the one who carried it out: another takes over, and the first one ends.
+    before, house.connector = house.connector, house.other
     await house.connector.start()
+    await wait_until(lambda: before.ended, within=20, what="the end of the first")
+    assert "another connector of celery took over" in before.said
     await house.is_in("second", AgentState.AGENT_STATE_DRAINING)
     activate = ActivateAgentRequest(agent_id="second@test")
     await house.shown.effective(await house.client.agents.ActivateAgent(activate))
@@ -231,6 +238,7 @@ async def test_a_pool_grows_shrinks_and_is_restarted(house: House) -> None:
 
 
 async def test_a_restart_that_a_worker_does_not_allow_fails_with_the_setting(house: House) -> None:
+    await house.is_in("second", AgentState.AGENT_STATE_ONLINE)
     restart = RestartAgentRequest(agent_id="second@test")
     answer = await house.client.agents.RestartAgent(restart)
     failed = await house.shown.command(answer.command)
@@ -257,14 +265,18 @@ async def test_what_happened_while_nobody_listened_is_found(house: House) -> Non
     gates = [house.gate("ends"), house.gate("goes on")]
     ends, goes_on = (tasks.send("wait_for", str(gate)) for gate in gates)
     await wait_until(lambda: _started(house, [ends, goes_on]), within=20, what="both run")
+    waits = tasks.send("add", 7, 7)
+    await wait_until(lambda: house.shown.workflow(waits), within=20, what="it waits")
     pause = PauseQueueRequest(source="celery", queue="slow")
     await house.shown.effective(await house.queues.PauseQueue(pause))
     house.connector.kill()
     gates[0].touch()
-    await wait_until(lambda: _result(ends), within=20, what="its end")
+    for each in (ends, waits):
+        await wait_until(partial(_result, each), within=20, what="its end")
     await house.connector.start()
     done = await house.shown.ended(ends, "COMPLETED")
     assert tasks_of(done) == {"wait_for": ("COMPLETED", 1)}
+    await house.shown.ended(waits, "COMPLETED")
     gates[1].touch()
     await house.shown.ended(goes_on, "COMPLETED")
     assert (await house.shown.queues())["slow"] == "PAUSED"

@@ -17,7 +17,7 @@ from pilothouse_server.connectors.celery import asking
 from pilothouse_server.connectors.celery.broker import Broker, BrokerAway, NoApp, Outcome
 from pilothouse_server.connectors.celery.canvas import Canvases
 from pilothouse_server.connectors.celery.recall import desired_of
-from pilothouse_server.connectors.celery.records import TaskSeen
+from pilothouse_server.connectors.celery.records import Found, TaskSeen
 from pilothouse_server.connectors.celery.signals import (
     TaskKind,
     TaskSignal,
@@ -26,7 +26,13 @@ from pilothouse_server.connectors.celery.signals import (
     ident,
     read,
 )
-from pilothouse_server.connectors.celery.workers import SILENT_US, Workers, packed, unpacked
+from pilothouse_server.connectors.celery.workers import (
+    MAX_GONE,
+    SILENT_US,
+    Workers,
+    packed,
+    unpacked,
+)
 from tests.support import free_port
 
 HOST = "gpu@h"
@@ -84,6 +90,18 @@ def test_a_worker_that_comes_back_is_looked_at_again_and_keeps_its_home() -> Non
     assert kinds(offline) == ["AGENT_OFFLINE"]
     assert workers.apply(WorkerSignal(WorkerKind.ONLINE, HOST, 2), 2) == ([], True)
     assert workers.all[HOST].home == {"a"}
+
+
+def test_workers_that_are_gone_are_forgotten_when_they_are_many() -> None:
+    workers = online("a")
+    workers.desired.draining.add("w1@h")
+    for number in range(MAX_GONE + 10):
+        host = f"w{number}@h"
+        workers.apply(WorkerSignal(WorkerKind.ONLINE, host, 1), number)
+        workers.apply(WorkerSignal(WorkerKind.OFFLINE, host, 1), number)
+    assert len(workers.all) <= MAX_GONE
+    assert {HOST, "w1@h", f"w{MAX_GONE}@h"} <= set(workers.all)
+    assert "w2@h" not in workers.all
 
 
 def test_a_worker_that_falls_silent_is_gone_unless_nobody_could_be_heard() -> None:
@@ -162,6 +180,21 @@ def test_a_task_that_no_worker_has_is_missed_only_when_it_should_be_there() -> N
         assert asking.missing(canvases, workers, asking.Round(), late) == [], (
             "it finishes what it has"
         )
+
+
+def test_only_a_task_that_waited_while_events_were_missed_may_have_ended_unheard() -> None:
+    canvases = Canvases("celery")
+    for uuid, now in (("waited", 1), ("began", 1), ("is there", 1), ("came later", 20)):
+        canvases.apply(TaskSignal(TaskKind.RECEIVED, uuid, HOST, 1, name="t", root=uuid), now)
+    canvases.apply(TaskSignal(TaskKind.STARTED, "began", HOST, 1), 1)
+    seen = asking.Round(hosts={HOST}, tasks={"is there": Found("is there", "t", HOST, False)})
+    assert [each.uuid for each in asking.unheard(canvases, seen, 10, 5)] == ["waited"]
+    assert asking.unheard(canvases, seen, 0, 5) == []
+    assert [Outcome(each).ended for each in ("PENDING", "STARTED", "REVOKED")] == [
+        False,
+        False,
+        True,
+    ]
 
 
 @pytest.mark.parametrize(

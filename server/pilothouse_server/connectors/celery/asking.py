@@ -127,6 +127,20 @@ def missing(canvases: Canvases, workers: Workers, seen: Round, now_us: int) -> l
     return found
 
 
+def unheard(canvases: Canvases, seen: Round, gap_us: int, limit: int) -> list[TaskSeen]:
+    """Tasks that waited when events were missed, that nobody has, and of which nothing was heard since: what began and
+    ended meanwhile was not told. They may still wait in a queue, so only a result says that they ended."""
+    found: list[TaskSeen] = []
+    for task in [canvases.tasks[uuid] for root in canvases.roots.values() for uuid in root.open]:
+        newest = task.newest
+        waits = newest is None or not newest.started
+        if waits and task.uuid not in seen.tasks and task.touched_us <= gap_us:
+            found.append(task)
+            if len(found) == limit:
+                break
+    return found
+
+
 def supposed(
     task: TaskSeen, workers: Workers, outcome: Outcome | None
 ) -> tuple[EventType.ValueType, EventError | None]:

@@ -59,6 +59,11 @@ class Outcome:
     state: str
     error: str = ""
 
+    @property
+    def ended(self) -> bool:
+        """Whether it is over."""
+        return self.state in {"SUCCESS", "FAILURE", "REVOKED"}
+
 
 Batch = list[Mapping[str, Any]]
 """The events of one message, in order."""
@@ -244,7 +249,12 @@ class Broker:
         def call() -> dict[str, Outcome]:
             found: dict[str, Outcome] = {}
             for uuid in uuids:
-                meta: Any = self._app.backend.get_task_meta(uuid, cache=False)
+                try:
+                    meta: Any = self._app.backend.get_task_meta(uuid, cache=False)
+                except Exception as error:  # noqa: BLE001 - backends and decoders have errors of their own
+                    # One result that cannot be read must not hide the others.
+                    log.warning("the result of %s cannot be read: %s", uuid, error)
+                    continue
                 failed = meta.get("status") == "FAILURE"
                 found[uuid] = Outcome(
                     str(meta.get("status")), repr(meta.get("result")) if failed else ""

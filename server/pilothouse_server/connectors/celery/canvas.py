@@ -165,6 +165,13 @@ class Canvases:
         root.cancel = command_id
         return [root.tasks[uuid] for uuid in sorted(root.open)]
 
+    def revoked_unbegun(self) -> list[str]:
+        """Tasks that were revoked before they began: they may still be in a queue, and a worker that comes does not
+        know that they are."""
+        cancelled = [root for root in self.roots.values() if root.cancel]
+        tasks = [task for root in cancelled for task in root.tasks.values()]
+        return [task.uuid for task in tasks if not any(a.started for a in task.attempts.values())]
+
     def cancel_given_up(self, root_id: str) -> None:
         """Some of its tasks cannot be stopped: what comes of it goes on."""
         root = self.roots.get(root_id)

@@ -37,6 +37,8 @@ LINGER_ANNOUNCED_US = 250_000
 """What a workflow of which nothing is open waits for when its workers tell what they send: events under way."""
 UNKNOWN_AFTER = 0.5
 """Seconds between two questions about tasks that nobody introduced."""
+UNHEARD = 500
+"""Tasks that waited when events were missed whose results are asked for in one round."""
 WELCOMES = 40
 """How often a worker that comes is asked what it is, before it is left to the next round."""
 
@@ -56,6 +58,8 @@ class CeleryConnector:
         self._round_now = asyncio.Event()
         self._welcoming: set[str] = set()
         self._said = dict(self.counts)
+        self._gap_us = 0
+        """Until when events were missed last."""
 
     @property
     def counts(self) -> Mapping[str, int]:
@@ -73,16 +77,20 @@ class CeleryConnector:
         return self._broker.place
 
     async def run(self, stop: asyncio.Event, ready: asyncio.Event | None = None) -> None:
-        """Until `stop` is set; `ready` is set once commands are taken. Raises BrokerAway when the broker is not there
-        at the start; one that goes later is waited for."""
+        """Until `stop` is set, or another connector of this source took over: two would tell workers to take and to
+        leave the same queues, each by what it was asked. `ready` is set once commands are taken. Raises BrokerAway when
+        the broker is not there at the start; one that goes later is waited for."""
         async with self._broker, Client(self._options.server) as client:
             await self._broker.listen()
             working = asyncio.create_task(self._work(client, ready))
             stopping = asyncio.create_task(stop.wait())
+            replaced = asyncio.create_task(self._replaced())
             try:
-                await asyncio.wait({working, stopping}, return_when=asyncio.FIRST_COMPLETED)
+                ends = {working, stopping, replaced}
+                await asyncio.wait(ends, return_when=asyncio.FIRST_COMPLETED)
             finally:
                 stopping.cancel()
+                replaced.cancel()
                 working.cancel()
                 with suppress(asyncio.CancelledError):
                     await working
@@ -97,6 +105,14 @@ class CeleryConnector:
                 ready.set()
             for each in (self._follow(group), self._ticks(), self._unknowns(), self._rounds()):
                 group.create_task(each)
+
+    async def _replaced(self) -> None:
+        while True:
+            await asyncio.sleep(TICK)
+            if self._executor.replaced:
+                source = self._options.source
+                log.error("another connector of %s took over, so this one ends", source)
+                return
 
     # -- what is there at the start
 
@@ -114,6 +130,7 @@ class CeleryConnector:
             self._workers.know_homes(recalled.homes)
             for root in recalled.roots:
                 self._canvases.seed(root, now_us())
+            self._gap_us = now_us()
             return
 
     def _offer(self) -> None:
@@ -150,7 +167,8 @@ class CeleryConnector:
             if self._broker.connections != begun:
                 begun = self._broker.connections
                 log.warning("the broker is back; what was told meanwhile was missed")
-                self._workers.heard_all(now_us())
+                self._gap_us = now_us()
+                self._workers.heard_all(self._gap_us)
                 self._round_now.set()
             for batch in batches:
                 for body in batch:
@@ -210,6 +228,8 @@ class CeleryConnector:
         self._tell(self._workers.queue_states(now_us()))
         cancelled = [r for r in self._canvases.roots.values() if r.cancel and r.open]
         self._canvases.to_revoke.update(*(root.open for root in cancelled))
+        if unbegun := self._canvases.revoked_unbegun():
+            await self._control.revoke_again(host, unbegun)
         return bool(worker.queues or not self._workers.should_take(worker))
 
     # -- what time brings
@@ -279,9 +299,22 @@ class CeleryConnector:
             for task in missing:
                 kind, error = asking.supposed(task, self._workers, outcomes.get(task.uuid))
                 self._tell(self._canvases.suppose_ended(task, now_us(), now_us(), kind, error))
+        await self._unheard(seen)
         if self.counts != self._said:
             self._said = dict(self.counts)
             log.warning("so far could not be told: %s", self._said)
+
+    async def _unheard(self, seen: asking.Round) -> None:
+        """Ends what waited when events were missed, and has a result."""
+        tasks = asking.unheard(self._canvases, seen, self._gap_us, UNHEARD)
+        outcomes = await self._broker.outcomes(task.uuid for task in tasks) if tasks else {}
+        for task in tasks:
+            outcome = outcomes.get(task.uuid)
+            # What is heard of it while it is asked for says more.
+            if outcome is None or not outcome.ended or task.touched_us > self._gap_us:
+                continue
+            kind, error = asking.supposed(task, self._workers, outcome)
+            self._tell(self._canvases.suppose_ended(task, now_us(), now_us(), kind, error))
 
     def _tell(self, events: Iterable[Event]) -> None:
         for event in events:

@@ -17,7 +17,15 @@ import asyncio
 import logging
 import time
 from collections import defaultdict
-from collections.abc import AsyncGenerator, Awaitable, Callable, Collection, Iterable, Mapping
+from collections.abc import (
+    AsyncGenerator,
+    Awaitable,
+    Callable,
+    Collection,
+    Iterable,
+    Mapping,
+    Sequence,
+)
 from contextlib import asynccontextmanager, suppress
 from itertools import chain, repeat
 from typing import Any, cast
@@ -90,6 +98,12 @@ class Control:
                 ids, self._gathered = sorted(self._gathered), set()
                 for first in range(0, len(ids), MAX_REVOKED):
                     await self._revoke(ids[first : first + MAX_REVOKED])
+
+    async def revoke_again(self, host: str, uuids: Sequence[str]) -> None:
+        """Says to a worker that comes what was revoked before it did, and may be in its queues."""
+        for first in range(0, len(uuids), MAX_REVOKED):
+            arguments = {"task_id": list(uuids[first : first + MAX_REVOKED]), "terminate": False}
+            await self._broker.ask("revoke", arguments, of=[host])
 
     async def _revoke(self, ids: list[str]) -> None:
         running = {uuid for uuid in ids if self._is_running(uuid)}

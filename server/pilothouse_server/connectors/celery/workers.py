@@ -21,6 +21,8 @@ HEARTBEAT_US = 10_000_000
 """Between two heartbeats of a worker that are reported while nothing changes."""
 SILENT_US = 60_000_000
 """Without a heartbeat for longer a worker that did not say goodbye is gone. Celery's own come every 2 s."""
+MAX_GONE = 2_000
+"""Workers that are remembered though they are gone: those of containers come under a new name each time."""
 HOMES = "homes"
 _PIECE = 4000
 _PIECES = 14
@@ -109,6 +111,7 @@ class Workers:
         back = worker is None or not worker.online or signal.kind is WorkerKind.ONLINE
         if worker is None:
             worker = self.all[signal.host] = Worker(signal.host)
+            self._forget()
         worker.seen_us, worker.active = now_us, signal.active
         if back:
             worker.online, worker.goodbye = True, False
@@ -163,6 +166,17 @@ class Workers:
             if worker is None:
                 worker = self.all[host] = Worker(host, online=False)
             worker.home |= set(queues)
+
+    def _forget(self) -> None:
+        """Those that are gone longest, when they are too many; one that is to be drained when it comes back stays."""
+        if len(self.all) <= MAX_GONE:
+            return
+        gone = [
+            w for w in self.all.values() if not w.online and w.host not in self.desired.draining
+        ]
+        gone.sort(key=lambda worker: worker.seen_us, reverse=True)
+        for worker in gone[MAX_GONE // 2 :]:
+            del self.all[worker.host]
 
     # -- what is told
 
