@@ -10,6 +10,7 @@ from pathlib import Path
 import psutil
 import pytest
 
+from pilothouse_server.demo.brief import Brief
 from pilothouse_server.demo.journal import Journal, JournalInUse
 from pilothouse_server.demo.tools import catalogue
 from tests.demo.support import (
@@ -147,12 +148,18 @@ async def test_a_folder_has_one_engine_at_a_time(seen: Seen, tmp_path: Path) -> 
     assert b"another demo engine works in" in words
 
 
+def has_a_flaky_test(brief: Brief) -> bool:
+    """Whether chance decides something in it, and little else is there to do."""
+    return len(brief.modules) <= 4 and any(module.defect == "flaky" for module in brief.modules)
+
+
 async def test_the_same_seed_has_the_same_outcomes(seen: Seen, tmp_path: Path) -> None:
     chancy = {f"unit_tests/{name}" for name in catalogue.CHANCY}
+    seed = seed_where(has_a_flaky_test, has_a_flaky_test)
 
     async def outcomes(folder: Path) -> list[tuple[str, str, str]]:
         before = len(seen.server.log.items)
-        async with engine_on(seen.server.target, folder, 11, max_workflows=4) as running:
+        async with engine_on(seen.server.target, folder, seed, max_workflows=2) as running:
             await running
         return sorted(
             (event.workflow_id, kind_of(event), event.task_id or event.stage)
