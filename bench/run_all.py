@@ -43,6 +43,7 @@ COMMANDS: list[tuple[str, list[str], list[str]]] = [
     ("bench.workflow_lists", ["--postgres"], ["--workflows", "20000", "--calls", "10"]),
     ("bench.batch", [], ["--workflows", "1000"]),
     ("bench.batch", ON_SERVERS, ["--workflows", "1000"]),
+    ("bench.emergency_stop", [], ["--workflows", "100"]),
     ("bench.footprint", [], ["--seconds", "5", "--rate", "3000"]),
 ]
 """The module, its arguments, and what makes it quick."""
