@@ -22,7 +22,7 @@ from pilothouse.v1.agents_pb2 import (
     RestartAgentRequest,
 )
 from pilothouse.v1.commands_pb2 import CommandState
-from pilothouse.v1.enums_pb2 import AgentState
+from pilothouse.v1.enums_pb2 import AgentState, WorkState
 from pilothouse.v1.queues_pb2 import PauseQueueRequest, ResumeQueueRequest
 from pilothouse.v1.queues_pb2_grpc import QueueServiceStub
 from pilothouse.v1.workflows_pb2 import CancelWorkflowRequest, PauseWorkflowRequest
@@ -175,6 +175,7 @@ async def test_a_paused_queue_stays_paused_when_its_worker_is_started_again(hous
     await house.shown.effective(await house.queues.PauseQueue(pause))
     house.second.stop()
     await house.is_in("second", AgentState.AGENT_STATE_OFFLINE)
+    revoked = await _cancelled_in_its_queue(house)
     await house.second.start()
     await house.is_in("second", AgentState.AGENT_STATE_ONLINE)
     await wait_until(lambda: _leaves("slow"), within=20, what="slow is left again")
@@ -182,6 +183,8 @@ async def test_a_paused_queue_stays_paused_when_its_worker_is_started_again(hous
     other = tasks.send("add", 1, 1, queue="heavy")
     await house.shown.ended(other, "COMPLETED")
     assert await house.shown.workflow(held) is None
+    ended = await house.shown.ended(revoked, "CANCELLED")
+    assert {task.state for task in ended.tasks} == {WorkState.WORK_STATE_CANCELLED}
     assert (await house.shown.queues()) == {
         "": "ACTIVE",
         "celery": "ACTIVE",
@@ -191,6 +194,20 @@ async def test_a_paused_queue_stays_paused_when_its_worker_is_started_again(hous
     resume = ResumeQueueRequest(source="celery", queue="slow")
     await house.shown.effective(await house.queues.ResumeQueue(resume))
     await house.shown.ended(held, "COMPLETED")
+
+
+async def _cancelled_in_its_queue(house: House) -> str:
+    """A workflow that is cancelled while no worker is there that takes from its queue."""
+    tasks.app.conf.task_send_sent_event = True
+    try:
+        workflow_id = tasks.send("wait_for", str(house.gate("never")), queue="heavy")
+    finally:
+        tasks.app.conf.task_send_sent_event = False
+    await wait_until(lambda: house.shown.workflow(workflow_id), within=20, what="it is sent")
+    request = CancelWorkflowRequest(workflow_id=workflow_id, reason="test")
+    await house.shown.effective(await house.client.workflows.CancelWorkflow(request))
+    await house.shown.ended(workflow_id, "CANCELLED")
+    return workflow_id
 
 
 def _leaves(queue: str) -> bool:
