@@ -6,6 +6,7 @@ import { cliOf } from "../src/core/words";
 import { CommandSchema } from "../src/gen/pilothouse/v1/commands_pb";
 import { EmergencyStopSchema } from "../src/gen/pilothouse/v1/emergency_stops_pb";
 import { CallError } from "../src/live/call";
+import { created, updated } from "../src/platform/budgets";
 import { StopStore } from "../src/stores/stops";
 import { type Contract, changesOf, flatten, optionsOf, specsOf, unflatten } from "../src/ui/schema";
 import type { Command, CommandState } from "../src/core/wire";
@@ -171,5 +172,24 @@ describe("where things are", () => {
   it("writes an id that begins with a dash behind the options", () => {
     expect(cliOf("agents drain", "-x", [["reason", "a b"]])).toBe("pilothouse agents drain --reason='a b' -- -x");
     expect(cliOf("agents drain", "x", [["reason", ""]])).toBe("pilothouse agents drain x");
+  });
+});
+
+describe("a budget on the command line", () => {
+  const sent = { name: "All of it", scope: "BUDGET_SCOPE_TYPE", window: "3600s", "ceilings.tokens": 10, pause: true };
+
+  it("is made with the words the command line knows", () => {
+    expect(created(sent, "why not")).toBe(
+      "pilothouse budgets create --reason='why not' --name='All of it' --scope=type --window=3600s --ceilings-tokens=10 --pause",
+    );
+  });
+
+  it("is changed in what differs, on what was seen, and loses what its new scope has not", () => {
+    const was = { ...sent, id: "b1", state: "BUDGET_STATE_WITHIN", "ceilings.tokens": "10", workflow_id: "", workflow_type: "" };
+    const { window: _, ...rest } = sent;
+    const after = { ...rest, scope: "BUDGET_SCOPE_RUN", pause: false };
+    expect(updated({ id: "b1", etag: "3" }, was, after, "")).toBe(
+      `pilothouse budgets update --budget='{"id":"b1"}' --update-mask=scope,window,pause --etag=3 --scope=run --no-pause`,
+    );
   });
 });

@@ -18,7 +18,9 @@ interface EditingProps<T> {
   readonly name: string;
   readonly obstacle: string;
   readonly save: () => Promise<unknown>;
-  readonly remove: () => Promise<unknown>;
+  // What keeps why it was deleted has a command line that says it too.
+  readonly remove: (reason: string) => Promise<unknown>;
+  readonly removeCli?: (reason: string) => string;
   readonly effect: string;
   readonly beside?: ComponentChildren;
   readonly children: ComponentChildren;
@@ -79,7 +81,8 @@ export function Editing<T>(props: EditingProps<T>): JSX.Element {
           label={`Delete ${kind}`}
           done={`${name} deleted`}
           word={name}
-          reasoned={false}
+          reasoned={props.removeCli !== undefined}
+          cli={props.removeCli}
           act={props.remove}
           close={(done) => {
             deleting.value = false;

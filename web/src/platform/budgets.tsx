@@ -1,18 +1,20 @@
 // Budgets: how far each is used and when it will be, and one in its form.
 import { useSignal } from "@preact/signals";
 import type { JSX } from "preact";
+import { useRef } from "preact/hooks";
 import { percent, when } from "../core/format";
 import { timestampMs } from "../core/time";
-import { cliOf } from "../core/words";
+import { cliOf, nameOf } from "../core/words";
 import type { Budget } from "../core/wire";
 import type { BudgetJson } from "../gen/pilothouse/v1/budgets_pb";
 import { Editing } from "../alerts/editing";
 import { requestId } from "../stores/control";
 import { useStores } from "../ui/context";
 import { CliLine } from "../ui/dialog";
+import { ReasonField } from "../ui/form";
 import { type Column, Listed, Standing, useList } from "../ui/listed";
 import { Mark } from "../ui/mark";
-import { type Flat, SchemaFields, flatten, optionsOf, specsOf, unflatten } from "../ui/schema";
+import { type Flat, SchemaFields, type Value, changesOf, flatten, optionsOf, specsOf, unflatten } from "../ui/schema";
 import { budgetLook, burnWords, useWords } from "../workflows/words";
 import { useContract } from "./config";
 
@@ -53,7 +55,7 @@ export function Budgets(): JSX.Element {
           </a>
         }
       />
-      {open === "" ? null : <Form key={`${open} ${found?.etag}`} id={open === NEW ? "" : open} found={found} list={list} />}
+      {open === "" ? null : <Form key={open} id={open === NEW ? "" : open} found={found} list={list} />}
     </>
   );
 }
@@ -117,7 +119,7 @@ function Burn({ budget }: { readonly budget: Budget }): JSX.Element {
 
 function Form({
   id,
-  found,
+  found: now,
   list,
 }: {
   readonly id: string;
@@ -127,6 +129,11 @@ function Form({
   const { ask } = useStores();
   const contract = useContract();
   const edits = useSignal<Flat>({});
+  const reason = useSignal("");
+  // As it was when it was opened: a change is decided on that, whoever else changes it meanwhile.
+  const seen = useRef(now);
+  seen.current ??= now;
+  const found = now && seen.current;
   const was: Flat = found === undefined ? FRESH : flatten(found);
   const draft: Flat = { ...was, ...edits.value };
   const document = contract.view.value.items[0];
@@ -134,7 +141,8 @@ function Form({
     ({ path }) => !GIVEN.includes(path) && (OF_SCOPE[path] ?? draft["scope"]) === draft["scope"],
   );
   const sent = Object.fromEntries(specs.map(({ path }) => [path, draft[path]]));
-  const budget = { ...unflatten(sent), ...(found === undefined ? {} : { id, etag: found.etag }) } as BudgetJson;
+  const budget = { ...unflatten(sent), ...(found === undefined ? {} : { id }) } as BudgetJson;
+  const why = reason.value.trim();
   const ceiled = Object.keys(sent).some((path) => path.startsWith("ceilings.") && sent[path] !== undefined);
   return (
     <Editing
@@ -145,19 +153,39 @@ function Form({
       found={found}
       name={found?.name ?? ""}
       obstacle={draft["name"] ? (ceiled ? "" : "It needs a ceiling") : "It needs a name"}
-      save={() => ask(id === "" ? "BudgetService/CreateBudget" : "BudgetService/UpdateBudget", { budget, requestId: requestId() })}
-      remove={() => ask("BudgetService/DeleteBudget", { budgetId: id, requestId: requestId() })}
+      save={() =>
+        found === undefined
+          ? ask("BudgetService/CreateBudget", { budget, reason: why, requestId: requestId() })
+          : ask("BudgetService/UpdateBudget", { budget, reason: why, requestId: requestId(), etag: found.etag })
+      }
+      remove={(said) => ask("BudgetService/DeleteBudget", { budgetId: id, reason: said, requestId: requestId() })}
+      removeCli={(said) => cliOf("budgets delete", id, [["reason", said]])}
       effect="Nothing is held to it any more. What it paused stays paused."
     >
       <Standing list={contract} what="the contract" />
       <SchemaFields specs={specs} draft={draft} set={(path, value) => (edits.value = { ...edits.value, [path]: value })} />
-      <CliLine
-        line={
-          id === ""
-            ? `${cliOf("budgets create", "")}${optionsOf({ ...sent, scope: String(sent["scope"]).replace("BUDGET_SCOPE_", "").toLowerCase() })}`
-            : cliOf("budgets get", id)
-        }
-      />
+      <ReasonField value={reason} testId="budget-reason" />
+      <CliLine line={found === undefined ? created(sent, why) : updated(found, was, sent, why)} testId="budget-cli" />
     </Editing>
   );
+}
+
+const options = (flat: Flat): string =>
+  optionsOf(Object.fromEntries(Object.entries(flat).map(([path, value]) => [path, path === "scope" ? scopeOption(value) : value])));
+const scopeOption = (value: Value | undefined): string => nameOf(String(value), "BUDGET_SCOPE").toLowerCase();
+
+export const created = (sent: Flat, reason: string): string => cliOf("budgets create", "", [["reason", reason]]) + options(sent);
+
+// Only what differs: what the mask names without a value is taken away.
+export function updated({ id, etag }: Pick<Budget, "id" | "etag">, was: Flat, sent: Flat, reason: string): string {
+  const kept = Object.entries(was).filter(([path, value]) => !GIVEN.includes(path) && value !== "");
+  const changes = changesOf(Object.fromEntries(kept), sent).filter(({ after }) => after !== "");
+  const mask = changes.map(({ path }) => path).join(",");
+  const said = [
+    ["budget", JSON.stringify({ id })],
+    ["update-mask", mask],
+    ["etag", etag],
+    ["reason", reason],
+  ] as const;
+  return cliOf("budgets update", "", said) + options(Object.fromEntries(changes.map(({ path, after }) => [path, after])));
 }

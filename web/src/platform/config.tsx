@@ -13,7 +13,7 @@ import { Act } from "../ui/act";
 import { Confirm } from "../ui/confirm";
 import { useStores } from "../ui/context";
 import { CliLine } from "../ui/dialog";
-import { Submit, Text, Wrong } from "../ui/form";
+import { ReasonField, Submit, Wrong } from "../ui/form";
 import { Standing, useList } from "../ui/listed";
 import { type List, useTask } from "../ui/lists";
 import { Note, Panel, Since } from "../ui/panel";
@@ -162,12 +162,7 @@ function Form({ contract, now, list }: FormProps): JSX.Element {
             </div>
           )}
           <Changes of={changes} />
-          <label>
-            <span class="field-name">
-              Reason <span class="faint">kept in the audit log</span>
-            </span>
-            <Text value={reason.value} set={(value) => (reason.value = value)} testId="config-reason" />
-          </label>
+          <ReasonField value={reason} testId="config-reason" />
           {changes.length === 0 ? null : (
             <CliLine
               line={

@@ -85,6 +85,18 @@ export function Text({ value, set, testId, label, placeholder, type = "text" }: 
   }
 }
 
+// Why something is changed.
+export function ReasonField({ value, testId }: { readonly value: { value: string }; readonly testId: string }): JSX.Element {
+  return (
+    <label>
+      <span class="field-name">
+        Reason <span class="faint">kept in the audit log</span>
+      </span>
+      <Text value={value.value} set={(next) => (value.value = next)} testId={testId} />
+    </label>
+  );
+}
+
 export function Area({ value, set, testId, label, rows = 2 }: InputProps<string> & { readonly rows?: number }): JSX.Element {
   return (
     <textarea
