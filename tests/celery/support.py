@@ -76,6 +76,11 @@ class Child:
         """Whether it is no more."""
         return self._process is None or self._process.poll() is not None
 
+    def terminate(self) -> None:
+        """SIGTERM, and waits for nothing."""
+        if self._process is not None and not self.ended:
+            self._process.terminate()
+
     def finish(self) -> None:
         """Whatever it takes: a worker would wait for tasks that a test that failed left behind."""
         try:

@@ -105,9 +105,11 @@ async def house(valkey_url: str, tmp_path_factory: pytest.TempPathFactory) -> As
             queues: QueueServiceAsyncStub = QueueServiceStub(client.channel)
             yield House(server, first, second, connected, other, Shown(client), queues, directory)
     finally:
-        for each in (connected, other, first, second):
-            if each is not None:
-                each.finish()
+        children = [each for each in (connected, other, first, second) if each is not None]
+        for each in children:
+            each.terminate()
+        for each in children:
+            each.finish()
         await server.kill()
         tasks.app.close()
 
