@@ -25,6 +25,11 @@ export function Queues(): JSX.Element {
     async (_token, signal) => ({ items: (await call("QueueService/ListQueues", {}, signal)).message.queues }),
     AGAIN_MS,
   );
+  // A queue goes on saying that it takes work while all of its engine is paused.
+  const idle = (source: string): boolean =>
+    list.view.value.items.some(
+      (each) => each.source === source && each.state === "QUEUE_STATE_PAUSED" && kindWords(each) === "the whole engine",
+    );
   const columns: readonly Column<Queue>[] = [
     [
       "State",
@@ -34,6 +39,7 @@ export function Queues(): JSX.Element {
           <span class="state">
             <Mark look={queueLook(queue)} /> {queueLook(queue).word}
           </span>
+          {queue.state === "QUEUE_STATE_ACTIVE" && idle(queue.source) ? <span class="small tone-warning">its engine is paused</span> : null}
           <PendingNote command={queue.pendingCommand} />
         </>
       ),

@@ -4,7 +4,7 @@ import type { JSX } from "preact";
 import { useRef } from "preact/hooks";
 import { percent, when } from "../core/format";
 import { timestampMs } from "../core/time";
-import { cliOf, nameOf } from "../core/words";
+import { type Look, cliOf, nameOf } from "../core/words";
 import type { Budget } from "../core/wire";
 import type { BudgetJson } from "../gen/pilothouse/v1/budgets_pb";
 import { Editing } from "../alerts/editing";
@@ -20,6 +20,7 @@ import { useContract } from "./config";
 
 const AGAIN_MS = 5_000;
 const NEW = ":new";
+const OFF: Look = { word: "Off", tone: "unknown", shape: "ring" };
 const FRESH: Flat = { scope: "BUDGET_SCOPE_RUN", enabled: true };
 // What the server says of it, and what only one of the scopes has.
 const GIVEN = "id state create_time update_time updated_by etag uses".split(" ");
@@ -66,7 +67,7 @@ const COLUMNS: readonly Column<Budget>[] = [
     "w-name",
     ({ state, enabled }) => (
       <span class="state">
-        <Mark look={budgetLook(state)} /> {enabled ? budgetLook(state).word : "Off"}
+        <Mark look={enabled ? budgetLook(state) : OFF} /> {enabled ? budgetLook(state).word : OFF.word}
       </span>
     ),
   ],

@@ -350,10 +350,13 @@ function Would({ preview }: { readonly preview: EmergencyPreview }): JSX.Element
   return (
     <>
       <p>
-        Now it would have: <b data-testid="emergency-would">{parts.join(", ") || "nothing do what it does not do already"}</b>
+        {parts.length === 0 ? "Now it would change " : "Now it would have: "}
+        <b data-testid="emergency-would">{parts.join(", ") || "nothing"}</b>
       </p>
       {unable === 0 ? (
-        <Note tone="good">All of them can.</Note>
+        parts.length === 0 ? null : (
+          <Note tone="good">All of them can.</Note>
+        )
       ) : (
         <>
           <Note tone="warning">{count(unable)} would not obey:</Note>

@@ -55,7 +55,7 @@ export function Server(): JSX.Element {
             columns={[
               ["State", "w-state", ({ state }) => <State state={state} />],
               ["Part", "w-name", ({ name, shard }) => `${name}${shard === undefined ? "" : ` ${shard}`}`],
-              ["What is wrong", "w-why", ({ reason }) => <span class="cut">{reason || "–"}</span>],
+              ["What is wrong", "w-why", ({ reason }) => (reason === "" ? null : <span class="cut">{reason}</span>)],
               ["Behind", "w-time", ({ lag }) => (lag === undefined ? "" : durationText(durationMs(lag)))],
               ["Since", "w-said", ({ sinceTime }) => <Since at={timestampMs(sinceTime)} />],
             ]}

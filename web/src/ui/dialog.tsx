@@ -78,7 +78,14 @@ export function CliLine({
 }): JSX.Element {
   return (
     <div class="cli">
-      <code data-testid={testId}>{line}</code>
+      <code data-testid={testId}>
+        {line.split(/ (?=--)/).map((part, index) => (
+          <>
+            {index === 0 ? "" : " "}
+            <span>{part}</span>
+          </>
+        ))}
+      </code>
       <Copy text={line} what={what} />
     </div>
   );

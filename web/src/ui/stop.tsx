@@ -31,7 +31,7 @@ export function EmergencyBanner(): JSX.Element {
             {scopeWords(stop.scope)} · by {stop.actor || "somebody"} · “{stop.reason}”
           </span>
           <span>
-            since <Since at={timestampMs(stop.startTime)} ago={false} />
+            for <Since at={timestampMs(stop.startTime)} ago={false} />
           </span>
           <span data-testid="emergency-progress">{progressWords(stop)}</span>
           <u>{active.length > MOST ? `all ${active.length} stops` : "look, release"}</u>
