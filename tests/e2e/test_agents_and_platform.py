@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import re
 from collections.abc import AsyncGenerator
 from contextlib import asynccontextmanager
 from pathlib import Path
@@ -233,8 +234,37 @@ async def test_a_budget_is_made_changed_and_deleted(shared_server: Pilothouse, p
     await row.click()
     await page.get_by_test_id("budget-delete").click()
     await page.get_by_test_id("confirm-word").fill("A run")
+    await page.get_by_test_id("confirm-reason").fill("nobody looks")
+    told = page.get_by_test_id("confirm").locator(".cli code")
+    await expect(told).to_have_text(
+        re.compile(r"^pilothouse budgets delete \S+ --reason='nobody looks'$")
+    )
     await page.get_by_test_id("confirm-do").click()
     await expect(row).to_have_count(0)
+
+
+async def test_a_budget_that_another_changed_meanwhile_is_not_overwritten(
+    shared_server: Pilothouse, page: Page
+) -> None:
+    call = "/pilothouse.v1.BudgetService"
+    budget = {"name": "Of two", "scope": "BUDGET_SCOPE_RUN", "ceilings": {"tokens": "5"}}
+    made = await shared_server.post(f"{call}/CreateBudget", {"budget": budget})
+    assert made.status_code == 200, made.text
+    budget_id = made.json()["budget"]["id"]
+    await open_view(page, shared_server, f"platform?tab=budgets&open={budget_id}")
+    await page.get_by_label("Pause").check()
+    await expect(page.get_by_test_id("budget-cli")).to_contain_text(
+        "--update-mask=pause --etag=1 --pause"
+    )
+
+    theirs = {"budget": {"id": budget_id, "description": "theirs"}, "updateMask": "description"}
+    changed = await shared_server.post(f"{call}/UpdateBudget", theirs)
+    assert changed.status_code == 200, changed.text
+    await page.get_by_test_id("budget-save").click()
+    await expect(page.get_by_test_id("budget-form")).to_contain_text(
+        "changed since this page read it"
+    )
+    await shared_server.post(f"{call}/DeleteBudget", {"budgetId": budget_id})
 
 
 async def test_the_audit_log_is_searched_verified_and_exported(

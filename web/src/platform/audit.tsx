@@ -36,7 +36,7 @@ const COLUMNS: readonly Column<AuditEntry>[] = [
 
 function What({ entry }: { readonly entry: AuditEntry }): JSX.Element {
   const both = Object.keys({ ...entry.before, ...entry.after });
-  const changed = both.map((key) => `${key}: ${entry.before[key] ?? "–"} → ${entry.after[key] ?? "–"}`).join(" · ");
+  const changed = both.map((key) => `${key}: ${entry.before[key] || "–"} → ${entry.after[key] || "–"}`).join(" · ");
   return (
     <>
       <span class="cut mono" title={entry.hash}>
