@@ -39,7 +39,7 @@ export function Queues(): JSX.Element {
           <span class="state">
             <Mark look={queueLook(queue)} /> {queueLook(queue).word}
           </span>
-          {queue.state === "QUEUE_STATE_ACTIVE" && idle(queue.source) ? <span class="small tone-warning">its engine is paused</span> : null}
+          {queue.state === "QUEUE_STATE_ACTIVE" && idle(queue.source) ? <span class="small tone-warning">engine paused</span> : null}
           <PendingNote command={queue.pendingCommand} />
         </>
       ),

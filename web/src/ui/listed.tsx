@@ -143,7 +143,14 @@ export function Tabbed<T extends string>({
   const { route } = useStores();
   const tab = route.tab.value as string;
   const View = (tabs.find(([each]) => each === tab) ?? tabs[0])?.[2];
-  useEffect(() => document.querySelector(".tabs [aria-current]")?.scrollIntoView({ block: "nearest", inline: "nearest" }), [tab]);
+  useEffect(
+    () => document.querySelector(".tabs [aria-current]")?.scrollIntoView({ block: "nearest", inline: "nearest" }),
+    [
+      tab,
+      // What stands beside a tab moves those after it.
+      tabs.some(([, , , aside]) => Boolean(aside)),
+    ],
+  );
   return (
     <div class="alerts-page" data-testid={`page-${page}`} data-tab={tab}>
       <h1 class="sr">{title}</h1>
