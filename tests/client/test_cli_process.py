@@ -38,7 +38,7 @@ async def test_ctrl_c_ends_a_watch_quietly_with_130(server: Server, tmp_path: Pa
     await asyncio.to_thread(process.stdout.readline)
     await asyncio.to_thread(process.stdout.readline)
     process.send_signal(signal.SIGINT)
-    out, err = await asyncio.to_thread(process.communicate, timeout=10)
+    out, err = await asyncio.to_thread(process.communicate, timeout=30)
     assert process.returncode == 130
     assert (out, err.strip()) == ("", "")
 
