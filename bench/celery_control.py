@@ -32,7 +32,6 @@ from pilothouse.aio import Client
 from pilothouse.v1.agents_pb2 import ActivateAgentRequest, DrainAgentRequest
 from pilothouse.v1.commands_pb2 import Command, CommandState, GetCommandRequest
 from pilothouse.v1.queues_pb2 import ListQueuesRequest, PauseQueueRequest, ResumeQueueRequest
-from pilothouse.v1.queues_pb2_grpc import QueueServiceStub
 from pilothouse.v1.workflows_pb2 import CancelWorkflowRequest
 from tests.celery.support import Child, connector, worker
 from tests.support import wait_until
@@ -63,7 +62,7 @@ def seconds_to_effect(command: Command) -> float:
 
 async def effects(client: Client, app: Any, rounds: int) -> list[list[str]]:
     """How long each kind of command takes."""
-    queues: Any = QueueServiceStub(client.channel)
+    queues = client.queues
 
     async def there() -> bool:
         return bool((await queues.ListQueues(ListQueuesRequest(source="celery"))).queues)

@@ -6,19 +6,15 @@ import signal
 import subprocess
 import sys
 from pathlib import Path
-from typing import TYPE_CHECKING, Any
+from typing import Any
 
 from pilothouse.aio import Client
 from pilothouse.v1.commands_pb2 import Command, CommandState, GetCommandRequest
 from pilothouse.v1.enums_pb2 import WorkflowState, WorkState
 from pilothouse.v1.queues_pb2 import ListQueuesRequest, QueueState
-from pilothouse.v1.queues_pb2_grpc import QueueServiceStub
 from pilothouse.v1.workflows_pb2 import GetWorkflowRequest, GetWorkflowResponse
 from tests.servers.process import end, spawn
 from tests.support import wait_until
-
-if TYPE_CHECKING:
-    from pilothouse.v1.queues_pb2_grpc import QueueServiceAsyncStub
 
 ROOT = Path(__file__).parents[2]
 """Of the repository: what is started finds the app there."""
@@ -116,7 +112,7 @@ class Shown:
 
     def __init__(self, client: Client) -> None:
         self.client = client
-        self._queues: QueueServiceAsyncStub = QueueServiceStub(client.channel)
+        self._queues = client.queues
 
     async def workflow(self, workflow_id: str) -> GetWorkflowResponse | None:
         """A workflow, when it is there."""

@@ -24,7 +24,6 @@ from pilothouse.v1.agents_pb2 import (
 from pilothouse.v1.commands_pb2 import CommandState
 from pilothouse.v1.enums_pb2 import AgentState, WorkState
 from pilothouse.v1.queues_pb2 import PauseQueueRequest, ResumeQueueRequest
-from pilothouse.v1.queues_pb2_grpc import QueueServiceStub
 from pilothouse.v1.workflows_pb2 import CancelWorkflowRequest, PauseWorkflowRequest
 from pilothouse_server.demo.launch import CELERY, run_demo_engine
 from tests.celery import tasks
@@ -102,8 +101,9 @@ async def house(valkey_url: str, tmp_path_factory: pytest.TempPathFactory) -> As
             await child.ready()
         await connected.start()
         async with Client(server.grpc) as client:
-            queues: QueueServiceAsyncStub = QueueServiceStub(client.channel)
-            yield House(server, first, second, connected, other, Shown(client), queues, directory)
+            yield House(
+                server, first, second, connected, other, Shown(client), client.queues, directory
+            )
     finally:
         children = [each for each in (connected, other, first, second) if each is not None]
         for each in children:

@@ -7,7 +7,7 @@ import uuid
 
 import pytest
 
-from pilothouse_server.adapters.sql import command_store, workflow_rows
+from pilothouse_server.adapters.sql import command_store, executor_rows, workflow_rows
 from pilothouse_server.domain.commands import CommandState, Scope, etag_of
 from pilothouse_server.domain.errors import (
     CommandEnded,
@@ -203,7 +203,7 @@ async def test_what_a_workflow_shows_of_its_commands(plant: Plant) -> None:
     assert [each.id for each in await read(lambda c: command_store.for_workflow(c, "w", 1))] == [
         cancel.id
     ]
-    known = await read(lambda c: command_store.executors(c, ["e", "x"]))
+    known = await read(lambda c: executor_rows.named(c, ["e", "x"]))
     assert list(known) == ["e"]
     assert await read(lambda c: workflow_rows.standpoint_of(c, "unknown")) is None
 

@@ -26,6 +26,7 @@ EXPORT = "/pilothouse.v1.AuditService/ExportAudit"
 
 def verify(client: Client, call: Call) -> None:
     """Make the call and show the verdict. Ends the program with 1 where the log is not whole."""
+    # Only what is called loads messages.
     from pilothouse.v1.audit_pb2 import VerifyAuditRequest, VerifyAuditResponse  # noqa: PLC0415
 
     method = client.channel.unary_stream(

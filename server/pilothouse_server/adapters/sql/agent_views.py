@@ -9,7 +9,7 @@ from typing import Any, NamedTuple
 
 from sqlalchemy import ColumnElement, Connection, RowMapping, and_, case, or_, select
 
-from pilothouse_server.adapters.sql import command_store, pages, removals
+from pilothouse_server.adapters.sql import command_store, executor_rows, pages, removals
 from pilothouse_server.adapters.sql.bulk import among, keys_at_once
 from pilothouse_server.adapters.sql.database import Database
 from pilothouse_server.adapters.sql.filters import clause_of
@@ -149,7 +149,7 @@ def _views(connection: Connection, rows: Sequence[RowMapping], moment: _Moment) 
     ids = [record.id for record in records]
     places = _places(connection, ids)
     pending = command_store.pending_for_agents(connection, ids)
-    executors = command_store.executors(connection, {record.source[1] for record in records})
+    executors = executor_rows.named(connection, {record.source[1] for record in records})
     views: list[AgentView] = []
     for record in records:
         place = places.get(record.id, record.place[1:])

@@ -7,7 +7,7 @@ from typing import Any, Final
 
 from sqlalchemy import ColumnElement, Connection, RowMapping, func, or_, select, text
 
-from pilothouse_server.adapters.sql import bulk, command_store, pages, workflow_rows
+from pilothouse_server.adapters.sql import bulk, command_store, executor_rows, pages, workflow_rows
 from pilothouse_server.adapters.sql.filters import clause_of
 from pilothouse_server.adapters.sql.pages import Sort
 from pilothouse_server.adapters.sql.tables_batches import BATCH_ITEMS, BATCHES
@@ -97,7 +97,7 @@ def _preview(connection: Connection, action: Action, candidates: Sequence[Candid
     ids = [each.workflow_id for each in candidates]
     any_pending = command_store.any_pending(connection)
     pending = command_store.pending_for(connection, ids) if any_pending else {}
-    executors = command_store.executors(connection, {each.source for each in candidates})
+    executors = executor_rows.named(connection, {each.source for each in candidates})
     return preview_of(
         candidates,
         pending.__contains__,

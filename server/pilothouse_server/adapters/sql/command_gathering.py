@@ -12,11 +12,10 @@ from dataclasses import replace
 
 from sqlalchemy import Connection, select
 
-from pilothouse_server.adapters.sql import audit_rows, bulk, workflow_rows
+from pilothouse_server.adapters.sql import audit_rows, bulk, executor_rows, workflow_rows
 from pilothouse_server.adapters.sql.command_store import (
     SqlCommandTransaction,
     command_of,
-    executors,
     pending_for,
     row_of,
 )
@@ -43,7 +42,7 @@ class GatheringTransaction(SqlCommandTransaction):
         self._requested = _requested(connection, request_ids)
         sources = {each.source for each in self._standpoints.values()}
         self._executors: dict[str, Executor | None] = dict.fromkeys(sources)
-        self._executors.update(executors(connection, sources))
+        self._executors.update(executor_rows.named(connection, sources))
         self._sequences = iter(reserve_revisions(connection, len(workflow_ids)))
         self._added: dict[str, Command] = {}
         self._changed: dict[str, Command] = {}

@@ -1,4 +1,4 @@
-"""Commands and executors as rows.
+"""Commands as rows.
 
 What changes a command is one transaction with the event that tells of it and with a new revision of its workflow, so
 that no watcher and no log ever shows one without the other.
@@ -6,7 +6,7 @@ that no watcher and no log ever shows one without the other.
 
 from __future__ import annotations
 
-from collections.abc import Callable, Collection, Iterable, Mapping, Sequence
+from collections.abc import Callable, Collection, Mapping, Sequence
 from dataclasses import replace
 from typing import Any, TypeVar
 
@@ -23,17 +23,21 @@ from sqlalchemy import (
     update,
 )
 
-from pilothouse_server.adapters.sql import agent_rows, audit_rows, outbox_store, queue_rows
+from pilothouse_server.adapters.sql import (
+    agent_rows,
+    audit_rows,
+    executor_rows,
+    outbox_store,
+    queue_rows,
+)
 from pilothouse_server.adapters.sql.database import Database
 from pilothouse_server.adapters.sql.revisions import database_id, newest_revision, next_revision
-from pilothouse_server.adapters.sql.tables_control import COMMAND_CLOCK, COMMANDS, EXECUTORS
-from pilothouse_server.adapters.sql.tables_projection import WORKFLOWS
-from pilothouse_server.adapters.sql.workflow_rows import standpoint_of, touch
+from pilothouse_server.adapters.sql.tables_control import COMMAND_CLOCK, COMMANDS
+from pilothouse_server.adapters.sql.workflow_rows import slices, standpoint_of, touch
 from pilothouse_server.domain.audit import Entry
 from pilothouse_server.domain.commands import (
     PENDING,
     Boundary,
-    Capability,
     Command,
     CommandState,
     Deadlines,
@@ -48,7 +52,7 @@ from pilothouse_server.domain.projection.queue import QueueName, QueueRecord
 from pilothouse_server.domain.projection.workflow import WorkflowRecord
 from pilothouse_server.domain.settling import Facts, event_of
 from pilothouse_server.domain.targets import Target, target_of_command
-from pilothouse_server.domain.workflows import LEGAL_ACTIONS, Action
+from pilothouse_server.domain.workflows import Action
 from pilothouse_server.services.settlement import settle_batch
 
 T = TypeVar("T")
@@ -56,18 +60,14 @@ T = TypeVar("T")
 IDS_IN_QUERY = 500
 """Names in one IN list."""
 
-TOUCHED = 10_000
-"""Workflows that are shown anew when an engine declares other capabilities; older ones are right when they are read."""
-
 CLOCK = 1
 
 _CHANGE = (
     update(COMMANDS)
     .where(COMMANDS.c.id == bindparam("to_id"))
-    .values({name: bindparam(f"to_{name}") for name in COMMANDS.columns.keys() if name != "id"})  # noqa: SIM118
+    .values({name: bindparam(f"to_{name}") for name in COMMANDS.columns.keys() if name != "id"})  # noqa: SIM118 - it yields columns, not names
 )
 
-_STEERABLE = [int(state) for state, actions in LEGAL_ACTIONS.items() if actions]
 # In the words of the partial indexes: with parameters the planners could not know that these are what is asked for.
 _IS_PENDING = text("commands.state IN (1, 2)")
 
@@ -78,7 +78,7 @@ def pending_for(
     """The commands on these workflows that have not ended, at most one each. Locked ones change only here until the
     transaction ends; they are locked in the order of their workflows, as those are."""
     found: dict[str, Command] = {}
-    for ids in _slices(workflow_ids):
+    for ids in slices(sorted(set(workflow_ids)), IDS_IN_QUERY):
         query = select(COMMANDS).where(
             _IS_PENDING,
             COMMANDS.c.scope == int(Scope.RUN),
@@ -118,7 +118,7 @@ def pending_for_agents(
 ) -> dict[tuple[str, str], Command]:
     """The commands on these agents that have not ended, by agent and engine."""
     found: dict[tuple[str, str], Command] = {}
-    for ids in _slices(agent_ids):
+    for ids in slices(sorted(set(agent_ids)), IDS_IN_QUERY):
         query = select(COMMANDS).where(
             _IS_PENDING,
             COMMANDS.c.scope == int(Scope.POOL),
@@ -126,16 +126,6 @@ def pending_for_agents(
         )
         rows = connection.execute(query).mappings()
         found.update(((row["agent_id"], row["source"]), command_of(row)) for row in rows)
-    return found
-
-
-def executors(connection: Connection, sources: Collection[str]) -> dict[str, Executor]:
-    """The executors of these names that ever connected."""
-    found: dict[str, Executor] = {}
-    for names in _slices(sources):
-        query = select(EXECUTORS).where(EXECUTORS.c.source.in_(names))
-        rows = connection.execute(query).mappings()
-        found.update((row["source"], _executor(row)) for row in rows)
     return found
 
 
@@ -201,7 +191,7 @@ class SqlCommandTransaction:
             .returning(COMMANDS.c.workflow_id)
         )
         workflow_ids = list(self._connection.execute(deferred).scalars())
-        touch(self._connection, workflow_ids[:TOUCHED])
+        touch(self._connection, workflow_ids[: executor_rows.TOUCHED])
         return len(workflow_ids)
 
     def offered(self, source: str, after: int, limit: int) -> list[Command]:
@@ -278,7 +268,7 @@ class SqlCommandTransaction:
         if self._connection.execute(select(COMMANDS.c.id).where(*of_them).limit(1)).first() is None:
             return []
         found: list[Command] = []
-        for names in _slices({target.name for target in wanted}):
+        for names in slices(sorted({target.name for target in wanted}), IDS_IN_QUERY):
             query = select(COMMANDS).where(*of_them, COMMANDS.c.target.in_(names))
             if self._beside:
                 ordered = (COMMANDS.c.scope, COMMANDS.c.target, COMMANDS.c.source)
@@ -297,49 +287,22 @@ class SqlCommandTransaction:
         return queue_rows.load(self._connection, (name,)).get(name)
 
     def executor(self, source: str) -> Executor | None:
-        return executors(self._connection, (source,)).get(source)
+        return executor_rows.named(self._connection, (source,)).get(source)
 
     def all_executors(self, limit: int) -> list[Executor]:
-        query = select(EXECUTORS).order_by(EXECUTORS.c.source).limit(limit)
-        return [_executor(row) for row in self._connection.execute(query).mappings()]
+        return executor_rows.every(self._connection, limit)
 
     def put_executor(self, executor: Executor) -> None:
-        before = self.executor(executor.source)
-        row = _executor_row(executor)
-        if before is None:
-            self._connection.execute(insert(EXECUTORS).values(row))
-        else:
-            self._connection.execute(
-                update(EXECUTORS).where(EXECUTORS.c.source == executor.source).values(row)
-            )
-        if before is None or before.capabilities != executor.capabilities:
-            touch(self._connection, self._steerable(executor.source))
-            agent_rows.touch(
-                self._connection, agent_rows.of_source(self._connection, executor.source, TOUCHED)
-            )
+        executor_rows.put(self._connection, executor)
 
     def see_executor(self, executor: Executor) -> None:
-        ours = (EXECUTORS.c.source == executor.source, EXECUTORS.c.stream == executor.stream)
-        seen = {name: getattr(executor, name) for name in ("connected", "replica", "last_seen_us")}
-        self._connection.execute(update(EXECUTORS).where(*ours).values(seen))
+        executor_rows.see(self._connection, executor)
 
     def connected_replicas(self) -> set[str]:
-        query = select(EXECUTORS.c.replica).where(EXECUTORS.c.connected).distinct()
-        return set(self._connection.execute(query).scalars())
+        return executor_rows.connected_replicas(self._connection)
 
     def disconnect(self, replicas: Collection[str]) -> None:
-        on_them = (EXECUTORS.c.connected, EXECUTORS.c.replica.in_(replicas))
-        self._connection.execute(update(EXECUTORS).where(*on_them).values(connected=False))
-
-    def _steerable(self, source: str) -> list[str]:
-        """Workflows of the engine on which some action is legal."""
-        query = (
-            select(WORKFLOWS.c.id)
-            .where(WORKFLOWS.c.source == source, WORKFLOWS.c.state.in_(_STEERABLE))
-            .order_by(WORKFLOWS.c.revision.desc())
-            .limit(TOUCHED)
-        )
-        return list(self._connection.execute(query).scalars())
+        executor_rows.disconnect(self._connection, replicas)
 
     def _announce(self, commands: Sequence[Command]) -> None:
         outbox_store.add(self._connection, map(event_of, commands))
@@ -383,11 +346,6 @@ def settling(
     return settle
 
 
-def _slices(names: Collection[str]) -> Iterable[Sequence[str]]:
-    ordered = sorted(set(names))
-    return (ordered[i : i + IDS_IN_QUERY] for i in range(0, len(ordered), IDS_IN_QUERY))
-
-
 _PLAIN = (
     "id", "sequence", "workflow_id", "source", "attempt", "reason", "actor", "request_id",
     "request_us", "expire_us", "since_us", "accept_us", "effect_us", "end_us", "agent_id", "queue",
@@ -423,29 +381,3 @@ def command_of(row: RowMapping) -> Command:
         scope=Scope(row["scope"]),
         error=error,
     )
-
-
-def _executor_row(executor: Executor) -> dict[str, Any]:
-    return {
-        "source": executor.source,
-        "capabilities": [
-            [int(each) for each in capability] for capability in executor.capabilities
-        ],
-        "connected": executor.connected,
-        "connect_us": executor.connect_us,
-        "last_seen_us": executor.last_seen_us,
-        "replica": executor.replica,
-        "stream": executor.stream,
-    }
-
-
-def _executor(row: RowMapping) -> Executor:
-    capabilities = tuple(
-        Capability(Action(action), Scope(scope), Boundary(boundary), bool(selective))
-        for action, scope, boundary, selective in row["capabilities"]
-    )
-    plain = {name: row[name] for name in _EXECUTOR}
-    return Executor(capabilities=capabilities, **plain)
-
-
-_EXECUTOR = ("source", "connected", "connect_us", "last_seen_us", "replica", "stream")

@@ -9,7 +9,7 @@ from uuid import UUID, uuid5
 
 from sqlalchemy import Connection, delete, exists, select, tuple_
 
-from pilothouse_server.adapters.sql import budget_rows, command_store, outbox_store, workflow_rows
+from pilothouse_server.adapters.sql import budget_rows, executor_rows, outbox_store, workflow_rows
 from pilothouse_server.adapters.sql.budget_uses import LIVE
 from pilothouse_server.adapters.sql.command_gathering import GatheringTransaction
 from pilothouse_server.adapters.sql.database import Database
@@ -234,7 +234,7 @@ def _follow_up(connection: Connection, limit: int, when: _When) -> int:
     due = budget_rows.due(connection, when.now_us, limit)
     budgets = {each.id: each for each in budget_rows.every(connection) if each.enabled}
     runs = workflow_rows.load(connection, {each.workflow_id for each in due})
-    engines = command_store.executors(connection, {run.source[2] for run in runs.values()})
+    engines = executor_rows.named(connection, {run.source[2] for run in runs.values()})
     transaction = GatheringTransaction(connection, list(runs), [])
     stands: dict[tuple[str, str], Stand] = {}
     again: list[_Asked] = []

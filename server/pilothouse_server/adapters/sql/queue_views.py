@@ -8,7 +8,7 @@ from functools import partial
 
 from sqlalchemy import Connection, func, select
 
-from pilothouse_server.adapters.sql import command_store, queue_rows
+from pilothouse_server.adapters.sql import command_store, executor_rows, queue_rows
 from pilothouse_server.adapters.sql.command_store import command_of
 from pilothouse_server.adapters.sql.database import Database
 from pilothouse_server.adapters.sql.tables_control import COMMANDS, EXECUTORS
@@ -96,9 +96,9 @@ def _executors(
     connection: Connection, source: str, sources: Collection[str]
 ) -> dict[str, Executor]:
     if source:
-        return command_store.executors(connection, (source,))
+        return executor_rows.named(connection, (source,))
     some = select(EXECUTORS.c.source).order_by(EXECUTORS.c.source).limit(LISTED)
-    return command_store.executors(connection, {*sources, *connection.execute(some).scalars()})
+    return executor_rows.named(connection, {*sources, *connection.execute(some).scalars()})
 
 
 def _holds(executor: Executor) -> bool:

@@ -7,7 +7,14 @@ from typing import Any, NamedTuple
 
 from sqlalchemy import ColumnElement, Connection, and_, func, or_, select, text
 
-from pilothouse_server.adapters.sql import agent_rows, bulk, command_store, queue_rows, stop_rows
+from pilothouse_server.adapters.sql import (
+    agent_rows,
+    bulk,
+    command_store,
+    executor_rows,
+    queue_rows,
+    stop_rows,
+)
 from pilothouse_server.adapters.sql.command_store import command_of
 from pilothouse_server.adapters.sql.tables_control import COMMANDS, EXECUTORS
 from pilothouse_server.adapters.sql.tables_projection import WORKFLOWS
@@ -110,7 +117,7 @@ def _facts(
 ) -> dict[str, Facts]:
     ids = list(targets)
     states = _states(connection, stop, kind, ids, moment)
-    executors = command_store.executors(connection, {each.source for each in states.values()})
+    executors = executor_rows.named(connection, {each.source for each in states.values()})
     pending = _pending(connection, stop, kind, ids)
     last = _last(connection, stop, kind, ids)
     there = [target for target in targets.values() if target is not None]

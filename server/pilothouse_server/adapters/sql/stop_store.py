@@ -9,7 +9,7 @@ from sqlalchemy import Connection
 
 from pilothouse_server.adapters.sql import (
     audit_rows,
-    command_store,
+    executor_rows,
     outbox_store,
     stop_facts,
     stop_rows,
@@ -139,7 +139,7 @@ class SqlStopTransaction:
         return stop_survey.of_engines(self._connection, scope, sources, limit, paused=paused)
 
     def unable(self, stop: Stop, sources: Collection[str]) -> Mapping[str, EventError]:
-        there = command_store.executors(self._connection, sources)
+        there = executor_rows.named(self._connection, sources)
         found: dict[str, EventError] = {}
         for source in sources:
             error = stop_facts.able(there.get(source), source, stop, Kind.WORKFLOW)

@@ -24,7 +24,7 @@ from sqlalchemy import (
 )
 
 from pilothouse_server.adapters.sql import bulk, stop_rows
-from pilothouse_server.adapters.sql.command_store import executors
+from pilothouse_server.adapters.sql.executor_rows import named as executors
 from pilothouse_server.adapters.sql.revisions import newest_revision
 from pilothouse_server.adapters.sql.tables_control import EXECUTORS
 from pilothouse_server.adapters.sql.tables_projection import AGENTS, TASKS, WORKFLOWS

@@ -10,6 +10,7 @@ from sqlalchemy import ColumnElement, Connection, RowMapping, func, select
 from pilothouse_server.adapters.sql import (
     command_store,
     event_views,
+    executor_rows,
     pages,
     removals,
     task_rows,
@@ -199,7 +200,7 @@ def _views(
     """Rows of (id, record, …) with what can be asked of each, and why it waits."""
     records = [WorkflowRecord.loaded(row["id"], row["record"]) for row in rows]
     pending = command_store.pending_for(connection, [record.id for record in records])
-    executors = command_store.executors(connection, {record.source[2] for record in records})
+    executors = executor_rows.named(connection, {record.source[2] for record in records})
     asked: list[Asked] = []
     for record in records:
         source, command = record.source[2], pending.get(record.id)

@@ -18,7 +18,6 @@ from pilothouse.v1.agents_pb2 import Agent
 from pilothouse.v1.commands_pb2 import Command, CommandScope
 from pilothouse.v1.enums_pb2 import AgentState, ControlAction, WorkflowState, WorkState
 from pilothouse.v1.queues_pb2 import ListQueuesRequest, Queue, QueueState
-from pilothouse.v1.queues_pb2_grpc import QueueServiceStub
 from pilothouse.v1.workflows_pb2 import GetWorkflowRequest, GetWorkflowResponse, Task
 from pilothouse_server.connectors.celery.records import Attempt, End, RootSeen, TaskSeen
 from pilothouse_server.connectors.celery.workers import Desired, unpacked
@@ -81,8 +80,7 @@ async def recall(client: Client, source: str) -> Recalled:
 
 
 async def _desired(client: Client, source: str, quoted: str) -> Desired:
-    stub = QueueServiceStub(client.channel)
-    queues = (await stub.ListQueues(ListQueuesRequest(source=source))).queues
+    queues = (await client.queues.ListQueues(ListQueuesRequest(source=source))).queues
     agents = [
         each async for each in client.list_agents(filter=f'source = "{quoted}"', limit=MAX_COMMANDS)
     ]
