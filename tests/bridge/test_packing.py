@@ -64,3 +64,20 @@ async def test_the_dashboards_code_is_packed(tmp_path: Path) -> None:
     assert plain.headers["vary"] == "accept-encoding"
     assert (piece.status_code, piece.text) == (206, "export")
     assert (head.status_code, head.text) == (200, "")
+
+
+async def test_what_the_build_packed_is_sent_as_it_is(tmp_path: Path) -> None:
+    (tmp_path / "assets").mkdir()
+    for name, text in (("index.html", "<!doctype html>"), ("assets/app-1.js", "let a = 1;")):
+        (tmp_path / name).write_text(text)
+        (tmp_path / f"{name}.gz").write_bytes(gzip.compress(text.encode() + b" packed"))
+    async with staged(static_dir=tmp_path) as stage, stage.http() as http:
+        code = await http.get("/assets/app-1.js", headers={"accept-encoding": "gzip"})
+        page = await http.get("/", headers={"accept-encoding": "gzip"})
+        again = await http.get("/", headers={"if-none-match": page.headers["etag"]})
+        plain = await http.get("/", headers={"accept-encoding": "identity"})
+    assert (code.text, page.text) == ("let a = 1; packed", "<!doctype html> packed")
+    assert (page.headers["cache-control"], page.headers["vary"]) == ("no-cache", "accept-encoding")
+    assert page.headers["content-type"] == plain.headers["content-type"]
+    assert again.status_code == 304
+    assert plain.text == "<!doctype html>"

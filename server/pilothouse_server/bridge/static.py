@@ -13,7 +13,7 @@ from starlette.staticfiles import StaticFiles
 
 from pilothouse_server.bridge.errors import BridgeError
 from pilothouse_server.bridge.gateway import no_such_method
-from pilothouse_server.bridge.packing import PACKED, packed_file, takes_gzip
+from pilothouse_server.bridge.packing import PACKED, packed_beside, packed_file, takes_gzip
 
 HASHED = "assets/"
 TEXTS = frozenset({".js", ".css", ".svg", ".json"})
@@ -58,18 +58,22 @@ class Dashboard:
             path = "index.html"
             response = await files.get_response(path, request.scope)
         response.headers["cache-control"] = FOR_EVER if path.startswith(HASHED) else "no-cache"
-        if isinstance(response, FileResponse) and path.startswith(HASHED):
-            return _packed(request, response)
-        return response
+        return _packed(request, response) if isinstance(response, FileResponse) else response
 
 
 def _packed(request: Request, response: FileResponse) -> Response:
     """The same with fewer bytes, where that is so and the client takes it."""
     file = Path(response.path)
-    if file.suffix not in TEXTS:
+    for_ever = response.headers["cache-control"] == FOR_EVER
+    if not (file.suffix in TEXTS if for_ever else packed_beside(file).is_file()):
         return response
     response.headers["vary"] = "accept-encoding"
     if "range" in request.headers or not takes_gzip(request):
         return response
-    headers = {"cache-control": FOR_EVER, **PACKED}
-    return Response(packed_file(file), media_type=response.media_type, headers=headers)
+    headers = {"cache-control": response.headers["cache-control"], **PACKED}
+    if for_ever:
+        return Response(packed_file(file), media_type=response.media_type, headers=headers)
+    # The same page in other bytes: the tag stays true of what it says.
+    headers["etag"] = f"W/{response.headers['etag']}"
+    body = packed_beside(file).read_bytes()
+    return Response(body, media_type=response.media_type, headers=headers)
