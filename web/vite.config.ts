@@ -1,37 +1,12 @@
 // The dashboard is shipped inside a wheel and opened on bad networks, so its size is a rule of the build: over a limit, it fails.
-import { gzipAsync } from "@gfx/zopfli";
 import type { Plugin } from "vite";
 import { defineConfig } from "vitest/config";
+import { packed } from "./packing.ts";
 
 const LIMIT_KB = 105;
 // The first of each that know light-dark(), which the colours are made of; written for older ones, the styles would be longer, not better.
 const TARGET = ["chrome123", "firefox121", "safari17.5"];
 const bridge = process.env["PILOTHOUSE_BRIDGE_URL"] ?? "http://127.0.0.1:8080";
-
-// Each file is packed once, as small as gzip can be, and lies beside the file; the bridge sends it to every browser as it is. So what is counted
-// here is what is sent.
-function packed(limitKb: number): Plugin {
-  return {
-    name: "packed",
-    apply: "build",
-    generateBundle: {
-      order: "post",
-      async handler(_options, bundle) {
-        let total = 0;
-        for (const [name, file] of Object.entries(bundle)) {
-          const source = await gzipAsync(Buffer.from(file.type === "chunk" ? file.code : file.source), { numiterations: 30 });
-          this.emitFile({ type: "asset", fileName: `${name}.gz`, source });
-          total += source.length;
-          console.log(`  ${name.padEnd(36)} ${(source.length / 1000).toFixed(1).padStart(7)} kB gzip`);
-        }
-        console.log(`  ${"total".padEnd(36)} ${(total / 1000).toFixed(1).padStart(7)} kB gzip of ${limitKb}`);
-        if (total > limitKb * 1000) {
-          this.error(`the dashboard is ${(total / 1000).toFixed(1)} kB gzip; the limit is ${limitKb} kB`);
-        }
-      },
-    },
-  };
-}
 
 // All styles are in one file, so a page that is loaded later needs nothing before its code, and nothing that would load it.
 function plainImports(): Plugin {
