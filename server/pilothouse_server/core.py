@@ -16,6 +16,7 @@ from typing import Self
 from prometheus_client import CollectorRegistry, generate_latest
 from sqlalchemy import Connection, text
 
+from pilothouse.v1 import traces_pb2_grpc
 from pilothouse_server import world as surroundings
 from pilothouse_server.adapters.board import MemoryBoard
 from pilothouse_server.adapters.clock import SystemClock
@@ -337,6 +338,7 @@ class Core:
                 self._backtests(),
             ),
             silences=SilenceServicer(Silences(SqlSilences(database), clock, told.silences, uuid7)),
+            traces=traces_pb2_grpc.TraceServiceServicer(),
             workflows=WorkflowServicer(
                 SqlWorkflowViews(database, clock, configured), projected, self.control, self.closer
             ),

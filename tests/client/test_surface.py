@@ -104,7 +104,9 @@ def test_the_commands_of_the_contract() -> None:
             "preview", "start", "escalate", "release", "get", "list", "list-targets", "watch",
         ],
         "escalations": ["create", "list", "get", "update", "delete"],
-        "events": ["publish", "publish-events", "publish-stream", "list", "watch"],
+        "events": [
+            "publish", "publish-events", "publish-stream", "list", "get", "count", "export", "watch",
+        ],
         "events dead": ["list", "retry", "drop"],
         "heartbeats": ["set", "beat", "list", "delete"],
         "metrics": ["get", "watch", "query"],
@@ -115,6 +117,7 @@ def test_the_commands_of_the_contract() -> None:
             "backtest", "import", "export",
         ],
         "silences": ["create", "list", "get", "expire", "preview"],
+        "traces": ["list", "get", "watch", "export", "analyze", "compare", "aggregate"],
         "workflows": [
             "list", "get", "watch", "control", "pause", "resume", "cancel", "retry", "close",
         ],

@@ -25,6 +25,7 @@ from pilothouse.v1 import (
     queues_pb2_grpc,
     rules_pb2_grpc,
     silences_pb2_grpc,
+    traces_pb2_grpc,
     workflows_pb2_grpc,
 )
 
@@ -48,6 +49,7 @@ if TYPE_CHECKING:
     from pilothouse.v1.queues_pb2_grpc import QueueServiceAsyncStub
     from pilothouse.v1.rules_pb2_grpc import RuleServiceAsyncStub
     from pilothouse.v1.silences_pb2_grpc import SilenceServiceAsyncStub
+    from pilothouse.v1.traces_pb2_grpc import TraceServiceAsyncStub
     from pilothouse.v1.workflows_pb2_grpc import WorkflowServiceAsyncStub
 
 
@@ -112,3 +114,5 @@ class Stubs(AlertStubs):
         """pilothouse.v1.EmergencyStopService."""
         self.queues: QueueServiceAsyncStub = queues_pb2_grpc.QueueServiceStub(channel)
         """pilothouse.v1.QueueService."""
+        self.traces: TraceServiceAsyncStub = traces_pb2_grpc.TraceServiceStub(channel)
+        """pilothouse.v1.TraceService."""

@@ -25,6 +25,7 @@ from pilothouse.v1 import (
     queues_pb2_grpc,
     rules_pb2_grpc,
     silences_pb2_grpc,
+    traces_pb2_grpc,
     workflows_pb2_grpc,
 )
 
@@ -48,6 +49,7 @@ if TYPE_CHECKING:
     from pilothouse.v1.queues_pb2_grpc import QueueServiceStub
     from pilothouse.v1.rules_pb2_grpc import RuleServiceStub
     from pilothouse.v1.silences_pb2_grpc import SilenceServiceStub
+    from pilothouse.v1.traces_pb2_grpc import TraceServiceStub
     from pilothouse.v1.workflows_pb2_grpc import WorkflowServiceStub
 
 
@@ -108,3 +110,5 @@ class Stubs(AlertStubs):
         """pilothouse.v1.EmergencyStopService."""
         self.queues: QueueServiceStub = queues_pb2_grpc.QueueServiceStub(channel)
         """pilothouse.v1.QueueService."""
+        self.traces: TraceServiceStub = traces_pb2_grpc.TraceServiceStub(channel)
+        """pilothouse.v1.TraceService."""

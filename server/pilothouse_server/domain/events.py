@@ -14,7 +14,7 @@ from typing import NamedTuple
 
 
 class EventType(IntEnum):
-    """What happened. Only RETRIED opens another attempt; LOG, COMMAND_ and ALERT_ move no workflow."""
+    """What happened. Only RETRIED opens another attempt; LOG, SPAN_, COMMAND_ and ALERT_ move no workflow."""
 
     WORKFLOW_CREATED = 1
     WORKFLOW_STARTED = 2
@@ -52,6 +52,8 @@ class EventType(IntEnum):
     QUEUE_PAUSED = 34
     BUDGET_WARNING = 35
     BUDGET_EXCEEDED = 36
+    SPAN_STARTED = 37
+    SPAN_ENDED = 38
 
 
 class Severity(IntEnum):
@@ -68,6 +70,7 @@ WORKFLOW_TYPES = frozenset(range(EventType.WORKFLOW_CREATED, EventType.WORKFLOW_
 STAGE_TYPES = frozenset(range(EventType.STAGE_STARTED, EventType.STAGE_SKIPPED + 1))
 TASK_TYPES = frozenset(range(EventType.TASK_QUEUED, EventType.TASK_CANCELLED + 1))
 AGENT_TYPES = frozenset(range(EventType.AGENT_REGISTERED, EventType.AGENT_OFFLINE + 1))
+SPAN_TYPES: frozenset[int] = frozenset({EventType.SPAN_STARTED, EventType.SPAN_ENDED})
 QUEUE_TYPES: frozenset[int] = frozenset({EventType.QUEUE_ACTIVE, EventType.QUEUE_PAUSED})
 FAILURE_TYPES = frozenset(
     {

@@ -47,6 +47,8 @@ from pilothouse.v1 import (
     rules_pb2_grpc,
     silences_pb2,
     silences_pb2_grpc,
+    traces_pb2,
+    traces_pb2_grpc,
     workflows_pb2,
     workflows_pb2_grpc,
 )
@@ -80,6 +82,7 @@ class Servicers:
     queues: queues_pb2_grpc.QueueServiceServicer
     rules: rules_pb2_grpc.RuleServiceServicer
     silences: silences_pb2_grpc.SilenceServiceServicer
+    traces: traces_pb2_grpc.TraceServiceServicer
     workflows: workflows_pb2_grpc.WorkflowServiceServicer
 
 
@@ -101,6 +104,7 @@ _platform = platform_pb2_grpc.add_PlatformServiceServicer_to_server
 _queues = queues_pb2_grpc.add_QueueServiceServicer_to_server
 _rules = rules_pb2_grpc.add_RuleServiceServicer_to_server
 _silences = silences_pb2_grpc.add_SilenceServiceServicer_to_server
+_traces = traces_pb2_grpc.add_TraceServiceServicer_to_server
 _workflows = workflows_pb2_grpc.add_WorkflowServiceServicer_to_server
 
 
@@ -126,6 +130,7 @@ def services(by: Servicers) -> list[Service]:
         _served(queues_pb2.DESCRIPTOR, _queues, by.queues),
         _served(rules_pb2.DESCRIPTOR, _rules, by.rules),
         _served(silences_pb2.DESCRIPTOR, _silences, by.silences),
+        _served(traces_pb2.DESCRIPTOR, _traces, by.traces),
         _served(workflows_pb2.DESCRIPTOR, _workflows, by.workflows),
     ]
 

@@ -15,6 +15,7 @@ from pilothouse_server.domain.events import (
     AGENT_TYPES,
     FAILURE_TYPES,
     QUEUE_TYPES,
+    SPAN_TYPES,
     STAGE_TYPES,
     TASK_TYPES,
     WORKFLOW_TYPES,
@@ -46,6 +47,7 @@ _NEEDED: Mapping[int, tuple[str, ...]] = {
     **dict.fromkeys(TASK_TYPES, _TASK),
     **dict.fromkeys(AGENT_TYPES, ("agent_id",)),
     **dict.fromkeys(QUEUE_TYPES, ("source",)),
+    **dict.fromkeys(SPAN_TYPES, ("trace_id", "span_id")),
     EventType.COMMAND_ACCEPTED: ("command_id",),
     EventType.COMMAND_FAILED: ("command_id",),
 }

@@ -104,6 +104,10 @@ class _EventTypeEnumTypeWrapper(_enum_type_wrapper._EnumTypeWrapper[_EventType.V
     """A budget is used up to the share at which it warns."""
     EVENT_TYPE_BUDGET_EXCEEDED: _EventType.ValueType  # 36
     """A budget is used up."""
+    EVENT_TYPE_SPAN_STARTED: _EventType.ValueType  # 37
+    """A span of a trace began, or is still under way; `message` is its name. It moves no state."""
+    EVENT_TYPE_SPAN_ENDED: _EventType.ValueType  # 38
+    """A span of a trace ended; `message` is its name, `duration` how long it took up to `occur_time`. It moves no state."""
 
 class EventType(_EventType, metaclass=_EventTypeEnumTypeWrapper):
     """What happened. Workflow, stage, task and agent events move states; LOG moves none."""
@@ -184,7 +188,35 @@ EVENT_TYPE_BUDGET_WARNING: EventType.ValueType  # 35
 """A budget is used up to the share at which it warns."""
 EVENT_TYPE_BUDGET_EXCEEDED: EventType.ValueType  # 36
 """A budget is used up."""
+EVENT_TYPE_SPAN_STARTED: EventType.ValueType  # 37
+"""A span of a trace began, or is still under way; `message` is its name. It moves no state."""
+EVENT_TYPE_SPAN_ENDED: EventType.ValueType  # 38
+"""A span of a trace ended; `message` is its name, `duration` how long it took up to `occur_time`. It moves no state."""
 Global___EventType: _TypeAlias = EventType  # noqa: Y015
+
+class _EventFormat:
+    ValueType = _typing.NewType("ValueType", _builtins.int)
+    V: _TypeAlias = ValueType  # noqa: Y015
+
+class _EventFormatEnumTypeWrapper(_enum_type_wrapper._EnumTypeWrapper[_EventFormat.ValueType], _builtins.type):
+    DESCRIPTOR: _descriptor.EnumDescriptor
+    EVENT_FORMAT_UNSPECIFIED: _EventFormat.ValueType  # 0
+    """JSON lines."""
+    EVENT_FORMAT_JSON_LINES: _EventFormat.ValueType  # 1
+    """JSON lines: each event as it is in the API."""
+    EVENT_FORMAT_CSV: _EventFormat.ValueType  # 2
+    """RFC 4180, a heading first. A cell that a spreadsheet would take for a formula begins with an apostrophe."""
+
+class EventFormat(_EventFormat, metaclass=_EventFormatEnumTypeWrapper):
+    """In which form events are written down."""
+
+EVENT_FORMAT_UNSPECIFIED: EventFormat.ValueType  # 0
+"""JSON lines."""
+EVENT_FORMAT_JSON_LINES: EventFormat.ValueType  # 1
+"""JSON lines: each event as it is in the API."""
+EVENT_FORMAT_CSV: EventFormat.ValueType  # 2
+"""RFC 4180, a heading first. A cell that a spreadsheet would take for a formula begins with an apostrophe."""
+Global___EventFormat: _TypeAlias = EventFormat  # noqa: Y015
 
 @_typing.final
 class Event(_message.Message):
@@ -265,9 +297,9 @@ class Event(_message.Message):
     agent_type: _builtins.str
     """The kind of agent; few distinct values."""
     trace_id: _builtins.str
-    """The W3C trace id, 32 hex digits, or the source's own."""
+    """The W3C trace id, 32 hex digits, or the source's own; needed on SPAN_ events."""
     span_id: _builtins.str
-    """The span that this event belongs to."""
+    """The span that this event belongs to; needed on SPAN_ events."""
     parent_span_id: _builtins.str
     """The span above it."""
     severity: _enums_pb2.Severity.ValueType
@@ -682,9 +714,10 @@ class ListEventsRequest(_message.Message):
     PAGE_SIZE_FIELD_NUMBER: _builtins.int
     PAGE_TOKEN_FIELD_NUMBER: _builtins.int
     ASCENDING_FIELD_NUMBER: _builtins.int
+    START_EVENT_ID_FIELD_NUMBER: _builtins.int
     filter: _builtins.str
-    """Only these; see the filter grammar in docs. Fields: type, severity, workflow_id, workflow_type, stage, task_id, agent_id,
-    agent_type, trace_id, source, occur_time; a bare word is searched in message.
+    """Only these; see the filter grammar in docs. Fields: id, type, severity, workflow_id, workflow_type, stage, task_id, agent_id,
+    agent_type, trace_id, source, occur_time; a bare word is searched among the words of `message`, which it has to begin.
     """
     page_size: _builtins.int
     """At most this many; 0 is 100."""
@@ -692,6 +725,8 @@ class ListEventsRequest(_message.Message):
     """From the previous answer, to go on."""
     ascending: _builtins.bool
     """Oldest first instead of newest first."""
+    start_event_id: _builtins.str
+    """Begin behind the event of this id, in the direction of the list; without a page token only. The event itself is not listed."""
     def __init__(
         self,
         *,
@@ -699,10 +734,11 @@ class ListEventsRequest(_message.Message):
         page_size: _builtins.int = ...,
         page_token: _builtins.str = ...,
         ascending: _builtins.bool = ...,
+        start_event_id: _builtins.str = ...,
     ) -> None: ...
     _HasFieldArgType: _TypeAlias = _Never  # noqa: Y015
     def HasField(self, field_name: _HasFieldArgType) -> _builtins.bool: ...
-    _ClearFieldArgType: _TypeAlias = _typing.Literal["ascending", b"ascending", "filter", b"filter", "page_size", b"page_size", "page_token", b"page_token"]  # noqa: Y015
+    _ClearFieldArgType: _TypeAlias = _typing.Literal["ascending", b"ascending", "filter", b"filter", "page_size", b"page_size", "page_token", b"page_token", "start_event_id", b"start_event_id"]  # noqa: Y015
     def ClearField(self, field_name: _ClearFieldArgType) -> None: ...
     def WhichOneof(self, oneof_group: _Never) -> None: ...
 
@@ -716,25 +752,259 @@ class ListEventsResponse(_message.Message):
 
     EVENTS_FIELD_NUMBER: _builtins.int
     NEXT_PAGE_TOKEN_FIELD_NUMBER: _builtins.int
+    LOOKED_TIME_FIELD_NUMBER: _builtins.int
     next_page_token: _builtins.str
     """To go on; empty at the end."""
     @_builtins.property
     def events(self) -> _containers.RepeatedCompositeFieldContainer[Global___Event]:
-        """The events, by their place in the log."""
+        """The events, by their place in the log. There may be fewer than asked for, or none, although there are more: what one page may look
+        at is bounded, and the next goes on from there.
+        """
+
+    @_builtins.property
+    def looked_time(self) -> _timestamp_pb2.Timestamp:
+        """Up to which time the page has looked, when it ended because of that bound; absent when it is full or at the end."""
 
     def __init__(
         self,
         *,
         events: _abc.Iterable[Global___Event] | None = ...,
         next_page_token: _builtins.str = ...,
+        looked_time: _timestamp_pb2.Timestamp | None = ...,
     ) -> None: ...
-    _HasFieldArgType: _TypeAlias = _Never  # noqa: Y015
+    _HasFieldArgType: _TypeAlias = _typing.Literal["looked_time", b"looked_time"]  # noqa: Y015
     def HasField(self, field_name: _HasFieldArgType) -> _builtins.bool: ...
-    _ClearFieldArgType: _TypeAlias = _typing.Literal["events", b"events", "next_page_token", b"next_page_token"]  # noqa: Y015
+    _ClearFieldArgType: _TypeAlias = _typing.Literal["events", b"events", "looked_time", b"looked_time", "next_page_token", b"next_page_token"]  # noqa: Y015
     def ClearField(self, field_name: _ClearFieldArgType) -> None: ...
     def WhichOneof(self, oneof_group: _Never) -> None: ...
 
 Global___ListEventsResponse: _TypeAlias = ListEventsResponse  # noqa: Y015
+
+@_typing.final
+class GetEventRequest(_message.Message):
+    """Which event."""
+
+    DESCRIPTOR: _descriptor.Descriptor
+
+    EVENT_ID_FIELD_NUMBER: _builtins.int
+    event_id: _builtins.str
+    """Its id."""
+    def __init__(
+        self,
+        *,
+        event_id: _builtins.str = ...,
+    ) -> None: ...
+    _HasFieldArgType: _TypeAlias = _Never  # noqa: Y015
+    def HasField(self, field_name: _HasFieldArgType) -> _builtins.bool: ...
+    _ClearFieldArgType: _TypeAlias = _typing.Literal["event_id", b"event_id"]  # noqa: Y015
+    def ClearField(self, field_name: _ClearFieldArgType) -> None: ...
+    def WhichOneof(self, oneof_group: _Never) -> None: ...
+
+Global___GetEventRequest: _TypeAlias = GetEventRequest  # noqa: Y015
+
+@_typing.final
+class GetEventResponse(_message.Message):
+    """The event."""
+
+    DESCRIPTOR: _descriptor.Descriptor
+
+    EVENT_FIELD_NUMBER: _builtins.int
+    @_builtins.property
+    def event(self) -> Global___Event:
+        """The event."""
+
+    def __init__(
+        self,
+        *,
+        event: Global___Event | None = ...,
+    ) -> None: ...
+    _HasFieldArgType: _TypeAlias = _typing.Literal["event", b"event"]  # noqa: Y015
+    def HasField(self, field_name: _HasFieldArgType) -> _builtins.bool: ...
+    _ClearFieldArgType: _TypeAlias = _typing.Literal["event", b"event"]  # noqa: Y015
+    def ClearField(self, field_name: _ClearFieldArgType) -> None: ...
+    def WhichOneof(self, oneof_group: _Never) -> None: ...
+
+Global___GetEventResponse: _TypeAlias = GetEventResponse  # noqa: Y015
+
+@_typing.final
+class CountEventsRequest(_message.Message):
+    """Which events to count."""
+
+    DESCRIPTOR: _descriptor.Descriptor
+
+    FILTER_FIELD_NUMBER: _builtins.int
+    filter: _builtins.str
+    """Only these; the grammar of ListEvents. Counts by type leave out what it says of `type`, those by severity what it says of `severity`, so
+    that each choice shows what choosing it would give.
+    """
+    def __init__(
+        self,
+        *,
+        filter: _builtins.str = ...,
+    ) -> None: ...
+    _HasFieldArgType: _TypeAlias = _Never  # noqa: Y015
+    def HasField(self, field_name: _HasFieldArgType) -> _builtins.bool: ...
+    _ClearFieldArgType: _TypeAlias = _typing.Literal["filter", b"filter"]  # noqa: Y015
+    def ClearField(self, field_name: _ClearFieldArgType) -> None: ...
+    def WhichOneof(self, oneof_group: _Never) -> None: ...
+
+Global___CountEventsRequest: _TypeAlias = CountEventsRequest  # noqa: Y015
+
+@_typing.final
+class EventTypeCount(_message.Message):
+    """How many events of a type there are."""
+
+    DESCRIPTOR: _descriptor.Descriptor
+
+    TYPE_FIELD_NUMBER: _builtins.int
+    COUNT_FIELD_NUMBER: _builtins.int
+    type: Global___EventType.ValueType
+    """The type."""
+    count: _builtins.int
+    """How many."""
+    def __init__(
+        self,
+        *,
+        type: Global___EventType.ValueType = ...,
+        count: _builtins.int = ...,
+    ) -> None: ...
+    _HasFieldArgType: _TypeAlias = _Never  # noqa: Y015
+    def HasField(self, field_name: _HasFieldArgType) -> _builtins.bool: ...
+    _ClearFieldArgType: _TypeAlias = _typing.Literal["count", b"count", "type", b"type"]  # noqa: Y015
+    def ClearField(self, field_name: _ClearFieldArgType) -> None: ...
+    def WhichOneof(self, oneof_group: _Never) -> None: ...
+
+Global___EventTypeCount: _TypeAlias = EventTypeCount  # noqa: Y015
+
+@_typing.final
+class SeverityCount(_message.Message):
+    """How many events of a severity there are."""
+
+    DESCRIPTOR: _descriptor.Descriptor
+
+    SEVERITY_FIELD_NUMBER: _builtins.int
+    COUNT_FIELD_NUMBER: _builtins.int
+    severity: _enums_pb2.Severity.ValueType
+    """The severity."""
+    count: _builtins.int
+    """How many."""
+    def __init__(
+        self,
+        *,
+        severity: _enums_pb2.Severity.ValueType = ...,
+        count: _builtins.int = ...,
+    ) -> None: ...
+    _HasFieldArgType: _TypeAlias = _Never  # noqa: Y015
+    def HasField(self, field_name: _HasFieldArgType) -> _builtins.bool: ...
+    _ClearFieldArgType: _TypeAlias = _typing.Literal["count", b"count", "severity", b"severity"]  # noqa: Y015
+    def ClearField(self, field_name: _ClearFieldArgType) -> None: ...
+    def WhichOneof(self, oneof_group: _Never) -> None: ...
+
+Global___SeverityCount: _TypeAlias = SeverityCount  # noqa: Y015
+
+@_typing.final
+class CountEventsResponse(_message.Message):
+    """Counts of one moment."""
+
+    DESCRIPTOR: _descriptor.Descriptor
+
+    TOTAL_FIELD_NUMBER: _builtins.int
+    TYPES_FIELD_NUMBER: _builtins.int
+    SEVERITIES_FIELD_NUMBER: _builtins.int
+    EXACT_FIELD_NUMBER: _builtins.int
+    COUNTED_FROM_TIME_FIELD_NUMBER: _builtins.int
+    total: _builtins.int
+    """All that fulfil the filter."""
+    exact: _builtins.bool
+    """Whether these are all. Otherwise counting stopped where it would have taken too long: there are at least so many."""
+    @_builtins.property
+    def types(self) -> _containers.RepeatedCompositeFieldContainer[Global___EventTypeCount]:
+        """For each type that there is, most first."""
+
+    @_builtins.property
+    def severities(self) -> _containers.RepeatedCompositeFieldContainer[Global___SeverityCount]:
+        """For each severity that there is, the gravest first."""
+
+    @_builtins.property
+    def counted_from_time(self) -> _timestamp_pb2.Timestamp:
+        """How far back was counted, when `exact` is false."""
+
+    def __init__(
+        self,
+        *,
+        total: _builtins.int = ...,
+        types: _abc.Iterable[Global___EventTypeCount] | None = ...,
+        severities: _abc.Iterable[Global___SeverityCount] | None = ...,
+        exact: _builtins.bool = ...,
+        counted_from_time: _timestamp_pb2.Timestamp | None = ...,
+    ) -> None: ...
+    _HasFieldArgType: _TypeAlias = _typing.Literal["counted_from_time", b"counted_from_time"]  # noqa: Y015
+    def HasField(self, field_name: _HasFieldArgType) -> _builtins.bool: ...
+    _ClearFieldArgType: _TypeAlias = _typing.Literal["counted_from_time", b"counted_from_time", "exact", b"exact", "severities", b"severities", "total", b"total", "types", b"types"]  # noqa: Y015
+    def ClearField(self, field_name: _ClearFieldArgType) -> None: ...
+    def WhichOneof(self, oneof_group: _Never) -> None: ...
+
+Global___CountEventsResponse: _TypeAlias = CountEventsResponse  # noqa: Y015
+
+@_typing.final
+class ExportEventsRequest(_message.Message):
+    """Which events to write down."""
+
+    DESCRIPTOR: _descriptor.Descriptor
+
+    FILTER_FIELD_NUMBER: _builtins.int
+    FORMAT_FIELD_NUMBER: _builtins.int
+    filter: _builtins.str
+    """Only these; the grammar of ListEvents."""
+    format: Global___EventFormat.ValueType
+    """In which form."""
+    def __init__(
+        self,
+        *,
+        filter: _builtins.str = ...,
+        format: Global___EventFormat.ValueType = ...,
+    ) -> None: ...
+    _HasFieldArgType: _TypeAlias = _Never  # noqa: Y015
+    def HasField(self, field_name: _HasFieldArgType) -> _builtins.bool: ...
+    _ClearFieldArgType: _TypeAlias = _typing.Literal["filter", b"filter", "format", b"format"]  # noqa: Y015
+    def ClearField(self, field_name: _ClearFieldArgType) -> None: ...
+    def WhichOneof(self, oneof_group: _Never) -> None: ...
+
+Global___ExportEventsRequest: _TypeAlias = ExportEventsRequest  # noqa: Y015
+
+@_typing.final
+class ExportEventsResponse(_message.Message):
+    """A part of the document, oldest event first. Events that come after it began are not in it."""
+
+    DESCRIPTOR: _descriptor.Descriptor
+
+    TEXT_FIELD_NUMBER: _builtins.int
+    EXPORTED_FIELD_NUMBER: _builtins.int
+    PROGRESS_FIELD_NUMBER: _builtins.int
+    COMPLETE_FIELD_NUMBER: _builtins.int
+    text: _builtins.str
+    """Whole lines."""
+    exported: _builtins.int
+    """Events so far."""
+    progress: _builtins.float
+    """Which share of what is looked through is done, 0 to 1."""
+    complete: _builtins.bool
+    """Whether this is the last part, so that a document that was cut off is known as one."""
+    def __init__(
+        self,
+        *,
+        text: _builtins.str = ...,
+        exported: _builtins.int = ...,
+        progress: _builtins.float = ...,
+        complete: _builtins.bool = ...,
+    ) -> None: ...
+    _HasFieldArgType: _TypeAlias = _Never  # noqa: Y015
+    def HasField(self, field_name: _HasFieldArgType) -> _builtins.bool: ...
+    _ClearFieldArgType: _TypeAlias = _typing.Literal["complete", b"complete", "exported", b"exported", "progress", b"progress", "text", b"text"]  # noqa: Y015
+    def ClearField(self, field_name: _ClearFieldArgType) -> None: ...
+    def WhichOneof(self, oneof_group: _Never) -> None: ...
+
+Global___ExportEventsResponse: _TypeAlias = ExportEventsResponse  # noqa: Y015
 
 @_typing.final
 class WatchEventsRequest(_message.Message):

@@ -55,6 +55,21 @@ class EventServiceStub:
                 request_serializer=pilothouse_dot_v1_dot_events__pb2.ListEventsRequest.SerializeToString,
                 response_deserializer=pilothouse_dot_v1_dot_events__pb2.ListEventsResponse.FromString,
                 _registered_method=True)
+        self.GetEvent = channel.unary_unary(
+                '/pilothouse.v1.EventService/GetEvent',
+                request_serializer=pilothouse_dot_v1_dot_events__pb2.GetEventRequest.SerializeToString,
+                response_deserializer=pilothouse_dot_v1_dot_events__pb2.GetEventResponse.FromString,
+                _registered_method=True)
+        self.CountEvents = channel.unary_unary(
+                '/pilothouse.v1.EventService/CountEvents',
+                request_serializer=pilothouse_dot_v1_dot_events__pb2.CountEventsRequest.SerializeToString,
+                response_deserializer=pilothouse_dot_v1_dot_events__pb2.CountEventsResponse.FromString,
+                _registered_method=True)
+        self.ExportEvents = channel.unary_stream(
+                '/pilothouse.v1.EventService/ExportEvents',
+                request_serializer=pilothouse_dot_v1_dot_events__pb2.ExportEventsRequest.SerializeToString,
+                response_deserializer=pilothouse_dot_v1_dot_events__pb2.ExportEventsResponse.FromString,
+                _registered_method=True)
         self.WatchEvents = channel.unary_stream(
                 '/pilothouse.v1.EventService/WatchEvents',
                 request_serializer=pilothouse_dot_v1_dot_events__pb2.WatchEventsRequest.SerializeToString,
@@ -94,6 +109,27 @@ class EventServiceServicer:
         context.set_details('Method not implemented!')
         raise NotImplementedError('Method not implemented!')
 
+    def GetEvent(self, request, context):
+        """Gives one event.
+        """
+        context.set_code(grpc.StatusCode.UNIMPLEMENTED)
+        context.set_details('Method not implemented!')
+        raise NotImplementedError('Method not implemented!')
+
+    def CountEvents(self, request, context):
+        """Counts stored events by type and by severity.
+        """
+        context.set_code(grpc.StatusCode.UNIMPLEMENTED)
+        context.set_details('Method not implemented!')
+        raise NotImplementedError('Method not implemented!')
+
+    def ExportEvents(self, request, context):
+        """Writes stored events down.
+        """
+        context.set_code(grpc.StatusCode.UNIMPLEMENTED)
+        context.set_details('Method not implemented!')
+        raise NotImplementedError('Method not implemented!')
+
     def WatchEvents(self, request, context):
         """Follows events as they come, from any place in the log.
         """
@@ -123,6 +159,21 @@ def add_EventServiceServicer_to_server(servicer, server):
                     servicer.ListEvents,
                     request_deserializer=pilothouse_dot_v1_dot_events__pb2.ListEventsRequest.FromString,
                     response_serializer=pilothouse_dot_v1_dot_events__pb2.ListEventsResponse.SerializeToString,
+            ),
+            'GetEvent': grpc.unary_unary_rpc_method_handler(
+                    servicer.GetEvent,
+                    request_deserializer=pilothouse_dot_v1_dot_events__pb2.GetEventRequest.FromString,
+                    response_serializer=pilothouse_dot_v1_dot_events__pb2.GetEventResponse.SerializeToString,
+            ),
+            'CountEvents': grpc.unary_unary_rpc_method_handler(
+                    servicer.CountEvents,
+                    request_deserializer=pilothouse_dot_v1_dot_events__pb2.CountEventsRequest.FromString,
+                    response_serializer=pilothouse_dot_v1_dot_events__pb2.CountEventsResponse.SerializeToString,
+            ),
+            'ExportEvents': grpc.unary_stream_rpc_method_handler(
+                    servicer.ExportEvents,
+                    request_deserializer=pilothouse_dot_v1_dot_events__pb2.ExportEventsRequest.FromString,
+                    response_serializer=pilothouse_dot_v1_dot_events__pb2.ExportEventsResponse.SerializeToString,
             ),
             'WatchEvents': grpc.unary_stream_rpc_method_handler(
                     servicer.WatchEvents,
@@ -239,6 +290,87 @@ class EventService:
             '/pilothouse.v1.EventService/ListEvents',
             pilothouse_dot_v1_dot_events__pb2.ListEventsRequest.SerializeToString,
             pilothouse_dot_v1_dot_events__pb2.ListEventsResponse.FromString,
+            options,
+            channel_credentials,
+            insecure,
+            call_credentials,
+            compression,
+            wait_for_ready,
+            timeout,
+            metadata,
+            _registered_method=True)
+
+    @staticmethod
+    def GetEvent(request,
+            target,
+            options=(),
+            channel_credentials=None,
+            call_credentials=None,
+            insecure=False,
+            compression=None,
+            wait_for_ready=None,
+            timeout=None,
+            metadata=None):
+        return grpc.experimental.unary_unary(
+            request,
+            target,
+            '/pilothouse.v1.EventService/GetEvent',
+            pilothouse_dot_v1_dot_events__pb2.GetEventRequest.SerializeToString,
+            pilothouse_dot_v1_dot_events__pb2.GetEventResponse.FromString,
+            options,
+            channel_credentials,
+            insecure,
+            call_credentials,
+            compression,
+            wait_for_ready,
+            timeout,
+            metadata,
+            _registered_method=True)
+
+    @staticmethod
+    def CountEvents(request,
+            target,
+            options=(),
+            channel_credentials=None,
+            call_credentials=None,
+            insecure=False,
+            compression=None,
+            wait_for_ready=None,
+            timeout=None,
+            metadata=None):
+        return grpc.experimental.unary_unary(
+            request,
+            target,
+            '/pilothouse.v1.EventService/CountEvents',
+            pilothouse_dot_v1_dot_events__pb2.CountEventsRequest.SerializeToString,
+            pilothouse_dot_v1_dot_events__pb2.CountEventsResponse.FromString,
+            options,
+            channel_credentials,
+            insecure,
+            call_credentials,
+            compression,
+            wait_for_ready,
+            timeout,
+            metadata,
+            _registered_method=True)
+
+    @staticmethod
+    def ExportEvents(request,
+            target,
+            options=(),
+            channel_credentials=None,
+            call_credentials=None,
+            insecure=False,
+            compression=None,
+            wait_for_ready=None,
+            timeout=None,
+            metadata=None):
+        return grpc.experimental.unary_stream(
+            request,
+            target,
+            '/pilothouse.v1.EventService/ExportEvents',
+            pilothouse_dot_v1_dot_events__pb2.ExportEventsRequest.SerializeToString,
+            pilothouse_dot_v1_dot_events__pb2.ExportEventsResponse.FromString,
             options,
             channel_credentials,
             insecure,

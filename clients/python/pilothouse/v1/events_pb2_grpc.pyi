@@ -41,6 +41,12 @@ class EventServiceStub:
     """Publishes a stream of batches; each is answered, in order, when it is durable."""
     ListEvents: _grpc.UnaryUnaryMultiCallable[_events_pb2.ListEventsRequest, _events_pb2.ListEventsResponse]
     """Lists stored events, newest first."""
+    GetEvent: _grpc.UnaryUnaryMultiCallable[_events_pb2.GetEventRequest, _events_pb2.GetEventResponse]
+    """Gives one event."""
+    CountEvents: _grpc.UnaryUnaryMultiCallable[_events_pb2.CountEventsRequest, _events_pb2.CountEventsResponse]
+    """Counts stored events by type and by severity."""
+    ExportEvents: _grpc.UnaryStreamMultiCallable[_events_pb2.ExportEventsRequest, _events_pb2.ExportEventsResponse]
+    """Writes stored events down."""
     WatchEvents: _grpc.UnaryStreamMultiCallable[_events_pb2.WatchEventsRequest, _events_pb2.WatchEventsResponse]
     """Follows events as they come, from any place in the log."""
 
@@ -57,6 +63,12 @@ class EventServiceAsyncStub(EventServiceStub):
     """Publishes a stream of batches; each is answered, in order, when it is durable."""
     ListEvents: _aio.UnaryUnaryMultiCallable[_events_pb2.ListEventsRequest, _events_pb2.ListEventsResponse]  # type: ignore[assignment]
     """Lists stored events, newest first."""
+    GetEvent: _aio.UnaryUnaryMultiCallable[_events_pb2.GetEventRequest, _events_pb2.GetEventResponse]  # type: ignore[assignment]
+    """Gives one event."""
+    CountEvents: _aio.UnaryUnaryMultiCallable[_events_pb2.CountEventsRequest, _events_pb2.CountEventsResponse]  # type: ignore[assignment]
+    """Counts stored events by type and by severity."""
+    ExportEvents: _aio.UnaryStreamMultiCallable[_events_pb2.ExportEventsRequest, _events_pb2.ExportEventsResponse]  # type: ignore[assignment]
+    """Writes stored events down."""
     WatchEvents: _aio.UnaryStreamMultiCallable[_events_pb2.WatchEventsRequest, _events_pb2.WatchEventsResponse]  # type: ignore[assignment]
     """Follows events as they come, from any place in the log."""
 
@@ -94,6 +106,30 @@ class EventServiceServicer(metaclass=_abc_1.ABCMeta):
         context: _ServicerContext,
     ) -> _typing.Union[_events_pb2.ListEventsResponse, _abc.Awaitable[_events_pb2.ListEventsResponse]]:
         """Lists stored events, newest first."""
+
+    @_abc_1.abstractmethod
+    def GetEvent(
+        self,
+        request: _events_pb2.GetEventRequest,
+        context: _ServicerContext,
+    ) -> _typing.Union[_events_pb2.GetEventResponse, _abc.Awaitable[_events_pb2.GetEventResponse]]:
+        """Gives one event."""
+
+    @_abc_1.abstractmethod
+    def CountEvents(
+        self,
+        request: _events_pb2.CountEventsRequest,
+        context: _ServicerContext,
+    ) -> _typing.Union[_events_pb2.CountEventsResponse, _abc.Awaitable[_events_pb2.CountEventsResponse]]:
+        """Counts stored events by type and by severity."""
+
+    @_abc_1.abstractmethod
+    def ExportEvents(
+        self,
+        request: _events_pb2.ExportEventsRequest,
+        context: _ServicerContext,
+    ) -> _typing.Union[_abc.Iterator[_events_pb2.ExportEventsResponse], _abc.AsyncIterator[_events_pb2.ExportEventsResponse]]:
+        """Writes stored events down."""
 
     @_abc_1.abstractmethod
     def WatchEvents(

@@ -16,7 +16,7 @@ import type { Message } from "@bufbuild/protobuf";
  * Describes the file pilothouse/v1/events.proto.
  */
 export const file_pilothouse_v1_events: GenFile = /*@__PURE__*/
-  fileDesc("ChpwaWxvdGhvdXNlL3YxL2V2ZW50cy5wcm90bxINcGlsb3Rob3VzZS52MSL7BgoFRXZlbnQSDAoCaWQYASABKAlCABIoCgR0eXBlGAIgASgOMhgucGlsb3Rob3VzZS52MS5FdmVudFR5cGVCABIuCgpvY2N1cl90aW1lGAMgASgLMhouZ29vZ2xlLnByb3RvYnVmLlRpbWVzdGFtcBIQCgZzb3VyY2UYBCABKAlCABIVCgt3b3JrZmxvd19pZBgFIAEoCUIAEhcKDXdvcmtmbG93X3R5cGUYBiABKAlCABIXCg13b3JrZmxvd19uYW1lGAcgASgJQgASDwoFc3RhZ2UYCCABKAlCABIRCgd0YXNrX2lkGAkgASgJQgASEgoIYWdlbnRfaWQYCiABKAlCABIUCgphZ2VudF90eXBlGAsgASgJQgASEgoIdHJhY2VfaWQYDCABKAlCABIRCgdzcGFuX2lkGA0gASgJQgASGAoOcGFyZW50X3NwYW5faWQYDiABKAlCABIrCghzZXZlcml0eRgPIAEoDjIXLnBpbG90aG91c2UudjEuU2V2ZXJpdHlCABIRCgdtZXNzYWdlGBAgASgJQgASKwoIZHVyYXRpb24YESABKAsyGS5nb29nbGUucHJvdG9idWYuRHVyYXRpb24SEQoHYXR0ZW1wdBgSIAEoDUIAEigKBWVycm9yGBMgASgLMhkucGlsb3Rob3VzZS52MS5FdmVudEVycm9yEiMKBXVzYWdlGBQgASgLMhQucGlsb3Rob3VzZS52MS5Vc2FnZRI6CgphdHRyaWJ1dGVzGBUgAygLMiQucGlsb3Rob3VzZS52MS5FdmVudC5BdHRyaWJ1dGVzRW50cnlCABIUCgpjb21tYW5kX2lkGBYgASgJQgASJgoEbG9hZBgXIAEoCzIYLnBpbG90aG91c2UudjEuQWdlbnRMb2FkEhQKCnN0YWdlX3BsYW4YGCADKAlCABIPCgVxdWV1ZRgZIAEoCUIAEjcKEWZvcmNlZF9hZnRlcl90aW1lGBogASgLMhouZ29vZ2xlLnByb3RvYnVmLlRpbWVzdGFtcEIAEjIKDHJlY2VpdmVfdGltZRgeIAEoCzIaLmdvb2dsZS5wcm90b2J1Zi5UaW1lc3RhbXBCABIQCgZjdXJzb3IYHyABKAlCABoxCg9BdHRyaWJ1dGVzRW50cnkSCwoDa2V5GAEgASgJEg0KBXZhbHVlGAIgASgJOgI4ASJCCgpFdmVudEVycm9yEg4KBGNvZGUYASABKAlCABIRCgdtZXNzYWdlGAIgASgJQgASEQoJcmV0cnlhYmxlGAMgASgIIkkKBVVzYWdlEhQKDGlucHV0X3Rva2VucxgBIAEoBBIVCg1vdXRwdXRfdG9rZW5zGAIgASgEEhMKC2Nvc3RfbWljcm9zGAMgASgEIi0KCUFnZW50TG9hZBIOCgZhY3RpdmUYASABKA0SEAoIY2FwYWNpdHkYAiABKA0iMgoKRXZlbnRCYXRjaBIkCgZldmVudHMYASADKAsyFC5waWxvdGhvdXNlLnYxLkV2ZW50IjoKDVJlamVjdGVkRXZlbnQSDQoFaW5kZXgYASABKA0SCgoCaWQYAiABKAkSDgoGcmVhc29uGAMgASgJIjwKE1B1Ymxpc2hFdmVudFJlcXVlc3QSJQoFZXZlbnQYASABKAsyFC5waWxvdGhvdXNlLnYxLkV2ZW50QgAiMgoUUHVibGlzaEV2ZW50UmVzcG9uc2USCgoCaWQYASABKAkSDgoGY3Vyc29yGAIgASgJIj4KFFB1Ymxpc2hFdmVudHNSZXF1ZXN0EiYKBmV2ZW50cxgBIAMoCzIULnBpbG90aG91c2UudjEuRXZlbnRCACJvChVQdWJsaXNoRXZlbnRzUmVzcG9uc2USFgoOYWNjZXB0ZWRfY291bnQYASABKA0SLgoIcmVqZWN0ZWQYAiADKAsyHC5waWxvdGhvdXNlLnYxLlJlamVjdGVkRXZlbnQSDgoGY3Vyc29yGAMgASgJIlsKGVB1Ymxpc2hFdmVudFN0cmVhbVJlcXVlc3QSJgoGZXZlbnRzGAEgAygLMhQucGlsb3Rob3VzZS52MS5FdmVudEIAEhYKDmJhdGNoX3NlcXVlbmNlGAIgASgEIowBChpQdWJsaXNoRXZlbnRTdHJlYW1SZXNwb25zZRIWCg5iYXRjaF9zZXF1ZW5jZRgBIAEoBBIWCg5hY2NlcHRlZF9jb3VudBgCIAEoDRIuCghyZWplY3RlZBgDIAMoCzIcLnBpbG90aG91c2UudjEuUmVqZWN0ZWRFdmVudBIOCgZjdXJzb3IYBCABKAkiYwoRTGlzdEV2ZW50c1JlcXVlc3QSEAoGZmlsdGVyGAEgASgJQgASEwoJcGFnZV9zaXplGAIgASgNQgASFAoKcGFnZV90b2tlbhgDIAEoCUIAEhEKCWFzY2VuZGluZxgEIAEoCCJTChJMaXN0RXZlbnRzUmVzcG9uc2USJAoGZXZlbnRzGAEgAygLMhQucGlsb3Rob3VzZS52MS5FdmVudBIXCg9uZXh0X3BhZ2VfdG9rZW4YAiABKAkicAoSV2F0Y2hFdmVudHNSZXF1ZXN0EhAKBmZpbHRlchgBIAEoCUIAEhYKDHJlc3VtZV90b2tlbhgCIAEoCUIAEhEKB2JhY2tsb2cYAyABKA1CABIdChVtYXhfZXZlbnRzX3Blcl9zZWNvbmQYBCABKA0ilgIKE1dhdGNoRXZlbnRzUmVzcG9uc2USFAoMcmVzdW1lX3Rva2VuGAEgASgJEioKBWJhdGNoGAIgASgLMhkucGlsb3Rob3VzZS52MS5FdmVudEJhdGNoSAASLAoJY2F1Z2h0X3VwGAMgASgLMhcucGlsb3Rob3VzZS52MS5DYXVnaHRVcEgAEi0KCWhlYXJ0YmVhdBgEIAEoCzIYLnBpbG90aG91c2UudjEuSGVhcnRiZWF0SAASJQoFcmVzZXQYBSABKAsyFC5waWxvdGhvdXNlLnYxLlJlc2V0SAASLwoHc2tpcHBlZBgGIAEoCzIcLnBpbG90aG91c2UudjEuU2tpcHBlZEV2ZW50c0gAQggKBnVwZGF0ZSIeCg1Ta2lwcGVkRXZlbnRzEg0KBWNvdW50GAEgASgEIgoKCENhdWdodFVwIjoKCUhlYXJ0YmVhdBItCglzZW5kX3RpbWUYASABKAsyGi5nb29nbGUucHJvdG9idWYuVGltZXN0YW1wIhcKBVJlc2V0Eg4KBnJlYXNvbhgBIAEoCSqFCQoJRXZlbnRUeXBlEhoKFkVWRU5UX1RZUEVfVU5TUEVDSUZJRUQQABIfChtFVkVOVF9UWVBFX1dPUktGTE9XX0NSRUFURUQQARIfChtFVkVOVF9UWVBFX1dPUktGTE9XX1NUQVJURUQQAhIeChpFVkVOVF9UWVBFX1dPUktGTE9XX1BBVVNFRBADEh8KG0VWRU5UX1RZUEVfV09SS0ZMT1dfUkVTVU1FRBAEEh8KG0VWRU5UX1RZUEVfV09SS0ZMT1dfV0FJVElORxAFEiEKHUVWRU5UX1RZUEVfV09SS0ZMT1dfQ09NUExFVEVEEAYSHgoaRVZFTlRfVFlQRV9XT1JLRkxPV19GQUlMRUQQBxIhCh1FVkVOVF9UWVBFX1dPUktGTE9XX0NBTkNFTExFRBAIEh8KG0VWRU5UX1RZUEVfV09SS0ZMT1dfUkVUUklFRBAJEhwKGEVWRU5UX1RZUEVfU1RBR0VfU1RBUlRFRBAKEh4KGkVWRU5UX1RZUEVfU1RBR0VfQ09NUExFVEVEEAsSGwoXRVZFTlRfVFlQRV9TVEFHRV9GQUlMRUQQDBIcChhFVkVOVF9UWVBFX1NUQUdFX1NLSVBQRUQQDRIaChZFVkVOVF9UWVBFX1RBU0tfUVVFVUVEEA4SHAoYRVZFTlRfVFlQRV9UQVNLX0FTU0lHTkVEEA8SGwoXRVZFTlRfVFlQRV9UQVNLX1NUQVJURUQQEBIdChlFVkVOVF9UWVBFX1RBU0tfQ09NUExFVEVEEBESGgoWRVZFTlRfVFlQRV9UQVNLX0ZBSUxFRBASEhwKGEVWRU5UX1RZUEVfVEFTS19SRVRSWUlORxATEh0KGUVWRU5UX1RZUEVfVEFTS19DQU5DRUxMRUQQFBIfChtFVkVOVF9UWVBFX0FHRU5UX1JFR0lTVEVSRUQQFRIeChpFVkVOVF9UWVBFX0FHRU5UX0hFQVJUQkVBVBAWEh0KGUVWRU5UX1RZUEVfQUdFTlRfRFJBSU5JTkcQFxIcChhFVkVOVF9UWVBFX0FHRU5UX09GRkxJTkUQGBIgChxFVkVOVF9UWVBFX0NPTU1BTkRfUkVRVUVTVEVEEBkSHwobRVZFTlRfVFlQRV9DT01NQU5EX0FDQ0VQVEVEEBoSIAocRVZFTlRfVFlQRV9DT01NQU5EX0VGRkVDVElWRRAbEh0KGUVWRU5UX1RZUEVfQ09NTUFORF9GQUlMRUQQHBIeChpFVkVOVF9UWVBFX0NPTU1BTkRfRVhQSVJFRBAdEhsKF0VWRU5UX1RZUEVfQUxFUlRfRklSSU5HEB4SHQoZRVZFTlRfVFlQRV9BTEVSVF9SRVNPTFZFRBAfEhIKDkVWRU5UX1RZUEVfTE9HECASGwoXRVZFTlRfVFlQRV9RVUVVRV9BQ1RJVkUQIRIbChdFVkVOVF9UWVBFX1FVRVVFX1BBVVNFRBAiEh0KGUVWRU5UX1RZUEVfQlVER0VUX1dBUk5JTkcQIxIeChpFVkVOVF9UWVBFX0JVREdFVF9FWENFRURFRBAkMucDCgxFdmVudFNlcnZpY2USWQoMUHVibGlzaEV2ZW50EiIucGlsb3Rob3VzZS52MS5QdWJsaXNoRXZlbnRSZXF1ZXN0GiMucGlsb3Rob3VzZS52MS5QdWJsaXNoRXZlbnRSZXNwb25zZSIAElwKDVB1Ymxpc2hFdmVudHMSIy5waWxvdGhvdXNlLnYxLlB1Ymxpc2hFdmVudHNSZXF1ZXN0GiQucGlsb3Rob3VzZS52MS5QdWJsaXNoRXZlbnRzUmVzcG9uc2UiABJvChJQdWJsaXNoRXZlbnRTdHJlYW0SKC5waWxvdGhvdXNlLnYxLlB1Ymxpc2hFdmVudFN0cmVhbVJlcXVlc3QaKS5waWxvdGhvdXNlLnYxLlB1Ymxpc2hFdmVudFN0cmVhbVJlc3BvbnNlIgAoATABElMKCkxpc3RFdmVudHMSIC5waWxvdGhvdXNlLnYxLkxpc3RFdmVudHNSZXF1ZXN0GiEucGlsb3Rob3VzZS52MS5MaXN0RXZlbnRzUmVzcG9uc2UiABJYCgtXYXRjaEV2ZW50cxIhLnBpbG90aG91c2UudjEuV2F0Y2hFdmVudHNSZXF1ZXN0GiIucGlsb3Rob3VzZS52MS5XYXRjaEV2ZW50c1Jlc3BvbnNlIgAwAWIGcHJvdG8z", [file_google_protobuf_duration, file_google_protobuf_timestamp, file_pilothouse_v1_enums]);
+  fileDesc("ChpwaWxvdGhvdXNlL3YxL2V2ZW50cy5wcm90bxINcGlsb3Rob3VzZS52MSL7BgoFRXZlbnQSDAoCaWQYASABKAlCABIoCgR0eXBlGAIgASgOMhgucGlsb3Rob3VzZS52MS5FdmVudFR5cGVCABIuCgpvY2N1cl90aW1lGAMgASgLMhouZ29vZ2xlLnByb3RvYnVmLlRpbWVzdGFtcBIQCgZzb3VyY2UYBCABKAlCABIVCgt3b3JrZmxvd19pZBgFIAEoCUIAEhcKDXdvcmtmbG93X3R5cGUYBiABKAlCABIXCg13b3JrZmxvd19uYW1lGAcgASgJQgASDwoFc3RhZ2UYCCABKAlCABIRCgd0YXNrX2lkGAkgASgJQgASEgoIYWdlbnRfaWQYCiABKAlCABIUCgphZ2VudF90eXBlGAsgASgJQgASEgoIdHJhY2VfaWQYDCABKAlCABIRCgdzcGFuX2lkGA0gASgJQgASGAoOcGFyZW50X3NwYW5faWQYDiABKAlCABIrCghzZXZlcml0eRgPIAEoDjIXLnBpbG90aG91c2UudjEuU2V2ZXJpdHlCABIRCgdtZXNzYWdlGBAgASgJQgASKwoIZHVyYXRpb24YESABKAsyGS5nb29nbGUucHJvdG9idWYuRHVyYXRpb24SEQoHYXR0ZW1wdBgSIAEoDUIAEigKBWVycm9yGBMgASgLMhkucGlsb3Rob3VzZS52MS5FdmVudEVycm9yEiMKBXVzYWdlGBQgASgLMhQucGlsb3Rob3VzZS52MS5Vc2FnZRI6CgphdHRyaWJ1dGVzGBUgAygLMiQucGlsb3Rob3VzZS52MS5FdmVudC5BdHRyaWJ1dGVzRW50cnlCABIUCgpjb21tYW5kX2lkGBYgASgJQgASJgoEbG9hZBgXIAEoCzIYLnBpbG90aG91c2UudjEuQWdlbnRMb2FkEhQKCnN0YWdlX3BsYW4YGCADKAlCABIPCgVxdWV1ZRgZIAEoCUIAEjcKEWZvcmNlZF9hZnRlcl90aW1lGBogASgLMhouZ29vZ2xlLnByb3RvYnVmLlRpbWVzdGFtcEIAEjIKDHJlY2VpdmVfdGltZRgeIAEoCzIaLmdvb2dsZS5wcm90b2J1Zi5UaW1lc3RhbXBCABIQCgZjdXJzb3IYHyABKAlCABoxCg9BdHRyaWJ1dGVzRW50cnkSCwoDa2V5GAEgASgJEg0KBXZhbHVlGAIgASgJOgI4ASJCCgpFdmVudEVycm9yEg4KBGNvZGUYASABKAlCABIRCgdtZXNzYWdlGAIgASgJQgASEQoJcmV0cnlhYmxlGAMgASgIIkkKBVVzYWdlEhQKDGlucHV0X3Rva2VucxgBIAEoBBIVCg1vdXRwdXRfdG9rZW5zGAIgASgEEhMKC2Nvc3RfbWljcm9zGAMgASgEIi0KCUFnZW50TG9hZBIOCgZhY3RpdmUYASABKA0SEAoIY2FwYWNpdHkYAiABKA0iMgoKRXZlbnRCYXRjaBIkCgZldmVudHMYASADKAsyFC5waWxvdGhvdXNlLnYxLkV2ZW50IjoKDVJlamVjdGVkRXZlbnQSDQoFaW5kZXgYASABKA0SCgoCaWQYAiABKAkSDgoGcmVhc29uGAMgASgJIjwKE1B1Ymxpc2hFdmVudFJlcXVlc3QSJQoFZXZlbnQYASABKAsyFC5waWxvdGhvdXNlLnYxLkV2ZW50QgAiMgoUUHVibGlzaEV2ZW50UmVzcG9uc2USCgoCaWQYASABKAkSDgoGY3Vyc29yGAIgASgJIj4KFFB1Ymxpc2hFdmVudHNSZXF1ZXN0EiYKBmV2ZW50cxgBIAMoCzIULnBpbG90aG91c2UudjEuRXZlbnRCACJvChVQdWJsaXNoRXZlbnRzUmVzcG9uc2USFgoOYWNjZXB0ZWRfY291bnQYASABKA0SLgoIcmVqZWN0ZWQYAiADKAsyHC5waWxvdGhvdXNlLnYxLlJlamVjdGVkRXZlbnQSDgoGY3Vyc29yGAMgASgJIlsKGVB1Ymxpc2hFdmVudFN0cmVhbVJlcXVlc3QSJgoGZXZlbnRzGAEgAygLMhQucGlsb3Rob3VzZS52MS5FdmVudEIAEhYKDmJhdGNoX3NlcXVlbmNlGAIgASgEIowBChpQdWJsaXNoRXZlbnRTdHJlYW1SZXNwb25zZRIWCg5iYXRjaF9zZXF1ZW5jZRgBIAEoBBIWCg5hY2NlcHRlZF9jb3VudBgCIAEoDRIuCghyZWplY3RlZBgDIAMoCzIcLnBpbG90aG91c2UudjEuUmVqZWN0ZWRFdmVudBIOCgZjdXJzb3IYBCABKAkifQoRTGlzdEV2ZW50c1JlcXVlc3QSEAoGZmlsdGVyGAEgASgJQgASEwoJcGFnZV9zaXplGAIgASgNQgASFAoKcGFnZV90b2tlbhgDIAEoCUIAEhEKCWFzY2VuZGluZxgEIAEoCBIYCg5zdGFydF9ldmVudF9pZBgFIAEoCUIAIoQBChJMaXN0RXZlbnRzUmVzcG9uc2USJAoGZXZlbnRzGAEgAygLMhQucGlsb3Rob3VzZS52MS5FdmVudBIXCg9uZXh0X3BhZ2VfdG9rZW4YAiABKAkSLwoLbG9va2VkX3RpbWUYAyABKAsyGi5nb29nbGUucHJvdG9idWYuVGltZXN0YW1wIiUKD0dldEV2ZW50UmVxdWVzdBISCghldmVudF9pZBgBIAEoCUIAIjcKEEdldEV2ZW50UmVzcG9uc2USIwoFZXZlbnQYASABKAsyFC5waWxvdGhvdXNlLnYxLkV2ZW50IiYKEkNvdW50RXZlbnRzUmVxdWVzdBIQCgZmaWx0ZXIYASABKAlCACJHCg5FdmVudFR5cGVDb3VudBImCgR0eXBlGAEgASgOMhgucGlsb3Rob3VzZS52MS5FdmVudFR5cGUSDQoFY291bnQYAiABKAQiSQoNU2V2ZXJpdHlDb3VudBIpCghzZXZlcml0eRgBIAEoDjIXLnBpbG90aG91c2UudjEuU2V2ZXJpdHkSDQoFY291bnQYAiABKAQiygEKE0NvdW50RXZlbnRzUmVzcG9uc2USDQoFdG90YWwYASABKAQSLAoFdHlwZXMYAiADKAsyHS5waWxvdGhvdXNlLnYxLkV2ZW50VHlwZUNvdW50EjAKCnNldmVyaXRpZXMYAyADKAsyHC5waWxvdGhvdXNlLnYxLlNldmVyaXR5Q291bnQSDQoFZXhhY3QYBCABKAgSNQoRY291bnRlZF9mcm9tX3RpbWUYBSABKAsyGi5nb29nbGUucHJvdG9idWYuVGltZXN0YW1wIlUKE0V4cG9ydEV2ZW50c1JlcXVlc3QSEAoGZmlsdGVyGAEgASgJQgASLAoGZm9ybWF0GAIgASgOMhoucGlsb3Rob3VzZS52MS5FdmVudEZvcm1hdEIAIloKFEV4cG9ydEV2ZW50c1Jlc3BvbnNlEgwKBHRleHQYASABKAkSEAoIZXhwb3J0ZWQYAiABKAQSEAoIcHJvZ3Jlc3MYAyABKAESEAoIY29tcGxldGUYBCABKAgicAoSV2F0Y2hFdmVudHNSZXF1ZXN0EhAKBmZpbHRlchgBIAEoCUIAEhYKDHJlc3VtZV90b2tlbhgCIAEoCUIAEhEKB2JhY2tsb2cYAyABKA1CABIdChVtYXhfZXZlbnRzX3Blcl9zZWNvbmQYBCABKA0ilgIKE1dhdGNoRXZlbnRzUmVzcG9uc2USFAoMcmVzdW1lX3Rva2VuGAEgASgJEioKBWJhdGNoGAIgASgLMhkucGlsb3Rob3VzZS52MS5FdmVudEJhdGNoSAASLAoJY2F1Z2h0X3VwGAMgASgLMhcucGlsb3Rob3VzZS52MS5DYXVnaHRVcEgAEi0KCWhlYXJ0YmVhdBgEIAEoCzIYLnBpbG90aG91c2UudjEuSGVhcnRiZWF0SAASJQoFcmVzZXQYBSABKAsyFC5waWxvdGhvdXNlLnYxLlJlc2V0SAASLwoHc2tpcHBlZBgGIAEoCzIcLnBpbG90aG91c2UudjEuU2tpcHBlZEV2ZW50c0gAQggKBnVwZGF0ZSIeCg1Ta2lwcGVkRXZlbnRzEg0KBWNvdW50GAEgASgEIgoKCENhdWdodFVwIjoKCUhlYXJ0YmVhdBItCglzZW5kX3RpbWUYASABKAsyGi5nb29nbGUucHJvdG9idWYuVGltZXN0YW1wIhcKBVJlc2V0Eg4KBnJlYXNvbhgBIAEoCSq9CQoJRXZlbnRUeXBlEhoKFkVWRU5UX1RZUEVfVU5TUEVDSUZJRUQQABIfChtFVkVOVF9UWVBFX1dPUktGTE9XX0NSRUFURUQQARIfChtFVkVOVF9UWVBFX1dPUktGTE9XX1NUQVJURUQQAhIeChpFVkVOVF9UWVBFX1dPUktGTE9XX1BBVVNFRBADEh8KG0VWRU5UX1RZUEVfV09SS0ZMT1dfUkVTVU1FRBAEEh8KG0VWRU5UX1RZUEVfV09SS0ZMT1dfV0FJVElORxAFEiEKHUVWRU5UX1RZUEVfV09SS0ZMT1dfQ09NUExFVEVEEAYSHgoaRVZFTlRfVFlQRV9XT1JLRkxPV19GQUlMRUQQBxIhCh1FVkVOVF9UWVBFX1dPUktGTE9XX0NBTkNFTExFRBAIEh8KG0VWRU5UX1RZUEVfV09SS0ZMT1dfUkVUUklFRBAJEhwKGEVWRU5UX1RZUEVfU1RBR0VfU1RBUlRFRBAKEh4KGkVWRU5UX1RZUEVfU1RBR0VfQ09NUExFVEVEEAsSGwoXRVZFTlRfVFlQRV9TVEFHRV9GQUlMRUQQDBIcChhFVkVOVF9UWVBFX1NUQUdFX1NLSVBQRUQQDRIaChZFVkVOVF9UWVBFX1RBU0tfUVVFVUVEEA4SHAoYRVZFTlRfVFlQRV9UQVNLX0FTU0lHTkVEEA8SGwoXRVZFTlRfVFlQRV9UQVNLX1NUQVJURUQQEBIdChlFVkVOVF9UWVBFX1RBU0tfQ09NUExFVEVEEBESGgoWRVZFTlRfVFlQRV9UQVNLX0ZBSUxFRBASEhwKGEVWRU5UX1RZUEVfVEFTS19SRVRSWUlORxATEh0KGUVWRU5UX1RZUEVfVEFTS19DQU5DRUxMRUQQFBIfChtFVkVOVF9UWVBFX0FHRU5UX1JFR0lTVEVSRUQQFRIeChpFVkVOVF9UWVBFX0FHRU5UX0hFQVJUQkVBVBAWEh0KGUVWRU5UX1RZUEVfQUdFTlRfRFJBSU5JTkcQFxIcChhFVkVOVF9UWVBFX0FHRU5UX09GRkxJTkUQGBIgChxFVkVOVF9UWVBFX0NPTU1BTkRfUkVRVUVTVEVEEBkSHwobRVZFTlRfVFlQRV9DT01NQU5EX0FDQ0VQVEVEEBoSIAocRVZFTlRfVFlQRV9DT01NQU5EX0VGRkVDVElWRRAbEh0KGUVWRU5UX1RZUEVfQ09NTUFORF9GQUlMRUQQHBIeChpFVkVOVF9UWVBFX0NPTU1BTkRfRVhQSVJFRBAdEhsKF0VWRU5UX1RZUEVfQUxFUlRfRklSSU5HEB4SHQoZRVZFTlRfVFlQRV9BTEVSVF9SRVNPTFZFRBAfEhIKDkVWRU5UX1RZUEVfTE9HECASGwoXRVZFTlRfVFlQRV9RVUVVRV9BQ1RJVkUQIRIbChdFVkVOVF9UWVBFX1FVRVVFX1BBVVNFRBAiEh0KGUVWRU5UX1RZUEVfQlVER0VUX1dBUk5JTkcQIxIeChpFVkVOVF9UWVBFX0JVREdFVF9FWENFRURFRBAkEhsKF0VWRU5UX1RZUEVfU1BBTl9TVEFSVEVEECUSGQoVRVZFTlRfVFlQRV9TUEFOX0VOREVEECYqXgoLRXZlbnRGb3JtYXQSHAoYRVZFTlRfRk9STUFUX1VOU1BFQ0lGSUVEEAASGwoXRVZFTlRfRk9STUFUX0pTT05fTElORVMQARIUChBFVkVOVF9GT1JNQVRfQ1NWEAIy6wUKDEV2ZW50U2VydmljZRJZCgxQdWJsaXNoRXZlbnQSIi5waWxvdGhvdXNlLnYxLlB1Ymxpc2hFdmVudFJlcXVlc3QaIy5waWxvdGhvdXNlLnYxLlB1Ymxpc2hFdmVudFJlc3BvbnNlIgASXAoNUHVibGlzaEV2ZW50cxIjLnBpbG90aG91c2UudjEuUHVibGlzaEV2ZW50c1JlcXVlc3QaJC5waWxvdGhvdXNlLnYxLlB1Ymxpc2hFdmVudHNSZXNwb25zZSIAEm8KElB1Ymxpc2hFdmVudFN0cmVhbRIoLnBpbG90aG91c2UudjEuUHVibGlzaEV2ZW50U3RyZWFtUmVxdWVzdBopLnBpbG90aG91c2UudjEuUHVibGlzaEV2ZW50U3RyZWFtUmVzcG9uc2UiACgBMAESUwoKTGlzdEV2ZW50cxIgLnBpbG90aG91c2UudjEuTGlzdEV2ZW50c1JlcXVlc3QaIS5waWxvdGhvdXNlLnYxLkxpc3RFdmVudHNSZXNwb25zZSIAEk0KCEdldEV2ZW50Eh4ucGlsb3Rob3VzZS52MS5HZXRFdmVudFJlcXVlc3QaHy5waWxvdGhvdXNlLnYxLkdldEV2ZW50UmVzcG9uc2UiABJWCgtDb3VudEV2ZW50cxIhLnBpbG90aG91c2UudjEuQ291bnRFdmVudHNSZXF1ZXN0GiIucGlsb3Rob3VzZS52MS5Db3VudEV2ZW50c1Jlc3BvbnNlIgASWwoMRXhwb3J0RXZlbnRzEiIucGlsb3Rob3VzZS52MS5FeHBvcnRFdmVudHNSZXF1ZXN0GiMucGlsb3Rob3VzZS52MS5FeHBvcnRFdmVudHNSZXNwb25zZSIAMAESWAoLV2F0Y2hFdmVudHMSIS5waWxvdGhvdXNlLnYxLldhdGNoRXZlbnRzUmVxdWVzdBoiLnBpbG90aG91c2UudjEuV2F0Y2hFdmVudHNSZXNwb25zZSIAMAFiBnByb3RvMw", [file_google_protobuf_duration, file_google_protobuf_timestamp, file_pilothouse_v1_enums]);
 
 /**
  * One fact, as its source saw it. Flat, so that it is cheap to parse and easy to map to. Identifiers and names are text of at
@@ -105,14 +105,14 @@ export type Event = Message<"pilothouse.v1.Event"> & {
   agentType: string;
 
   /**
-   * The W3C trace id, 32 hex digits, or the source's own.
+   * The W3C trace id, 32 hex digits, or the source's own; needed on SPAN_ events.
    *
    * @generated from field: string trace_id = 12;
    */
   traceId: string;
 
   /**
-   * The span that this event belongs to.
+   * The span that this event belongs to; needed on SPAN_ events.
    *
    * @generated from field: string span_id = 13;
    */
@@ -312,14 +312,14 @@ export type EventJson = {
   agentType?: string;
 
   /**
-   * The W3C trace id, 32 hex digits, or the source's own.
+   * The W3C trace id, 32 hex digits, or the source's own; needed on SPAN_ events.
    *
    * @generated from field: string trace_id = 12;
    */
   traceId?: string;
 
   /**
-   * The span that this event belongs to.
+   * The span that this event belongs to; needed on SPAN_ events.
    *
    * @generated from field: string span_id = 13;
    */
@@ -1027,8 +1027,8 @@ export const PublishEventStreamResponseSchema: GenMessage<PublishEventStreamResp
  */
 export type ListEventsRequest = Message<"pilothouse.v1.ListEventsRequest"> & {
   /**
-   * Only these; see the filter grammar in docs. Fields: type, severity, workflow_id, workflow_type, stage, task_id, agent_id,
-   * agent_type, trace_id, source, occur_time; a bare word is searched in message.
+   * Only these; see the filter grammar in docs. Fields: id, type, severity, workflow_id, workflow_type, stage, task_id, agent_id,
+   * agent_type, trace_id, source, occur_time; a bare word is searched among the words of `message`, which it has to begin.
    *
    * @generated from field: string filter = 1;
    */
@@ -1054,6 +1054,13 @@ export type ListEventsRequest = Message<"pilothouse.v1.ListEventsRequest"> & {
    * @generated from field: bool ascending = 4;
    */
   ascending: boolean;
+
+  /**
+   * Begin behind the event of this id, in the direction of the list; without a page token only. The event itself is not listed.
+   *
+   * @generated from field: string start_event_id = 5;
+   */
+  startEventId: string;
 };
 
 /**
@@ -1063,8 +1070,8 @@ export type ListEventsRequest = Message<"pilothouse.v1.ListEventsRequest"> & {
  */
 export type ListEventsRequestJson = {
   /**
-   * Only these; see the filter grammar in docs. Fields: type, severity, workflow_id, workflow_type, stage, task_id, agent_id,
-   * agent_type, trace_id, source, occur_time; a bare word is searched in message.
+   * Only these; see the filter grammar in docs. Fields: id, type, severity, workflow_id, workflow_type, stage, task_id, agent_id,
+   * agent_type, trace_id, source, occur_time; a bare word is searched among the words of `message`, which it has to begin.
    *
    * @generated from field: string filter = 1;
    */
@@ -1090,6 +1097,13 @@ export type ListEventsRequestJson = {
    * @generated from field: bool ascending = 4;
    */
   ascending?: boolean;
+
+  /**
+   * Begin behind the event of this id, in the direction of the list; without a page token only. The event itself is not listed.
+   *
+   * @generated from field: string start_event_id = 5;
+   */
+  startEventId?: string;
 };
 
 /**
@@ -1106,7 +1120,8 @@ export const ListEventsRequestSchema: GenMessage<ListEventsRequest, {jsonType: L
  */
 export type ListEventsResponse = Message<"pilothouse.v1.ListEventsResponse"> & {
   /**
-   * The events, by their place in the log.
+   * The events, by their place in the log. There may be fewer than asked for, or none, although there are more: what one page may look
+   * at is bounded, and the next goes on from there.
    *
    * @generated from field: repeated pilothouse.v1.Event events = 1;
    */
@@ -1118,6 +1133,13 @@ export type ListEventsResponse = Message<"pilothouse.v1.ListEventsResponse"> & {
    * @generated from field: string next_page_token = 2;
    */
   nextPageToken: string;
+
+  /**
+   * Up to which time the page has looked, when it ended because of that bound; absent when it is full or at the end.
+   *
+   * @generated from field: google.protobuf.Timestamp looked_time = 3;
+   */
+  lookedTime?: Timestamp | undefined;
 };
 
 /**
@@ -1127,7 +1149,8 @@ export type ListEventsResponse = Message<"pilothouse.v1.ListEventsResponse"> & {
  */
 export type ListEventsResponseJson = {
   /**
-   * The events, by their place in the log.
+   * The events, by their place in the log. There may be fewer than asked for, or none, although there are more: what one page may look
+   * at is bounded, and the next goes on from there.
    *
    * @generated from field: repeated pilothouse.v1.Event events = 1;
    */
@@ -1139,6 +1162,13 @@ export type ListEventsResponseJson = {
    * @generated from field: string next_page_token = 2;
    */
   nextPageToken?: string;
+
+  /**
+   * Up to which time the page has looked, when it ended because of that bound; absent when it is full or at the end.
+   *
+   * @generated from field: google.protobuf.Timestamp looked_time = 3;
+   */
+  lookedTime?: TimestampJson;
 };
 
 /**
@@ -1147,6 +1177,428 @@ export type ListEventsResponseJson = {
  */
 export const ListEventsResponseSchema: GenMessage<ListEventsResponse, {jsonType: ListEventsResponseJson}> = /*@__PURE__*/
   messageDesc(file_pilothouse_v1_events, 13);
+
+/**
+ * Which event.
+ *
+ * @generated from message pilothouse.v1.GetEventRequest
+ */
+export type GetEventRequest = Message<"pilothouse.v1.GetEventRequest"> & {
+  /**
+   * Its id.
+   *
+   * @generated from field: string event_id = 1;
+   */
+  eventId: string;
+};
+
+/**
+ * Which event.
+ *
+ * @generated from message pilothouse.v1.GetEventRequest
+ */
+export type GetEventRequestJson = {
+  /**
+   * Its id.
+   *
+   * @generated from field: string event_id = 1;
+   */
+  eventId?: string;
+};
+
+/**
+ * Describes the message pilothouse.v1.GetEventRequest.
+ * Use `create(GetEventRequestSchema)` to create a new message.
+ */
+export const GetEventRequestSchema: GenMessage<GetEventRequest, {jsonType: GetEventRequestJson}> = /*@__PURE__*/
+  messageDesc(file_pilothouse_v1_events, 14);
+
+/**
+ * The event.
+ *
+ * @generated from message pilothouse.v1.GetEventResponse
+ */
+export type GetEventResponse = Message<"pilothouse.v1.GetEventResponse"> & {
+  /**
+   * The event.
+   *
+   * @generated from field: pilothouse.v1.Event event = 1;
+   */
+  event?: Event | undefined;
+};
+
+/**
+ * The event.
+ *
+ * @generated from message pilothouse.v1.GetEventResponse
+ */
+export type GetEventResponseJson = {
+  /**
+   * The event.
+   *
+   * @generated from field: pilothouse.v1.Event event = 1;
+   */
+  event?: EventJson;
+};
+
+/**
+ * Describes the message pilothouse.v1.GetEventResponse.
+ * Use `create(GetEventResponseSchema)` to create a new message.
+ */
+export const GetEventResponseSchema: GenMessage<GetEventResponse, {jsonType: GetEventResponseJson}> = /*@__PURE__*/
+  messageDesc(file_pilothouse_v1_events, 15);
+
+/**
+ * Which events to count.
+ *
+ * @generated from message pilothouse.v1.CountEventsRequest
+ */
+export type CountEventsRequest = Message<"pilothouse.v1.CountEventsRequest"> & {
+  /**
+   * Only these; the grammar of ListEvents. Counts by type leave out what it says of `type`, those by severity what it says of `severity`, so
+   * that each choice shows what choosing it would give.
+   *
+   * @generated from field: string filter = 1;
+   */
+  filter: string;
+};
+
+/**
+ * Which events to count.
+ *
+ * @generated from message pilothouse.v1.CountEventsRequest
+ */
+export type CountEventsRequestJson = {
+  /**
+   * Only these; the grammar of ListEvents. Counts by type leave out what it says of `type`, those by severity what it says of `severity`, so
+   * that each choice shows what choosing it would give.
+   *
+   * @generated from field: string filter = 1;
+   */
+  filter?: string;
+};
+
+/**
+ * Describes the message pilothouse.v1.CountEventsRequest.
+ * Use `create(CountEventsRequestSchema)` to create a new message.
+ */
+export const CountEventsRequestSchema: GenMessage<CountEventsRequest, {jsonType: CountEventsRequestJson}> = /*@__PURE__*/
+  messageDesc(file_pilothouse_v1_events, 16);
+
+/**
+ * How many events of a type there are.
+ *
+ * @generated from message pilothouse.v1.EventTypeCount
+ */
+export type EventTypeCount = Message<"pilothouse.v1.EventTypeCount"> & {
+  /**
+   * The type.
+   *
+   * @generated from field: pilothouse.v1.EventType type = 1;
+   */
+  type: EventType;
+
+  /**
+   * How many.
+   *
+   * @generated from field: uint64 count = 2;
+   */
+  count: bigint;
+};
+
+/**
+ * How many events of a type there are.
+ *
+ * @generated from message pilothouse.v1.EventTypeCount
+ */
+export type EventTypeCountJson = {
+  /**
+   * The type.
+   *
+   * @generated from field: pilothouse.v1.EventType type = 1;
+   */
+  type?: EventTypeJson;
+
+  /**
+   * How many.
+   *
+   * @generated from field: uint64 count = 2;
+   */
+  count?: string;
+};
+
+/**
+ * Describes the message pilothouse.v1.EventTypeCount.
+ * Use `create(EventTypeCountSchema)` to create a new message.
+ */
+export const EventTypeCountSchema: GenMessage<EventTypeCount, {jsonType: EventTypeCountJson}> = /*@__PURE__*/
+  messageDesc(file_pilothouse_v1_events, 17);
+
+/**
+ * How many events of a severity there are.
+ *
+ * @generated from message pilothouse.v1.SeverityCount
+ */
+export type SeverityCount = Message<"pilothouse.v1.SeverityCount"> & {
+  /**
+   * The severity.
+   *
+   * @generated from field: pilothouse.v1.Severity severity = 1;
+   */
+  severity: Severity;
+
+  /**
+   * How many.
+   *
+   * @generated from field: uint64 count = 2;
+   */
+  count: bigint;
+};
+
+/**
+ * How many events of a severity there are.
+ *
+ * @generated from message pilothouse.v1.SeverityCount
+ */
+export type SeverityCountJson = {
+  /**
+   * The severity.
+   *
+   * @generated from field: pilothouse.v1.Severity severity = 1;
+   */
+  severity?: SeverityJson;
+
+  /**
+   * How many.
+   *
+   * @generated from field: uint64 count = 2;
+   */
+  count?: string;
+};
+
+/**
+ * Describes the message pilothouse.v1.SeverityCount.
+ * Use `create(SeverityCountSchema)` to create a new message.
+ */
+export const SeverityCountSchema: GenMessage<SeverityCount, {jsonType: SeverityCountJson}> = /*@__PURE__*/
+  messageDesc(file_pilothouse_v1_events, 18);
+
+/**
+ * Counts of one moment.
+ *
+ * @generated from message pilothouse.v1.CountEventsResponse
+ */
+export type CountEventsResponse = Message<"pilothouse.v1.CountEventsResponse"> & {
+  /**
+   * All that fulfil the filter.
+   *
+   * @generated from field: uint64 total = 1;
+   */
+  total: bigint;
+
+  /**
+   * For each type that there is, most first.
+   *
+   * @generated from field: repeated pilothouse.v1.EventTypeCount types = 2;
+   */
+  types: EventTypeCount[];
+
+  /**
+   * For each severity that there is, the gravest first.
+   *
+   * @generated from field: repeated pilothouse.v1.SeverityCount severities = 3;
+   */
+  severities: SeverityCount[];
+
+  /**
+   * Whether these are all. Otherwise counting stopped where it would have taken too long: there are at least so many.
+   *
+   * @generated from field: bool exact = 4;
+   */
+  exact: boolean;
+
+  /**
+   * How far back was counted, when `exact` is false.
+   *
+   * @generated from field: google.protobuf.Timestamp counted_from_time = 5;
+   */
+  countedFromTime?: Timestamp | undefined;
+};
+
+/**
+ * Counts of one moment.
+ *
+ * @generated from message pilothouse.v1.CountEventsResponse
+ */
+export type CountEventsResponseJson = {
+  /**
+   * All that fulfil the filter.
+   *
+   * @generated from field: uint64 total = 1;
+   */
+  total?: string;
+
+  /**
+   * For each type that there is, most first.
+   *
+   * @generated from field: repeated pilothouse.v1.EventTypeCount types = 2;
+   */
+  types?: EventTypeCountJson[];
+
+  /**
+   * For each severity that there is, the gravest first.
+   *
+   * @generated from field: repeated pilothouse.v1.SeverityCount severities = 3;
+   */
+  severities?: SeverityCountJson[];
+
+  /**
+   * Whether these are all. Otherwise counting stopped where it would have taken too long: there are at least so many.
+   *
+   * @generated from field: bool exact = 4;
+   */
+  exact?: boolean;
+
+  /**
+   * How far back was counted, when `exact` is false.
+   *
+   * @generated from field: google.protobuf.Timestamp counted_from_time = 5;
+   */
+  countedFromTime?: TimestampJson;
+};
+
+/**
+ * Describes the message pilothouse.v1.CountEventsResponse.
+ * Use `create(CountEventsResponseSchema)` to create a new message.
+ */
+export const CountEventsResponseSchema: GenMessage<CountEventsResponse, {jsonType: CountEventsResponseJson}> = /*@__PURE__*/
+  messageDesc(file_pilothouse_v1_events, 19);
+
+/**
+ * Which events to write down.
+ *
+ * @generated from message pilothouse.v1.ExportEventsRequest
+ */
+export type ExportEventsRequest = Message<"pilothouse.v1.ExportEventsRequest"> & {
+  /**
+   * Only these; the grammar of ListEvents.
+   *
+   * @generated from field: string filter = 1;
+   */
+  filter: string;
+
+  /**
+   * In which form.
+   *
+   * @generated from field: pilothouse.v1.EventFormat format = 2;
+   */
+  format: EventFormat;
+};
+
+/**
+ * Which events to write down.
+ *
+ * @generated from message pilothouse.v1.ExportEventsRequest
+ */
+export type ExportEventsRequestJson = {
+  /**
+   * Only these; the grammar of ListEvents.
+   *
+   * @generated from field: string filter = 1;
+   */
+  filter?: string;
+
+  /**
+   * In which form.
+   *
+   * @generated from field: pilothouse.v1.EventFormat format = 2;
+   */
+  format?: EventFormatJson;
+};
+
+/**
+ * Describes the message pilothouse.v1.ExportEventsRequest.
+ * Use `create(ExportEventsRequestSchema)` to create a new message.
+ */
+export const ExportEventsRequestSchema: GenMessage<ExportEventsRequest, {jsonType: ExportEventsRequestJson}> = /*@__PURE__*/
+  messageDesc(file_pilothouse_v1_events, 20);
+
+/**
+ * A part of the document, oldest event first. Events that come after it began are not in it.
+ *
+ * @generated from message pilothouse.v1.ExportEventsResponse
+ */
+export type ExportEventsResponse = Message<"pilothouse.v1.ExportEventsResponse"> & {
+  /**
+   * Whole lines.
+   *
+   * @generated from field: string text = 1;
+   */
+  text: string;
+
+  /**
+   * Events so far.
+   *
+   * @generated from field: uint64 exported = 2;
+   */
+  exported: bigint;
+
+  /**
+   * Which share of what is looked through is done, 0 to 1.
+   *
+   * @generated from field: double progress = 3;
+   */
+  progress: number;
+
+  /**
+   * Whether this is the last part, so that a document that was cut off is known as one.
+   *
+   * @generated from field: bool complete = 4;
+   */
+  complete: boolean;
+};
+
+/**
+ * A part of the document, oldest event first. Events that come after it began are not in it.
+ *
+ * @generated from message pilothouse.v1.ExportEventsResponse
+ */
+export type ExportEventsResponseJson = {
+  /**
+   * Whole lines.
+   *
+   * @generated from field: string text = 1;
+   */
+  text?: string;
+
+  /**
+   * Events so far.
+   *
+   * @generated from field: uint64 exported = 2;
+   */
+  exported?: string;
+
+  /**
+   * Which share of what is looked through is done, 0 to 1.
+   *
+   * @generated from field: double progress = 3;
+   */
+  progress?: number | "NaN" | "Infinity" | "-Infinity";
+
+  /**
+   * Whether this is the last part, so that a document that was cut off is known as one.
+   *
+   * @generated from field: bool complete = 4;
+   */
+  complete?: boolean;
+};
+
+/**
+ * Describes the message pilothouse.v1.ExportEventsResponse.
+ * Use `create(ExportEventsResponseSchema)` to create a new message.
+ */
+export const ExportEventsResponseSchema: GenMessage<ExportEventsResponse, {jsonType: ExportEventsResponseJson}> = /*@__PURE__*/
+  messageDesc(file_pilothouse_v1_events, 21);
 
 /**
  * Which events to follow.
@@ -1225,7 +1677,7 @@ export type WatchEventsRequestJson = {
  * Use `create(WatchEventsRequestSchema)` to create a new message.
  */
 export const WatchEventsRequestSchema: GenMessage<WatchEventsRequest, {jsonType: WatchEventsRequestJson}> = /*@__PURE__*/
-  messageDesc(file_pilothouse_v1_events, 14);
+  messageDesc(file_pilothouse_v1_events, 22);
 
 /**
  * Events as they come.
@@ -1342,7 +1794,7 @@ export type WatchEventsResponseJson = {
  * Use `create(WatchEventsResponseSchema)` to create a new message.
  */
 export const WatchEventsResponseSchema: GenMessage<WatchEventsResponse, {jsonType: WatchEventsResponseJson}> = /*@__PURE__*/
-  messageDesc(file_pilothouse_v1_events, 15);
+  messageDesc(file_pilothouse_v1_events, 23);
 
 /**
  * Events that a watcher is not sent.
@@ -1377,7 +1829,7 @@ export type SkippedEventsJson = {
  * Use `create(SkippedEventsSchema)` to create a new message.
  */
 export const SkippedEventsSchema: GenMessage<SkippedEvents, {jsonType: SkippedEventsJson}> = /*@__PURE__*/
-  messageDesc(file_pilothouse_v1_events, 16);
+  messageDesc(file_pilothouse_v1_events, 24);
 
 /**
  * All that was there at the start of the call has been sent.
@@ -1400,7 +1852,7 @@ export type CaughtUpJson = {
  * Use `create(CaughtUpSchema)` to create a new message.
  */
 export const CaughtUpSchema: GenMessage<CaughtUp, {jsonType: CaughtUpJson}> = /*@__PURE__*/
-  messageDesc(file_pilothouse_v1_events, 17);
+  messageDesc(file_pilothouse_v1_events, 25);
 
 /**
  * Nothing new; the stream is alive.
@@ -1435,7 +1887,7 @@ export type HeartbeatJson = {
  * Use `create(HeartbeatSchema)` to create a new message.
  */
 export const HeartbeatSchema: GenMessage<Heartbeat, {jsonType: HeartbeatJson}> = /*@__PURE__*/
-  messageDesc(file_pilothouse_v1_events, 18);
+  messageDesc(file_pilothouse_v1_events, 26);
 
 /**
  * The token is too old or belongs to another history: start from what follows.
@@ -1470,7 +1922,7 @@ export type ResetJson = {
  * Use `create(ResetSchema)` to create a new message.
  */
 export const ResetSchema: GenMessage<Reset, {jsonType: ResetJson}> = /*@__PURE__*/
-  messageDesc(file_pilothouse_v1_events, 19);
+  messageDesc(file_pilothouse_v1_events, 27);
 
 /**
  * What happened. Workflow, stage, task and agent events move states; LOG moves none.
@@ -1737,6 +2189,20 @@ export enum EventType {
    * @generated from enum value: EVENT_TYPE_BUDGET_EXCEEDED = 36;
    */
   BUDGET_EXCEEDED = 36,
+
+  /**
+   * A span of a trace began, or is still under way; `message` is its name. It moves no state.
+   *
+   * @generated from enum value: EVENT_TYPE_SPAN_STARTED = 37;
+   */
+  SPAN_STARTED = 37,
+
+  /**
+   * A span of a trace ended; `message` is its name, `duration` how long it took up to `occur_time`. It moves no state.
+   *
+   * @generated from enum value: EVENT_TYPE_SPAN_ENDED = 38;
+   */
+  SPAN_ENDED = 38,
 }
 
 /**
@@ -1744,13 +2210,54 @@ export enum EventType {
  *
  * @generated from enum pilothouse.v1.EventType
  */
-export type EventTypeJson = "EVENT_TYPE_UNSPECIFIED" | "EVENT_TYPE_WORKFLOW_CREATED" | "EVENT_TYPE_WORKFLOW_STARTED" | "EVENT_TYPE_WORKFLOW_PAUSED" | "EVENT_TYPE_WORKFLOW_RESUMED" | "EVENT_TYPE_WORKFLOW_WAITING" | "EVENT_TYPE_WORKFLOW_COMPLETED" | "EVENT_TYPE_WORKFLOW_FAILED" | "EVENT_TYPE_WORKFLOW_CANCELLED" | "EVENT_TYPE_WORKFLOW_RETRIED" | "EVENT_TYPE_STAGE_STARTED" | "EVENT_TYPE_STAGE_COMPLETED" | "EVENT_TYPE_STAGE_FAILED" | "EVENT_TYPE_STAGE_SKIPPED" | "EVENT_TYPE_TASK_QUEUED" | "EVENT_TYPE_TASK_ASSIGNED" | "EVENT_TYPE_TASK_STARTED" | "EVENT_TYPE_TASK_COMPLETED" | "EVENT_TYPE_TASK_FAILED" | "EVENT_TYPE_TASK_RETRYING" | "EVENT_TYPE_TASK_CANCELLED" | "EVENT_TYPE_AGENT_REGISTERED" | "EVENT_TYPE_AGENT_HEARTBEAT" | "EVENT_TYPE_AGENT_DRAINING" | "EVENT_TYPE_AGENT_OFFLINE" | "EVENT_TYPE_COMMAND_REQUESTED" | "EVENT_TYPE_COMMAND_ACCEPTED" | "EVENT_TYPE_COMMAND_EFFECTIVE" | "EVENT_TYPE_COMMAND_FAILED" | "EVENT_TYPE_COMMAND_EXPIRED" | "EVENT_TYPE_ALERT_FIRING" | "EVENT_TYPE_ALERT_RESOLVED" | "EVENT_TYPE_LOG" | "EVENT_TYPE_QUEUE_ACTIVE" | "EVENT_TYPE_QUEUE_PAUSED" | "EVENT_TYPE_BUDGET_WARNING" | "EVENT_TYPE_BUDGET_EXCEEDED";
+export type EventTypeJson = "EVENT_TYPE_UNSPECIFIED" | "EVENT_TYPE_WORKFLOW_CREATED" | "EVENT_TYPE_WORKFLOW_STARTED" | "EVENT_TYPE_WORKFLOW_PAUSED" | "EVENT_TYPE_WORKFLOW_RESUMED" | "EVENT_TYPE_WORKFLOW_WAITING" | "EVENT_TYPE_WORKFLOW_COMPLETED" | "EVENT_TYPE_WORKFLOW_FAILED" | "EVENT_TYPE_WORKFLOW_CANCELLED" | "EVENT_TYPE_WORKFLOW_RETRIED" | "EVENT_TYPE_STAGE_STARTED" | "EVENT_TYPE_STAGE_COMPLETED" | "EVENT_TYPE_STAGE_FAILED" | "EVENT_TYPE_STAGE_SKIPPED" | "EVENT_TYPE_TASK_QUEUED" | "EVENT_TYPE_TASK_ASSIGNED" | "EVENT_TYPE_TASK_STARTED" | "EVENT_TYPE_TASK_COMPLETED" | "EVENT_TYPE_TASK_FAILED" | "EVENT_TYPE_TASK_RETRYING" | "EVENT_TYPE_TASK_CANCELLED" | "EVENT_TYPE_AGENT_REGISTERED" | "EVENT_TYPE_AGENT_HEARTBEAT" | "EVENT_TYPE_AGENT_DRAINING" | "EVENT_TYPE_AGENT_OFFLINE" | "EVENT_TYPE_COMMAND_REQUESTED" | "EVENT_TYPE_COMMAND_ACCEPTED" | "EVENT_TYPE_COMMAND_EFFECTIVE" | "EVENT_TYPE_COMMAND_FAILED" | "EVENT_TYPE_COMMAND_EXPIRED" | "EVENT_TYPE_ALERT_FIRING" | "EVENT_TYPE_ALERT_RESOLVED" | "EVENT_TYPE_LOG" | "EVENT_TYPE_QUEUE_ACTIVE" | "EVENT_TYPE_QUEUE_PAUSED" | "EVENT_TYPE_BUDGET_WARNING" | "EVENT_TYPE_BUDGET_EXCEEDED" | "EVENT_TYPE_SPAN_STARTED" | "EVENT_TYPE_SPAN_ENDED";
 
 /**
  * Describes the enum pilothouse.v1.EventType.
  */
 export const EventTypeSchema: GenEnum<EventType, EventTypeJson> = /*@__PURE__*/
   enumDesc(file_pilothouse_v1_events, 0);
+
+/**
+ * In which form events are written down.
+ *
+ * @generated from enum pilothouse.v1.EventFormat
+ */
+export enum EventFormat {
+  /**
+   * JSON lines.
+   *
+   * @generated from enum value: EVENT_FORMAT_UNSPECIFIED = 0;
+   */
+  UNSPECIFIED = 0,
+
+  /**
+   * JSON lines: each event as it is in the API.
+   *
+   * @generated from enum value: EVENT_FORMAT_JSON_LINES = 1;
+   */
+  JSON_LINES = 1,
+
+  /**
+   * RFC 4180, a heading first. A cell that a spreadsheet would take for a formula begins with an apostrophe.
+   *
+   * @generated from enum value: EVENT_FORMAT_CSV = 2;
+   */
+  CSV = 2,
+}
+
+/**
+ * In which form events are written down.
+ *
+ * @generated from enum pilothouse.v1.EventFormat
+ */
+export type EventFormatJson = "EVENT_FORMAT_UNSPECIFIED" | "EVENT_FORMAT_JSON_LINES" | "EVENT_FORMAT_CSV";
+
+/**
+ * Describes the enum pilothouse.v1.EventFormat.
+ */
+export const EventFormatSchema: GenEnum<EventFormat, EventFormatJson> = /*@__PURE__*/
+  enumDesc(file_pilothouse_v1_events, 1);
 
 /**
  * Events in, and the record of them out.
@@ -1797,6 +2304,36 @@ export const EventService: GenService<{
     methodKind: "unary";
     input: typeof ListEventsRequestSchema;
     output: typeof ListEventsResponseSchema;
+  },
+  /**
+   * Gives one event.
+   *
+   * @generated from rpc pilothouse.v1.EventService.GetEvent
+   */
+  getEvent: {
+    methodKind: "unary";
+    input: typeof GetEventRequestSchema;
+    output: typeof GetEventResponseSchema;
+  },
+  /**
+   * Counts stored events by type and by severity.
+   *
+   * @generated from rpc pilothouse.v1.EventService.CountEvents
+   */
+  countEvents: {
+    methodKind: "unary";
+    input: typeof CountEventsRequestSchema;
+    output: typeof CountEventsResponseSchema;
+  },
+  /**
+   * Writes stored events down.
+   *
+   * @generated from rpc pilothouse.v1.EventService.ExportEvents
+   */
+  exportEvents: {
+    methodKind: "server_streaming";
+    input: typeof ExportEventsRequestSchema;
+    output: typeof ExportEventsResponseSchema;
   },
   /**
    * Follows events as they come, from any place in the log.

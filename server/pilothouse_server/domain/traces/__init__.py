@@ -1,0 +1,1 @@
+"""Traces: where the time of a workflow went. Values in, values out."""
