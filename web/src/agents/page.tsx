@@ -27,6 +27,7 @@ export function Agents(): JSX.Element {
       <Tabbed
         page="agents"
         title="Agents"
+        first="first"
         tabs={[
           ["", "Agents", Pools],
           ["queues", "Queues", Queues],

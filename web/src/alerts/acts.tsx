@@ -2,7 +2,7 @@
 import { useSignal } from "@preact/signals";
 import type { JSX } from "preact";
 import { toDuration } from "../core/time";
-import { shellWord } from "../core/words";
+import { cliOf } from "../core/words";
 import type { Call } from "../live/call";
 import { requestId } from "../stores/control";
 import { useStores } from "../ui/context";
@@ -72,11 +72,10 @@ export async function perform(call: Call, verb: Verb, alert: Alert, said: Said):
 }
 
 export function alertCli(verb: string, id: string, options: readonly (readonly [string, string])[]): string {
-  const said = options.filter(([, value]) => value !== "").map(([name, value]) => ` --${name}=${shellWord(value)}`);
-  return `pilothouse alerts ${verb} ${shellWord(id)}${said.join("")}`;
+  return cliOf(`alerts ${verb}`, id, options);
 }
 
-export function cliOf(verb: Verb, id: string, { comment, assignee, expireMs }: Said): string {
+export function actCli(verb: Verb, id: string, { comment, assignee, expireMs }: Said): string {
   return alertCli(verb, id, [
     ["assignee", assignee],
     ["expire-after", expireMs === 0 ? "" : `${expireMs / 60_000}m`],
@@ -121,7 +120,7 @@ function Form({ asked }: { readonly asked: Asked }): JSX.Element {
       close();
     }
   };
-  const cli = cliOf(verb, alert.id, said);
+  const cli = actCli(verb, alert.id, said);
   return (
     <Dialog title={`${words.title} “${alert.ruleName}”`} testId="alert-dialog" marks={{ "data-verb": verb }} close={close} submit={submit}>
       <p class="weak">{words.effect}</p>

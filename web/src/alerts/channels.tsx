@@ -1,7 +1,7 @@
 // Where alerts are told: channels and how they do, escalations, heartbeats from outside, and what was given up.
 import { useSignal } from "@preact/signals";
 import type { ComponentChildren, JSX } from "preact";
-import { age, count, durationText, exactTime, plural, timeOfDay, when } from "../core/format";
+import { age, count, durationText, exactTime, plural, timeOfDay } from "../core/format";
 import { jsonMs, timestampMs } from "../core/time";
 import type { Look } from "../core/words";
 import type { ChannelHealthJson, ChannelJson } from "../gen/pilothouse/v1/channels_pb";
@@ -13,12 +13,12 @@ import { Act } from "../ui/act";
 import { Copy } from "../ui/copy";
 import { useStores } from "../ui/context";
 import { Mark } from "../ui/mark";
-import { Note, Panel } from "../ui/panel";
+import { Note, Panel, When } from "../ui/panel";
 import { ChannelForm } from "./channel-form";
 import { useDesk } from "./desk";
 import { EscalationForm } from "./escalation-form";
 import { HeartbeatForm } from "./heartbeat-form";
-import { Older } from "../ui/rows";
+import { Older } from "../ui/listed";
 import { type List, useShown } from "../ui/lists";
 import { kindWord } from "./looks";
 
@@ -319,10 +319,9 @@ function Dead(): JSX.Element | null {
 }
 
 function DeadRow({ delivery }: { readonly delivery: DeliveryJson }): JSX.Element {
-  const { ask, messages, clock } = useStores();
+  const { ask, messages } = useStores();
   const desk = useDesk();
   const busy = useSignal(false);
-  const at = timestampMs(delivery.endTime) ?? 0;
   const act = (method: "DeliveryService/RetryDelivery" | "DeliveryService/DropDelivery", done: string) => async (): Promise<void> => {
     busy.value = true;
     try {
@@ -350,7 +349,7 @@ function DeadRow({ delivery }: { readonly delivery: DeliveryJson }): JSX.Element
         </p>
         <p class="tone-critical small said">{delivery.error}</p>
         <p class="faint small">
-          {plural(delivery.attempts ?? 0, "try", "tries")}, given up <time title={exactTime(at)}>{when(at, clock.serverNow())}</time>
+          {plural(delivery.attempts ?? 0, "try", "tries")}, given up <When at={timestampMs(delivery.endTime)} />
         </p>
       </div>
       <div class="acts">

@@ -1,12 +1,12 @@
 // What fired before, page by page, found by the API's filter.
 import type { JSX } from "preact";
 import { useEffect, useMemo } from "preact/hooks";
-import { count, durationText, exactTime, when } from "../core/format";
+import { count, durationText } from "../core/format";
 import { timestampMs } from "../core/time";
 import { severityLook } from "../core/words";
 import { useStores } from "../ui/context";
 import { Mark } from "../ui/mark";
-import { Panel } from "../ui/panel";
+import { Panel, When } from "../ui/panel";
 import { Instance } from "./line";
 import { type Columns, NoMatch, Rows } from "../ui/rows";
 import { List } from "../ui/lists";
@@ -129,8 +129,8 @@ function Row({ alert }: { readonly alert: Alert }): JSX.Element {
         <Instance alert={alert} />
       </td>
       <td class="w-who cut weak">{who || "–"}</td>
-      <td class="w-time number" title={fired === undefined ? "" : exactTime(fired)}>
-        {fired === undefined ? "–" : when(fired, clock.serverNow())}
+      <td class="w-time number">
+        <When at={fired} />
       </td>
       <td class="w-time number weak">{fired === undefined ? "–" : durationText(Math.max(0, (over ?? clock.now.value) - fired))}</td>
     </tr>

@@ -1,6 +1,6 @@
 // The Alerts page: what fires, what fired, the rules that decide, what is kept quiet, and where it is told. Each tab has its own URL.
 import type { JSX } from "preact";
-import { useEffect, useMemo } from "preact/hooks";
+import { useMemo } from "preact/hooks";
 import type { Tab } from "../core/route";
 import { useStores } from "../ui/context";
 import "./alerts.css";
@@ -13,56 +13,42 @@ import { History } from "./history";
 import { Rules } from "./rules";
 import { AlertSheet } from "./sheet";
 import { Silences } from "./silences";
+import { Tabbed } from "../ui/listed";
 import { useShown } from "../ui/lists";
-
-const TABS: readonly (readonly [Tab, string, () => JSX.Element])[] = [
-  ["", "Active", Active],
-  ["history", "History", History],
-  ["rules", "Rules", Rules],
-  ["silences", "Silences", Silences],
-  ["channels", "Channels", Channels],
-];
 
 export function Alerts(): JSX.Element {
   const stores = useStores();
   const desk = useMemo(() => new Desk(stores), [stores]);
   return (
     <DeskContext.Provider value={desk}>
-      <Tabbed />
+      <Tabs />
     </DeskContext.Provider>
   );
 }
 
-function Tabbed(): JSX.Element {
+function Tabs(): JSX.Element {
   const { route } = useStores();
   const desk = useDesk();
   const tab = route.tab.value;
-  const View = TABS.find(([each]) => each === tab)?.[2] ?? Active;
   const open = route.open.value;
   // Every tab names rules, silences and channels of the others.
   useShown(desk.rules, desk.silences, desk.channels);
-  useEffect(() => {
-    document.querySelector(".tabs [aria-current]")?.scrollIntoView({ block: "nearest", inline: "nearest" });
-  }, [tab]);
   return (
-    <div class="alerts-page" data-testid="page-alerts" data-tab={tab || "active"}>
-      <h1 class="sr">Alerts</h1>
-      <nav class="tabs" aria-label="Alerts">
-        {TABS.map(([each, word]) => (
-          <a
-            key={each}
-            href={route.href({ tab: each, open: "" })}
-            aria-current={each === tab ? "page" : undefined}
-            data-testid={`alerts-tab-${each || "active"}`}
-          >
-            {word} <Count tab={each} />
-          </a>
-        ))}
-      </nav>
-      <View key={tab} />
+    <Tabbed
+      page="alerts"
+      title="Alerts"
+      first="active"
+      tabs={[
+        ["", "Active", Active, <Count tab="" />],
+        ["history", "History", History],
+        ["rules", "Rules", Rules, <Count tab="rules" />],
+        ["silences", "Silences", Silences, <Count tab="silences" />],
+        ["channels", "Channels", Channels, <Count tab="channels" />],
+      ]}
+    >
       {open !== "" && (tab === "" || tab === "history") ? <AlertSheet key={open} id={open} /> : null}
       <ActDialog />
-    </div>
+    </Tabbed>
   );
 }
 

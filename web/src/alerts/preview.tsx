@@ -2,12 +2,12 @@
 import { useSignal } from "@preact/signals";
 import type { JSX } from "preact";
 import { useEffect, useMemo } from "preact/hooks";
-import { count, durationText, exactTime, plural, when } from "../core/format";
+import { count, durationText, plural } from "../core/format";
 import { jsonMs, timestampMs } from "../core/time";
 import type { AlertRuleJson } from "../gen/pilothouse/v1/rules_pb";
 import { asSentence } from "../ui/alerts";
 import { useStores } from "../ui/context";
-import { Note } from "../ui/panel";
+import { Note, When } from "../ui/panel";
 import { type Backtest, BacktestStore, nameOf } from "./backtest";
 import { RulePlot } from "./plot";
 import { thresholdWords, thresholdsOf, valueWords } from "./words";
@@ -143,7 +143,6 @@ function Charts({ view, draft }: { readonly view: Backtest; readonly draft: Aler
 }
 
 function Fired({ view, draft }: { readonly view: Backtest; readonly draft: AlertRuleJson }): JSX.Element | null {
-  const { clock } = useStores();
   const metric = thresholdsOf(draft.condition)[0]?.metric;
   return view.alerts.length === 0 ? null : (
     <ol class="steps fired">
@@ -152,7 +151,7 @@ function Fired({ view, draft }: { readonly view: Backtest; readonly draft: Alert
         const to = timestampMs(each.resolve_time);
         return (
           <li key={index} title={each.summary}>
-            <time title={exactTime(from)}>{when(from, clock.serverNow())}</time>
+            <When at={from} />
             <span class="cut">
               {nameOf(each.labels) || "the fleet"}{" "}
               <span class="faint">{to === undefined ? "still firing" : `for ${durationText(to - from)}`}</span>

@@ -4,7 +4,7 @@ import type { JSX } from "preact";
 import { useEffect, useMemo } from "preact/hooks";
 import { durationText, plural } from "../core/format";
 import { jsonMs } from "../core/time";
-import { shellWord } from "../core/words";
+import { cliOf } from "../core/words";
 import type { AlertRuleJson, ConditionJson } from "../gen/pilothouse/v1/rules_pb";
 import { CallError, type Violation } from "../live/call";
 import { requestId } from "../stores/control";
@@ -20,7 +20,7 @@ import { Matchers } from "./matchers";
 import { useShown, useTask } from "../ui/lists";
 import { Preview } from "./preview";
 import { Toggle } from "./rules";
-import { Versions } from "./versions";
+import { RuleVersions } from "./versions";
 import { NO_DATA, conditionWords, thresholdsOf } from "./words";
 
 const CHECK_MS = 400;
@@ -133,7 +133,7 @@ export function RuleForm({ rule }: { readonly rule: AlertRuleJson | undefined })
                 </button>
               )}
               <span class="grow" />
-              <Copy text={cliOf(draft.value, rule === undefined, reason.value)} what="command line of it" />
+              <Copy text={draftCli(draft.value, rule === undefined, reason.value)} what="command line of it" />
               <Submit task={task} obstacle={obstacle} testId="rule-save">
                 {rule === undefined ? "Make rule" : "Save"}
               </Submit>
@@ -150,7 +150,7 @@ export function RuleForm({ rule }: { readonly rule: AlertRuleJson | undefined })
               <Preview draft={draft.value} wrong={incomplete !== "" || checked.inCondition} />
             </div>
           </section>
-          {rule === undefined ? null : <Versions rule={rule} />}
+          {rule === undefined ? null : <RuleVersions rule={rule} />}
         </div>
         {deleting.value && rule !== undefined ? (
           <Confirm
@@ -158,7 +158,7 @@ export function RuleForm({ rule }: { readonly rule: AlertRuleJson | undefined })
             label="Delete rule"
             done={`${rule.name} deleted`}
             word={rule.name ?? ""}
-            cli={(said) => `pilothouse rules delete ${shellWord(rule.id ?? "")}${said === "" ? "" : ` --reason=${shellWord(said)}`}`}
+            cli={(said) => cliOf("rules delete", rule.id ?? "", [["reason", said]])}
             act={(said) => ask("RuleService/DeleteRule", { ruleId: rule.id ?? "", etag: rule.etag ?? "", reason: said })}
             close={(done) => {
               deleting.value = false;
@@ -176,10 +176,12 @@ export function RuleForm({ rule }: { readonly rule: AlertRuleJson | undefined })
   );
 }
 
-function cliOf(draft: AlertRuleJson, fresh: boolean, reason: string): string {
+function draftCli(draft: AlertRuleJson, fresh: boolean, reason: string): string {
   const { createTime: _c, updateTime: _u, updatedBy: _b, etag: _e, meters: _m, instanceCount: _i, version: _v, ...said } = draft;
-  const why = reason.trim() === "" ? "" : ` --reason=${shellWord(reason.trim())}`;
-  return `pilothouse rules ${fresh ? "create" : "update"} --rule=${shellWord(JSON.stringify(said))}${why}`;
+  return cliOf(`rules ${fresh ? "create" : "update"}`, "", [
+    ["rule", JSON.stringify(said)],
+    ["reason", reason.trim()],
+  ]);
 }
 
 function sentenceOf(draft: AlertRuleJson): JSX.Element {

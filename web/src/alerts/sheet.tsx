@@ -1,7 +1,7 @@
 // One alert beside the list: why, on a chart; what happened to it; whom it was told; and the acts on it, as buttons and as lines to copy.
 import type { JSX } from "preact";
-import { useEffect, useMemo } from "preact/hooks";
-import { exactTime, timeOfDay, when } from "../core/format";
+import { useEffect } from "preact/hooks";
+import { timeOfDay } from "../core/format";
 import { timestampMs } from "../core/time";
 import { severityLook } from "../core/words";
 import type { DeliveryJson } from "../gen/pilothouse/v1/deliveries_pb";
@@ -9,12 +9,13 @@ import { asSentence, clearWords } from "../ui/alerts";
 import { useStores } from "../ui/context";
 import { CliLine } from "../ui/dialog";
 import { Mark } from "../ui/mark";
-import { Note, Since } from "../ui/panel";
+import { Note, Since, When } from "../ui/panel";
 import { alertCli } from "./acts";
 import { useDesk } from "./desk";
 import { EvidenceChart } from "./evidence";
 import { AlertActs, Chips, Instance } from "./line";
-import { List, type ListView, useShown } from "../ui/lists";
+import { useList } from "../ui/listed";
+import type { ListView } from "../ui/lists";
 import { alertLook, deliveryLook, kindWord, stepLook } from "./looks";
 import { Part, Side } from "../ui/side";
 import type { Alert, AlertTransition, GetAlertResponse } from "../core/wire";
@@ -24,24 +25,15 @@ const AGAIN_MS = 4_000;
 export function AlertSheet({ id }: { readonly id: string }): JSX.Element {
   const { alerts, call, ask } = useStores();
   const desk = useDesk();
-  const detail = useMemo(
-    () =>
-      new List<GetAlertResponse>(
-        async (_token, signal) => ({ items: [(await call("AlertService/GetAlert", { alertId: id }, signal)).message] }),
-        AGAIN_MS,
-      ),
-    [],
+  const detail = useList<GetAlertResponse>(
+    async (_token, signal) => ({ items: [(await call("AlertService/GetAlert", { alertId: id }, signal)).message] }),
+    AGAIN_MS,
   );
-  const sent = useMemo(
-    () =>
-      new List<DeliveryJson>(async (token, signal) => {
-        const input = { filter: `alert = ${JSON.stringify(id)}`, pageSize: 50, pageToken: token };
-        const answer = await ask("DeliveryService/ListDeliveries", input, signal);
-        return { items: answer.deliveries, next: answer.nextPageToken };
-      }, AGAIN_MS),
-    [],
-  );
-  useShown(detail, sent);
+  const sent = useList<DeliveryJson>(async (pageToken, signal) => {
+    const input = { filter: `alert = ${JSON.stringify(id)}`, pageSize: 50, pageToken };
+    const answer = await ask("DeliveryService/ListDeliveries", input, signal);
+    return { items: answer.deliveries, next: answer.nextPageToken };
+  }, AGAIN_MS);
   const view = detail.view.value;
   const live = alerts.active.value.find((each) => each.id === id);
   const answer = view.items[0];
@@ -82,7 +74,7 @@ function Missing({ view, id }: { readonly view: ListView<unknown>; readonly id: 
 }
 
 function Summary({ alert }: { readonly alert: Alert }): JSX.Element {
-  const { clock, route, alerts } = useStores();
+  const { route, alerts } = useStores();
   const look = alertLook(alert);
   const fired = timestampMs(alert.fireTime) ?? timestampMs(alert.activeTime);
   const over = timestampMs(alert.resolveTime);
@@ -102,13 +94,13 @@ function Summary({ alert }: { readonly alert: Alert }): JSX.Element {
       <p class="weak small">
         {fired === undefined ? null : (
           <>
-            since <time title={exactTime(fired)}>{when(fired, clock.serverNow())}</time> (<Since at={fired} />)
+            since <When at={fired} /> (<Since at={fired} />)
           </>
         )}
         {over === undefined ? null : (
           <>
             {" "}
-            · over <time title={exactTime(over)}>{when(over, clock.serverNow())}</time>
+            · over <When at={over} />
             {alert.resolvedBy === "" ? "" : `, by ${alert.resolvedBy}`}
           </>
         )}
@@ -133,14 +125,13 @@ function Timeline({
   readonly steps: readonly AlertTransition[];
   readonly phase: string;
 }): JSX.Element {
-  const { clock } = useStores();
   return (
     <Part title="Timeline" count={steps.length} testId="alert-timeline">
       {steps.length === 0 ? <p class="weak">{phase === "loading" ? "Reading…" : "Nothing is known of its steps."}</p> : null}
       <ol class="steps">
         {steps.toReversed().map((step, index) => {
           const look = stepLook(step, alert.severity);
-          const at = timestampMs(step.occurTime) ?? 0;
+          const at = timestampMs(step.occurTime);
           return (
             <li key={steps.length - index}>
               <Mark look={look} />
@@ -151,9 +142,7 @@ function Timeline({
                 </p>
                 {step.comment === "" ? null : <p class="weak said">{step.comment}</p>}
               </div>
-              <time class="number faint" title={exactTime(at)}>
-                {when(at, clock.serverNow())}
-              </time>
+              <When at={at} class="number faint" />
             </li>
           );
         })}
@@ -163,7 +152,7 @@ function Timeline({
 }
 
 function Deliveries({ view, more }: { readonly view: ListView<DeliveryJson>; readonly more: () => void }): JSX.Element {
-  const { alerts, clock } = useStores();
+  const { alerts } = useStores();
   const none = alerts.rules.value === undefined ? "" : "Nobody was notified of it: no channel takes it, or it is kept quiet.";
   return (
     <Part title="Notifications" count={view.items.length} testId="alert-deliveries">
@@ -175,7 +164,7 @@ function Deliveries({ view, more }: { readonly view: ListView<DeliveryJson>; rea
       <ul class="steps">
         {view.items.map((each) => {
           const look = deliveryLook(each.state);
-          const at = timestampMs(each.endTime) ?? timestampMs(each.createTime) ?? 0;
+          const at = timestampMs(each.endTime) ?? timestampMs(each.createTime);
           const retry = timestampMs(each.retryTime);
           return (
             <li key={each.id} data-testid="delivery-row" data-state={each.state}>
@@ -191,9 +180,7 @@ function Deliveries({ view, more }: { readonly view: ListView<DeliveryJson>; rea
                 </p>
                 {each.error === undefined ? null : <p class="weak said">{each.error}</p>}
               </div>
-              <time class="number faint" title={exactTime(at)}>
-                {when(at, clock.serverNow())}
-              </time>
+              <When at={at} class="number faint" />
             </li>
           );
         })}

@@ -15,7 +15,7 @@ import { Matchers } from "./matchers";
 import { useTask } from "../ui/lists";
 import { Side } from "../ui/side";
 import { timestampMs } from "../core/time";
-import { shellWord } from "../core/words";
+import { cliOf } from "../core/words";
 
 type Kind = "once" | "recurring" | "resolved";
 
@@ -89,7 +89,7 @@ export function SilenceForm({ of }: { readonly of: string }): JSX.Element {
       route.go({ open: "" });
     }
   };
-  const cli = `pilothouse silences create --silence=${shellWord(JSON.stringify(silence))}`;
+  const cli = cliOf("silences create", "", [["silence", JSON.stringify(silence)]]);
   return (
     <Side title="New silence" label="New silence" testId="silence-form">
       <Wrong.Provider value={{ at: "silence", violations: [...task.view.value.violations, ...seen.violations] }}>

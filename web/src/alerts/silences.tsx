@@ -3,7 +3,7 @@ import { useSignal } from "@preact/signals";
 import type { JSX } from "preact";
 import { durationText, exactTime, plural, when } from "../core/format";
 import { jsonMs, timestampMs } from "../core/time";
-import { shellWord } from "../core/words";
+import { cliOf } from "../core/words";
 import type { SilenceJson } from "../gen/pilothouse/v1/silences_pb";
 import { Act } from "../ui/act";
 import { useStores } from "../ui/context";
@@ -147,7 +147,7 @@ function Expire({ silence, close }: { readonly silence: SilenceJson; readonly cl
       title="End this silence?"
       label="End silence"
       done="The silence is over"
-      cli={(said) => `pilothouse silences expire ${shellWord(id)}${said === "" ? "" : ` --reason=${shellWord(said)}`}`}
+      cli={(said) => cliOf("silences expire", id, [["reason", said]])}
       act={(reason) => ask("SilenceService/ExpireSilence", { silenceId: id, reason })}
       close={(done) => {
         close();

@@ -2,7 +2,7 @@
 import { useSignal } from "@preact/signals";
 import type { JSX } from "preact";
 import { useEffect } from "preact/hooks";
-import { count, exactTime, when } from "../core/format";
+import { count } from "../core/format";
 import { timestampMs } from "../core/time";
 import { cliOf } from "../core/words";
 import type { AuditEntry } from "../core/wire";
@@ -12,7 +12,7 @@ import { useStores } from "../ui/context";
 import { Copy } from "../ui/copy";
 import { type Column, Listed, useList } from "../ui/listed";
 import { Mark } from "../ui/mark";
-import { Note } from "../ui/panel";
+import { Note, When } from "../ui/panel";
 import { auditLook } from "../workflows/words";
 
 const AGAIN_MS = 5_000;
@@ -47,11 +47,6 @@ function What({ entry }: { readonly entry: AuditEntry }): JSX.Element {
       </span>
     </>
   );
-}
-
-function When({ at }: { readonly at: number | undefined }): JSX.Element {
-  const { clock } = useStores();
-  return <time title={at === undefined ? "" : exactTime(at)}>{at === undefined ? "–" : when(at, clock.serverNow())}</time>;
 }
 
 export function Audit(): JSX.Element {

@@ -3,20 +3,17 @@
 import { useSignal } from "@preact/signals";
 import type { JSX } from "preact";
 import { plural } from "../core/format";
-import { timestampMs } from "../core/time";
 import { cliOf } from "../core/words";
 import type { ConfigVersion } from "../core/wire";
 import type { GetConfigResponseJson, PlatformConfigJson } from "../gen/pilothouse/v1/config_pb";
 import { CallError } from "../live/call";
 import { requestId } from "../stores/control";
-import { Act } from "../ui/act";
-import { Confirm } from "../ui/confirm";
 import { useStores } from "../ui/context";
 import { CliLine } from "../ui/dialog";
 import { ReasonField, Submit, Wrong } from "../ui/form";
 import { Standing, useList } from "../ui/listed";
 import { type List, useTask } from "../ui/lists";
-import { Note, Panel, Since } from "../ui/panel";
+import { Note, Panel } from "../ui/panel";
 import {
   type Change,
   Changes,
@@ -31,6 +28,7 @@ import {
   specsOf,
   unflatten,
 } from "../ui/schema";
+import { Versions } from "../ui/versions";
 
 const SELDOM_MS = 600_000;
 const AGAIN_MS = 10_000;
@@ -61,7 +59,7 @@ export function Configuration(): JSX.Element {
         <Standing list={list} what="the configuration" />
         {found === undefined || now === undefined ? null : <Form contract={found} now={now} list={list} />}
       </Panel>
-      <Versions list={list} now={now} />
+      <ConfigVersions list={list} now={now} />
     </div>
   );
 }
@@ -188,7 +186,7 @@ function Form({ contract, now, list }: FormProps): JSX.Element {
   );
 }
 
-function Versions({
+function ConfigVersions({
   list,
   now,
 }: {
@@ -196,7 +194,6 @@ function Versions({
   readonly now: GetConfigResponseJson | undefined;
 }): JSX.Element {
   const { call, ask } = useStores();
-  const chosen = useSignal("");
   const current = now?.current?.version ?? "0";
   const versions = useList<ConfigVersion>(
     async (pageToken, signal) => {
@@ -206,76 +203,24 @@ function Versions({
     AGAIN_MS,
     current,
   );
-  const { items, more } = versions.view.value;
+  const { items } = versions.view.value;
   // What is read is the whole of it, so each differs from the one below it; of the last, that one is not known unless it is the first.
-  const differences = (index: number): readonly Change[] => {
+  const changes = (at: ConfigVersion, index: number): readonly Change[] => {
     const below = items[index + 1];
-    const at = items[index];
-    return at === undefined || (below === undefined && at.version !== "1")
-      ? []
-      : changesOf(flatten(below?.config ?? {}), flatten(at.config ?? {}));
+    return below === undefined && at.version !== "1" ? [] : changesOf(flatten(below?.config ?? {}), flatten(at.config ?? {}));
   };
   return (
-    <Panel title="Versions" testId="config-versions" aside={items.length}>
-      <Standing list={versions} what="the versions" empty="Nothing was ever set: every value is what the server was started with." />
-      <ol class="body versions">
-        {items.map((each, index) => (
-          <li key={each.version} data-testid="config-version" data-version={each.version}>
-            <p>
-              <b>{each.version}</b> <span class="weak">by</span> {each.actor || "somebody"}{" "}
-              <span class="faint">
-                <Since at={timestampMs(each.createTime)} />
-              </span>
-              {each.reason === "" ? null : <span class="weak"> · {each.reason}</span>}
-            </p>
-            {each.version === current ? (
-              <span class="faint small">now</span>
-            ) : (
-              <Act
-                testId="config-restore"
-                refused=""
-                hint="Make the configuration what it was then"
-                onClick={() => (chosen.value = each.version)}
-              >
-                Restore
-              </Act>
-            )}
-            <Changes of={differences(index)} />
-          </li>
-        ))}
-      </ol>
-      {more ? (
-        <button type="button" class="link small" onClick={() => versions.older()}>
-          Older
-        </button>
-      ) : null}
-      {chosen.value === "" ? null : (
-        <Confirm
-          title={`Restore version ${chosen.value}?`}
-          label="Restore"
-          done={`The configuration is as in version ${chosen.value}`}
-          cli={(reason) =>
-            cliOf("config restore", "", [
-              ["version", chosen.value],
-              ["reason", reason],
-            ])
-          }
-          act={(reason) =>
-            ask("ConfigService/RestoreConfig", { version: chosen.value, reason, requestId: requestId(), etag: now?.etag ?? "" })
-          }
-          close={(done) => {
-            chosen.value = "";
-            if (done) {
-              list.refresh();
-            }
-          }}
-        >
-          The configuration becomes what it was then; that is a new version, so this can be taken back.
-          <Changes
-            of={changesOf(flatten(now?.current?.config ?? {}), flatten(items.find((each) => each.version === chosen.value)?.config ?? {}))}
-          />
-        </Confirm>
-      )}
-    </Panel>
+    <Versions
+      list={versions}
+      kind="config"
+      what="The configuration"
+      now={current}
+      changes={changes}
+      effect={(to) => <Changes of={changesOf(flatten(now?.current?.config ?? {}), flatten(to.config ?? {}))} />}
+      empty="Nothing was ever set: every value is what the server was started with."
+      cli={["config restore", ""]}
+      restore={(version, reason) => ask("ConfigService/RestoreConfig", { version, reason, requestId: requestId(), etag: now?.etag ?? "" })}
+      restored={() => list.refresh()}
+    />
   );
 }

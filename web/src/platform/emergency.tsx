@@ -2,7 +2,7 @@
 import { useSignal } from "@preact/signals";
 import type { JSX } from "preact";
 import { useEffect } from "preact/hooks";
-import { count, durationText, exactTime, plural, when } from "../core/format";
+import { count, durationText, plural } from "../core/format";
 import {
   STAGES,
   TARGET_STATES,
@@ -27,7 +27,7 @@ import { Submit, Text } from "../ui/form";
 import { type Column, Listed, Standing, useList } from "../ui/listed";
 import { useTask } from "../ui/lists";
 import { Mark } from "../ui/mark";
-import { Note, Panel, Since } from "../ui/panel";
+import { Note, Panel, Since, When } from "../ui/panel";
 
 const stageName = (stage: EmergencyStage): string => nameOf(stage, "EMERGENCY_STAGE").toLowerCase();
 // What has to be typed for a stage.
@@ -53,9 +53,8 @@ const KINDS: readonly EmergencyTargetKind[] = [
 ];
 
 function Running({ stop }: { readonly stop: EmergencyStop }): JSX.Element {
-  const { call, stops, clock } = useStores();
+  const { call, stops } = useStores();
   const asked = useSignal<EmergencyStage | "release" | undefined>(undefined);
-  const since = timestampMs(stop.startTime);
   const { label } = stageWords(stop.stage);
   const act = async (reason: string): Promise<void> => {
     const which = { emergencyStopId: stop.id, reason, requestId: requestId(), etag: stop.etag };
@@ -80,7 +79,11 @@ function Running({ stop }: { readonly stop: EmergencyStop }): JSX.Element {
       title={`${label}: ${scopeWords(stop.scope)}`}
       class="stop"
       testId="emergency-stop"
-      aside={since === undefined ? null : <span title={exactTime(since)}>since {when(since, clock.serverNow())}</span>}
+      aside={
+        <span>
+          since <When at={timestampMs(stop.startTime)} />
+        </span>
+      }
     >
       <div class="pad stack" data-state={stop.state} data-stage={stop.stage} data-stop-id={stop.id}>
         <p class="headline" role="status" data-testid="stop-progress">

@@ -17,6 +17,7 @@ export function Platform(): JSX.Element {
     <Tabbed
       page="platform"
       title="Platform"
+      first="first"
       tabs={[
         ["", "Configuration", Configuration],
         ["emergency", "Emergency", Emergency, active === 0 ? null : <b class="tone-critical">{active} in force</b>],

@@ -1,6 +1,7 @@
 // A table that is a list of columns, and what stands in its place while there is nothing to show.
 import type { ComponentChildren, JSX } from "preact";
 import { useEffect, useMemo } from "preact/hooks";
+import type { Tab } from "../core/route";
 import { useStores } from "./context";
 import { List, type Page } from "./lists";
 import { Note, Panel } from "./panel";
@@ -70,23 +71,27 @@ interface ListedProps<T> extends Omit<RowsProps<T>, "items"> {
 }
 
 export function Listed<T>({ title, what, list, empty, aside, class: name = "tall", children, ...rows }: ListedProps<T>): JSX.Element {
-  const { items, more } = list.view.value;
+  const { items } = list.view.value;
   return (
     <Panel title={title} class={name} testId={`${rows.testId}s`} aside={aside}>
       {children}
       <Standing list={list} what={what} empty={empty} />
       <div class="body">
         {items.length === 0 ? null : <Table items={items} {...rows} />}
-        {more ? (
-          <p class="more">
-            <button type="button" class="button" onClick={() => list.older()}>
-              Older
-            </button>
-          </p>
-        ) : null}
+        <Older list={list} />
       </div>
     </Panel>
   );
+}
+
+export function Older<T>({ list }: { readonly list: List<T> }): JSX.Element | null {
+  return list.view.value.more ? (
+    <p class="more">
+      <button type="button" class="button" onClick={() => list.older()} data-testid="older">
+        Older
+      </button>
+    </p>
+  ) : null;
 }
 
 // How reading stands, where that is worth a sentence. What was read stays.
@@ -131,17 +136,25 @@ export function Fact({ name, children }: { readonly name: string; readonly child
 }
 
 // The tabs of a page, and what the one that is open shows.
-export function Tabbed<T extends string>({
+export type Tabs = readonly (readonly [tab: Tab, word: string, view: () => JSX.Element | null, aside?: ComponentChildren])[];
+
+export function Tabbed({
   page,
   title,
+  first,
   tabs,
+  children,
 }: {
   readonly page: string;
   readonly title: string;
-  readonly tabs: readonly (readonly [tab: T, word: string, view: () => JSX.Element | null, aside?: ComponentChildren])[];
+  // What tests call the tab that has no name in the URL.
+  readonly first: string;
+  readonly tabs: Tabs;
+  // What lies beside or over it.
+  readonly children?: ComponentChildren;
 }): JSX.Element {
   const { route } = useStores();
-  const tab = route.tab.value as string;
+  const tab = route.tab.value;
   const View = (tabs.find(([each]) => each === tab) ?? tabs[0])?.[2];
   useEffect(
     () => document.querySelector(".tabs [aria-current]")?.scrollIntoView({ block: "nearest", inline: "nearest" }),
@@ -152,21 +165,25 @@ export function Tabbed<T extends string>({
     ],
   );
   return (
-    <div class="alerts-page" data-testid={`page-${page}`} data-tab={tab}>
+    <div class="alerts-page" data-testid={`page-${page}`} data-tab={tab || first}>
       <h1 class="sr">{title}</h1>
       <nav class="tabs" aria-label={title}>
-        {tabs.map(([each, word, , aside]) => (
-          <a
-            key={each}
-            href={route.href({ tab: each as never, open: "" })}
-            aria-current={each === tab ? "page" : undefined}
-            data-testid={`${page}-tab-${each || "first"}`}
-          >
-            {word} {aside}
-          </a>
-        ))}
+        {tabs.map(([each, word, , aside]) =>
+          // A tab without a word is shown by a link from elsewhere.
+          word === "" ? null : (
+            <a
+              key={each}
+              href={route.href({ tab: each, open: "" })}
+              aria-current={each === tab ? "page" : undefined}
+              data-testid={`${page}-tab-${each || first}`}
+            >
+              {word} {aside}
+            </a>
+          ),
+        )}
       </nav>
       {View === undefined ? null : <View key={tab} />}
+      {children}
     </div>
   );
 }

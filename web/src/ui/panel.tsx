@@ -1,6 +1,6 @@
 // A panel knows the channel that it shows: it says how old it is, and greys when that is too old.
 import type { ComponentChildren, JSX } from "preact";
-import { age, exactTime } from "../core/format";
+import { age, exactTime, when } from "../core/format";
 import type { Tone } from "../core/words";
 import { useStores } from "./context";
 import { Mark } from "./mark";
@@ -26,6 +26,18 @@ export function Since({ at, ago = true }: { readonly at: number | undefined; rea
     <time dateTime={new Date(at).toISOString()} title={exactTime(at)}>
       {age(clock.now.value - at)}
       {ago ? " ago" : ""}
+    </time>
+  );
+}
+
+// A time as people say it, the exact one on hover.
+export function When({ at, class: name }: { readonly at: number | undefined; readonly class?: string }): JSX.Element {
+  const { clock } = useStores();
+  return at === undefined ? (
+    <>–</>
+  ) : (
+    <time class={name} title={exactTime(at)}>
+      {when(at, clock.serverNow())}
     </time>
   );
 }

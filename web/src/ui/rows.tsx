@@ -1,7 +1,7 @@
 // A list of the server as a table whose rows draw themselves, in a panel that has more than the list.
 import type { ComponentChildren, JSX } from "preact";
 import { useStores } from "./context";
-import { Standing } from "./listed";
+import { Older, Standing } from "./listed";
 import type { List } from "./lists";
 import { Note } from "./panel";
 
@@ -69,16 +69,6 @@ export function Rows<T>({ list, what, head, class: name = "", row, none, shown, 
       </div>
     </>
   );
-}
-
-export function Older<T>({ list }: { readonly list: List<T> }): JSX.Element | null {
-  return list.view.value.more ? (
-    <p class="more">
-      <button type="button" class="button" onClick={() => list.older()} data-testid="older">
-        Older
-      </button>
-    </p>
-  ) : null;
 }
 
 // Nothing matches what somebody searched for.

@@ -11,8 +11,8 @@ import { Confirm } from "../ui/confirm";
 import { useStores } from "../ui/context";
 import { CliLine, TypedWord } from "../ui/dialog";
 import { Submit } from "../ui/form";
-import { Older } from "../ui/rows";
-import { List, useShown, useTask } from "../ui/lists";
+import { Older, useList } from "../ui/listed";
+import { useTask } from "../ui/lists";
 import { Mark } from "../ui/mark";
 import { Note, Since } from "../ui/panel";
 import { Part, Side } from "../ui/side";
@@ -265,16 +265,15 @@ function Failures({ batch }: { readonly batch: Batch }): JSX.Element | null {
   const { call, route } = useStores();
   const selection = useSelection();
   const failed = countsOf(batch).reduce((sum, [outcome, many]) => sum + (FAILURES.includes(outcome) ? many : 0), 0);
-  const list = useMemo(
-    () =>
-      new List<BatchItem>(async (pageToken, signal) => {
-        const input = { batchId: batch.id, outcomes: [...FAILURES], pageSize: 100, pageToken };
-        const { message } = await call("BatchService/ListBatchItems", input, signal);
-        return { items: message.items, next: message.nextPageToken };
-      }, AGAIN_MS),
-    [batch.id],
+  const list = useList<BatchItem>(
+    async (pageToken, signal) => {
+      const input = { batchId: batch.id, outcomes: [...FAILURES], pageSize: 100, pageToken };
+      const { message } = await call("BatchService/ListBatchItems", input, signal);
+      return { items: message.items, next: message.nextPageToken };
+    },
+    AGAIN_MS,
+    batch.id,
   );
-  useShown(list);
   useEffect(() => list.refresh(), [failed]);
   const { items, more } = list.view.value;
   if (failed === 0) {

@@ -1,10 +1,10 @@
 // Acts on many, newest first, each with how far it is.
 import type { JSX } from "preact";
-import { exactTime, when } from "../core/format";
 import { timestampMs } from "../core/time";
 import { useStores } from "../ui/context";
 import { type Column, Listed, useList } from "../ui/listed";
 import { Mark } from "../ui/mark";
+import { When } from "../ui/panel";
 import type { Batch } from "../core/wire";
 import { Progress, batchTitle } from "./batch";
 import { batchLook } from "./words";
@@ -24,7 +24,7 @@ const COLUMNS: readonly Column<Batch>[] = [
   ["What", "col-name", (batch) => <Title batch={batch} />],
   ["Outcomes", "col-stages", (batch) => <Progress batch={batch} />],
   ["Who", "col-who weak cut", ({ actor }) => actor || "–"],
-  ["Made", "col-start number", ({ createTime }) => <Made at={timestampMs(createTime)} />],
+  ["Made", "col-start number", ({ createTime }) => <When at={timestampMs(createTime)} />],
 ];
 
 function Title({ batch }: { readonly batch: Batch }): JSX.Element {
@@ -37,11 +37,6 @@ function Title({ batch }: { readonly batch: Batch }): JSX.Element {
       <span class="faint">{batch.reason || batch.filter}</span>
     </span>
   );
-}
-
-function Made({ at }: { readonly at: number | undefined }): JSX.Element {
-  const { clock } = useStores();
-  return <span title={at === undefined ? "" : exactTime(at)}>{at === undefined ? "–" : when(at, clock.serverNow())}</span>;
 }
 
 export function Batches(): JSX.Element {

@@ -3,7 +3,7 @@ import { useSignal } from "@preact/signals";
 import type { JSX } from "preact";
 import { plural, when } from "../core/format";
 import { timestampMs } from "../core/time";
-import { cliLine, nameOf, shellWord } from "../core/words";
+import { cliLine, cliOf, nameOf } from "../core/words";
 import { requestId } from "../stores/control";
 import { hasEnded } from "../stores/workflows";
 import { Confirm } from "../ui/confirm";
@@ -170,7 +170,10 @@ function Close({ workflow }: { readonly workflow: Workflow }): JSX.Element {
   const state = useSignal<Ending>("WORKFLOW_STATE_FAILED");
   const { id } = workflow;
   const cli = (reason: string): string =>
-    `pilothouse workflows close --state=${nameOf(state.value, "WORKFLOW_STATE").toLowerCase()} --reason=${shellWord(reason)} -- ${shellWord(id)}`;
+    cliOf("workflows close", id, [
+      ["state", nameOf(state.value, "WORKFLOW_STATE").toLowerCase()],
+      ["reason", reason],
+    ]);
   return (
     <p class="small faint">
       Its engine is gone for good?{" "}

@@ -1,8 +1,8 @@
 // The Workflows page: all workflows with what can be done to one or to many, the batches that were made, and one workflow as a page.
 import type { JSX } from "preact";
 import { useMemo } from "preact/hooks";
-import type { Tab } from "../core/route";
 import { useStores } from "../ui/context";
+import { Tabbed, type Tabs } from "../ui/listed";
 import { BatchSheet } from "./batch";
 import { BatchForm } from "./batch-form";
 import { Batches } from "./batches";
@@ -13,10 +13,16 @@ import "./workflows.css";
 
 export { WorkflowSheet };
 
-const TABS: readonly (readonly [Tab, string])[] = [
-  ["", "All workflows"],
-  ["batches", "Acts on many"],
+const TABS: Tabs = [
+  ["", "All workflows", All],
+  ["batches", "Acts on many", Batches],
+  ["run", "", Run],
 ];
+
+function Run(): JSX.Element {
+  const id = useStores().route.open.value;
+  return <RunPage key={id} id={id} />;
+}
 
 export function Workflows(): JSX.Element {
   const { route } = useStores();
@@ -25,24 +31,10 @@ export function Workflows(): JSX.Element {
   const open = route.open.value;
   return (
     <SelectionContext.Provider value={selection}>
-      <div class="alerts-page" data-testid="page-workflows" data-tab={tab || "all"}>
-        <h1 class="sr">Workflows</h1>
-        <nav class="tabs" aria-label="Workflows">
-          {TABS.map(([each, word]) => (
-            <a
-              key={each}
-              href={route.href({ tab: each, open: "" })}
-              aria-current={each === tab ? "page" : undefined}
-              data-testid={`workflows-tab-${each || "all"}`}
-            >
-              {word}
-            </a>
-          ))}
-        </nav>
-        {tab === "run" ? <RunPage key={open} id={open} /> : tab === "batches" ? <Batches /> : <All />}
+      <Tabbed page="workflows" title="Workflows" first="all" tabs={TABS}>
         {tab === "batches" && open !== "" ? <BatchSheet key={open} id={open} /> : null}
         {tab === "" && open === ":batch" ? <BatchForm /> : tab === "" ? <WorkflowSheet /> : null}
-      </div>
+      </Tabbed>
     </SelectionContext.Provider>
   );
 }

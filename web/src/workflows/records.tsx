@@ -6,7 +6,7 @@ import { narrate } from "../core/narrative";
 import { timestampMs } from "../core/time";
 import { type Look, actionWords, commandLook } from "../core/words";
 import { useStores } from "../ui/context";
-import { Older } from "../ui/rows";
+import { Older } from "../ui/listed";
 import { List, useShown } from "../ui/lists";
 import { Mark } from "../ui/mark";
 import { Part } from "../ui/side";

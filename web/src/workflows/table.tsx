@@ -1,6 +1,6 @@
 // All workflows: state chips with counts, the API's filter, pages, live rows, what is chosen, and the acts on each.
 import type { JSX } from "preact";
-import { count, exactTime, plural, when } from "../core/format";
+import { count, plural } from "../core/format";
 import { timestampMs } from "../core/time";
 import { workflowLook } from "../core/words";
 import { WORKFLOWS } from "../live/positions";
@@ -9,7 +9,7 @@ import { useStores } from "../ui/context";
 import { Mark } from "../ui/mark";
 import { type Columns, Headed, NoMatch } from "../ui/rows";
 import { memo } from "../ui/memo";
-import { Note, Panel } from "../ui/panel";
+import { Note, Panel, When } from "../ui/panel";
 import { whilePointed } from "../ui/pointed";
 import { ActNote, Actions, Elapsed, Stages, WorkflowLink, WorkflowStateCell, stateName } from "../ui/workflow";
 import { Pick, PickAll, Picked } from "./picking";
@@ -140,7 +140,7 @@ const HEAD: Columns = [
 ];
 
 const FullRow = memo(({ workflow }: { readonly workflow: Workflow }): JSX.Element => {
-  const { route, clock } = useStores();
+  const { route } = useStores();
   const start = timestampMs(workflow.startTime) ?? timestampMs(workflow.createTime);
   const open = (): void => route.go({ open: workflow.id });
   return (
@@ -173,8 +173,8 @@ const FullRow = memo(({ workflow }: { readonly workflow: Workflow }): JSX.Elemen
         <span class="cut faint small">{workflow.state === "WORKFLOW_STATE_FAILED" ? workflow.error?.message : workflow.currentStage}</span>
       </td>
       <td class="col-agent mono cut">{workflow.agentId || "–"}</td>
-      <td class="col-start number" title={start === undefined ? "" : exactTime(start)}>
-        {start === undefined ? "–" : when(start, clock.serverNow())}
+      <td class="col-start number">
+        <When at={start} />
       </td>
       <td class="col-elapsed number">
         <Elapsed workflow={workflow} />
