@@ -18,8 +18,18 @@ const Workflows = later(() => import("./pages/rest").then((module) => module.Wor
 const WorkflowSheet = later(() => import("./pages/rest").then((module) => module.WorkflowSheet), "one workflow", "sheet");
 const Alerts = later(() => import("./pages/rest").then((module) => module.Alerts), "alerts");
 const Agents = later(() => import("./pages/rest").then((module) => module.Agents), "agents");
+const Events = later(() => import("./pages/rest").then((module) => module.Events), "events");
+const Traces = later(() => import("./pages/rest").then((module) => module.Traces), "traces");
 const Platform = later(() => import("./pages/rest").then((module) => module.Platform), "the platform");
-const PAGES = { monitoring: Monitoring, workflows: Workflows, agents: Agents, alerts: Alerts, platform: Platform };
+const PAGES = {
+  monitoring: Monitoring,
+  workflows: Workflows,
+  agents: Agents,
+  alerts: Alerts,
+  events: Events,
+  traces: Traces,
+  platform: Platform,
+};
 
 export function App(): JSX.Element {
   const stores = useStores();

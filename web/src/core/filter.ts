@@ -30,7 +30,7 @@ export interface Language {
 const YES_NO = ["true", "false"];
 const STATES = ["QUEUED", "RUNNING", "WAITING", "PAUSED", "COMPLETED", "FAILED", "CANCELLED"];
 const MOST_KNOWN = 50;
-const SCALED = /_time$|^attempt$|^severity$/;
+const SCALED = /_time$|^(attempt|severity|duration)$/;
 
 export const OF_WORKFLOWS: Language = {
   fields: ["id", "state", "type", "name", "source", "stage", "agent", "attempt", "create_time", "start_time", "end_time"],
@@ -58,6 +58,16 @@ export const OF_AUDIT: Language = {
     target_kind: "workflow agent queue engine batch emergency_stop config budget rule silence channel escalation heartbeat".split(" "),
     outcome: ["ACCEPTED", "REFUSED", "EFFECTIVE", "FAILED", "EXPIRED"],
   },
+};
+
+export const OF_EVENTS: Language = {
+  fields: "type severity workflow_id workflow_type stage task_id agent_id agent_type trace_id source occur_time id".split(" "),
+  values: { severity: ["DEBUG", "INFO", "WARNING", "ERROR", "CRITICAL"] },
+};
+
+export const OF_TRACES: Language = {
+  fields: "state workflow_type name source duration start_time attempt id".split(" "),
+  values: { state: STATES },
 };
 
 // With the values that are known of fields that have few; what is not a plain word is quoted.

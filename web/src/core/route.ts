@@ -1,11 +1,12 @@
 // The URL is the view: page, tab, range, filter, state chip and what is open are in the fragment, so that a link opens the same thing
 // and the page can be served from any path as plain files.
 
-export type Page = "monitoring" | "workflows" | "agents" | "alerts" | "platform";
+export type Page = "monitoring" | "workflows" | "agents" | "alerts" | "events" | "traces" | "platform";
 export type Tab =
   | ""
   | ("run" | "batches")
   | "queues"
+  | ("trace" | "compare" | "types")
   | ("history" | "rules" | "silences" | "channels")
   | ("emergency" | "budgets" | "connectors" | "audit" | "server");
 
@@ -29,10 +30,13 @@ export interface Route {
   readonly range: TimeRange;
   // The text of the filter box, in the grammar of the API.
   readonly filter: string;
-  // The chip: a WorkflowState or AgentState without its prefix in small letters, or "" for all.
+  // The chip: a WorkflowState or AgentState without its prefix in small letters, or "" for all. On the Events page severities and types with
+  // commas between them.
   readonly state: string;
   // What is open beside the page: the id of a workflow, of an agent, of an alert, or what its tab says; "" is nothing. In the tab `run` it is the whole page.
   readonly open: string;
+  // The span of a trace that is shown.
+  readonly span: string;
 }
 
 const MINUTE = 60_000;
@@ -52,25 +56,30 @@ const TABS: Readonly<Record<Page, readonly Tab[]>> = {
   workflows: ["run", "batches"],
   agents: ["queues"],
   alerts: ["history", "rules", "silences", "channels"],
+  events: [],
+  traces: ["trace", "compare", "types"],
   platform: ["emergency", "budgets", "connectors", "audit", "server"],
 };
 const PAGES = Object.keys(TABS) as readonly Page[];
 const STATES = "queued running waiting paused completed failed cancelled online busy draining offline".split(" ");
 const LONGEST_TEXT = 2_048;
+// Tabs that show what is open and nothing else.
+const OF_ONE: readonly Tab[] = ["run", "trace", "compare"];
 
-export const HOME: Route = { page: "monitoring", tab: "", range: DEFAULT_RANGE, filter: "", state: "", open: "" };
+export const HOME: Route = { page: "monitoring", tab: "", range: DEFAULT_RANGE, filter: "", state: "", open: "", span: "" };
 
 // The view after a change. Another page or tab has nothing open and no chip; only two pages share what a filter is about.
 export function moved(route: Route, change: Partial<Route>): Route {
   const elsewhere = change.page !== undefined && change.page !== route.page;
   const ofWorkflows = [route.page, change.page].every((page) => page === "monitoring" || page === "workflows");
   const fresh: Partial<Route> = {
-    ...(elsewhere ? { tab: "", open: "", state: "" } : {}),
+    ...(elsewhere ? { tab: "", open: "", state: "", span: "" } : {}),
     ...(elsewhere && !ofWorkflows ? { filter: "" } : {}),
-    ...(change.tab !== undefined && change.tab !== route.tab ? { open: "" } : {}),
+    ...(change.tab !== undefined && change.tab !== route.tab ? { open: "", span: "" } : {}),
+    ...(change.open !== undefined && change.open !== route.open ? { span: "" } : {}),
   };
   const next = { ...route, ...fresh, ...change };
-  return next.tab === "run" && next.open === "" ? { ...next, tab: "" } : next;
+  return OF_ONE.includes(next.tab) && next.open === "" ? { ...next, tab: "" } : next;
 }
 
 export function parseRoute(fragment: string): Route {
@@ -84,8 +93,9 @@ export function parseRoute(fragment: string): Route {
     tab,
     range: parseRange(values),
     filter: (values.get("filter") ?? "").slice(0, LONGEST_TEXT),
-    state: STATES.includes(state) ? state : "",
+    state: (page === "events" ? /^[a-z_,]{1,512}$/.test(state) : STATES.includes(state)) ? state : "",
     open: (values.get("open") ?? "").slice(0, LONGEST_TEXT),
+    span: (values.get("span") ?? "").slice(0, LONGEST_TEXT),
   };
 }
 
@@ -107,7 +117,7 @@ export function formatRoute(route: Route): string {
   } else if (route.range.ms !== DEFAULT_RANGE.ms) {
     values.set("range", RANGES.find((each) => each.ms === (route.range as LastRange).ms)?.key ?? "");
   }
-  for (const key of ["tab", "state", "filter", "open"] as const) {
+  for (const key of ["tab", "state", "filter", "open", "span"] as const) {
     if (route[key] !== "") {
       values.set(key, route[key]);
     }

@@ -59,6 +59,7 @@ export type Queue = Sent<typeof Queues.QueueSchema>;
 export type ServerStatus = Sent<typeof Platform.ServerStatusSchema>;
 export type Command = Sent<typeof Commands.CommandSchema>;
 export type Event = Sent<typeof Events.EventSchema>;
+export type CountEventsResponse = Sent<typeof Events.CountEventsResponseSchema>;
 export type EventBatch = Sent<typeof Events.EventBatchSchema>;
 export type LiveSnapshot = Partial<Sent<typeof Live.LiveSnapshotSchema>>;
 export type LiveGap = Sent<typeof Live.LiveGapSchema>;

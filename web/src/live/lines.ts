@@ -16,13 +16,25 @@ function renamed(value: unknown): unknown {
     return value.map(renamed);
   }
   return typeof value === "object" && value !== null
-    ? Object.fromEntries(
-        Object.entries(value).map(([key, each]) => [
-          key.replaceAll(/_(\w)/g, (_all, letter: string) => letter.toUpperCase()),
-          renamed(each),
-        ]),
-      )
+    ? Object.fromEntries(Object.entries(value).map(([key, each]) => [camel(key), MAPS.has(key) ? each : renamed(each)]))
     : value;
+}
+
+// Fields whose names are data.
+const MAPS = new Set(["attributes", "labels"]);
+// The same few names come thousands of times.
+const NAMES = new Map<string, string>();
+const MOST_NAMES = 1_000;
+
+function camel(name: string): string {
+  let known = NAMES.get(name);
+  if (known === undefined) {
+    known = name.replaceAll(/_(\w)/g, (_all, letter: string) => letter.toUpperCase());
+    if (NAMES.size < MOST_NAMES) {
+      NAMES.set(name, known);
+    }
+  }
+  return known;
 }
 
 export async function* lines<T>(response: Response, signal: AbortSignal): AsyncGenerator<T> {

@@ -13,6 +13,7 @@ export class RouteStore {
     const shown = page === "monitoring" || (page === "workflows" && tab !== "batches");
     return shown && !open.startsWith(":") ? open : "";
   });
+  readonly span = computed(() => this.route.value.span);
   readonly filter = computed(() => this.route.value.filter);
   readonly state = computed(() => this.route.value.state);
   // The same object until the range itself changes, so that a filter does not reload the charts.

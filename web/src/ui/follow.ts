@@ -1,4 +1,4 @@
-// Scrolling of a list that grows at its end and loses rows at its beginning: at the end it stays there, anywhere else it holds still.
+// Scrolling of a list that grows at its end and loses, or gets, rows at its beginning: at the end it stays there, anywhere else it holds still.
 import { type Signal, useSignal } from "@preact/signals";
 import type { RefObject } from "preact";
 import { useLayoutEffect, useRef } from "preact/hooks";
@@ -42,7 +42,7 @@ export function useFollowing(following: Signal<boolean>, base: number, length: n
     if (box.current !== null && following.value) {
       box.current.scrollTop = length * rowHeight;
       seen.current = end;
-    } else if (box.current !== null && gone > 0) {
+    } else if (box.current !== null && gone !== 0) {
       box.current.scrollTop = Math.max(0, box.current.scrollTop - gone * rowHeight);
     }
   }, [base, length]);

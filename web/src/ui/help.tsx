@@ -6,6 +6,8 @@ const KEYS: readonly (readonly [string, string])[] = [
   ["g w", "Workflows"],
   ["g g", "Agents"],
   ["g a", "Alerts"],
+  ["g e", "Events"],
+  ["g t", "Traces"],
   ["g p", "Platform"],
   ["/", "Search what the page shows"],
   ["j k", "Next and previous row"],

@@ -2,7 +2,15 @@
 import type { Page } from "../core/route";
 import type { Stores } from "../stores/app";
 
-const PAGES: Readonly<Record<string, Page>> = { m: "monitoring", w: "workflows", g: "agents", a: "alerts", p: "platform" };
+const PAGES: Readonly<Record<string, Page>> = {
+  m: "monitoring",
+  w: "workflows",
+  g: "agents",
+  a: "alerts",
+  e: "events",
+  t: "traces",
+  p: "platform",
+};
 const CHORD_MS = 1_500;
 
 export function listenKeys(stores: Stores, help: () => void): () => void {
@@ -65,6 +73,8 @@ function escape(stores: Stores): void {
   const active = document.activeElement;
   if (isTyping(active) && active instanceof HTMLElement) {
     active.blur();
+  } else if (stores.route.span.peek() !== "") {
+    stores.route.go({ span: "" });
   } else if (stores.route.route.peek().open !== "") {
     stores.route.go({ open: "" });
   }

@@ -42,6 +42,8 @@ export type Icon =
   | "alerts"
   | "agents"
   | "platform"
+  | "events"
+  | "traces"
   | "drain"
   | "activate"
   | "restart"
@@ -69,6 +71,8 @@ const ICONS: Readonly<Record<Icon, JSX.Element>> = {
   monitoring: stroke("M2 12.5h12M3.5 9.5l3-3.5 2.5 2 3.5-5"),
   workflows: stroke("M2.5 4h11M2.5 8h11M2.5 12h7"),
   agents: stroke("M2.5 2.5h4v4h-4zM9.5 2.5h4v4h-4zM2.5 9.5h4v4h-4zM9.5 9.5h4v4h-4z"),
+  events: stroke("M2.5 3.5h.1M5.5 3.5h8M2.5 8h.1M5.5 8h8M2.5 12.5h.1M5.5 12.5h5"),
+  traces: stroke("M2 3.5h7M5 8h5.5M9 12.5h5"),
   platform: stroke("M2 4.5h6M12 4.5h2M2 11.5h2M8 11.5h6M8 2.7h4v3.6H8zM4 9.7h4v3.6H4z"),
   alerts: stroke("M8 2.2 14.2 13H1.8zM8 6.4v3M8 11.2v.1"),
   keys: stroke("M2 4h12v8H2zM4.5 6.6h.1M7 6.6h.1M9.5 6.6h.1M12 6.6h-.1M5 9.6h6"),

@@ -9,6 +9,8 @@ const PAGES: readonly { readonly page: Page; readonly word: string; readonly key
   { page: "workflows", word: "Workflows", key: "g w" },
   { page: "agents", word: "Agents", key: "g g" },
   { page: "alerts", word: "Alerts", key: "g a" },
+  { page: "events", word: "Events", key: "g e" },
+  { page: "traces", word: "Traces", key: "g t" },
   { page: "platform", word: "Platform", key: "g p" },
 ];
 

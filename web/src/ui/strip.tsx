@@ -2,7 +2,7 @@
 import type { JSX, TargetedEvent } from "preact";
 import { useRef } from "preact/hooks";
 import { age, count, durationText, timeOfDay } from "../core/format";
-import { type Language, OF_ALERTS, OF_AUDIT, OF_WORKFLOWS, completions, withKnown } from "../core/filter";
+import { type Language, OF_ALERTS, OF_AUDIT, OF_EVENTS, OF_TRACES, OF_WORKFLOWS, completions, withKnown } from "../core/filter";
 import { DEFAULT_RANGE, type Page, RANGES, type Route, type Tab } from "../core/route";
 import { type Look, healthLook } from "../core/words";
 import { timestampMs } from "../core/time";
@@ -192,6 +192,10 @@ function searched(page: Page, tab: Tab): Searched {
         language: OF_ALERTS,
         shows: { tab: tab === "" ? "" : "history" },
       };
+    case "events":
+      return { what: "events", example: "timeout AND severity >= ERROR", language: OF_EVENTS, shows: { open: "" } };
+    case "traces":
+      return { what: "traces", example: "state = FAILED AND duration > 60", language: OF_TRACES, shows: { tab: "", open: "" } };
     case "agents":
       return { what: "agents", example: "words of its id, type or engine", language: PLAIN, shows: { open: "" } };
     case "platform":
