@@ -4,9 +4,13 @@ import { gzipSync } from "node:zlib";
 import { gzipAsync } from "@gfx/zopfli";
 import type { Plugin } from "vite";
 
-const TRIALS = 1_000;
-const WIDEST = 12;
+const TRIALS = 1_500;
+const WIDEST = 3;
 const ITERATIONS = 30;
+const GRAM = 10;
+const LIKES = 6;
+// What nearly every function has says nothing about any of them.
+const RARE = 20;
 
 interface Statement {
   readonly type: string;
@@ -14,11 +18,18 @@ interface Statement {
   readonly end: number;
 }
 
+interface Piece {
+  readonly text: string;
+  readonly moves: boolean;
+  // The pieces that share most with it, for their size.
+  readonly likes: Piece[];
+}
+
 // Only declarations of functions are moved: they are there before anything runs, wherever they stand. What is tried follows from the code alone,
 // so the same sources make the same files.
 export function nearby(code: string, statements: readonly Statement[]): string {
-  let best = statements.map(({ type, start, end }) => ({ moves: type === "FunctionDeclaration", text: code.slice(start, end) }));
-  const written = (parts: typeof best): string => parts.map(({ text }) => text).join("\n");
+  let best = piecesOf(code, statements);
+  const written = (pieces: readonly Piece[]): string => pieces.map(({ text }) => text).join("\n");
   let least = gzipSync(written(best)).length;
   let seed = 1;
   const below = (limit: number): number => (seed = (seed * 48_271) % 2_147_483_647) % limit;
@@ -27,15 +38,47 @@ export function nearby(code: string, statements: readonly Statement[]): string {
     const several = best.slice(from, from + 1 + below(WIDEST));
     const fixed = several.findIndex(({ moves }) => !moves);
     const moved = fixed < 0 ? several : several.slice(0, fixed);
+    const likes = moved.flatMap((piece) => piece.likes);
+    const like = likes[below(likes.length || 1)];
     const rest = best.toSpliced(from, moved.length);
-    const tried = rest.toSpliced(below(rest.length + 1), 0, ...moved);
-    const size = moved.length === 0 ? least : gzipSync(written(tried)).length;
-    if (size < least) {
-      least = size;
-      best = tried;
+    const to = like === undefined ? -1 : rest.indexOf(like);
+    if (to >= 0) {
+      const tried = rest.toSpliced(to + below(2), 0, ...moved);
+      const size = gzipSync(written(tried)).length;
+      if (size < least) {
+        least = size;
+        best = tried;
+      }
     }
   }
   return written(best);
+}
+
+function piecesOf(code: string, statements: readonly Statement[]): Piece[] {
+  const pieces = statements.map(({ type, start, end }) => ({
+    ...{ text: code.slice(start, end), moves: type === "FunctionDeclaration" },
+    likes: [] as Piece[],
+  }));
+  const having = new Map<string, Piece[]>();
+  const grams = pieces.map(({ text }) => new Set(Array.from({ length: text.length }, (_none, at) => text.slice(at, at + GRAM))));
+  pieces.forEach((piece, index) => grams[index]?.forEach((gram) => having.set(gram, [...(having.get(gram) ?? []), piece])));
+  pieces.forEach((piece, index) => {
+    const shared = new Map<Piece, number>();
+    for (const gram of grams[index] ?? []) {
+      const others = having.get(gram) ?? [];
+      for (const other of others.length < RARE ? others : []) {
+        shared.set(other, (shared.get(other) ?? 0) + 1 / Math.sqrt(other.text.length));
+      }
+    }
+    shared.delete(piece);
+    piece.likes.push(
+      ...[...shared]
+        .sort(([, a], [, b]) => b - a)
+        .slice(0, LIKES)
+        .map(([other]) => other),
+    );
+  });
+  return pieces;
 }
 
 // What is counted is what a browser receives. Over the limit, the build fails.
