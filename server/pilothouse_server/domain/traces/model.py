@@ -9,7 +9,6 @@ from __future__ import annotations
 from collections.abc import Mapping
 from dataclasses import dataclass, field
 from enum import IntEnum
-from types import MappingProxyType
 
 from pilothouse_server.domain.events import EventError, Usage
 from pilothouse_server.domain.projection.spans import WorkState
@@ -106,7 +105,7 @@ class Span:
     links: list[Link] = field(default_factory=list[Link])
     error: EventError | None = None
     usage: Usage | None = None
-    attributes: Mapping[str, str] = MappingProxyType({})
+    attributes: Mapping[str, str] = field(default_factory=dict[str, str])
     event_id: str = ""
     start_estimated: bool = False
 
