@@ -8,7 +8,7 @@ import type { ControlAction } from "../core/wire";
 import { type ActPhase, isOver } from "../stores/commands";
 import { useStores } from "../ui/context";
 import { CliLine, Dialog, TypedWord } from "../ui/dialog";
-import { Amount, Submit, Text } from "../ui/form";
+import { Amount, ReasonField, Submit } from "../ui/form";
 import { useTask } from "../ui/lists";
 import { Mark } from "../ui/mark";
 import { Rolling, type Step, type Target } from "./rolling";
@@ -121,12 +121,7 @@ function Form({ asked, words, obstacle, reason, typed, size, close }: FormProps)
           <Amount value={size.value} set={(value) => (size.value = value)} testId="asking-size" />
         </label>
       ) : null}
-      <label>
-        <span>
-          Reason <span class="faint">(kept with the command)</span>
-        </span>
-        <Text value={reason.value} set={(value) => (reason.value = value)} testId="asking-reason" />
-      </label>
+      <ReasonField value={reason} testId="asking-reason" />
       {word === "" ? null : <TypedWord word={word} typed={typed} testId="asking-word" />}
       <CliLine line={asked.cli(targets[0]?.id ?? "ID", reason.value.trim(), String(size.value ?? ""))} testId="asking-cli" />
       <div class="acts">

@@ -7,6 +7,7 @@ import type { Call } from "../live/call";
 import { requestId } from "../stores/control";
 import { useStores } from "../ui/context";
 import { CliLine, Dialog } from "../ui/dialog";
+import { Area, Choice, Field, Submit, Text } from "../ui/form";
 import { Mark } from "../ui/mark";
 import { type Asked, type Verb, useDesk } from "./desk";
 import { Instance } from "./line";
@@ -38,12 +39,12 @@ const WORDS: Readonly<Record<Verb, { title: string; effect: string; said: string
   },
 };
 
-const EXPIRY: readonly (readonly [number, string])[] = [
-  [0, "until it is resolved"],
-  [1_800_000, "for 30 min"],
-  [3_600_000, "for 1 h"],
-  [14_400_000, "for 4 h"],
-  [86_400_000, "for 24 h"],
+const EXPIRY: readonly (readonly [string, string])[] = [
+  ["0", "until it is resolved"],
+  ["1800000", "for 30 min"],
+  ["3600000", "for 1 h"],
+  ["14400000", "for 4 h"],
+  ["86400000", "for 24 h"],
 ];
 
 interface Said {
@@ -90,25 +91,21 @@ export function ActDialog(): JSX.Element | null {
 }
 
 function Form({ asked }: { readonly asked: Asked }): JSX.Element {
-  const { alerts, call, connection, messages } = useStores();
+  const { alerts, call, messages } = useStores();
   const desk = useDesk();
   const task = useTask();
   const comment = useSignal("");
   const assignee = useSignal(asked.alert.assignee);
-  const expireMs = useSignal(0);
+  const expire = useSignal("0");
   const { verb } = asked;
   const words = WORDS[verb];
   const alert = alerts.active.value.find((each) => each.id === asked.alert.id) ?? asked.alert;
-  const said = { comment: comment.value.trim(), assignee: verb === "assign" ? assignee.value.trim() : "", expireMs: expireMs.value };
-  const view = task.view.value;
-  const obstacle = connection.lock.value || (verb === "comment" && said.comment === "" ? "Say something first" : "");
+  const said = { comment: comment.value.trim(), assignee: verb === "assign" ? assignee.value.trim() : "", expireMs: Number(expire.value) };
+  const obstacle = verb === "comment" && said.comment === "" ? "Say something first" : "";
   const close = (): void => {
     desk.asked.value = undefined;
   };
   const submit = async (): Promise<void> => {
-    if (obstacle !== "" || view.busy) {
-      return;
-    }
     const done = await task.run(async () => {
       const changed = await perform(call, verb, alert, said);
       if (changed !== undefined) {
@@ -128,69 +125,27 @@ function Form({ asked }: { readonly asked: Asked }): JSX.Element {
         <Mark look={alertLook(alert)} /> {alertLook(alert).word} <Instance alert={alert} />
       </p>
       {verb === "assign" ? (
-        <label>
-          <span>Who has it</span>
-          <input
-            class="field"
-            data-first=""
-            value={assignee.value}
-            maxLength={128}
-            onInput={(event) => (assignee.value = event.currentTarget.value)}
-            data-testid="alert-assignee"
-          />
-        </label>
+        <Field label="Who has it" at="assignee">
+          <Text value={assignee.value} set={(value) => (assignee.value = value)} testId="alert-assignee" first />
+        </Field>
       ) : null}
       {verb === "acknowledge" ? (
-        <label>
-          <span>For how long</span>
-          <select
-            class="field"
-            value={expireMs.value}
-            onChange={(event) => (expireMs.value = Number(event.currentTarget.value))}
-            data-testid="alert-expiry"
-          >
-            {EXPIRY.map(([ms, label]) => (
-              <option key={ms} value={ms}>
-                {label}
-              </option>
-            ))}
-          </select>
-        </label>
+        <Field label="For how long" at="expire_after">
+          <Choice value={expire.value} set={(value) => (expire.value = value)} of={EXPIRY} testId="alert-expiry" />
+        </Field>
       ) : null}
-      <label>
-        <span>
-          {words.said} <span class="faint">(kept in its timeline)</span>
-        </span>
-        <textarea
-          class="field"
-          rows={2}
-          maxLength={1024}
-          {...(verb === "assign" ? {} : { "data-first": "" })}
-          value={comment.value}
-          onInput={(event) => (comment.value = event.currentTarget.value)}
-          data-testid="alert-said"
-        />
-      </label>
+      <Field label={words.said} hint="kept in its timeline" at="comment">
+        <Area value={comment.value} set={(value) => (comment.value = value)} testId="alert-said" first={verb !== "assign"} />
+      </Field>
       <CliLine line={cli} testId="alert-cli" />
-      {view.problem === "" ? null : (
-        <p class="tone-critical" role="alert" data-testid="alert-refused">
-          Refused: {view.problem}
-        </p>
-      )}
       <div class="acts">
-        <span class="weak small grow">{view.busy ? "Requested…" : obstacle}</span>
+        <span class="grow" />
         <button type="button" class="button" onClick={close}>
           Back
         </button>
-        <button
-          type="submit"
-          class="button primary"
-          aria-disabled={obstacle !== "" || view.busy}
-          title={obstacle}
-          data-testid="alert-confirm"
-        >
+        <Submit task={task} obstacle={obstacle} testId="alert-confirm">
           {words.title}
-        </button>
+        </Submit>
       </div>
     </Dialog>
   );

@@ -15,7 +15,7 @@ import { Note } from "../ui/panel";
 import { ConditionNode, freshThreshold } from "./condition";
 import { Confirm } from "../ui/confirm";
 import { useDesk } from "./desk";
-import { Amount, Area, Check, Choice, Field, Pairs, Picks, Rows, Span, Submit, Text, Wrong } from "../ui/form";
+import { Amount, Area, Check, Choice, Field, Pairs, Picks, ReasonField, Rows, Span, Submit, Text, Wrong } from "../ui/form";
 import { Matchers } from "./matchers";
 import { useShown, useTask } from "../ui/lists";
 import { Preview } from "./preview";
@@ -115,9 +115,7 @@ export function RuleForm({ rule }: { readonly rule: AlertRuleJson | undefined })
             <RuleFields key={seen.value} draft={draft.value} set={set} fresh={rule === undefined} />
           </div>
           <footer>
-            <Field label="Reason" hint="kept with the version" at="reason">
-              <Text value={reason.value} set={(value) => (reason.value = value)} testId="rule-reason" />
-            </Field>
+            <ReasonField value={reason} hint="kept with the version" testId="rule-reason" />
             {checked.words === "" ? null : (
               <p class="wrong" data-testid="rule-wrong">
                 {checked.words}

@@ -23,7 +23,7 @@ import { Act } from "../ui/act";
 import { Confirm } from "../ui/confirm";
 import { useStores } from "../ui/context";
 import { CliLine, TypedWord } from "../ui/dialog";
-import { Submit, Text } from "../ui/form";
+import { ReasonField, Submit } from "../ui/form";
 import { type Column, Listed, Standing, useList } from "../ui/listed";
 import { useTask } from "../ui/lists";
 import { Mark } from "../ui/mark";
@@ -287,12 +287,7 @@ function Start(): JSX.Element {
           <Standing list={list} what="what it would do" />
           {preview === undefined ? null : <Would preview={preview} />}
         </div>
-        <label>
-          <span class="field-name">
-            Reason <span class="faint">shown on every page</span>
-          </span>
-          <Text value={reason.value} set={(value) => (reason.value = value)} testId="emergency-reason" />
-        </label>
+        <ReasonField value={reason} hint="shown on every page" testId="emergency-reason" />
         <TypedWord word={word} typed={typed} testId="emergency-word" />
         <CliLine
           line={cliOf("emergency-stops start", "", [

@@ -3,7 +3,7 @@ import { useSignal } from "@preact/signals";
 import type { ComponentChildren, JSX } from "preact";
 import { useStores } from "./context";
 import { CliLine, Dialog, TypedWord } from "./dialog";
-import { Submit, Text } from "./form";
+import { ReasonField, Submit } from "./form";
 import { useTask } from "./lists";
 
 interface ConfirmProps {
@@ -39,14 +39,7 @@ export function Confirm(props: ConfirmProps): JSX.Element {
     <Dialog title={props.title} testId="confirm" close={() => props.close(false)} submit={submit}>
       <div class="weak">{props.children}</div>
       {word === "" ? null : <TypedWord word={word} typed={typed} testId="confirm-word" />}
-      {reasoned !== false ? (
-        <label>
-          <span>
-            Reason <span class="faint">(kept)</span>
-          </span>
-          <Text value={reason.value} set={(value) => (reason.value = value)} testId="confirm-reason" />
-        </label>
-      ) : null}
+      {reasoned !== false ? <ReasonField value={reason} testId="confirm-reason" /> : null}
       {cli === undefined ? null : <CliLine line={cli} />}
       <div class="acts">
         <span class="grow" />

@@ -66,13 +66,16 @@ interface InputProps<T> {
   readonly testId?: string;
   readonly label?: string;
   readonly placeholder?: string;
+  // Where a dialog begins.
+  readonly first?: boolean;
 }
 
 type Writing = { readonly type?: "text" | "password" | "datetime-local" };
 
-export function Text({ value, set, testId, label, placeholder, type = "text" }: InputProps<string> & Writing): JSX.Element {
+export function Text({ value, set, testId, label, placeholder, first, type = "text" }: InputProps<string> & Writing): JSX.Element {
   const attributes = {
-    ...{ class: "field", value, placeholder, spellcheck: false, "aria-label": label, "data-testid": testId },
+    ...{ class: "field", value, placeholder, spellcheck: false },
+    ...{ "aria-label": label, "data-first": first === true ? "" : undefined, "data-testid": testId },
     onInput: (event: TargetedEvent<HTMLInputElement>) => set(event.currentTarget.value),
   };
   switch (type) {
@@ -85,19 +88,24 @@ export function Text({ value, set, testId, label, placeholder, type = "text" }: 
   }
 }
 
-// Why something is changed.
-export function ReasonField({ value, testId }: { readonly value: { value: string }; readonly testId: string }): JSX.Element {
+// Why something is done.
+export function ReasonField({
+  value,
+  testId,
+  hint = "kept in the audit log",
+}: {
+  readonly value: { value: string };
+  readonly testId: string;
+  readonly hint?: string;
+}): JSX.Element {
   return (
-    <label>
-      <span class="field-name">
-        Reason <span class="faint">kept in the audit log</span>
-      </span>
+    <Field label="Reason" hint={hint} at="reason">
       <Text value={value.value} set={(next) => (value.value = next)} testId={testId} />
-    </label>
+    </Field>
   );
 }
 
-export function Area({ value, set, testId, label, rows = 2 }: InputProps<string> & { readonly rows?: number }): JSX.Element {
+export function Area({ value, set, testId, label, first, rows = 2 }: InputProps<string> & { readonly rows?: number }): JSX.Element {
   return (
     <textarea
       class="field"
@@ -105,6 +113,7 @@ export function Area({ value, set, testId, label, rows = 2 }: InputProps<string>
       value={value}
       aria-label={label}
       onInput={(event) => set(event.currentTarget.value)}
+      data-first={first === true ? "" : undefined}
       data-testid={testId}
     />
   );

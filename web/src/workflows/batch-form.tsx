@@ -7,7 +7,7 @@ import { OFFERED, actionWords } from "../core/words";
 import { requestId } from "../stores/control";
 import { useStores } from "../ui/context";
 import { CliLine } from "../ui/dialog";
-import { Amount, Submit, Text } from "../ui/form";
+import { Amount, Field, ReasonField, Submit } from "../ui/form";
 import { useTask } from "../ui/lists";
 import { Picture } from "../ui/mark";
 import { Note } from "../ui/panel";
@@ -86,18 +86,10 @@ export function BatchForm(): JSX.Element {
           })}
         </div>
         <p class="weak">{effectOn(action.value)}</p>
-        <label>
-          <span class="field-name">
-            Reason <span class="faint">kept with each command</span>
-          </span>
-          <Text value={reason.value} set={(value) => (reason.value = value)} testId="batch-reason" />
-        </label>
-        <label>
-          <span class="field-name">
-            At most <span class="faint">empty: as configured</span>
-          </span>
+        <ReasonField value={reason} testId="batch-reason" />
+        <Field label="At most" hint="empty: as configured" at="rate">
           <Amount value={rate.value} set={(value) => (rate.value = value)} unit="commands a second" testId="batch-rate" />
-        </label>
+        </Field>
         <CliLine line={line} testId="batch-cli" />
         <p class="weak small">Nothing happens yet: the set is fixed now, and shown with what will be refused.</p>
         <div class="tools">
