@@ -21,6 +21,7 @@ const Agents = later(() => import("./pages/rest").then((module) => module.Agents
 const Events = later(() => import("./pages/rest").then((module) => module.Events), "events");
 const Traces = later(() => import("./pages/rest").then((module) => module.Traces), "traces");
 const Platform = later(() => import("./pages/rest").then((module) => module.Platform), "the platform");
+const Palette = later(() => import("./pages/rest").then((module) => module.Palette), "what there is", "sr");
 const PAGES = {
   monitoring: Monitoring,
   workflows: Workflows,
@@ -38,7 +39,16 @@ export function App(): JSX.Element {
   const View = PAGES[page];
   const stopped = stores.stops.active.value.length > 0;
   const firing = stores.alerts.firing.value.length;
-  useEffect(() => listenKeys(stores, () => (helping.value = true)), [stores]);
+  const going = useSignal(false);
+  useEffect(
+    () =>
+      listenKeys(
+        stores,
+        () => (helping.value = true),
+        () => (going.value = true),
+      ),
+    [stores],
+  );
   useEffect(() => {
     document.title = `${stopped ? "STOPPED · " : ""}${firing > 0 ? `(${firing}) ` : ""}${sentence(page)} · Pilothouse`;
   }, [page, firing, stopped]);
@@ -56,6 +66,7 @@ export function App(): JSX.Element {
       {page === "monitoring" && stores.route.open.value !== "" ? <WorkflowSheet /> : null}
       <ControlDialog />
       {helping.value ? <Help close={() => (helping.value = false)} /> : null}
+      {going.value ? <Palette close={() => (going.value = false)} /> : null}
       <Messages />
     </div>
   );

@@ -9,6 +9,7 @@ const KEYS: readonly (readonly [string, string])[] = [
   ["g e", "Events"],
   ["g t", "Traces"],
   ["g p", "Platform"],
+  ["Ctrl-K", "Go anywhere by a few letters"],
   ["/", "Search what the page shows"],
   ["j k", "Next and previous row"],
   ["Enter", "Open it"],

@@ -13,9 +13,14 @@ const PAGES: Readonly<Record<string, Page>> = {
 };
 const CHORD_MS = 1_500;
 
-export function listenKeys(stores: Stores, help: () => void): () => void {
+export function listenKeys(stores: Stores, help: () => void, palette: () => void): () => void {
   let chordUntil = 0;
   const pressed = (event: KeyboardEvent): void => {
+    if ((event.ctrlKey || event.metaKey) && event.key === "k" && document.querySelector("dialog[open]") === null) {
+      event.preventDefault();
+      palette();
+      return;
+    }
     if (event.ctrlKey || event.metaKey || event.altKey || document.querySelector("dialog[open]") !== null) {
       return;
     }

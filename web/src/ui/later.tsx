@@ -5,9 +5,9 @@ import { useEffect } from "preact/hooks";
 import { Note } from "./panel";
 
 // Until it is there, a note stands in its place, in what it will lie in.
-export function later(load: () => Promise<FunctionComponent>, name: string, box = ""): FunctionComponent {
-  let loaded: FunctionComponent | undefined;
-  return function Later(): JSX.Element {
+export function later<P extends object>(load: () => Promise<FunctionComponent<P>>, name: string, box = ""): FunctionComponent<P> {
+  let loaded: FunctionComponent<P> | undefined;
+  return function Later(props: P): JSX.Element {
     const tries = useSignal(0);
     const failed = useSignal(false);
     const ready = useSignal(loaded !== undefined);
@@ -25,7 +25,7 @@ export function later(load: () => Promise<FunctionComponent>, name: string, box 
     }, [tries.value]);
     if (ready.value && loaded !== undefined) {
       const Ready = loaded;
-      return <Ready />;
+      return <Ready {...props} />;
     }
     return (
       <div class={box}>
