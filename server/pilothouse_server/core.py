@@ -36,6 +36,7 @@ from pilothouse_server.adapters.sql.config_store import SqlConfig
 from pilothouse_server.adapters.sql.control_queries import SqlControlQueries
 from pilothouse_server.adapters.sql.delivery_queries import SqlDeliveries
 from pilothouse_server.adapters.sql.escalation_store import SqlEscalations
+from pilothouse_server.adapters.sql.event_tail_rows import SqlEventTail
 from pilothouse_server.adapters.sql.event_views import SqlEventViews
 from pilothouse_server.adapters.sql.heartbeat_store import SqlHeartbeats
 from pilothouse_server.adapters.sql.metrics_store import SqlMetricsStore
@@ -66,6 +67,7 @@ from pilothouse_server.services.closing import Closer
 from pilothouse_server.services.configuration import Configuration
 from pilothouse_server.services.control import Control, ControlSignals
 from pilothouse_server.services.escalations import Escalations
+from pilothouse_server.services.event_tail import EventTail
 from pilothouse_server.services.executors import Executors
 from pilothouse_server.services.heartbeats import Heartbeats
 from pilothouse_server.services.ids import uuid7
@@ -91,6 +93,7 @@ from pilothouse_server.transport.dead_events import DeadEventServicer
 from pilothouse_server.transport.deliveries import DeliveryServicer
 from pilothouse_server.transport.emergency_stops import EmergencyStopServicer
 from pilothouse_server.transport.escalations import EscalationServicer
+from pilothouse_server.transport.event_watch import EventWatch
 from pilothouse_server.transport.events import EventServicer
 from pilothouse_server.transport.health import HealthKeeper
 from pilothouse_server.transport.heartbeats import HeartbeatServicer
@@ -103,6 +106,7 @@ from pilothouse_server.transport.server import RpcServer
 from pilothouse_server.transport.silences import SilenceServicer
 from pilothouse_server.transport.watching import Watching
 from pilothouse_server.transport.workflows import WorkflowServicer
+from pilothouse_server.wire.events import encode_stored
 from pilothouse_server.wire.metrics import SnapshotEncoder
 from pilothouse_server.world import World
 
@@ -129,6 +133,13 @@ class Core:
         self.closer = Closer(SqlClosing(database), clock, signals, uuid7)
         self.executors = Executors(
             commands, clock, signals, replica=world.replica, configured=configured
+        )
+        self.event_tail = EventTail(
+            SqlEventTail(database),
+            SqlEventViews(database, clock),
+            told.projected,
+            clock,
+            encode_stored,
         )
         self.alerts = AlertDesk(SqlAlertDesk(database), clock, told.alert_requests, uuid7)
         self.sender = _sender(settings, clock)
@@ -165,7 +176,7 @@ class Core:
                 link=_link(settings),
             )
         )
-        self.registry.register(PartsCollector(self.ingest, self.duties, world))
+        self.registry.register(PartsCollector(self.ingest, self.duties, world, self.event_tail))
 
     @classmethod
     @asynccontextmanager
@@ -194,6 +205,7 @@ class Core:
         }
         return shards | {
             "snapshot-desk": self.snapshots.run(),
+            "event-tail": self.event_tail.run(),
             "executors": self.executors.run(),
             "configuration": self.configuration.run(),
             "log-asked": self._log.run(),
@@ -324,7 +336,9 @@ class Core:
             escalations=EscalationServicer(
                 Escalations(SqlEscalations(database), clock, told.channels)
             ),
-            events=EventServicer(self.ingest, SqlEventViews(database, clock), projected),
+            events=EventServicer(
+                self.ingest, SqlEventViews(database, clock), EventWatch(self.event_tail, projected)
+            ),
             heartbeats=HeartbeatServicer(
                 Heartbeats(SqlHeartbeats(database), clock, told.heartbeats)
             ),

@@ -16,6 +16,7 @@ from pilothouse_server.domain.metrics.snapshot import MetricsSnapshot
 from pilothouse_server.duties import Duties, LeadWork, ShardWork
 from pilothouse_server.ports import ShardLog
 from pilothouse_server.services.alerts.limits import RuleMeters
+from pilothouse_server.services.event_tail import EventTail
 from pilothouse_server.services.ingest import Ingest
 from pilothouse_server.world import World
 
@@ -28,6 +29,7 @@ class PartsCollector(Collector):
     ingest: Ingest
     duties: Duties
     world: World
+    tail: EventTail
 
     def collect(self) -> Iterator[Metric]:
         """Every metric, as it is now."""
@@ -42,6 +44,7 @@ class PartsCollector(Collector):
         yield from _connections(self.world.database)
         yield _gauge("leading", "Whether this replica leads.", int(lead is not None))
         yield _gauge("replicas", "Replicas that live.", len(self.world.replicas()))
+        yield from _watchers(self.tail)
         yield from _shards(self.duties.shards)
         yield from _logs(self.world.shards)
         if lead is not None:
@@ -58,6 +61,17 @@ def _connections(database: Database) -> Iterator[Metric]:
     yield _counter("database_repeated", "Transactions that lost against others.", counts.repeated)
     yield _counter("database_broken", "Connections that broke in use.", counts.broken)
     yield _counter("database_cut", "Connections cut for want of an answer.", counts.cut)
+
+
+def _watchers(tail: EventTail) -> Iterator[Metric]:
+    (kept, kept_bytes), counts = tail.kept, tail.counts
+    yield _gauge("event_watchers", "Watches of events.", tail.watchers)
+    yield _gauge("event_tail_events", "Newest events kept for them.", kept)
+    yield _gauge("event_tail_bytes", "What those take, nearly.", kept_bytes)
+    yield _counter("event_tail_read", "Events read for them.", counts.events)
+    yield _counter("event_tail_asked", "Filters asked about one of these.", counts.asked)
+    yield _counter("event_watchers_behind", "Times that one fell behind.", counts.behind)
+    yield _counter("event_tail_failures", "Times that reading failed.", counts.failures)
 
 
 _SHARD = (

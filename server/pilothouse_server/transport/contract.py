@@ -35,8 +35,6 @@ from pilothouse.v1 import (
     emergency_stops_pb2_grpc,
     escalations_pb2,
     escalations_pb2_grpc,
-    events_pb2,
-    events_pb2_grpc,
     heartbeats_pb2,
     heartbeats_pb2_grpc,
     platform_pb2,
@@ -52,6 +50,8 @@ from pilothouse.v1 import (
     workflows_pb2,
     workflows_pb2_grpc,
 )
+from pilothouse_server.transport.events import SERVICE as EVENTS
+from pilothouse_server.transport.events import EventServicer
 from pilothouse_server.transport.metrics import SERVICE as METRICS
 from pilothouse_server.transport.metrics import MetricsServicer
 from pilothouse_server.transport.server import Service
@@ -75,7 +75,7 @@ class Servicers:
     deliveries: deliveries_pb2_grpc.DeliveryServiceServicer
     emergency_stops: emergency_stops_pb2_grpc.EmergencyStopServiceServicer
     escalations: escalations_pb2_grpc.EscalationServiceServicer
-    events: events_pb2_grpc.EventServiceServicer
+    events: EventServicer
     heartbeats: heartbeats_pb2_grpc.HeartbeatServiceServicer
     metrics: MetricsServicer
     platform: platform_pb2_grpc.PlatformServiceServicer
@@ -98,7 +98,6 @@ _dead_events = dead_events_pb2_grpc.add_DeadEventServiceServicer_to_server
 _deliveries = deliveries_pb2_grpc.add_DeliveryServiceServicer_to_server
 _emergency_stops = emergency_stops_pb2_grpc.add_EmergencyStopServiceServicer_to_server
 _escalations = escalations_pb2_grpc.add_EscalationServiceServicer_to_server
-_events = events_pb2_grpc.add_EventServiceServicer_to_server
 _heartbeats = heartbeats_pb2_grpc.add_HeartbeatServiceServicer_to_server
 _platform = platform_pb2_grpc.add_PlatformServiceServicer_to_server
 _queues = queues_pb2_grpc.add_QueueServiceServicer_to_server
@@ -124,7 +123,7 @@ def services(by: Servicers) -> list[Service]:
         _served(deliveries_pb2.DESCRIPTOR, _deliveries, by.deliveries),
         _served(emergency_stops_pb2.DESCRIPTOR, _emergency_stops, by.emergency_stops),
         _served(escalations_pb2.DESCRIPTOR, _escalations, by.escalations),
-        _served(events_pb2.DESCRIPTOR, _events, by.events),
+        Service(EVENTS, by.events.add_to),
         _served(heartbeats_pb2.DESCRIPTOR, _heartbeats, by.heartbeats),
         _served(platform_pb2.DESCRIPTOR, _platform, by.platform),
         _served(queues_pb2.DESCRIPTOR, _queues, by.queues),

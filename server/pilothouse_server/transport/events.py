@@ -4,47 +4,71 @@ from __future__ import annotations
 
 import asyncio
 from collections.abc import AsyncIterator, Callable
-from typing import Any
+from typing import Any, Final
 
 import grpc
 
 from pilothouse.v1 import events_pb2 as pb
-from pilothouse.v1 import events_pb2_grpc
 from pilothouse_server.domain.errors import InvalidArgument
-from pilothouse_server.ports import StoredEvent
-from pilothouse_server.services.allowance import Allowance
 from pilothouse_server.services.ids import uuid7
 from pilothouse_server.services.ingest import Ingest, Receipt
 from pilothouse_server.services.views import EventViews, PageRequest
-from pilothouse_server.services.watch import Items, watch
-from pilothouse_server.transport.watching import Signs, Watching, responses
-from pilothouse_server.wire.events import batch_to_proto, stored_to_proto
+from pilothouse_server.transport.event_watch import EventWatch
+from pilothouse_server.wire.events import stored_to_proto
 from pilothouse_server.wire.publishing import PublishedBatch
 
 Context = grpc.aio.ServicerContext[Any, Any]
 
+SERVICE: Final = pb.DESCRIPTOR.services_by_name["EventService"]
 PAGE_SIZE = 100
-RESET_BACKLOG = 1000
-"""Events that are sent anew when a token is of another history."""
 BATCHES_UNDER_WAY = 16
 """Batches of one stream that are being written while the next is read; more wait in the network."""
 
 
-class EventServicer(events_pb2_grpc.EventServiceServicer):
+class EventServicer:
     """`pilothouse.v1.EventService`."""
 
     def __init__(
         self,
         ingest: Ingest,
         views: EventViews,
-        watching: Watching,
+        watch: EventWatch,
         *,
         new_id: Callable[[], str] = uuid7,
     ) -> None:
         self._ingest = ingest
         self._views = views
-        self._watching = watching
+        self._watch = watch
         self._new_id = new_id
+
+    def add_to(self, server: grpc.aio.Server) -> None:
+        """Registers the methods. `WatchEvents` leaves as bytes, so generated code cannot do it."""
+        one, many = grpc.unary_unary_rpc_method_handler, grpc.unary_stream_rpc_method_handler
+        handlers: dict[str, grpc.RpcMethodHandler[Any, Any]] = {
+            "PublishEvent": one(
+                self.PublishEvent,
+                pb.PublishEventRequest.FromString,
+                pb.PublishEventResponse.SerializeToString,
+            ),
+            "PublishEvents": one(
+                self.PublishEvents,
+                pb.PublishEventsRequest.FromString,
+                pb.PublishEventsResponse.SerializeToString,
+            ),
+            "PublishEventStream": grpc.stream_stream_rpc_method_handler(
+                self.PublishEventStream,
+                pb.PublishEventStreamRequest.FromString,
+                pb.PublishEventStreamResponse.SerializeToString,
+            ),
+            "ListEvents": one(
+                self.ListEvents,
+                pb.ListEventsRequest.FromString,
+                pb.ListEventsResponse.SerializeToString,
+            ),
+            "WatchEvents": many(self._watch.watch, pb.WatchEventsRequest.FromString, bytes),
+        }
+        generic = grpc.method_handlers_generic_handler(SERVICE.full_name, handlers)
+        server.add_generic_rpc_handlers((generic,))
 
     async def PublishEvent(
         self, request: pb.PublishEventRequest, context: Context
@@ -92,22 +116,6 @@ class EventServicer(events_pb2_grpc.EventServiceServicer):
         events = [stored_to_proto(event) for event in page.events]
         return pb.ListEventsResponse(events=events, next_page_token=page.next_token)
 
-    async def WatchEvents(
-        self, request: pb.WatchEventsRequest, context: Context
-    ) -> AsyncIterator[pb.WatchEventsResponse]:
-        token = request.resume_token
-        rate = request.max_events_per_second
-        allowance = Allowance(rate, self._watching.clock) if rate else None
-        updates = watch(
-            self._views.follow(request.filter, allowance),
-            self._watching.changes,
-            token,
-            backlog=request.backlog or (RESET_BACKLOG if token else 0),
-            reset_backlog=request.backlog or RESET_BACKLOG,
-        )
-        async for response in responses(updates, self._watching.clock, _items, _sign):
-            yield response
-
     async def _take(
         self,
         requests: AsyncIterator[pb.PublishEventStreamRequest],
@@ -133,28 +141,6 @@ class EventServicer(events_pb2_grpc.EventServiceServicer):
         self, request: pb.PublishEventsRequest | pb.PublishEventStreamRequest
     ) -> Receipt:
         return await self._ingest.publish(PublishedBatch(request, self._new_id))
-
-
-def _items(items: Items[StoredEvent]) -> list[pb.WatchEventsResponse]:
-    responses = [
-        # Without a token: what is left out here is not to be resumed after.
-        pb.WatchEventsResponse(skipped=pb.SkippedEvents(count=count))
-        for count in (items.skipped,)
-        if count
-    ]
-    if items.items:
-        batch = batch_to_proto(event for _token, event in items.items)
-        responses.append(pb.WatchEventsResponse(resume_token=items.items[-1][0], batch=batch))
-    return responses
-
-
-def _sign(token: str, signs: Signs) -> pb.WatchEventsResponse:
-    return pb.WatchEventsResponse(
-        resume_token=token,
-        caught_up=signs.caught_up,
-        heartbeat=signs.heartbeat,
-        reset=signs.reset,
-    )
 
 
 def _rejected(receipt: Receipt) -> list[pb.RejectedEvent]:

@@ -226,6 +226,11 @@ def batch_to_proto(stored: Iterable[StoredEvent]) -> pb.EventBatch:
     return pb.EventBatch(events=[stored_to_proto(event) for event in stored])
 
 
+def encode_stored(stored: StoredEvent) -> bytes:
+    """A serialized EventBatch of one event. Put behind each other, several are a batch of theirs."""
+    return batch_to_proto([stored]).SerializeToString()
+
+
 def error_of(error: pb.EventError) -> EventError:
     """What went wrong, for the domain."""
     return EventError(error.code, error.message, error.retryable)
