@@ -83,7 +83,8 @@ const Cell = memo(({ agent, first }: { readonly agent: Agent; readonly first: bo
     <li>
       <button
         type="button"
-        class={`cell tone-${look.tone} ${isOnline(agent) ? "" : "off"} fill-${eighths} ${load === undefined ? "no-load" : ""}`}
+        class={`cell tone-${look.tone} ${isOnline(agent) ? "" : "off"} ${load === undefined ? "no-load" : ""}`}
+        style={{ "--load": `${eighths * 12.5}%` }}
         tabIndex={first ? 0 : -1}
         onClick={open}
         onMouseEnter={tell}
