@@ -37,7 +37,7 @@ from pilothouse.v1.commands_pb2 import Command, CommandBoundary
 from pilothouse.v1.enums_pb2 import ControlAction
 
 REMEMBERED = 10_000
-"""Runs that wait or failed and are kept in memory; others are recalled from the server and the checkpointer."""
+"""Runs that wait or failed, and ids of those that are over, are kept in memory; others are recalled."""
 _AT_ONCE = CommandBoundary.COMMAND_BOUNDARY_IMMEDIATE
 _AT_A_STEP = CommandBoundary.COMMAND_BOUNDARY_STEP
 
@@ -75,6 +75,7 @@ class LangGraphRunner:
         self._recall = Recall(self._client, graph, config, self._story_of, self._run_of)
         self._runs: OrderedDict[str, GraphRun] = OrderedDict()
         self._by_thread: dict[str, GraphRun] = {}
+        self._over: OrderedDict[str, None] = OrderedDict()
         self._claimed: set[str] = set()
         self._recalling = asyncio.Lock()
         self._group = asyncio.TaskGroup()
@@ -219,7 +220,7 @@ class LangGraphRunner:
     async def _find(self, workflow_id: str) -> GraphRun | None:
         async with self._recalling:
             run = self._runs.get(workflow_id)
-            if run is None and self._durable:
+            if run is None and self._durable and workflow_id not in self._over:
                 run = await self._recall.run(workflow_id)
                 if run is not None:
                     self._keep(run)
@@ -233,10 +234,14 @@ class LangGraphRunner:
             self._by_thread[run.thread_id] = run
 
     def _settled(self, run: GraphRun) -> None:
-        over = run.state in {RunState.COMPLETED, RunState.CANCELLED}
-        if over or not self._durable:
+        if run.state in {RunState.COMPLETED, RunState.CANCELLED} or not self._durable:
+            # Its id is remembered, because the server may not have heard of the end yet.
             self._forget(run)
+            self._over[run.workflow_id] = None
+            if len(self._over) > REMEMBERED:
+                self._over.popitem(last=False)
             return
+        self._keep(run)
         self._runs.move_to_end(run.workflow_id)
         while len(self._runs) > REMEMBERED:
             oldest = next(iter(self._runs.values()))

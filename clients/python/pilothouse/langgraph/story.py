@@ -89,6 +89,7 @@ class Story:
         self._lost: set[str] = set()
         self._parents: set[str] = set()
         self._failed_node = ""
+        self._known: tuple[dict[str, int], set[str]] = {}, set()
         self._paid = {id for id, _ in _messages(seen) if id}
 
     def know(
@@ -104,8 +105,9 @@ class Story:
         well, those that were running when that process ended, and those that are interrupted."""
         if stage:
             self._stage, self._stage_is_told = self.run.stage(stage), True
+        # Kept until the checkpoint is there that it goes on from: what is told of an older stage ends before it.
+        self._known = dict(tries), set(finished)
         self._tries.update(tries)
-        self._finished.update(finished)
         self._lost.update(lost)
         for task in waiting:
             self._open[task] = self.run.task(task, stage=stage, attempt=max(tries.get(task, 1), 1))
@@ -127,10 +129,13 @@ class Story:
             return
         self.next, self._failed_node = nodes, ""
         stage = _stage_name(step - self._input_step, names) if names else ""
-        if names == ["__start__"] or (self._stage is not None and self._stage.name == stage):
-            return
-        self._finish_stage()
-        self._stage = self.run.stage(stage) if stage else None
+        if names != ["__start__"] and (self._stage is None or self._stage.name != stage):
+            self._finish_stage()
+            self._stage = self.run.stage(stage) if stage else None
+        tries, finished = self._known
+        self._tries.update(tries)
+        self._finished.update(finished)
+        self._known = {}, set()
 
     def task_started(self, namespace: tuple[str, ...], name: str, task_id: str) -> None:
         """A task begins, or is looked at again and has a result already."""
@@ -199,7 +204,8 @@ class Story:
         """The graph raised. What ran beside the node that failed was cancelled by LangGraph."""
         node, self._failed_node = self._failed_node, ""
         error = EventError()
-        error.CopyFrom(event_error(failure, retryable=retryable))
+        error.CopyFrom(event_error(failure))
+        error.retryable = retryable
         if node:
             error.message = clip(f"node {node}: {error.message}")
         self._stop_tasks("its superstep failed")

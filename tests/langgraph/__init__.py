@@ -1,0 +1,1 @@
+"""Real graphs, a real checkpointer and a real server."""

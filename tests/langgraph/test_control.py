@@ -1,0 +1,181 @@
+"""What operators ask for is done by LangGraph's own control, and is EFFECTIVE when it was."""
+
+from __future__ import annotations
+
+import asyncio
+
+import pytest
+from langgraph.checkpoint.sqlite.aio import AsyncSqliteSaver
+
+from pilothouse.errors import CommandNotEffective
+from pilothouse.langgraph import RunCancelled, RunState, RunUnderWay
+from pilothouse.v1.commands_pb2 import CommandState
+from tests.langgraph.graphs import Workshop
+from tests.langgraph.support import House, stages, tasks, told
+from tests.support import wait_until
+
+pytestmark = [pytest.mark.asyncio(loop_scope="package"), pytest.mark.xdist_group("langgraph")]
+
+
+async def accepted(house: House, workflow_id: str) -> None:
+    """Returns when the engine has the command."""
+    workflow = house.client.workflow(workflow_id)
+
+    async def has_it() -> bool:
+        pending = (await workflow.get()).pending_command
+        return pending.state == CommandState.COMMAND_STATE_ACCEPTED
+
+    await wait_until(has_it, what="the engine has the command")
+
+
+async def test_a_pause_lands_between_supersteps_and_a_resume_repeats_none(
+    house: House, saver: AsyncSqliteSaver, workshop: Workshop
+) -> None:
+    workshop.held.add("b")
+    workflow = house.client.workflow("held")
+    async with house.runner(workshop.line(saver, "a", "b", "c")) as runner:
+        running = asyncio.create_task(runner.run({}, thread_id="held"))
+        await workshop.reached["b"].wait()
+        await house.is_in("held", "RUNNING")
+        pause = await workflow.pause()
+        await accepted(house, "held")
+        assert (await house.is_in("held", "RUNNING")).workflow.current_stage == "step 2: b"
+        workshop.gates["b"].set()
+        await pause.wait(20)
+        paused = await house.is_in("held", "PAUSED")
+        assert stages(paused) == {"step 1: a": "COMPLETED", "step 2: b": "COMPLETED"}
+        with pytest.raises(RunUnderWay, match="paused"):
+            await runner.start({}, thread_id="held")
+        assert workshop.calls == {"a": 1, "b": 1}
+        assert not running.done()
+        await house.effective(workflow.resume())
+        assert (await running).values["log"] == ["a", "b", "c"]
+    assert workshop.calls == {"a": 1, "b": 1, "c": 1}
+    words = told(await house.is_in("held", "COMPLETED"))
+    assert words[words.index("WORKFLOW_PAUSED") - 1 :] == [
+        "STAGE_COMPLETED step 2: b",
+        "WORKFLOW_PAUSED",
+        "WORKFLOW_RESUMED",
+        "STAGE_STARTED step 3: c",
+        "TASK_STARTED c 1",
+        "TASK_COMPLETED c 1",
+        "STAGE_COMPLETED step 3: c",
+        "WORKFLOW_COMPLETED",
+    ]
+
+
+async def test_a_pause_lands_inside_a_subgraph(
+    house: House, saver: AsyncSqliteSaver, workshop: Workshop
+) -> None:
+    workshop.held.add("shovel")
+    async with house.runner(workshop.everything(saver)) as runner:
+        running = asyncio.create_task(runner.run({}, thread_id="deep"))
+        await workshop.reached["shovel"].wait()
+        await house.is_in("deep", "RUNNING")
+        pause = await house.client.workflow("deep").pause()
+        await accepted(house, "deep")
+        workshop.gates["shovel"].set()
+        await pause.wait(20)
+        assert workshop.calls["sieve"] == 0
+        await house.effective(house.client.workflow("deep").resume())
+        await running
+    assert workshop.calls["shovel"] == workshop.calls["sieve"] == workshop.calls["search"] == 1
+    seen = tasks(await house.is_in("deep", "COMPLETED"))
+    assert set(seen.values()) == {("COMPLETED", 1)}
+
+
+async def test_a_run_that_waits_is_paused_at_once_and_waits_again_when_resumed(
+    house: House, saver: AsyncSqliteSaver, workshop: Workshop
+) -> None:
+    workflow = house.client.workflow("quiet")
+    async with house.runner(workshop.asking(saver, "now?")) as runner:
+        await runner.run({}, thread_id="quiet")
+        await house.is_in("quiet", "WAITING")
+        await house.effective(workflow.pause())
+        await house.is_in("quiet", "PAUSED")
+        await house.effective(workflow.resume())
+        await house.is_in("quiet", "WAITING")
+        assert (await runner.answer("quiet", "yes")).state is RunState.COMPLETED
+    assert told(await house.is_in("quiet", "COMPLETED")).count("WORKFLOW_WAITING") == 2
+
+
+async def test_a_pause_that_comes_with_the_end_fails(
+    house: House, saver: AsyncSqliteSaver, workshop: Workshop
+) -> None:
+    workshop.held.add("a")
+    async with house.runner(workshop.line(saver, "a")) as runner:
+        running = asyncio.create_task(runner.run({}, thread_id="late"))
+        await workshop.reached["a"].wait()
+        await house.is_in("late", "RUNNING")
+        pause = await house.client.workflow("late").pause()
+        await accepted(house, "late")
+        workshop.gates["a"].set()
+        assert (await running).state is RunState.COMPLETED
+        with pytest.raises(CommandNotEffective):
+            await pause.wait(20)
+
+
+async def test_a_cancel_ends_a_node_in_its_midst(
+    house: House, saver: AsyncSqliteSaver, workshop: Workshop
+) -> None:
+    workshop.held.add("b")
+    async with house.runner(workshop.line(saver, "a", "b")) as runner:
+        run = await runner.start({}, thread_id="cut")
+        await workshop.reached["b"].wait()
+        await house.is_in("cut", "RUNNING")
+        await house.effective(house.client.workflow("cut").cancel(reason="wrong input"))
+        with pytest.raises(RunCancelled):
+            await run.wait()
+        assert run.state is RunState.CANCELLED
+        shown = await house.is_in("cut", "CANCELLED")
+        assert tasks(shown) == {"a": ("COMPLETED", 1), "b": ("CANCELLED", 1)}
+        workshop.held.clear()
+        again = await runner.run({}, thread_id="cut")
+    assert again.workflow_id == "cut#2"
+    assert again.values["log"] == ["a", "a", "b"]
+
+
+async def test_a_cancel_ends_a_run_that_waits(
+    house: House, saver: AsyncSqliteSaver, workshop: Workshop
+) -> None:
+    async with house.runner(workshop.asking(saver, "now?")) as runner:
+        await runner.run({}, thread_id="never")
+        await house.is_in("never", "WAITING")
+        await house.effective(house.client.workflow("never").cancel())
+        shown = await house.is_in("never", "CANCELLED")
+    assert tasks(shown) == {"ask0": ("CANCELLED", 1)}
+
+
+async def test_a_retry_goes_on_from_the_last_checkpoint_as_the_next_attempt(
+    house: House, saver: AsyncSqliteSaver, workshop: Workshop
+) -> None:
+    workshop.failures["b"] = 2
+    workflow = house.client.workflow("again")
+    async with house.runner(workshop.line(saver, "a", "b", "c")) as runner:
+        run = await runner.start({}, thread_id="again")
+        with pytest.raises(RuntimeError, match="b is broken"):
+            await run.wait()
+        await house.is_in("again", "FAILED")
+        await house.effective(workflow.retry())
+        await house.is_in("again", "FAILED", attempt=2)
+        await house.effective(workflow.retry())
+        shown = await house.is_in("again", "COMPLETED", attempt=3)
+        assert (await run.wait()).values["log"] == ["a", "b", "c"]
+    assert workshop.calls == {"a": 1, "b": 3, "c": 1}
+    assert tasks(shown) == {"a": ("COMPLETED", 1), "b": ("COMPLETED", 3), "c": ("COMPLETED", 1)}
+    assert set(stages(shown).values()) == {"COMPLETED"}
+
+
+async def test_a_run_whose_thread_went_on_cannot_be_retried(
+    house: House, saver: AsyncSqliteSaver, workshop: Workshop
+) -> None:
+    workshop.failures["a"] = 1
+    async with house.runner(workshop.line(saver, "a")) as runner:
+        with pytest.raises(RuntimeError):
+            await runner.run({}, thread_id="past")
+        await runner.run({}, thread_id="past")
+        await house.is_in("past", "FAILED")
+        retry = await house.client.workflow("past").retry()
+        with pytest.raises(CommandNotEffective) as refused:
+            await retry.wait(20)
+    assert refused.value.command.error.code == "NO_CHECKPOINT"
