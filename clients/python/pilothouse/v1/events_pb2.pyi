@@ -989,7 +989,7 @@ class ExportEventsResponse(_message.Message):
     progress: _builtins.float
     """Which share of what is looked through is done, 0 to 1."""
     complete: _builtins.bool
-    """Whether this is the last part, so that a document that was cut off is known as one."""
+    """Whether this is the last part, so that a document that was cut off is known as one. It comes by itself, after all that has text."""
     def __init__(
         self,
         *,
@@ -1104,7 +1104,9 @@ class SkippedEvents(_message.Message):
 
     COUNT_FIELD_NUMBER: _builtins.int
     count: _builtins.int
-    """How many; those that the filter would have left out are counted too."""
+    """How many that the filter lets through. While the watch catches up with a history that it is behind of, those that the filter would
+    have left out are counted too.
+    """
     def __init__(
         self,
         *,

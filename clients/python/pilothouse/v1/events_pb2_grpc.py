@@ -124,7 +124,7 @@ class EventServiceServicer:
         raise NotImplementedError('Method not implemented!')
 
     def ExportEvents(self, request, context):
-        """Writes stored events down.
+        """Writes stored events down. Over HTTP, `alt=file` answers with the document itself, to be saved as a file.
         """
         context.set_code(grpc.StatusCode.UNIMPLEMENTED)
         context.set_details('Method not implemented!')

@@ -46,7 +46,7 @@ class EventServiceStub:
     CountEvents: _grpc.UnaryUnaryMultiCallable[_events_pb2.CountEventsRequest, _events_pb2.CountEventsResponse]
     """Counts stored events by type and by severity."""
     ExportEvents: _grpc.UnaryStreamMultiCallable[_events_pb2.ExportEventsRequest, _events_pb2.ExportEventsResponse]
-    """Writes stored events down."""
+    """Writes stored events down. Over HTTP, `alt=file` answers with the document itself, to be saved as a file."""
     WatchEvents: _grpc.UnaryStreamMultiCallable[_events_pb2.WatchEventsRequest, _events_pb2.WatchEventsResponse]
     """Follows events as they come, from any place in the log."""
 
@@ -68,7 +68,7 @@ class EventServiceAsyncStub(EventServiceStub):
     CountEvents: _aio.UnaryUnaryMultiCallable[_events_pb2.CountEventsRequest, _events_pb2.CountEventsResponse]  # type: ignore[assignment]
     """Counts stored events by type and by severity."""
     ExportEvents: _aio.UnaryStreamMultiCallable[_events_pb2.ExportEventsRequest, _events_pb2.ExportEventsResponse]  # type: ignore[assignment]
-    """Writes stored events down."""
+    """Writes stored events down. Over HTTP, `alt=file` answers with the document itself, to be saved as a file."""
     WatchEvents: _aio.UnaryStreamMultiCallable[_events_pb2.WatchEventsRequest, _events_pb2.WatchEventsResponse]  # type: ignore[assignment]
     """Follows events as they come, from any place in the log."""
 
@@ -129,7 +129,7 @@ class EventServiceServicer(metaclass=_abc_1.ABCMeta):
         request: _events_pb2.ExportEventsRequest,
         context: _ServicerContext,
     ) -> _typing.Union[_abc.Iterator[_events_pb2.ExportEventsResponse], _abc.AsyncIterator[_events_pb2.ExportEventsResponse]]:
-        """Writes stored events down."""
+        """Writes stored events down. Over HTTP, `alt=file` answers with the document itself, to be saved as a file."""
 
     @_abc_1.abstractmethod
     def WatchEvents(

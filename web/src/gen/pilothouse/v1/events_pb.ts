@@ -1551,7 +1551,7 @@ export type ExportEventsResponse = Message<"pilothouse.v1.ExportEventsResponse">
   progress: number;
 
   /**
-   * Whether this is the last part, so that a document that was cut off is known as one.
+   * Whether this is the last part, so that a document that was cut off is known as one. It comes by itself, after all that has text.
    *
    * @generated from field: bool complete = 4;
    */
@@ -1586,7 +1586,7 @@ export type ExportEventsResponseJson = {
   progress?: number | "NaN" | "Infinity" | "-Infinity";
 
   /**
-   * Whether this is the last part, so that a document that was cut off is known as one.
+   * Whether this is the last part, so that a document that was cut off is known as one. It comes by itself, after all that has text.
    *
    * @generated from field: bool complete = 4;
    */
@@ -1803,7 +1803,8 @@ export const WatchEventsResponseSchema: GenMessage<WatchEventsResponse, {jsonTyp
  */
 export type SkippedEvents = Message<"pilothouse.v1.SkippedEvents"> & {
   /**
-   * How many; those that the filter would have left out are counted too.
+   * How many that the filter lets through. While the watch catches up with a history that it is behind of, those that the filter would
+   * have left out are counted too.
    *
    * @generated from field: uint64 count = 1;
    */
@@ -1817,7 +1818,8 @@ export type SkippedEvents = Message<"pilothouse.v1.SkippedEvents"> & {
  */
 export type SkippedEventsJson = {
   /**
-   * How many; those that the filter would have left out are counted too.
+   * How many that the filter lets through. While the watch catches up with a history that it is behind of, those that the filter would
+   * have left out are counted too.
    *
    * @generated from field: uint64 count = 1;
    */
@@ -2326,7 +2328,7 @@ export const EventService: GenService<{
     output: typeof CountEventsResponseSchema;
   },
   /**
-   * Writes stored events down.
+   * Writes stored events down. Over HTTP, `alt=file` answers with the document itself, to be saved as a file.
    *
    * @generated from rpc pilothouse.v1.EventService.ExportEvents
    */
