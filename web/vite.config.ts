@@ -27,7 +27,10 @@ export default defineConfig({
     jsxInject: 'import { h as jsxElement, Fragment as JsxFragment } from "preact"',
   },
   // Data URLs and inline scripts would need holes in the content security policy. What is packed already need not be packed again to say so.
-  build: { target: TARGET, assetsInlineLimit: 0, cssCodeSplit: false, modulePreload: { polyfill: false }, reportCompressedSize: false },
+  build: {
+    ...{ target: TARGET, assetsInlineLimit: 0, cssCodeSplit: false, modulePreload: { polyfill: false }, reportCompressedSize: false },
+    rolldownOptions: { optimization: { inlineConst: { mode: "all", pass: 2 } } },
+  },
   // During development the bridge is a separate process: its paths are passed on to it.
   server: { proxy: { "/ws": { target: bridge, ws: true }, "/pilothouse.v1.": bridge } },
   test: { include: ["tests/**/*.test.ts"] },
