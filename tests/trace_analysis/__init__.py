@@ -1,0 +1,1 @@
+"""Tests of what traces tell: critical paths, bottlenecks, recoveries, comparisons, estimates."""
