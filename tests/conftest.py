@@ -8,13 +8,14 @@ import os
 # would break a server that is started while calls are under way.
 os.environ.setdefault("GRPC_ENABLE_FORK_SUPPORT", "0")
 
-import shutil
 from collections.abc import AsyncIterator, Iterator
 
 import hypothesis
 import psutil
 import pytest
 from playwright.async_api import Browser, Page, async_playwright
+
+from tests import browsers
 
 pytest_plugins = ("tests.servers.fixtures", "tests.databases")
 
@@ -25,18 +26,6 @@ hypothesis.settings.register_profile(
     "gate", hypothesis.settings.get_profile("pilothouse"), derandomize=True
 )
 hypothesis.settings.load_profile("gate" if os.environ.get("CI") else "pilothouse")
-
-BROWSERS = ("chromium", "chromium-browser", "google-chrome", "chrome")
-BROWSER_ARGUMENTS = (
-    "--no-sandbox",
-    "--disable-gpu",
-    "--disable-quic",
-    "--no-first-run",
-    "--disable-background-networking",
-    "--disable-component-update",
-    "--disable-sync",
-)
-"""A browser that runs as root in a container and calls nobody but the page under test."""
 
 
 @pytest.fixture(scope="session", autouse=True)
@@ -53,14 +42,12 @@ def nothing_is_left_running() -> Iterator[None]:
 @pytest.fixture(scope="session")
 def chromium() -> str:
     """The path of a Chromium; without one a browser test fails, unless told to be skipped."""
-    for name in BROWSERS:
-        if path := shutil.which(name):
-            return path
+    if path := browsers.found():
+        return path
     if os.environ.get("PILOTHOUSE_SKIP_BROWSER") == "1":
         pytest.skip("PILOTHOUSE_SKIP_BROWSER=1")
     pytest.fail(
-        f"no browser on PATH ({', '.join(BROWSERS)}): install one (Debian: apt-get install chromium), "
-        "or set PILOTHOUSE_SKIP_BROWSER=1 to leave the browser tests out",
+        f"{browsers.MISSING}, or set PILOTHOUSE_SKIP_BROWSER=1 to leave the browser tests out",
         pytrace=False,
     )
 
@@ -70,7 +57,7 @@ async def browser(chromium: str) -> AsyncIterator[Browser]:
     """A running Chromium of its own for each test."""
     async with async_playwright() as playwright:
         browser = await playwright.chromium.launch(
-            executable_path=chromium, args=list(BROWSER_ARGUMENTS)
+            executable_path=chromium, args=list(browsers.ARGUMENTS)
         )
         yield browser
         await browser.close()

@@ -8,15 +8,15 @@ from __future__ import annotations
 
 import argparse
 import re
-import shutil
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Literal
 
 from playwright.sync_api import Browser, Page, expect, sync_playwright
 
+from tests import browsers
+
 IMAGES = Path(__file__).resolve().parent.parent / "docs" / "images"
-BROWSERS = ("chromium", "chromium-browser", "google-chrome", "chrome")
 
 
 @dataclass(frozen=True)
@@ -100,13 +100,13 @@ def main() -> None:
     parser = argparse.ArgumentParser(prog="python -m tools.screenshots", description=main.__doc__)
     parser.add_argument("url", help="where the demo runs, such as http://127.0.0.1:8080")
     url: str = parser.parse_args().url
-    executable = next((found for name in BROWSERS if (found := shutil.which(name))), None)
+    executable = browsers.found()
     if executable is None:
-        raise SystemExit(f"no browser on PATH ({', '.join(BROWSERS)})")
+        raise SystemExit(browsers.MISSING)
     IMAGES.mkdir(parents=True, exist_ok=True)
     with sync_playwright() as playwright:
         browser = playwright.chromium.launch(
-            executable_path=executable, args=["--no-sandbox", "--disable-gpu"]
+            executable_path=executable, args=list(browsers.ARGUMENTS)
         )
         for shot in SHOTS:
             print(take(browser, url, shot))
