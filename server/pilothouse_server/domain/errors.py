@@ -90,7 +90,7 @@ class InvalidResumeToken(PilothouseError):
 class NotFound(PilothouseError):
     kind: str
     """One of workflow, agent, command, alert, rule, rule_version, dead_event, channel, escalation, heartbeat,
-    silence, delivery, queue, batch, emergency_stop, budget, config_version."""
+    silence, delivery, queue, batch, emergency_stop, budget, config_version, event, trace."""
     id: str
 
     @property

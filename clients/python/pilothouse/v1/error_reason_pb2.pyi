@@ -135,6 +135,10 @@ class _ErrorReasonEnumTypeWrapper(_enum_type_wrapper._EnumTypeWrapper[_ErrorReas
     """FAILED_PRECONDITION: this act is not possible where the batch, stop or agent stands; metadata: kind, id, state, action."""
     ERROR_REASON_ENGINE_CONNECTED: _ErrorReason.ValueType  # 54
     """FAILED_PRECONDITION: the engine is connected, so it is for the engine to end the workflow; metadata: source."""
+    ERROR_REASON_EVENT_NOT_FOUND: _ErrorReason.ValueType  # 55
+    """NOT_FOUND: there is no such event, or not any more; metadata: event_id."""
+    ERROR_REASON_TRACE_NOT_FOUND: _ErrorReason.ValueType  # 56
+    """NOT_FOUND: there is no workflow and no trace of this id, or not any more; metadata: trace_id."""
 
 class ErrorReason(_ErrorReason, metaclass=_ErrorReasonEnumTypeWrapper):
     """The reasons of ErrorInfo."""
@@ -249,4 +253,8 @@ ERROR_REASON_WRONG_STATE: ErrorReason.ValueType  # 53
 """FAILED_PRECONDITION: this act is not possible where the batch, stop or agent stands; metadata: kind, id, state, action."""
 ERROR_REASON_ENGINE_CONNECTED: ErrorReason.ValueType  # 54
 """FAILED_PRECONDITION: the engine is connected, so it is for the engine to end the workflow; metadata: source."""
+ERROR_REASON_EVENT_NOT_FOUND: ErrorReason.ValueType  # 55
+"""NOT_FOUND: there is no such event, or not any more; metadata: event_id."""
+ERROR_REASON_TRACE_NOT_FOUND: ErrorReason.ValueType  # 56
+"""NOT_FOUND: there is no workflow and no trace of this id, or not any more; metadata: trace_id."""
 Global___ErrorReason: _TypeAlias = ErrorReason  # noqa: Y015

@@ -717,7 +717,8 @@ class ListEventsRequest(_message.Message):
     START_EVENT_ID_FIELD_NUMBER: _builtins.int
     filter: _builtins.str
     """Only these; see the filter grammar in docs. Fields: id, type, severity, workflow_id, workflow_type, stage, task_id, agent_id,
-    agent_type, trace_id, source, occur_time; a bare word is searched among the words of `message`, which it has to begin.
+    agent_type, trace_id, source, occur_time, message; a bare word is searched among the words of `message`, one of which it has to
+    begin; several words, quoted or not, have to be there all.
     """
     page_size: _builtins.int
     """At most this many; 0 is 100."""

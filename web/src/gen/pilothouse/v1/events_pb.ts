@@ -1028,7 +1028,8 @@ export const PublishEventStreamResponseSchema: GenMessage<PublishEventStreamResp
 export type ListEventsRequest = Message<"pilothouse.v1.ListEventsRequest"> & {
   /**
    * Only these; see the filter grammar in docs. Fields: id, type, severity, workflow_id, workflow_type, stage, task_id, agent_id,
-   * agent_type, trace_id, source, occur_time; a bare word is searched among the words of `message`, which it has to begin.
+   * agent_type, trace_id, source, occur_time, message; a bare word is searched among the words of `message`, one of which it has to
+   * begin; several words, quoted or not, have to be there all.
    *
    * @generated from field: string filter = 1;
    */
@@ -1071,7 +1072,8 @@ export type ListEventsRequest = Message<"pilothouse.v1.ListEventsRequest"> & {
 export type ListEventsRequestJson = {
   /**
    * Only these; see the filter grammar in docs. Fields: id, type, severity, workflow_id, workflow_type, stage, task_id, agent_id,
-   * agent_type, trace_id, source, occur_time; a bare word is searched among the words of `message`, which it has to begin.
+   * agent_type, trace_id, source, occur_time, message; a bare word is searched among the words of `message`, one of which it has to
+   * begin; several words, quoted or not, have to be there all.
    *
    * @generated from field: string filter = 1;
    */
