@@ -1,4 +1,4 @@
-"""The dashboard in a real Chromium: weight, first view, how late an event is drawn, how long frames take, what it holds.
+"""The dashboard in a real Chromium: weight, first view, how late events are drawn, how long frames take.
 
     python -m bench.dashboard [--seconds 30] [--rates 100,1000] [--rows 100000] [--views 5] [--hour] [--flower]
 
@@ -24,7 +24,7 @@ from dataclasses import dataclass
 from typing import Any
 
 import grpc
-from playwright.async_api import Browser, CDPSession, Page, async_playwright
+from playwright.async_api import Browser, Page, async_playwright
 
 from bench.flower_peer import RunningFlower
 from bench.process import Server, running_server
@@ -133,12 +133,12 @@ def _event(number: int) -> events_pb2.Event:
 
 
 @asynccontextmanager
-async def opened(browser: Browser, url: str) -> AsyncGenerator[tuple[Page, CDPSession]]:
-    """A page in a context of its own, without a cache."""
+async def opened(browser: Browser, url: str) -> AsyncGenerator[tuple[Page, Any]]:
+    """A page in a context of its own, without a cache, and its developer tools."""
     context = await browser.new_context(viewport={"width": 1440, "height": 900})
     page = await context.new_page()
     page.set_default_timeout(PATIENCE_MS)
-    session = await context.new_cdp_session(page)
+    session: Any = await context.new_cdp_session(page)
     await session.send("Performance.enable")
     try:
         await page.goto(url)
@@ -147,10 +147,10 @@ async def opened(browser: Browser, url: str) -> AsyncGenerator[tuple[Page, CDPSe
         await context.close()
 
 
-async def heap_mb(session: CDPSession) -> float:
+async def heap_mb(session: Any) -> float:
     """What the page's objects take, after a full collection."""
     await session.send("HeapProfiler.collectGarbage")
-    answer = await session.send("Performance.getMetrics")
+    answer: dict[str, Any] = await session.send("Performance.getMetrics")
     return (
         next(each["value"] for each in answer["metrics"] if each["name"] == "JSHeapUsedSize") / 1e6
     )
@@ -162,16 +162,15 @@ async def weights(browser: Browser, server: Server) -> list[list[str]]:
     async with opened(browser, f"http://{server.http}/") as (page, session):
         await session.send("Network.enable")
         urls: dict[str, str] = {}
-        session.on(
-            "Network.responseReceived",
-            lambda each: urls.update({each["requestId"]: each["response"]["url"]}),
-        )
-        session.on(
-            "Network.loadingFinished",
-            lambda each: rows.update(
-                {urls.get(each["requestId"], "?"): int(each["encodedDataLength"])}
-            ),
-        )
+
+        def begun(each: dict[str, Any]) -> None:
+            urls[each["requestId"]] = each["response"]["url"]
+
+        def ended(each: dict[str, Any]) -> None:
+            rows[urls.get(each["requestId"], "?")] = int(each["encodedDataLength"])
+
+        session.on("Network.responseReceived", begun)
+        session.on("Network.loadingFinished", ended)
         await page.reload()
         for view in ("monitoring", "workflows", "agents", "alerts", "events", "traces", "platform"):
             await page.goto(f"http://{server.http}/#/{view}")
@@ -292,7 +291,7 @@ async def flower(browser: Browser, count: int) -> list[list[str]]:
 
 
 async def measure(arguments: argparse.Namespace) -> None:
-    """Prints everything."""
+    """The dashboard in a real browser."""
     async with async_playwright() as playwright:
         browser = await playwright.chromium.launch(
             executable_path=browsers.found(), args=list(browsers.ARGUMENTS)
@@ -323,7 +322,7 @@ async def measure(arguments: argparse.Namespace) -> None:
 
 def main() -> None:
     """The command."""
-    parser = argparse.ArgumentParser(description=__doc__.split("\n")[0])
+    parser = argparse.ArgumentParser(description=measure.__doc__)
     parser.add_argument("--seconds", type=float, default=30.0)
     parser.add_argument("--rates", default="100,1000")
     parser.add_argument("--rows", type=int, default=100_000)
