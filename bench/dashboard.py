@@ -192,7 +192,7 @@ async def first_views(browser: Browser, server: Server, count: int) -> list[floa
     found: list[float] = []
     for _ in range(count):
         async with opened(browser, f"http://{server.http}/") as (page, _session):
-            found.append(await page.evaluate(FIRST_VIEW) / 1000)
+            found.append(float(await page.evaluate(FIRST_VIEW)) / 1000)
     return sorted(found)
 
 
