@@ -128,7 +128,8 @@ class Story:
         if namespace:
             return
         self.next, self._failed_node = nodes, ""
-        stage = _stage_name(step - self._input_step, names) if names else ""
+        # The input of a function (an entrypoint) is worked on at once; that of a graph is a step of its own.
+        stage = _stage_name(max(step - self._input_step, 1), names) if names else ""
         if names != ["__start__"] and (self._stage is None or self._stage.name != stage):
             self._finish_stage()
             self._stage = self.run.stage(stage) if stage else None
@@ -275,6 +276,7 @@ class NodeWatcher(AsyncCallbackHandler):
     def __init__(self, story: Story) -> None:
         self._story = story
         self._running: dict[UUID, str] = {}
+        self._paths: set[str] = set()
         self._failed: dict[str, BaseException] = {}
 
     async def on_chain_start(
@@ -288,8 +290,9 @@ class NodeWatcher(AsyncCallbackHandler):
     ) -> None:
         """The first chain of a namespace is the node itself; those after are inside of it."""
         path = str((metadata or {}).get("langgraph_checkpoint_ns", ""))
-        if path and path not in self._running.values():
+        if path and path not in self._paths:
             self._running[run_id] = path
+            self._paths.add(path)
             if (error := self._failed.pop(path, None)) is not None:
                 self._story.task_retried(path, error)
 
@@ -301,11 +304,12 @@ class NodeWatcher(AsyncCallbackHandler):
         **_: Any,
     ) -> None:
         """It has a result."""
-        self._running.pop(run_id, None)
+        self._paths.discard(self._running.pop(run_id, ""))
 
     async def on_chain_error(self, error: BaseException, *, run_id: UUID, **_: Any) -> None:
         """It failed; when it starts again, this is why."""
         path = self._running.pop(run_id, "")
+        self._paths.discard(path)
         if path and not isinstance(error, GraphBubbleUp | asyncio.CancelledError):
             self._failed[path] = error
 
