@@ -151,9 +151,8 @@ async def heap_mb(session: Any) -> float:
     """What the page's objects take, after a full collection."""
     await session.send("HeapProfiler.collectGarbage")
     answer: dict[str, Any] = await session.send("Performance.getMetrics")
-    return (
-        next(each["value"] for each in answer["metrics"] if each["name"] == "JSHeapUsedSize") / 1e6
-    )
+    metrics: list[dict[str, Any]] = answer["metrics"]
+    return sum(float(each["value"]) for each in metrics if each["name"] == "JSHeapUsedSize") / 1e6
 
 
 async def weights(browser: Browser, server: Server) -> list[list[str]]:
