@@ -99,6 +99,7 @@ from pilothouse_server.transport.health import HealthKeeper
 from pilothouse_server.transport.heartbeats import HeartbeatServicer
 from pilothouse_server.transport.interceptor import CallMeters
 from pilothouse_server.transport.metrics import MetricsServicer
+from pilothouse_server.transport.otlp import OtlpMeters, OtlpServicer
 from pilothouse_server.transport.platform import PlatformServicer
 from pilothouse_server.transport.queues import QueueServicer
 from pilothouse_server.transport.rules import RuleServicer
@@ -343,6 +344,7 @@ class Core:
                 Heartbeats(SqlHeartbeats(database), clock, told.heartbeats)
             ),
             metrics=self.metrics,
+            otlp=OtlpServicer(self.ingest, clock, OtlpMeters(self.registry)),
             platform=PlatformServicer(self.standing),
             queues=QueueServicer(SqlQueueViews(database), self.control),
             rules=RuleServicer(

@@ -1,4 +1,5 @@
-"""Every service of the contract, each with what serves it: one field a service, so that none is forgotten."""
+"""Every service of the contract and OpenTelemetry's, each with what serves it: one field a service, so that none is
+forgotten."""
 
 from __future__ import annotations
 
@@ -37,6 +38,7 @@ from pilothouse.v1 import (
     escalations_pb2_grpc,
     heartbeats_pb2,
     heartbeats_pb2_grpc,
+    options_pb2,
     platform_pb2,
     platform_pb2_grpc,
     queues_pb2,
@@ -54,6 +56,8 @@ from pilothouse_server.transport.events import SERVICE as EVENTS
 from pilothouse_server.transport.events import EventServicer
 from pilothouse_server.transport.metrics import SERVICE as METRICS
 from pilothouse_server.transport.metrics import MetricsServicer
+from pilothouse_server.transport.otlp import SERVICE as OTLP
+from pilothouse_server.transport.otlp import OtlpServicer
 from pilothouse_server.transport.server import Service
 
 S = TypeVar("S")
@@ -78,6 +82,7 @@ class Servicers:
     events: EventServicer
     heartbeats: heartbeats_pb2_grpc.HeartbeatServiceServicer
     metrics: MetricsServicer
+    otlp: OtlpServicer
     platform: platform_pb2_grpc.PlatformServiceServicer
     queues: queues_pb2_grpc.QueueServiceServicer
     rules: rules_pb2_grpc.RuleServiceServicer
@@ -111,6 +116,7 @@ def services(by: Servicers) -> list[Service]:
     """What a server serves."""
     return [
         Service(METRICS, by.metrics.add_to),
+        Service(OTLP, by.otlp.add_to, options_pb2.ROLE_EXECUTOR),
         _served(agents_pb2.DESCRIPTOR, _agents, by.agents),
         _served(alerts_pb2.DESCRIPTOR, _alerts, by.alerts),
         _served(audit_pb2.DESCRIPTOR, _audit, by.audit),

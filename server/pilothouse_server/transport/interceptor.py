@@ -33,6 +33,8 @@ from pilothouse_server.transport.validation import violations_of
 Context = grpc.aio.ServicerContext[Any, Any]
 REQUEST_ID_KEY = "x-request-id"
 _MAX_REQUEST_ID = 128
+GUARDED = ("/pilothouse.v1.", "/opentelemetry.proto.collector.")
+"""Beginnings of the methods that are ours to answer."""
 _log = structlog.get_logger(__name__)
 
 
@@ -68,7 +70,7 @@ class CallMeters:
 
 
 class CallGuard(grpc.aio.ServerInterceptor):
-    """Wraps every handler of `pilothouse.v1`; those of health and reflection pass as they are."""
+    """Wraps every handler but those of health and reflection, which pass as they are."""
 
     def __init__(self, meters: CallMeters) -> None:
         self.meters = meters
@@ -85,7 +87,7 @@ class CallGuard(grpc.aio.ServerInterceptor):
         handler = await continuation(handler_call_details)
         if handler is None:
             return grpc.unary_unary_rpc_method_handler(_refuse_unknown(method))
-        if not method.startswith("/pilothouse.v1."):
+        if not method.startswith(GUARDED):
             return handler
         request_id = _request_id(handler_call_details)
         return self._wrap(handler, method, request_id)

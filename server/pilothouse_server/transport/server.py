@@ -1,6 +1,7 @@
 """The gRPC server: which services it serves, with which limits, and how it starts and drains.
 
-A method whose contract declares no role is not served at all: the server refuses to start.
+A method whose contract declares no role is not served at all: the server refuses to start. Of a service that others
+wrote the contract of we say the role.
 """
 
 from __future__ import annotations
@@ -37,6 +38,8 @@ class Service:
 
     descriptor: ServiceDescriptor
     add: Callable[[grpc.aio.Server], None]
+    role: options_pb2.Role.ValueType = options_pb2.ROLE_UNSPECIFIED
+    """Of all methods of a service whose contract is not ours."""
 
 
 class RpcServer:
@@ -47,7 +50,8 @@ class RpcServer:
     ) -> None:
         self._services = list(services)
         for service in self._services:
-            require_roles(service.descriptor)
+            if service.role == options_pb2.ROLE_UNSPECIFIED:
+                require_roles(service.descriptor)
         self._guard = CallGuard(meters)
         self._server = grpc.aio.server(
             interceptors=[self._guard],

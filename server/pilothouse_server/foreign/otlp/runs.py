@@ -1,0 +1,80 @@
+"""Which span stands for a run, where one span alone cannot tell.
+
+A piece of GenAI work says its trace, not what it is part of. So when a trace's root is of no convention (a request to
+a web service, say) it is the run as soon as both were seen, whichever came first; and of several spans in a trace that
+call themselves a run the first is it. What is forgotten costs the end of a run, never a wrong one: its work is shown,
+and it stays open.
+"""
+
+from __future__ import annotations
+
+from collections import OrderedDict
+from dataclasses import dataclass
+from typing import Final, NamedTuple
+
+from pilothouse_server.foreign.otlp.conventions import Outcome
+
+MAX_TRACES: Final = 20_000
+"""Traces that are remembered; those not heard of for longest go first."""
+
+
+class Root(NamedTuple):
+    """A trace's root that is of no convention."""
+
+    trace_id: str
+    span_id: str
+    name: str
+    source: str
+    start_us: int
+    end_us: int | None
+    outcome: Outcome
+    message: str
+    """Of its error."""
+
+
+@dataclass(slots=True)
+class _Seen:
+    run: str = ""
+    """The span that called itself the run."""
+    works: bool = False
+    """Some of its spans are work."""
+    root: Root | None = None
+
+
+class Runs:
+    """What was seen of the newest traces."""
+
+    def __init__(self, most: int = MAX_TRACES) -> None:
+        self._most = most
+        self._seen: OrderedDict[str, _Seen] = OrderedDict()
+        self.forgotten = 0
+        """Traces that went because there were too many."""
+
+    def is_run(self, trace_id: str, span_id: str) -> bool:
+        """Whether this span, which calls itself a run, is the one."""
+        seen = self._of(trace_id)
+        seen.run = seen.run or span_id
+        return seen.run == span_id
+
+    def work(self, trace_id: str) -> Root | None:
+        """There is work in the trace; the root that is therefore a run, unless it was one already."""
+        seen = self._of(trace_id)
+        first, seen.works = not seen.works, True
+        return seen.root if first and not seen.run else None
+
+    def root(self, root: Root) -> bool:
+        """Whether this root is a run, as far as was seen yet."""
+        seen = self._of(root.trace_id)
+        seen.root = root
+        return seen.works and not seen.run
+
+    def _of(self, trace_id: str) -> _Seen:
+        seen = self._seen.get(trace_id)
+        if seen is not None:
+            self._seen.move_to_end(trace_id)
+            return seen
+        seen = self._seen[trace_id] = _Seen()
+        if len(self._seen) > self._most:
+            self._seen.popitem(last=False)
+            self.forgotten += 1
+        return seen
