@@ -17,13 +17,14 @@ from dataclasses import dataclass
 from typing import Final, NamedTuple, Protocol
 
 from pilothouse_server.domain.errors import Unavailable
+from pilothouse_server.domain.event_fields import EVENT_FIELDS
 from pilothouse_server.domain.filter_routes import Crossroads, Route, routes
 from pilothouse_server.domain.filter_text import parse
 from pilothouse_server.domain.filters import Filter, Value, matches
 from pilothouse_server.ports import Clock, StoredEvent
 from pilothouse_server.services.allowance import Allowance
 from pilothouse_server.services.fanout import Changes
-from pilothouse_server.services.views import EVENT_FIELDS, EventViews
+from pilothouse_server.services.views import EventViews
 from pilothouse_server.services.watch import HEARTBEAT, Read, Start, WatchSource
 
 RING_EVENTS: Final = 10_000

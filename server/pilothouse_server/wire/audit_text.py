@@ -6,17 +6,15 @@ a spreadsheet would take for a formula is made a text, which changes it.
 
 from __future__ import annotations
 
-import csv
-import io
 import json
 from collections.abc import Iterable, Mapping
 from datetime import UTC, datetime, timedelta
 from typing import Any, Final
 
 from pilothouse_server.domain.audit import Entry
+from pilothouse_server.wire.spreadsheets import csv_text
 
 _EPOCH: Final = datetime(1970, 1, 1, tzinfo=UTC)
-_FORMULA: Final = ("=", "+", "-", "@", "\t", "\r", "\n")
 COLUMNS: Final = (
     "sequence", "record_time", "actor", "verb", "target_kind", "target_id", "reason", "before", "after", "outcome",
     "error", "request_id", "command_id", "batch_id", "emergency_stop_id", "previous_hash", "hash",
@@ -30,17 +28,14 @@ def json_lines(entries: Iterable[Entry]) -> str:
 
 def csv_lines(entries: Iterable[Entry], *, header: bool) -> str:
     """As RFC 4180 has it."""
-    text = io.StringIO()
-    writer = csv.writer(text, lineterminator="\r\n")
-    if header:
-        writer.writerow(COLUMNS)
+    rows: list[Iterable[str]] = [COLUMNS] if header else []
     for entry in entries:
         fields = _fields(entry)
         error = fields["error"]
         fields |= {name: _pairs(fields[name]) for name in ("before", "after")}
         fields["error"] = "" if error is None else f"{error['code']}: {error['message']}"
-        writer.writerow([_harmless(str(fields[name])) for name in COLUMNS])
-    return text.getvalue()
+        rows.append([str(fields[name]) for name in COLUMNS])
+    return csv_text(rows)
 
 
 def _fields(entry: Entry) -> dict[str, Any]:
@@ -62,7 +57,3 @@ def _fields(entry: Entry) -> dict[str, Any]:
 
 def _pairs(values: Mapping[str, str]) -> str:
     return json.dumps(values, ensure_ascii=False) if values else ""
-
-
-def _harmless(cell: str) -> str:
-    return f"'{cell}" if cell.startswith(_FORMULA) else cell

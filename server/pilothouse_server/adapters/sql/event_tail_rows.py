@@ -10,17 +10,17 @@ from sqlalchemy import ColumnElement, Connection, select
 from pilothouse_server.adapters.sql.database import Database
 from pilothouse_server.adapters.sql.event_rows import newest_position
 from pilothouse_server.adapters.sql.tables_projection import EVENTS
+from pilothouse_server.domain.event_fields import EVENT_FIELDS, WORDS
 from pilothouse_server.domain.filters import words_of
 from pilothouse_server.ports import StoredEvent
 from pilothouse_server.services.event_tail import TailRead, TailRow
-from pilothouse_server.services.views import EVENT_FIELDS
 
 _C = EVENTS.c
-_ASKED = tuple(name for name in EVENT_FIELDS.fields if name != EVENT_FIELDS.words)
+_ASKED = tuple(EVENT_FIELDS.fields)
 _COLUMNS: tuple[ColumnElement[Any], ...] = tuple(
     _C.occur_us if name == "occur_time" else _C[name] for name in _ASKED
 )
-_QUERY = select(_C.position, _C.cursor, _C.payload, _C.message, *_COLUMNS).order_by(_C.position)
+_QUERY = select(_C.position, _C.cursor, _C.payload, *_COLUMNS).order_by(_C.position)
 
 
 class SqlEventTail:
@@ -46,8 +46,7 @@ class SqlEventTail:
         return await self._database.read(run)
 
 
-def _row(position: int, cursor: str, payload: bytes, message: str, *asked: Any) -> TailRow:
+def _row(position: int, cursor: str, payload: bytes, *asked: Any) -> TailRow:
     values = dict(zip(_ASKED, asked, strict=True))
-    if EVENT_FIELDS.words:
-        values[EVENT_FIELDS.words] = " ".join(words_of(message))
+    values[WORDS] = " ".join(words_of(values["message"]))
     return TailRow(StoredEvent(position, cursor, payload), values)
