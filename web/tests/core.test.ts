@@ -106,6 +106,7 @@ describe("the URL", () => {
       filter: 'state = RUNNING AND name = "a&b #1"',
       state: "failed",
       open: "wf/1?x",
+      span: "stage:build:1",
     } as const;
     expect(parseRoute(formatRoute(route))).toEqual(route);
   });

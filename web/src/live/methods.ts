@@ -20,6 +20,7 @@ import type { PlatformService } from "../gen/pilothouse/v1/platform_pb";
 import type { QueueService } from "../gen/pilothouse/v1/queues_pb";
 import type { RuleService } from "../gen/pilothouse/v1/rules_pb";
 import type { SilenceService } from "../gen/pilothouse/v1/silences_pb";
+import type { TraceService } from "../gen/pilothouse/v1/traces_pb";
 import type { WorkflowService } from "../gen/pilothouse/v1/workflows_pb";
 
 interface Services {
@@ -42,6 +43,7 @@ interface Services {
   readonly QueueService: typeof QueueService;
   readonly RuleService: typeof RuleService;
   readonly SilenceService: typeof SilenceService;
+  readonly TraceService: typeof TraceService;
   readonly WorkflowService: typeof WorkflowService;
 }
 

@@ -1,12 +1,19 @@
-// The Traces page: where the time of workflows went.
+// The Traces page: all traces, one of them, several side by side, and what the runs of one type have in common.
 import type { JSX } from "preact";
-import { Note } from "../ui/panel";
+import { Tabbed, type Tabs } from "../ui/listed";
+import { Compare } from "./compare";
+import { TraceList } from "./list";
+import { TracePage } from "./trace";
+import "./traces.css";
+import { Types } from "./types";
+
+const TABS: Tabs = [
+  ["", "All traces", TraceList],
+  ["types", "By type", Types],
+  ["trace", "", TracePage],
+  ["compare", "", Compare],
+];
 
 export function Traces(): JSX.Element {
-  return (
-    <div class="alerts-page" data-testid="page-traces">
-      <h1 class="sr">Traces</h1>
-      <Note>Reading the traces…</Note>
-    </div>
-  );
+  return <Tabbed page="traces" title="Traces" first="all" tabs={TABS} />;
 }

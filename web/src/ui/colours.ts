@@ -1,10 +1,16 @@
 // Canvases cannot use custom properties, so the tokens are read where the browser has resolved them for the theme in use.
 export type Token =
+  | "text"
   | "text-faint"
   | "text-weak"
   | "line-strong"
+  | "line"
   | "grid"
   | "panel"
+  | "raised"
+  | "accent-ground"
+  | "notice"
+  | "unknown"
   | "warning"
   | "critical"
   | "good"

@@ -1,0 +1,278 @@
+// The rows of a trace: names as a tree that is read and steered without a pointer, bars beside them on a canvas, all of the trace in a strip above.
+import { type Signal, useSignal } from "@preact/signals";
+import type { JSX } from "preact";
+import { useEffect, useRef } from "preact/hooks";
+import { durationText } from "../core/format";
+import { listWindow } from "../core/windowing";
+import { workLook } from "../core/words";
+import { Mark } from "../ui/mark";
+import type { Board } from "./board";
+import { Canvas } from "./canvas";
+import { AXIS, type Pen, ROW, type Scene, drawGantt } from "./draw";
+import { Overview } from "./overview";
+import { hasChildren } from "./tree";
+import type { Span } from "./wire";
+import { spanWords } from "./words";
+
+const INDENT_PX = 12;
+const DEEPEST = 10;
+const LEAST_DRAG_PX = 6;
+const TURN = 0.0016;
+
+export interface GanttProps {
+  readonly board: Board;
+  readonly runs: boolean;
+  readonly open: (id: string) => void;
+}
+
+interface Shown extends GanttProps {
+  readonly top: Signal<number>;
+  readonly height: Signal<number>;
+  readonly hovered: Signal<number>;
+}
+
+export function Gantt(props: GanttProps): JSX.Element {
+  const { board } = props;
+  const box = useRef<HTMLDivElement>(null);
+  const shown: Shown = { ...props, top: useSignal(0), height: useSignal(300), hovered: useSignal(-1) };
+  useEffect(() => {
+    const place = box.current;
+    if (place === null) {
+      return undefined;
+    }
+    const observer = new ResizeObserver(() => (shown.height.value = place.clientHeight));
+    observer.observe(place);
+    board.scrollTo = (row) => {
+      const [first, last] = [row * ROW, row * ROW + ROW + AXIS - place.clientHeight];
+      // Rows that are not there yet are there after the next frame.
+      requestAnimationFrame(() => (place.scrollTop = Math.max(last, Math.min(first, place.scrollTop))));
+    };
+    return () => {
+      observer.disconnect();
+      board.scrollTo = () => undefined;
+    };
+  }, [board]);
+  return (
+    <>
+      <Overview board={board} runs={props.runs} />
+      <div class="spans" ref={box} onScroll={(event) => (shown.top.value = event.currentTarget.scrollTop)}>
+        <div style={{ height: `${board.rows.value.length * ROW + AXIS}px` }}>
+          <div class="pinned" style={{ height: `${shown.height.value}px` }}>
+            <Names {...shown} />
+            <Bars {...shown} />
+          </div>
+        </div>
+      </div>
+    </>
+  );
+}
+
+function Names({ board, top, height, hovered, open }: Shown): JSX.Element {
+  const rows = board.rows.value;
+  const { first, end } = listWindow(top.value, height.value - AXIS, ROW, rows.length, 1);
+  const current = board.row.value;
+  const pressed = (event: KeyboardEvent): void => {
+    if (event.ctrlKey || event.metaKey || event.altKey) {
+      return;
+    }
+    const opens = event.key === "Enter" && board.current.peek() !== "";
+    if (opens) {
+      open(board.current.peek());
+    }
+    if (opens || board.key(event.key, event.shiftKey)) {
+      event.preventDefault();
+      event.stopPropagation();
+    }
+  };
+  return (
+    <div
+      class="names"
+      role="treegrid"
+      aria-label="Spans"
+      aria-rowcount={rows.length}
+      aria-activedescendant={current >= first && current < end ? `row-${current}` : undefined}
+      tabIndex={0}
+      data-row=""
+      data-testid="span-tree"
+      data-rows={rows.length}
+      onKeyDown={pressed}
+      onFocus={() => (board.row.peek() < 0 ? board.goTo(0) : undefined)}
+    >
+      {Array.from({ length: end - first }, (_each, index) => {
+        const row = first + index;
+        return (
+          <Name
+            key={board.tree.value.spans[rows[row] as number]?.spanId}
+            {...{ board, row, open, hovered }}
+            place={AXIS + row * ROW - top.value}
+            at={rows[row] as number}
+          />
+        );
+      })}
+    </div>
+  );
+}
+
+type NameProps = Pick<Shown, "board" | "open" | "hovered"> & { readonly row: number; readonly at: number; readonly place: number };
+
+function Name({ board, row, at, place, open, hovered }: NameProps): JSX.Element {
+  const tree = board.tree.value;
+  const span = tree.spans[at] as Span;
+  const depth = tree.depth[at] as number;
+  const parent = hasChildren(tree, at);
+  const folded = board.folded.value.has(span.spanId);
+  const until = board.until.value;
+  const critical = board.path.value.share[at] ?? 0;
+  const click = (): void => {
+    board.current.value = span.spanId;
+    open(span.spanId);
+  };
+  const fold = (event: MouseEvent): void => {
+    event.stopPropagation();
+    board.toggle(span.spanId);
+  };
+  return (
+    <div
+      class={`span-row ${board.marked.value.has(span.spanId) ? "marked" : ""}`}
+      id={`row-${row}`}
+      role="row"
+      aria-level={depth + 1}
+      aria-rowindex={row + 1}
+      aria-expanded={parent ? !folded : undefined}
+      aria-selected={board.row.value === row}
+      style={{ top: `${place}px`, paddingLeft: `${8 + Math.min(depth, DEEPEST) * INDENT_PX}px` }}
+      onClick={click}
+      onMouseEnter={() => (hovered.value = at)}
+      data-testid="span-row"
+      data-id={span.spanId}
+      data-state={span.state}
+      data-critical={critical > 0}
+    >
+      <span role="gridcell" class="cut" title={span.name}>
+        <i class={parent ? "chevron" : "leaf"} onClick={parent ? fold : undefined} />
+        <Mark look={workLook(span.state)} /> {span.name || span.spanId}
+        {span.attempt > 1 ? <span class="tone-warning small"> ×{span.attempt}</span> : null}{" "}
+        <span class="faint small" aria-hidden="true">
+          {span.agentId}
+        </span>
+        <span class="sr">, {spanWords(span, until, critical)}</span>
+      </span>
+      <span role="gridcell" class="number weak small">
+        {durationText(Math.min(tree.end[at] as number, until) - (tree.start[at] as number))}
+      </span>
+    </div>
+  );
+}
+
+interface Pointed {
+  readonly x: number;
+  readonly y: number;
+}
+
+// What is drawn; the places that change in it are read where it is called.
+export function sceneOf(board: Board, runs: boolean, top: number, hovered: number): Scene {
+  return {
+    ...{ runs, top, hovered },
+    tree: board.tree.value,
+    rows: board.rows.value,
+    rowOf: board.rowOf.value,
+    path: board.path.value,
+    view: board.view.value,
+    now: board.until.value,
+    current: board.tree.value.at.get(board.current.value) ?? -1,
+    marked: board.marked.value,
+  };
+}
+
+function Bars({ board, runs, top, hovered, open }: Shown): JSX.Element {
+  const drag = useSignal<readonly [number, number] | undefined>(undefined);
+  const pointed = useSignal<Pointed | undefined>(undefined);
+  const scene = sceneOf(board, runs, top.value, hovered.value);
+  const dragged = drag.value;
+  const paint = (pen: Pen): void => {
+    drawGantt(pen, scene);
+    if (dragged !== undefined) {
+      pen.ctx.globalAlpha = 0.18;
+      pen.ctx.fillStyle = pen.look("accent");
+      pen.ctx.fillRect(Math.min(...dragged), AXIS, Math.abs(dragged[1] - dragged[0]), pen.height);
+      pen.ctx.globalAlpha = 1;
+    }
+  };
+  const timeAt = (x: number, wide: number): number => scene.view.from + (x / wide) * (scene.view.to - scene.view.from);
+  const moved = (event: MouseEvent): void => {
+    const { x, y } = placeOf(event);
+    drag.value = drag.value === undefined ? undefined : [drag.value[0], x];
+    hovered.value = y < AXIS ? -1 : (scene.rows[Math.floor((y - AXIS + top.peek()) / ROW)] ?? -1);
+    pointed.value = { x, y };
+  };
+  const released = (event: MouseEvent): void => {
+    const [from, to] = drag.value ?? [0, 0];
+    drag.value = undefined;
+    const wide = (event.currentTarget as HTMLElement).clientWidth;
+    if (Math.abs(to - from) >= LEAST_DRAG_PX) {
+      board.chosen.value = { from: timeAt(Math.min(from, to), wide), to: timeAt(Math.max(from, to), wide) };
+    } else if (hovered.value >= 0) {
+      board.current.value = scene.tree.spans[hovered.value]?.spanId ?? "";
+      open(board.current.value);
+    }
+  };
+  const wheel = (event: WheelEvent): void => {
+    const { x, y } = placeOf(event);
+    const sideways = event.shiftKey || Math.abs(event.deltaX) > Math.abs(event.deltaY);
+    if (event.ctrlKey || event.metaKey || y < AXIS) {
+      board.zoom(Math.exp(event.deltaY * TURN), timeAt(x, (event.currentTarget as HTMLElement).clientWidth));
+    } else if (sideways) {
+      board.pan((event.deltaX || event.deltaY) / (event.currentTarget as HTMLElement).clientWidth);
+    } else {
+      return;
+    }
+    event.preventDefault();
+  };
+  return (
+    <div class="bars">
+      <Canvas
+        paint={paint}
+        wheel={wheel}
+        data-testid="gantt"
+        data-from={scene.view.from}
+        data-to={scene.view.to}
+        data-steps={scene.path.at.length}
+        onMouseMove={moved}
+        onMouseLeave={() => {
+          hovered.value = -1;
+          pointed.value = drag.value = undefined;
+        }}
+        onMouseDown={(event) => (drag.value = [placeOf(event).x, placeOf(event).x])}
+        onMouseUp={released}
+        onDblClick={() => (board.chosen.value = undefined)}
+      />
+      {pointed.value === undefined || dragged !== undefined ? null : <Tip board={board} at={hovered.value} pointed={pointed.value} />}
+    </div>
+  );
+}
+
+const placeOf = ({ clientX, clientY, currentTarget }: MouseEvent): Pointed => {
+  const box = (currentTarget as HTMLElement).getBoundingClientRect();
+  return { x: clientX - box.left, y: clientY - box.top };
+};
+
+function Tip({ board, at, pointed }: { readonly board: Board; readonly at: number; readonly pointed: Pointed }): JSX.Element | null {
+  const tree = board.tree.value;
+  const span = tree.spans[at];
+  if (span === undefined) {
+    return null;
+  }
+  const until = board.until.value;
+  const start = tree.start[at] as number;
+  const took = Math.min(tree.end[at] as number, until) - start;
+  return (
+    <div class="tip small" style={{ left: `${Math.max(0, pointed.x - 300)}px`, top: `${pointed.y + 16}px` }} aria-hidden="true">
+      <b>{span.name || span.spanId}</b> <span class="number">{durationText(took)}</span>
+      <div class="weak">{spanWords(span, until, board.path.value.share[at] ?? 0)}</div>
+      <div class="faint">
+        from +{durationText(start)}
+        {span.agentId === "" ? "" : ` · ${span.agentId}`}
+      </div>
+    </div>
+  );
+}
