@@ -78,8 +78,17 @@ export function moved(route: Route, change: Partial<Route>): Route {
     ...(change.tab !== undefined && change.tab !== route.tab ? { open: "", span: "" } : {}),
     ...(change.open !== undefined && change.open !== route.open ? { span: "" } : {}),
   };
-  const next = { ...route, ...fresh, ...change };
-  return OF_ONE.includes(next.tab) && next.open === "" ? { ...next, tab: "" } : next;
+  return settled({ ...route, ...fresh, ...change });
+}
+
+// A tab of one thing without it is the list; a trace that is opened is a page.
+function settled(route: Route): Route {
+  const { page, tab, open } = route;
+  return OF_ONE.includes(tab) && open === ""
+    ? { ...route, tab: "" }
+    : page === "traces" && tab === "" && open !== ""
+      ? { ...route, tab: "trace" }
+      : route;
 }
 
 export function parseRoute(fragment: string): Route {
@@ -88,7 +97,7 @@ export function parseRoute(fragment: string): Route {
   const values = new URLSearchParams(query);
   const state = values.get("state") ?? "";
   const tab = TABS[page].find((each) => each === values.get("tab")) ?? "";
-  return {
+  return settled({
     page,
     tab,
     range: parseRange(values),
@@ -96,7 +105,7 @@ export function parseRoute(fragment: string): Route {
     state: (page === "events" ? /^[a-z_,]{1,512}$/.test(state) : STATES.includes(state)) ? state : "",
     open: (values.get("open") ?? "").slice(0, LONGEST_TEXT),
     span: (values.get("span") ?? "").slice(0, LONGEST_TEXT),
-  };
+  });
 }
 
 function parseRange(values: URLSearchParams): TimeRange {
