@@ -3,14 +3,19 @@
 from __future__ import annotations
 
 import asyncio
+import threading
+from typing import Any
 
 import pytest
 from langgraph.checkpoint.sqlite.aio import AsyncSqliteSaver
+from langgraph.graph import START, StateGraph
 
 from pilothouse.errors import CommandNotEffective
-from pilothouse.langgraph import RunCancelled, RunState, RunUnderWay
-from pilothouse.v1.commands_pb2 import CommandState
-from tests.langgraph.graphs import Workshop
+from pilothouse.langgraph import NotWaiting, RunCancelled, RunState, RunUnderWay
+from pilothouse.langgraph import runner as runner_module
+from pilothouse.langgraph.threads import config_of
+from pilothouse.v1.commands_pb2 import Command, CommandState
+from tests.langgraph.graphs import State, Workshop
 from tests.langgraph.support import House, stages, tasks, told
 from tests.support import wait_until
 
@@ -179,3 +184,84 @@ async def test_a_run_whose_thread_went_on_cannot_be_retried(
         with pytest.raises(CommandNotEffective) as refused:
             await retry.wait(20)
     assert refused.value.command.error.code == "NO_CHECKPOINT"
+
+
+async def test_a_failure_in_a_subgraph_is_retried_from_where_it_was(
+    house: House, saver: AsyncSqliteSaver, workshop: Workshop
+) -> None:
+    workshop.failures["sieve"] = 1
+    async with house.runner(workshop.everything(saver)) as runner:
+        with pytest.raises(RuntimeError, match="sieve is broken"):
+            await runner.run({}, thread_id="within")
+        await house.is_in("within", "FAILED")
+        await house.effective(house.client.workflow("within").retry())
+        shown = await house.is_in("within", "COMPLETED", attempt=2)
+    assert workshop.calls["shovel"] == 1
+    assert {name: seen for name, seen in tasks(shown).items() if name.startswith("dig")} == {
+        "dig": ("COMPLETED", 2),
+        "dig/shovel": ("COMPLETED", 1),
+        "dig/sieve": ("COMPLETED", 2),
+    }
+    assert shown.workflow.usage.input_tokens == 60
+
+
+async def test_an_answer_is_kept_when_a_pause_overtakes_it(
+    house: House, saver: AsyncSqliteSaver, workshop: Workshop
+) -> None:
+    workflow = house.client.workflow("quick")
+    workshop.held.add("act")
+    async with house.runner(workshop.asking(saver, "now?")) as runner:
+        run = await runner.start({}, thread_id="quick")
+        await run.wait()
+        await house.is_in("quick", "WAITING")
+        run.answer("yes")
+        run.pause(Command(id="made-here"))  # before LangGraph has begun with the answer
+        await house.is_in("quick", "PAUSED")
+        assert workshop.calls["act"] == 0
+        workshop.held.clear()
+        await house.effective(workflow.resume())
+        assert (await run.wait()).values["log"] == ["now? yes", "act"]
+
+
+async def test_a_node_in_a_thread_ends_by_itself_and_its_run_is_cancelled(
+    house: House, saver: AsyncSqliteSaver
+) -> None:
+    began, go_on, ended = threading.Event(), threading.Event(), threading.Event()
+
+    def slow(_: State) -> State:
+        began.set()
+        go_on.wait(20)
+        ended.set()
+        return {"log": ["slow"]}
+
+    graph: Any = StateGraph(State)
+    graph.add_node("slow", slow)
+    graph.add_edge(START, "slow")
+    async with house.runner(graph.compile(checkpointer=saver)) as runner:
+        run = await runner.start({}, thread_id="thread")
+        await wait_until(began.is_set)
+        await house.is_in("thread", "RUNNING")
+        await house.effective(house.client.workflow("thread").cancel())
+        assert run.state is RunState.CANCELLED
+        go_on.set()
+        await wait_until(ended.is_set)
+        assert (await saver.aget_tuple(config_of("thread"))) is not None
+    shown = await house.is_in("thread", "CANCELLED")
+    assert tasks(shown) == {"slow": ("CANCELLED", 1)}
+
+
+async def test_runs_that_are_not_remembered_are_recalled(
+    house: House,
+    saver: AsyncSqliteSaver,
+    workshop: Workshop,
+    monkeypatch: pytest.MonkeyPatch,
+) -> None:
+    monkeypatch.setattr(runner_module, "REMEMBERED", 1)
+    async with house.runner(workshop.asking(saver, "so?")) as runner:
+        for thread_id in ("first", "second", "third"):
+            await runner.run({}, thread_id=thread_id)
+        for thread_id in ("first", "second", "third"):
+            await house.is_in(thread_id, "WAITING")
+            assert (await runner.answer(thread_id, "yes")).state is RunState.COMPLETED
+            with pytest.raises(NotWaiting):
+                await runner.answer(thread_id, "again")

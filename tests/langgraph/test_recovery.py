@@ -150,10 +150,17 @@ async def test_what_a_process_could_not_tell_any_more_is_told_by_the_next(
 async def test_a_new_input_ends_what_another_process_left(
     house: House, saver: AsyncSqliteSaver, workshop: Workshop
 ) -> None:
+    workshop.failures["act"] = 1
     async with house.runner(workshop.asking(saver, "so?")) as runner:
         await runner.run({}, thread_id="old")
+        await runner.run({}, thread_id="bad")
+        with pytest.raises(RuntimeError):
+            await runner.answer("bad", "yes")
     async with house.runner(workshop.asking(saver, "so?")) as runner:
         assert (await runner.run({}, thread_id="old")).workflow_id == "old#2"
+        assert (await runner.run({}, thread_id="bad")).workflow_id == "bad#2"
+    await house.is_in("bad#2", "WAITING")
+    await house.is_in("bad", "FAILED")
     shown = await house.is_in("old", "CANCELLED")
     assert shown.events[-1].type == EventType.EVENT_TYPE_WORKFLOW_CANCELLED
     await house.is_in("old#2", "WAITING")

@@ -38,6 +38,7 @@ from pilothouse.v1.enums_pb2 import ControlAction
 
 REMEMBERED = 10_000
 """Runs that wait or failed, and ids of those that are over, are kept in memory; others are recalled."""
+_IDLE = frozenset({RunState.WAITING, RunState.FAILED})
 _AT_ONCE = CommandBoundary.COMMAND_BOUNDARY_IMMEDIATE
 _AT_A_STEP = CommandBoundary.COMMAND_BOUNDARY_STEP
 
@@ -211,6 +212,8 @@ class LangGraphRunner:
         await (await self._known(command)).retry(command)
 
     async def _known(self, command: Command) -> GraphRun:
+        if self._closed:
+            raise CommandRefused("CLOSING", "the process ends", retryable=True)
         run = await self._find(command.workflow_id)
         if run is None:
             words = "neither this process nor the checkpointer has this run any more"
@@ -244,8 +247,8 @@ class LangGraphRunner:
         self._keep(run)
         self._runs.move_to_end(run.workflow_id)
         while len(self._runs) > REMEMBERED:
-            oldest = next(iter(self._runs.values()))
-            if oldest.state not in {RunState.WAITING, RunState.FAILED}:
+            idle = (each for each in self._runs.values() if each.state in _IDLE)
+            if (oldest := next(idle, None)) is None:
                 return
             self._forget(oldest)
 
@@ -278,6 +281,9 @@ class LangGraphRunner:
     # -- its life
 
     def _spawn(self, leg: Coroutine[Any, Any, None]) -> asyncio.Task[None]:
+        if self._closed:
+            leg.close()
+            raise RuntimeError("the runner is closed")
         return self._group.create_task(leg)
 
     def _check(self) -> None:

@@ -129,7 +129,8 @@ class GraphRun:
         self._control = RunControl()
         self._leg: asyncio.Task[None] | None = None
         self._pause: Command | None = None
-        self._cancel: tuple[Command | None, str] = (None, "cancelled in its own process")
+        self._given: object = None
+        self._cancel: tuple[Command | None, str] | None = None
         self._closing = False
         self._stop: asyncio.Future[BaseException | Outcome] = asyncio.Future()
 
@@ -156,6 +157,7 @@ class GraphRun:
         if self._stop.done():
             self._stop = asyncio.Future()
         self._control = RunControl()
+        self._given = given
         self._leg = self._spawn(self._drive(given))
 
     def pause(self, command: Command) -> None:
@@ -176,7 +178,7 @@ class GraphRun:
         if self.interrupts:
             self._waiting()
         else:
-            self.begin(None)
+            self.begin(self._given)
 
     async def retry(self, command: Command) -> None:
         """A failed run goes on from its last checkpoint, as the next attempt."""
@@ -266,7 +268,9 @@ class GraphRun:
             if not self._closing:
                 self._paused(self._pause)
         except asyncio.CancelledError:
-            if not self._closing:
+            if self._cancel is None:  # nobody wants an end of the run: its process ends
+                self._settle(RunnerClosed(self.workflow_id))
+            else:
                 self._end(RunState.CANCELLED, RunCancelled(self.workflow_id))
                 self.story.cancelled(*self._cancel)
         except Exception as error:  # noqa: BLE001 - whatever a node raises is how its run ended
@@ -297,10 +301,14 @@ class GraphRun:
             async for kind, namespace, told in parts:
                 match kind:
                     case "checkpoints":
+                        # An input is in its checkpoint; an answer is kept by LangGraph when a task takes it.
+                        if not isinstance(self._given, Answer):
+                            self._given = None
                         tasks = [str(task["name"]) for task in told["tasks"]]
                         step = int(told["metadata"]["step"])
                         self.story.checkpoint(namespace, step, list(told["next"]), tasks)
                     case "tasks" if "result" not in told:
+                        self._given = None
                         self.story.task_started(namespace, told["name"], told["id"])
                     case "tasks":
                         self.story.task_ended(

@@ -6,6 +6,7 @@ there, and a process that is started again can tell whose a thread is without a 
 
 from __future__ import annotations
 
+import unicodedata
 from collections.abc import Iterator, Mapping
 from dataclasses import dataclass
 from typing import Any, cast
@@ -107,5 +108,5 @@ def check_thread_id(thread_id: str) -> None:
     """Raises ValueError for an id that no workflow could have."""
     if not 0 < len(thread_id.encode("utf-8", "replace")) <= MAX_THREAD_BYTES:
         raise ValueError(f"a thread_id has 1 to {MAX_THREAD_BYTES} bytes of UTF-8")
-    if not thread_id.isprintable():
+    if any(unicodedata.category(each) == "Cc" for each in thread_id):
         raise ValueError("a thread_id has no control characters")
