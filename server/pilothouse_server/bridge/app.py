@@ -17,6 +17,7 @@ from pilothouse_server.bridge.gateway import Gateway
 from pilothouse_server.bridge.guard import Guard
 from pilothouse_server.bridge.live import LiveEndpoint
 from pilothouse_server.bridge.openapi import describe
+from pilothouse_server.bridge.otlp import OtlpGateway
 from pilothouse_server.bridge.probes import Probes
 from pilothouse_server.bridge.realtime import Realtime
 from pilothouse_server.bridge.settings import BridgeSettings
@@ -67,6 +68,7 @@ def create_app(
     """The application; its `state.bridge` is the Bridge to run beside it."""
     bridge = Bridge(settings)
     gateway = Gateway(settings, bridge.calls)
+    otlp = OtlpGateway(gateway, settings.max_body)
     probes = Probes(bridge.board, bridge.calls, extra_metrics)
     realtime = Realtime(bridge.board.channels["metrics:realtime"], settings.snapshot_ttl)
     description = describe(gateway.bindings, load_comments())
@@ -87,6 +89,8 @@ def create_app(
             ),
             Route("/api/{path:path}", gateway.rest, methods=ALL_METHODS),
             Route("/pilothouse.v1.{method:path}", gateway.unary, methods=ALL_METHODS),
+            Route("/v1/traces", otlp.traces, methods=ALL_METHODS),
+            Route("/v1/{signal}", otlp.other, methods=ALL_METHODS),
             Route("/healthz", only_get(probes.healthz), methods=ALL_METHODS),
             Route("/readyz", only_get(probes.readyz), methods=ALL_METHODS),
             Route("/metrics", only_get(probes.metrics), methods=ALL_METHODS),

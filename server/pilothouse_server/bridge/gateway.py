@@ -10,7 +10,8 @@ JSON object on each line.
 
 import asyncio
 import time
-from collections.abc import Awaitable, Callable
+from collections.abc import AsyncGenerator, Awaitable, Callable
+from contextlib import asynccontextmanager
 from typing import Any
 
 import grpc
@@ -102,7 +103,7 @@ class Gateway:
     async def _read_body(
         self, request: Request, binding: Binding, message: Message, variables: dict[str, str]
     ) -> None:
-        body = await self._body(request)
+        body = await self.body(request)
         if body.strip() and _content_type(request) != JSON:
             text = "the body must be JSON and say so: content-type: application/json"
             raise malformed(text, http_status=415)
@@ -124,7 +125,7 @@ class Gateway:
         if request.method != "POST":
             raise no_such_method(request, {"POST"})
         kind = _content_type(request)
-        body = await self._body(request)
+        body = await self.body(request)
         message = call.request_type()
         if kind in BINARY:
             try:
@@ -146,17 +147,32 @@ class Gateway:
 
     async def call(self, call: Call, message: Message) -> Message:
         """Call the server. BridgeError is what it refused, or that it did not answer."""
-        if self._in_flight >= self._settings.max_calls or not self._bucket.take(self._clock()):
-            text = "too many requests at once: try again shortly"
-            raise BridgeError("RESOURCE_EXHAUSTED", "RATE_LIMITED", text)
         method: Any = self._channel.unary_unary(
             call.path,
             request_serializer=call.request_type.SerializeToString,
             response_deserializer=call.response_type.FromString,
         )
+        async with self._admitted():
+            return await self._asked(method, call.path, message)
+
+    async def pass_on(self, path: str, body: bytes) -> bytes:
+        """Call a method of the server that is not of our contract, and does nothing more when it is called again;
+        its request and answer are bytes here."""
+        channel: Any = self._channel
+        method = channel.unary_unary(path)
+        async with self._admitted():
+            answer: bytes = await self._tried(method, body, repeatable=self._replicas > 1)
+            return answer
+
+    @asynccontextmanager
+    async def _admitted(self) -> AsyncGenerator[None]:
+        """Room for one call, within the limits; what the server refuses in it is a BridgeError."""
+        if self._in_flight >= self._settings.max_calls or not self._bucket.take(self._clock()):
+            text = "too many requests at once: try again shortly"
+            raise BridgeError("RESOURCE_EXHAUSTED", "RATE_LIMITED", text)
         self._in_flight += 1
         try:
-            return await self._asked(method, call.path, message)
+            yield
         except grpc.aio.AioRpcError as error:
             raise from_rpc(error, self._settings.server) from None
         finally:
@@ -189,15 +205,20 @@ class Gateway:
     async def _asked(self, method: Any, path: str, message: Message) -> Message:
         """The answer; of the next replica where there is one, when the first cannot serve and a repeat does no harm."""
         prepared, repeatable = prepare(path, message) if self._replicas > 1 else (message, False)
+        answer: Message = await self._tried(method, prepared, repeatable=repeatable)
+        return answer
+
+    async def _tried(self, method: Any, request: object, *, repeatable: bool) -> Any:
+        timeout = self._settings.call_timeout
         try:
-            answer: Message = await method(prepared, timeout=self._settings.call_timeout)
+            return await method(request, timeout=timeout)
         except grpc.aio.AioRpcError as error:
             if not repeatable or error.code() is not grpc.StatusCode.UNAVAILABLE:
                 raise
-            answer = await method(prepared, timeout=self._settings.call_timeout)
-        return answer
+            return await method(request, timeout=timeout)
 
-    async def _body(self, request: Request) -> bytes:
+    async def body(self, request: Request) -> bytes:
+        """The body, within the limits of size and time."""
         limit = self._settings.max_body
         declared = request.headers.get("content-length", "")
         if declared.isdecimal() and len(declared) < 20 and int(declared) > limit:
