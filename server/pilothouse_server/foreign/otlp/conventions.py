@@ -78,8 +78,8 @@ OPERATIONS: Final[Mapping[str, Operation]] = {
 }
 """GenAI. What is not here (`create_agent`, what is done to memories) is bookkeeping, and stays a span."""
 
-REMOTE_AGENT: Final = "invoke_agent"
-"""As a client span it is an agent somewhere else: nothing below it is reported, so its usage is its own."""
+AGENT: Final = "invoke_agent"
+"""An agent at work. As a client span it is somewhere else: nothing below it is reported, so its usage is its own."""
 
 OPERATION: Final = "gen_ai.operation.name"
 RUN_NAME: Final = ("gen_ai.agent.name", "gen_ai.workflow.name")

@@ -23,6 +23,8 @@ from pilothouse_server.foreign.otlp.meaning import Meaning, Standing, meaning_of
 from pilothouse_server.foreign.otlp.reading import Origin, Reported, Times, ids_of, times_of
 from pilothouse_server.foreign.otlp.runs import Root, Runs
 
+NOT_RUNNING: Final = "its last span ended"
+"""Why an agent is not there: that its span ended is all that is known."""
 BEATS_US: Final = 30_000_000
 """One sign of life of a running span in so long is kept."""
 
@@ -108,6 +110,8 @@ class Mapper:
         events: list[pb.Event] = []
         for part in parts:
             events += self._part(seen, meaning, part, tells=part is parts[-1])
+        if meaning.is_agent:
+            events += self._presence(seen, meaning)
         if meaning.by_trace and Part.WORKFLOW not in parts:
             root = self._runs.work(seen.trace_id)
             if root is not None:
@@ -150,6 +154,26 @@ class Mapper:
                 event.ClearField("span_id")
                 event.ClearField("parent_span_id")
         return events
+
+    def _presence(self, seen: Sighting, meaning: Meaning) -> list[pb.Event]:
+        """That the agent is there while it works; when its span has ended nobody knows whether it still is."""
+        start_us, end_us = seen.times
+        present = [self._event(seen, EventType.AGENT_HEARTBEAT, "as", start_us)]
+        if seen.heartbeat_us:
+            suffix = f"ab{seen.heartbeat_us}"
+            present.append(self._event(seen, EventType.AGENT_HEARTBEAT, suffix, seen.heartbeat_us))
+        for event in present:
+            event.workflow_id, event.task_id = meaning.workflow_id, meaning.task_id or seen.span_id
+            event.message = ""
+        if end_us is not None:
+            goodbye = self._event(seen, EventType.AGENT_OFFLINE, "ae", end_us)
+            goodbye.message = NOT_RUNNING
+            present.append(goodbye)
+        for event in present:
+            event.agent_id, event.agent_type = meaning.agent_id, meaning.agent_type
+            event.ClearField("span_id")
+            event.ClearField("parent_span_id")
+        return present
 
     def _event(self, seen: Sighting, kind: EventType, suffix: str, at_us: int) -> pb.Event:
         return _made(

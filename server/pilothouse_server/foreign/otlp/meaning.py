@@ -43,6 +43,8 @@ class Meaning(NamedTuple):
     """"" for its span id."""
     agent_id: str = ""
     agent_type: str = ""
+    is_agent: bool = False
+    """Whether the span is the agent's own, so that it shows when the agent is there."""
     outcome: Outcome | None = None
     """As the convention says it; None: as the status does."""
     input_tokens: int = 0
@@ -87,7 +89,7 @@ def _of_genai(
     parts = [Part.WORKFLOW] if is_run else []
     if not operation.is_run:
         parts.append(Part.TASK)
-    remote = texts[said.OPERATION] == said.REMOTE_AGENT and kind == Span.SPAN_KIND_CLIENT
+    remote = texts[said.OPERATION] == said.AGENT and kind == Span.SPAN_KIND_CLIENT
     spends = operation.spends or remote
     workflow_id = _workflow_id(texts, origin.resource, trace_id)
     return Meaning(
@@ -99,6 +101,7 @@ def _of_genai(
         by_trace=workflow_id == trace_id,
         agent_id=name_of(agent_id),
         agent_type=name_of(agent_type or agent_id),
+        is_agent=bool(agent_id) and texts[said.OPERATION] == said.AGENT,
         input_tokens=_count(_first(texts, said.INPUT_TOKENS)) if spends else 0,
         output_tokens=_count(_first(texts, said.OUTPUT_TOKENS)) if spends else 0,
     )
@@ -132,6 +135,7 @@ def _of_task_run(texts: Mapping[str, str], origin: Origin, trace_id: str) -> Mea
         task_id=_id(texts.get(said.PIPELINE_TASK_ID, "")),
         agent_id=name_of(worker),
         agent_type=said.WORKER_TYPE if worker else "",
+        is_agent=bool(worker),
         outcome=said.RESULTS.get(texts.get(said.PIPELINE_TASK_RESULT, "")),
     )
 
