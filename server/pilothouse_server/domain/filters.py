@@ -151,6 +151,19 @@ def _without(tree: Filter, name: str) -> Filter | None:
             return type(tree)(tuple(rest)) if rest else None
 
 
+def fields_of(tree: Filter) -> frozenset[str]:
+    """The fields that the filter says something of."""
+    match tree:
+        case Compare(field=about) | Words(field=about) | OneOf(field=about) | Stated(field=about):
+            return frozenset((about,))
+        case Contains(fields=fields):
+            return frozenset(fields)
+        case Not(term=term):
+            return fields_of(term)
+        case And(terms=terms) | Or(terms=terms):
+            return frozenset[str]().union(*map(fields_of, terms))
+
+
 Read = Callable[[str], Value | None]
 """A row: the value of a field, None where there is none."""
 

@@ -27,18 +27,12 @@ from pilothouse_server.services.fanout import Changes
 from pilothouse_server.services.views import EventViews
 from pilothouse_server.services.watch import HEARTBEAT, Read, Start, WatchSource
 
-RING_EVENTS: Final = 10_000
-"""Events in the ring at most."""
-RING_BYTES: Final = 32 * 1024 * 1024
-"""What they take at most, nearly."""
 ROW_BYTES: Final = 1_500
 """What an event in the ring takes beside its payload."""
-WAITING: Final = 2_000
-"""Events that wait for one watcher; one that has more is behind and reads the table."""
 AT_ONCE: Final = 1_000
 """Events in one look at the table."""
 SLICE: Final = 200
-"""Events that are matched before others have their turn."""
+"""Events of the ring that are looked through before others have their turn."""
 TURN: Final = 0.003
 """Seconds of it, at most by one event."""
 REST: Final = 0.0004
@@ -52,6 +46,18 @@ Encode = Callable[[StoredEvent], bytes]
 """An event as watchers are sent it."""
 
 _log = logging.getLogger(__name__)
+
+
+@dataclass(frozen=True, slots=True)
+class TailLimits:
+    """How much is kept."""
+
+    ring_events: int = 10_000
+    """Events in the ring."""
+    ring_bytes: int = 32 * 1024 * 1024
+    """What they take, nearly."""
+    waiting: int = 2_000
+    """Events that wait for one watcher; one that has more is behind and reads the table."""
 
 
 class TailRow(NamedTuple):
@@ -113,7 +119,8 @@ class _Entry:
 class _Ring:
     """The newest events, without a hole from `base` on, which is not in it."""
 
-    def __init__(self, base: int) -> None:
+    def __init__(self, base: int, limits: TailLimits) -> None:
+        self._limits = limits
         self.base = base
         self.tip = base
         """Up to where there is nothing that is not here."""
@@ -130,7 +137,7 @@ class _Ring:
         self._order.append(entry.position)
         self.bytes += entry.size
         self.tip = entry.position
-        while len(self._order) > RING_EVENTS or self.bytes > RING_BYTES:
+        while len(self) > self._limits.ring_events or self.bytes > self._limits.ring_bytes:
             self.base = self._order.popleft()
             self.bytes -= self._by_position.pop(self.base).size
 
@@ -148,8 +155,10 @@ class EventTail:
         changes: Changes,
         clock: Clock,
         encode: Encode,
+        limits: TailLimits = TailLimits(),
     ) -> None:
         self.counts = TailCounts()
+        self.limits = limits
         self._source = source
         self._views = views
         self._changes = changes
@@ -206,7 +215,7 @@ class EventTail:
                 self._stop()
 
     async def _read(self) -> None:
-        ring = self.ring = _Ring(await self._source.newest())
+        ring = self.ring = _Ring(await self._source.newest(), self.limits)
         self._wake(self._followers)
         while self._followers:
             seen = self._changes.version
@@ -293,7 +302,9 @@ class Follower:
         read = await self._table.after(mark, limit)
         encode = self._tail.encode
         items = [(at, encode(stored)) for at, stored in read.items]
-        return Read(items, read.mark, read.more, read.skipped, read.oldest)
+        # At the end of the table it has to join, or nobody would wake it.
+        more = read.more or self._tail.ring is not None
+        return Read(items, read.mark, more, read.skipped, read.oldest)
 
     def offer(self, entry: _Entry) -> bool:
         """Takes note of an event that may be wanted. Returns whether there is something to be sent."""
@@ -303,7 +314,7 @@ class Follower:
         if not matches(self._tree, entry.values.get):
             return False
         self._waiting.append(entry.position)
-        if len(self._waiting) > WAITING:
+        if len(self._waiting) > self._tail.limits.waiting:
             if self._allowance is None:
                 self._tail.counts.behind += 1
                 self.leave()
@@ -332,13 +343,14 @@ class Follower:
         joined, or when the ring went on without it."""
         self._forget()
         self._told = mark
+        most = min(limit, self._tail.limits.waiting)
         while (ring := self._tail.ring) is not None and self._told >= ring.base:
             for position in range(self._told + 1, min(ring.tip, self._told + SLICE) + 1):
                 entry = ring.get(position)
                 if entry is not None:
                     self.offer(entry)
                 self._told = position
-                if self._allowance is None and len(self._waiting) == limit:
+                if self._allowance is None and len(self._waiting) == most:
                     full = self._live(mark, limit)
                     self._forget()
                     return full and full._replace(mark=min(full.mark, position), more=True)

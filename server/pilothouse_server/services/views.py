@@ -44,24 +44,6 @@ AGENT_FIELDS = Schema(
     },
     searched=("id",),
 )
-EVENT_FIELDS = Schema(
-    {
-        "type": enum_field(EventType, "EVENT_TYPE_"),
-        "severity": enum_field(Severity, "SEVERITY_", ordered=True),
-        "workflow_id": Field(),
-        "workflow_type": Field(),
-        "stage": Field(),
-        "task_id": Field(),
-        "agent_id": Field(),
-        "agent_type": Field(),
-        "trace_id": Field(),
-        "source": Field(),
-        "occur_time": Field(Kind.TIME),
-        "message": Field(),
-    },
-    searched=("message",),
-)
-
 COUNTED = 10_000
 """Workflows that are counted by state; where there are more, that is said."""
 
@@ -170,6 +152,22 @@ class EventPage:
 
     events: Sequence[StoredEvent]
     next_token: str
+    looked_us: int | None = None
+    """Up to when the page has looked, when it ended although it is not full and there is more."""
+    looked_position: int = 0
+    """Up to which place it has looked."""
+
+
+@dataclass(frozen=True, slots=True)
+class EventCounts:
+    """How many events there are. `types` disregards the filter's terms about the type, `severities` those about the
+    severity."""
+
+    total: int
+    types: Mapping[EventType, int]
+    severities: Mapping[Severity, int]
+    counted_from_us: int | None = None
+    """From when on they were counted; None: all of them were."""
 
 
 class WorkflowViews(Protocol):
@@ -207,7 +205,22 @@ class QueueViews(Protocol):
 class EventViews(Protocol):
     """As for workflows."""
 
-    async def page(self, request: PageRequest, *, ascending: bool) -> EventPage: ...
+    async def page(
+        self,
+        request: PageRequest,
+        *,
+        ascending: bool,
+        start_id: str = "",
+        last_position: int | None = None,
+    ) -> EventPage:
+        """Behind the event of `start_id`, when there is no token; nothing beyond `last_position`. Raises NotFound."""
+        ...
+
+    async def get(self, event_id: str) -> StoredEvent:
+        """Raises NotFound."""
+        ...
+
+    async def counts(self, filter_text: str) -> EventCounts: ...
 
     def follow(
         self, filter_text: str, allowance: Allowance | None = None

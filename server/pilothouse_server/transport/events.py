@@ -13,9 +13,12 @@ from pilothouse_server.domain.errors import InvalidArgument
 from pilothouse_server.services.ids import uuid7
 from pilothouse_server.services.ingest import Ingest, Receipt
 from pilothouse_server.services.views import EventViews, PageRequest
+from pilothouse_server.transport.event_export import EventExport
 from pilothouse_server.transport.event_watch import EventWatch
+from pilothouse_server.wire.event_counts import counts_to_proto
 from pilothouse_server.wire.events import stored_to_proto
 from pilothouse_server.wire.publishing import PublishedBatch
+from pilothouse_server.wire.times import optional_timestamp
 
 Context = grpc.aio.ServicerContext[Any, Any]
 
@@ -65,6 +68,19 @@ class EventServicer:
                 pb.ListEventsRequest.FromString,
                 pb.ListEventsResponse.SerializeToString,
             ),
+            "GetEvent": one(
+                self.GetEvent, pb.GetEventRequest.FromString, pb.GetEventResponse.SerializeToString
+            ),
+            "CountEvents": one(
+                self.CountEvents,
+                pb.CountEventsRequest.FromString,
+                pb.CountEventsResponse.SerializeToString,
+            ),
+            "ExportEvents": many(
+                EventExport(self._views).export,
+                pb.ExportEventsRequest.FromString,
+                pb.ExportEventsResponse.SerializeToString,
+            ),
             "WatchEvents": many(self._watch.watch, pb.WatchEventsRequest.FromString, bytes),
         }
         generic = grpc.method_handlers_generic_handler(SERVICE.full_name, handlers)
@@ -112,9 +128,23 @@ class EventServicer:
         self, request: pb.ListEventsRequest, context: Context
     ) -> pb.ListEventsResponse:
         asked = PageRequest(request.page_size or PAGE_SIZE, request.page_token, request.filter)
-        page = await self._views.page(asked, ascending=request.ascending)
-        events = [stored_to_proto(event) for event in page.events]
-        return pb.ListEventsResponse(events=events, next_page_token=page.next_token)
+        page = await self._views.page(
+            asked, ascending=request.ascending, start_id=request.start_event_id
+        )
+        return pb.ListEventsResponse(
+            events=map(stored_to_proto, page.events),
+            next_page_token=page.next_token,
+            looked_time=optional_timestamp(page.looked_us),
+        )
+
+    async def GetEvent(self, request: pb.GetEventRequest, context: Context) -> pb.GetEventResponse:
+        event = await self._views.get(request.event_id)
+        return pb.GetEventResponse(event=stored_to_proto(event))
+
+    async def CountEvents(
+        self, request: pb.CountEventsRequest, context: Context
+    ) -> pb.CountEventsResponse:
+        return counts_to_proto(await self._views.counts(request.filter))
 
     async def _take(
         self,

@@ -41,12 +41,22 @@ Row = Sequence[object]
 
 def insert(connection: Connection, table: Table, rows: Sequence[Row]) -> None:
     """Adds rows. Raises IntegrityError when one of them is there already."""
-    _write(connection, table, rows, upsert=False)
+    _write(connection, table, rows, how=None)
 
 
 def upsert(connection: Connection, table: Table, rows: Sequence[Row]) -> None:
     """Adds rows, or replaces those that have the same primary key, which no two of the rows may have."""
-    _write(connection, table, rows, upsert=True)
+    _write(connection, table, rows, how=())
+
+
+Merge = tuple[tuple[str, str], ...]
+"""For each column that changes, what becomes of it: the `sum`, the `least` or the `greatest` of both."""
+
+
+def merge(connection: Connection, table: Table, rows: Sequence[Row], how: Merge) -> None:
+    """Adds rows, or merges them with those that have the same primary key, which no two of the rows may have. They are
+    locked in the order of the rows."""
+    _write(connection, table, rows, how=how)
 
 
 def among(
@@ -83,41 +93,55 @@ def _array(column: Column[Any], values: Sequence[Any]) -> ColumnElement[Any]:
     return literal(list(values), ARRAY(plain))
 
 
-def _write(connection: Connection, table: Table, rows: Sequence[Row], *, upsert: bool) -> None:
+def _write(connection: Connection, table: Table, rows: Sequence[Row], *, how: Merge | None) -> None:
     if not rows:
         return
     if is_postgres(connection):
-        text = _of_arrays(table, upsert=upsert)
+        text = _of_arrays(table, how=how)
         connection.exec_driver_sql(text, tuple(map(list, zip(*rows, strict=True))))
         return
     done = 0
     while done < len(rows):
         count = min(ROWS_AT_ONCE, 1 << ((len(rows) - done).bit_length() - 1))
         values = tuple(chain.from_iterable(rows[done : done + count]))
-        connection.exec_driver_sql(_of_values(table, count, upsert=upsert), values)
+        connection.exec_driver_sql(_of_values(table, count, how=how), values)
         done += count
 
 
 @lru_cache(maxsize=256)
-def _of_values(table: Table, count: int, *, upsert: bool) -> str:
+def _of_values(table: Table, count: int, *, how: Merge | None) -> str:
     row = f"({', '.join(['?'] * len(table.columns))})"
-    return _inserting(table, f"VALUES {', '.join([row] * count)}", upsert=upsert)
+    return _inserting(table, f"VALUES {', '.join([row] * count)}", how=how)
 
 
 @lru_cache(maxsize=64)
-def _of_arrays(table: Table, *, upsert: bool) -> str:
+def _of_arrays(table: Table, *, how: Merge | None) -> str:
     arrays = ", ".join(f"%b::{_type_of(column)}[]" for column in table.columns)
-    return _inserting(table, f"SELECT * FROM unnest({arrays})", upsert=upsert)  # noqa: S608 - our own names
+    return _inserting(table, f"SELECT * FROM unnest({arrays})", how=how)  # noqa: S608 - our own names
 
 
-def _inserting(table: Table, rows: str, *, upsert: bool) -> str:
+def _inserting(table: Table, rows: str, *, how: Merge | None) -> str:
     names = [column.name for column in table.columns]
     text = f"INSERT INTO {table.name} ({_listed(names)}) {rows}"
-    if not upsert:
+    if how is None:
         return text
     keys = [column.name for column in table.primary_key.columns]
-    changed = ", ".join(f'"{name}" = excluded."{name}"' for name in names if name not in keys)
+    changes = how or [(name, "new") for name in names if name not in keys]
+    changed = ", ".join(f'"{name}" = {_merged(table, name, each)}' for name, each in changes)
     return f"{text} ON CONFLICT ({_listed(keys)}) DO UPDATE SET {changed}"
+
+
+def _merged(table: Table, name: str, how: str) -> str:
+    old, new = f'{table.name}."{name}"', f'excluded."{name}"'
+    match how:
+        case "sum":
+            return f"{old} + {new}"
+        case "least":
+            return f"CASE WHEN {new} < {old} THEN {new} ELSE {old} END"
+        case "greatest":
+            return f"CASE WHEN {new} > {old} THEN {new} ELSE {old} END"
+        case _:
+            return new
 
 
 def _listed(names: Sequence[str]) -> str:

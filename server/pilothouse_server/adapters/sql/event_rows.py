@@ -9,9 +9,11 @@ from __future__ import annotations
 from collections.abc import Iterable, Sequence
 from typing import NamedTuple
 
-from sqlalchemy import Connection, select
+from sqlalchemy import Connection, delete, select
 
-from pilothouse_server.adapters.sql import bulk
+from pilothouse_server.adapters.sql import bulk, event_counts, event_search
+from pilothouse_server.adapters.sql.event_counts import Counted
+from pilothouse_server.adapters.sql.event_search import Said
 from pilothouse_server.adapters.sql.revisions import POSITION, newest, reserve
 from pilothouse_server.adapters.sql.tables_projection import EVENTS
 from pilothouse_server.adapters.sql.workflow_rows import slices
@@ -54,8 +56,29 @@ def fresh(connection: Connection, arrivals: Iterable[Arrived]) -> list[Arrived]:
 def store(connection: Connection, arrivals: Sequence[Arrived]) -> None:
     """Stores what is not stored yet. Raises IntegrityError when somebody else stored one of them meanwhile."""
     places = reserve(connection, POSITION, len(arrivals))
+    placed = [(each.event, place) for each, place in zip(arrivals, places, strict=True)]
     rows = [_row(*each) for each in zip(arrivals, places, strict=True)]
     bulk.insert(connection, EVENTS, rows)
+    event_counts.add(
+        connection,
+        (
+            Counted(place, event.occur_us, event.receive_us, event.type, event.severity)
+            for event, place in placed
+        ),
+    )
+    event_search.add(connection, (_said(event, place) for event, place in placed))
+
+
+def remove(connection: Connection, floor: int, last: int) -> None:
+    """Removes those behind the floor up to the last one, and what is kept of them elsewhere."""
+    some = (EVENTS.c.position > floor, EVENTS.c.position <= last)
+    columns = [EVENTS.c[name] for name in Counted._fields]
+    rows = connection.execute(select(*columns).where(*some))
+    event_counts.remove(connection, [Counted(*row) for row in rows])
+    if not bulk.is_postgres(connection):
+        said = connection.execute(select(*(EVENTS.c[name] for name in Said._fields)).where(*some))
+        event_search.remove(connection, [Said(*row) for row in said])
+    connection.execute(delete(EVENTS).where(*some))
 
 
 def _known(connection: Connection, ids: Iterable[str]) -> list[str]:
@@ -64,6 +87,13 @@ def _known(connection: Connection, ids: Iterable[str]) -> list[str]:
         query = select(EVENTS.c.id).where(bulk.among(connection, [EVENTS.c.id], some))
         known.extend(connection.execute(query).scalars())
     return known
+
+
+def _said(event: Event, place: int) -> Said:
+    return Said(
+        place, event.type, event.severity, event.source, event.workflow_type, event.stage, event.task_id,
+        event.agent_id, event.agent_type, event.message,
+    )  # fmt: skip
 
 
 def _row(arrival: Arrived, position: int) -> bulk.Row:

@@ -1,29 +1,39 @@
-"""Stored events as they are asked for: pages either way, and those that came since."""
+"""Stored events as they are asked for: pages either way, counts, one by one, and those that came since."""
 
 from __future__ import annotations
 
-from typing import Any
+from typing import Any, Final
 
 from sqlalchemy import ColumnElement, Connection, and_, func, select
 
-from pilothouse_server.adapters.sql import pages
+from pilothouse_server.adapters.sql import event_tallies, pages
 from pilothouse_server.adapters.sql.database import Database
+from pilothouse_server.adapters.sql.event_lists import (
+    FILTERED,
+    EventList,
+    Search,
+    Window,
+    parts_of,
+)
 from pilothouse_server.adapters.sql.event_rows import newest_position
 from pilothouse_server.adapters.sql.filters import clause_of, stated_hints
 from pilothouse_server.adapters.sql.removals import bounds
 from pilothouse_server.adapters.sql.revisions import database_id
 from pilothouse_server.adapters.sql.tables_projection import EVENTS
+from pilothouse_server.adapters.sql.workflow_lists import by_index
+from pilothouse_server.domain.errors import NotFound
+from pilothouse_server.domain.event_fields import EVENT_FIELDS
+from pilothouse_server.domain.events import EventType, Severity
 from pilothouse_server.domain.filter_text import parse
+from pilothouse_server.domain.filters import EVERYTHING, Filter
 from pilothouse_server.ports import Clock, StoredEvent
 from pilothouse_server.services.allowance import Allowance
-from pilothouse_server.services.views import EVENT_FIELDS, EventPage, PageRequest
+from pilothouse_server.services.views import EventCounts, EventPage, PageRequest
 from pilothouse_server.services.watch import Read, Start
 
 _C = EVENTS.c
-_FILTERED: dict[str, ColumnElement[Any]] = {
-    name: _C.occur_us if name == "occur_time" else _C[name] for name in EVENT_FIELDS.fields
-}
 _STORED = (_C.position, _C.cursor, _C.payload)
+_BY_PLACE: Final = (pages.Sort(_C.position, False, int),)
 
 _INDEXED = ("workflow_id", "agent_id", "trace_id")
 """Columns with an index of the rows where they are stated."""
@@ -39,27 +49,102 @@ class SqlEventViews:
         self._database = database
         self._clock = clock
 
-    async def page(self, request: PageRequest, *, ascending: bool) -> EventPage:
-        clause = self._clause(request.filter)
-        order = [pages.Sort(_C.position, not ascending, int)]
-        fingerprint = pages.fingerprint("events", request.filter, ascending)
-        query = select(*_STORED).where(clause)
-        key = pages.decode(request.token, fingerprint, order) if request.token else None
-        rows = await self._database.read(
-            lambda c: pages.rows(c, query, order, key, request.size + 1)
-        )
-        events = [StoredEvent(**row) for row in rows]
-        if len(events) <= request.size:
-            return EventPage(events, "")
-        events = events[: request.size]
-        return EventPage(events, pages.encode(fingerprint, [events[-1].position]))
+    async def page(
+        self,
+        request: PageRequest,
+        *,
+        ascending: bool,
+        start_id: str = "",
+        last_position: int | None = None,
+    ) -> EventPage:
+        tree = self._tree(request.filter)
+
+        def run(connection: Connection) -> EventPage:
+            # Of this database only: places of another one are others.
+            here = database_id(connection)
+            mark = pages.fingerprint("events", request.filter, ascending, here)
+            within = _within(connection, last_position)
+            if request.token:
+                (key,) = pages.decode(request.token, mark, _BY_PLACE)
+                within = _behind(within, key, ascending=ascending)
+            elif start_id:
+                key = _stored(connection, start_id).position
+                within = _behind(within, key, ascending=ascending)
+            first_look = request.size + 1 if tree == EVERYTHING else max(512, request.size + 1)
+            search = Search(connection, parts_of(tree), within, ascending, first_look)
+            listed = EventList(search, tree, request.size)
+            with by_index(connection):
+                listed.look()
+                return _page(connection, listed, mark)
+
+        return await self._database.read(run)
+
+    async def get(self, event_id: str) -> StoredEvent:
+        return await self._database.read(lambda connection: _stored(connection, event_id))
+
+    async def counts(self, filter_text: str) -> EventCounts:
+        tree = self._tree(filter_text)
+
+        def run(connection: Connection) -> EventCounts:
+            with by_index(connection):
+                found = event_tallies.tally(connection, tree, _within(connection))
+            types = event_tallies.by_type(found.any_type)
+            severities = event_tallies.by_severity(found.any_severity)
+            down_to = found.down_to
+            return EventCounts(
+                sum(found.chosen.values()),
+                {EventType(kind): count for kind, count in types.items()},
+                {Severity(severity): count for severity, count in severities.items()},
+                None if down_to is None else _received_us(connection, down_to),
+            )
+
+        return await self._database.read(run)
 
     def follow(self, filter_text: str, allowance: Allowance | None = None) -> EventFollower:
-        return EventFollower(self._database, self._clause(filter_text), allowance)
+        tree = self._tree(filter_text)
+        clause = and_(clause_of(tree, FILTERED), *stated_hints(tree, FILTERED, _INDEXED))
+        return EventFollower(self._database, clause, allowance)
 
-    def _clause(self, filter_text: str) -> ColumnElement[bool]:
-        tree = parse(filter_text, EVENT_FIELDS, self._clock.now_us())
-        return and_(clause_of(tree, _FILTERED), *stated_hints(tree, _FILTERED, _INDEXED))
+    def _tree(self, filter_text: str) -> Filter:
+        return parse(filter_text, EVENT_FIELDS, self._clock.now_us())
+
+
+def _within(connection: Connection, last_position: int | None = None) -> Window:
+    """All events that are stored."""
+    newest = newest_position(connection)
+    last = newest if last_position is None else min(newest, last_position)
+    return Window(bounds(connection).floor + 1, last)
+
+
+def _behind(within: Window, key: Any, *, ascending: bool) -> Window:
+    place = int(key)
+    if ascending:
+        return within._replace(low=max(within.low, place + 1))
+    return within._replace(high=min(within.high, place - 1))
+
+
+def _page(connection: Connection, listed: EventList, mark: str) -> EventPage:
+    query = select(*_STORED).where(_C.position.in_(listed.places))
+    by_place = {row.position: StoredEvent(*row) for row in connection.execute(query)}
+    events = [by_place[place] for place in listed.places]
+    if listed.end is None:
+        return EventPage(events, "")
+    looked_us = _received_us(connection, listed.end) if listed.looked else None
+    return EventPage(events, pages.encode(mark, [listed.end]), looked_us, listed.end)
+
+
+def _stored(connection: Connection, event_id: str) -> StoredEvent:
+    row = connection.execute(select(*_STORED).where(_C.id == event_id)).first()
+    if row is None:
+        raise NotFound("event", event_id)
+    return StoredEvent(*row)
+
+
+def _received_us(connection: Connection, place: int) -> int | None:
+    """When the event there was received, or the next one that is left."""
+    query = select(_C.receive_us).where(_C.position >= place).order_by(_C.position).limit(1)
+    found: int | None = connection.execute(query).scalar()
+    return found
 
 
 class EventFollower:

@@ -6,7 +6,23 @@ from collections.abc import Collection, Mapping
 from operator import eq, ge, gt, le, lt, ne
 from typing import Any
 
-from sqlalchemy import BigInteger, ColumnElement, Text, and_, false, func, literal, not_, or_, true
+from sqlalchemy import (
+    BigInteger,
+    Boolean,
+    ColumnElement,
+    Text,
+    TypeDecorator,
+    and_,
+    false,
+    func,
+    literal,
+    not_,
+    or_,
+    true,
+)
+from sqlalchemy.ext.compiler import compiles
+from sqlalchemy.sql.compiler import SQLCompiler
+from sqlalchemy.sql.functions import FunctionElement
 
 from pilothouse_server.domain.filters import (
     And,
@@ -24,6 +40,34 @@ from pilothouse_server.domain.filters import (
 Columns = Mapping[str, ColumnElement[Any]]
 """For each field of the schema, what it is in the database."""
 
+
+class Prose(TypeDecorator[str]):
+    """A text as people write it, in which words are looked for as `domain.filters.words_of` finds them."""
+
+    impl = Text
+    cache_ok = True
+
+
+class begins_word(FunctionElement[bool]):  # noqa: N801 - a function of SQL
+    """Whether a word of the text begins with these letters."""
+
+    type = Boolean()
+    inherit_cache = True
+
+
+@compiles(begins_word, "sqlite")
+def _by_glob(element: begins_word, compiler: SQLCompiler, **kw: Any) -> str:
+    prose, word = (compiler.process(each, **kw) for each in element.clauses)
+    before = "'*[^0-9a-z' || char(128) || '-' || char(1114111) || ']'"
+    return f"((' ' || lower({prose})) GLOB ({before} || {word} || '*'))"
+
+
+@compiles(begins_word, "postgresql")
+def _by_expression(element: begins_word, compiler: SQLCompiler, **kw: Any) -> str:
+    prose, word = (compiler.process(each, **kw) for each in element.clauses)
+    return rf"((' ' || lower({prose})) ~ ('[^0-9a-z\u0080-\U0010ffff]' || {word}))"
+
+
 _OPERATORS = {"=": eq, "!=": ne, "<": lt, "<=": le, ">": gt, ">=": ge}
 
 
@@ -39,8 +83,7 @@ def clause_of(tree: Filter, columns: Columns) -> ColumnElement[bool]:
                 *(func.lower(columns[name]).contains(lowered, autoescape=True) for name in fields),
             )
         case Words(field=name, words=words):
-            spaced = literal(" ") + columns[name]
-            return and_(true(), *(spaced.contains(f" {word}", autoescape=True) for word in words))
+            return and_(true(), *(_begins(columns[name], word) for word in words))
         case OneOf(field=name, values=values):
             return columns[name].in_(sorted(values))
         case Stated(field=name):
@@ -66,6 +109,13 @@ def stated_hints(
         for term in terms
         if isinstance(term, Compare) and term.field in names and term.op == "=" and term.value
     ]
+
+
+def _begins(column: ColumnElement[Any], word: str) -> ColumnElement[bool]:
+    if isinstance(column.type, Prose):
+        return begins_word(column, literal(word, Text))
+    # These are nothing but words already, with spaces between them.
+    return (literal(" ") + column).contains(f" {word}", autoescape=True)
 
 
 def _compared(column: ColumnElement[Any], op: str, value: str | int) -> ColumnElement[bool]:

@@ -25,7 +25,7 @@ from sqlalchemy import (
     update,
 )
 
-from pilothouse_server.adapters.sql import removals, stop_rows
+from pilothouse_server.adapters.sql import event_rows, removals, stop_rows
 from pilothouse_server.adapters.sql.alert_store import CLOCK
 from pilothouse_server.adapters.sql.database import Database
 from pilothouse_server.adapters.sql.event_rows import newest_position
@@ -165,7 +165,7 @@ def remove_events(connection: Connection, cut: Cut, limit: int) -> Removed:
         horizon_us = max(horizon_us, removals.reach(occur_us, receive_us))
     if last == floor:
         return Removed(0, more=False)
-    connection.execute(delete(EVENTS).where(EVENTS.c.position > floor, EVENTS.c.position <= last))
+    event_rows.remove(connection, floor, last)
     horizon_us = min(horizon_us, cut.now_us)
     removals.set_bounds(connection, {removals.FLOOR: last, removals.EVENTS: horizon_us})
     return Removed(last - floor, more=last - floor == limit)
