@@ -4,6 +4,7 @@ import { useEffect } from "preact/hooks";
 import { timeOfDay } from "../core/format";
 import { timestampMs } from "../core/time";
 import { severityLook } from "../core/words";
+import type { Route } from "../core/route";
 import type { DeliveryJson } from "../gen/pilothouse/v1/deliveries_pb";
 import { asSentence, clearWords } from "../ui/alerts";
 import { useStores } from "../ui/context";
@@ -111,9 +112,30 @@ function Summary({ alert }: { readonly alert: Alert }): JSX.Element {
           </>
         ) : null}
       </p>
+      <p class="weak small">
+        Events of that time:{" "}
+        {(["error,critical", ""] as const).map((state) => (
+          <>
+            <a href={route.href(around(alert, state))} data-testid={state === "" ? "alert-events" : "alert-errors"}>
+              {state === "" ? "all" : "errors"}
+            </a>{" "}
+          </>
+        ))}
+      </p>
       <AlertActs alert={alert} />
     </section>
   );
+}
+
+const OF_EVENTS = ["agent_id", "agent_type", "workflow_type", "stage"];
+const BEFORE_MS = 600_000;
+
+// The events that an alert is about: those with its labels, from before its condition held.
+function around({ labels, activeTime, resolveTime }: Alert, state: string): Partial<Route> {
+  const terms = OF_EVENTS.flatMap((name) => (labels[name] === undefined ? [] : [`${name} = ${JSON.stringify(labels[name])}`]));
+  const from = (timestampMs(activeTime) ?? Date.now()) - BEFORE_MS;
+  const to = (timestampMs(resolveTime) ?? Date.now()) + 60_000;
+  return { page: "events", tab: "", open: "", filter: terms.join(" AND "), state, range: { kind: "fixed", from, to } };
 }
 
 function Timeline({

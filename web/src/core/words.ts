@@ -92,7 +92,7 @@ export function severityLook(severity: Severity): Look {
   }
   return severity === "SEVERITY_WARNING"
     ? { word: "Warning", tone: "warning", shape: "diamond" }
-    : { word: "Info", tone: "unknown", shape: "ring" };
+    : { word: severity === "SEVERITY_DEBUG" ? "Debug" : "Info", tone: "unknown", shape: "ring" };
 }
 
 export interface ActionWords {

@@ -16,7 +16,7 @@ import { Note, Panel } from "../ui/panel";
 import type { CountEventsResponse } from "../core/wire";
 import { Export } from "./export";
 import { Feed } from "./feed";
-import { SEVERITIES, marked, question, wordsOf } from "./question";
+import { QUIET, SEVERITIES, marked, question, wordsOf } from "./question";
 import type { Row, Told } from "./rows";
 import { EventSheet } from "./sheet";
 import "./events.css";
@@ -90,7 +90,7 @@ function Counts({ filter }: { readonly filter: string }): JSX.Element | null {
     route.go({ state: next.join(",") });
   };
   const plus = found?.exact === false ? "+" : "";
-  const chip = (name: string, word: string, amount: string | undefined, look?: ReturnType<typeof severityLook>): JSX.Element => (
+  const chip = (name: string, words: JSX.Element | string, amount?: string): JSX.Element => (
     <button
       key={name}
       type="button"
@@ -99,12 +99,12 @@ function Counts({ filter }: { readonly filter: string }): JSX.Element | null {
       onClick={() => toggle(name)}
       data-testid={`chip-${name}`}
     >
-      {look === undefined ? null : <Mark look={look} />} {word} <b>{found === undefined ? "" : `${count(Number(amount ?? 0))}${plus}`}</b>
+      {words} {amount === undefined ? null : <b>{found === undefined ? "" : `${count(Number(amount))}${plus}`}</b>}
     </button>
   );
   const types = found?.types.map(({ type, count: amount }) => [eventName(type).toLowerCase(), amount] as const) ?? [];
   const unseen = chosen
-    .filter((name) => !SEVERITIES.includes(name) && types.every(([each]) => each !== name))
+    .filter((name) => name !== QUIET && !SEVERITIES.includes(name) && types.every(([each]) => each !== name))
     .map((name) => [name, "0"] as const);
   return (
     <>
@@ -121,8 +121,15 @@ function Counts({ filter }: { readonly filter: string }): JSX.Element | null {
         {SEVERITIES.map((name) => {
           const severity = `SEVERITY_${name.toUpperCase()}` as never;
           const amount = found?.severities.find((each) => each.severity === severity)?.count;
-          return chip(name, severityLook(severity).word, amount, severityLook(severity));
+          const look = severityLook(severity);
+          const words = (
+            <>
+              <Mark look={look} /> {look.word}
+            </>
+          );
+          return chip(name, words, amount ?? "0");
         })}
+        {chip(QUIET, "Without heartbeats")}
       </div>
       <div
         class="chips"

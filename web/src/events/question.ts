@@ -3,6 +3,8 @@ import type { TimeRange } from "../core/route";
 import { isPlain } from "../core/filter";
 
 export const SEVERITIES = ["critical", "error", "warning", "info", "debug"];
+// The chip that leaves out the signs of life, which are most of what comes.
+export const QUIET = "quiet";
 
 // Text that is a filter, or words.
 export function question(filter: string, chips: readonly string[], range: TimeRange, now: number): string {
@@ -19,8 +21,9 @@ export function question(filter: string, chips: readonly string[], range: TimeRa
     ...some("severity", chips.filter(isSeverity)),
     ...some(
       "type",
-      chips.filter((name) => !isSeverity(name)),
+      chips.filter((name) => !isSeverity(name) && name !== QUIET),
     ),
+    ...(chips.includes(QUIET) ? ["type != AGENT_HEARTBEAT"] : []),
     ...times,
   ].join(" AND ");
 }

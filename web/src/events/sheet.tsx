@@ -103,7 +103,7 @@ function Told({ event }: { readonly event: Event }): JSX.Element {
           {event.error.retryable ? " (another attempt may go better)" : ""}
         </Note>
       )}
-      <dl class="facts">
+      <dl class="facts told">
         {facts.map(([name, value]) =>
           value === "" ? null : (
             <Fact key={name} name={name}>
@@ -128,7 +128,9 @@ function Told({ event }: { readonly event: Event }): JSX.Element {
           </dl>
         </Part>
       )}
-      <Copy text={JSON.stringify(event, null, 2)} what="event as JSON" />
+      <p class="tools">
+        <Copy text={JSON.stringify(event, null, 2)} what="event as JSON" /> <span class="faint">as JSON</span>
+      </p>
       <CliLine line={cliOf("events get", event.id)} />
     </>
   );

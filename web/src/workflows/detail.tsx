@@ -2,6 +2,7 @@
 import { useSignal } from "@preact/signals";
 import type { JSX } from "preact";
 import { plural, when } from "../core/format";
+import type { Route, TimeRange } from "../core/route";
 import { timestampMs } from "../core/time";
 import { cliLine, cliOf, nameOf } from "../core/words";
 import { requestId } from "../stores/control";
@@ -105,8 +106,18 @@ function Records({ workflow, answer }: Known): JSX.Element | null {
   );
 }
 
+const DAY_MS = 86_400_000;
+
+function eventsOf({ id, createTime, endTime }: Workflow): Partial<Route> {
+  const end = timestampMs(endTime);
+  const from = timestampMs(createTime);
+  const range: TimeRange =
+    end === undefined || from === undefined ? { kind: "last", ms: DAY_MS } : { kind: "fixed", from: from - 60_000, to: end + 60_000 };
+  return { page: "events", tab: "", open: "", state: "", filter: `workflow_id = ${JSON.stringify(id)}`, range };
+}
+
 function Summary({ workflow }: { readonly workflow: Workflow }): JSX.Element {
-  const { clock } = useStores();
+  const { clock, route } = useStores();
   const start = timestampMs(workflow.startTime);
   const tokens = Number(workflow.usage?.inputTokens ?? 0) + Number(workflow.usage?.outputTokens ?? 0);
   const cost = Number(workflow.usage?.costMicros ?? 0);
@@ -117,6 +128,12 @@ function Summary({ workflow }: { readonly workflow: Workflow }): JSX.Element {
         <span class="weak">
           <Elapsed workflow={workflow} />
         </span>
+        <a href={route.href({ page: "traces", tab: "trace", open: workflow.id, filter: "", state: "" })} data-testid="workflow-trace">
+          Trace
+        </a>
+        <a href={route.href(eventsOf(workflow))} data-testid="workflow-events">
+          Events
+        </a>
         <ActNote workflow={workflow} />
       </div>
       <Why workflow={workflow} whole />
