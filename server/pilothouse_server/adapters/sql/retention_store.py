@@ -25,7 +25,7 @@ from sqlalchemy import (
     update,
 )
 
-from pilothouse_server.adapters.sql import event_rows, removals, stop_rows
+from pilothouse_server.adapters.sql import event_rows, removals, stop_rows, trace_rows, trace_summaries
 from pilothouse_server.adapters.sql.alert_store import CLOCK
 from pilothouse_server.adapters.sql.database import Database
 from pilothouse_server.adapters.sql.event_rows import newest_position
@@ -166,6 +166,7 @@ def remove_events(connection: Connection, cut: Cut, limit: int) -> Removed:
     if last == floor:
         return Removed(0, more=False)
     event_rows.remove(connection, floor, last)
+    trace_rows.remove(connection, last)
     horizon_us = min(horizon_us, cut.now_us)
     removals.set_bounds(connection, {removals.FLOOR: last, removals.EVENTS: horizon_us})
     return Removed(last - floor, more=last - floor == limit)
@@ -187,6 +188,7 @@ def _workflows(connection: Connection, cut: Cut, limit: int) -> Removed:
     some = _with_few_tasks(connection, found, limit)
     ids = [row.id for row in some]
     connection.execute(delete(TASKS).where(TASKS.c.workflow_id.in_(ids)))
+    trace_summaries.forget(connection, ids)
     connection.execute(delete(WORKFLOWS).where(WORKFLOWS.c.id.in_(ids)))
     heard_us = min(max(row.update_us for row in some), cut.now_us)
     _raise(connection, removals.WORKFLOWS, heard_us)
