@@ -23,7 +23,11 @@ OPENED = timedelta(minutes=10)
 
 
 def said(
-    count: int, message: str, *, before: timedelta = OPENED, **fields: object
+    count: int,
+    message: str,
+    *,
+    before: timedelta = OPENED,
+    severity: enums_pb2.Severity.ValueType = enums_pb2.SEVERITY_INFO,
 ) -> list[events_pb2.Event]:
     """Log events, a millisecond apart, the first that long ago."""
     events: list[events_pb2.Event] = []
