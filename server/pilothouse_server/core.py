@@ -16,7 +16,6 @@ from typing import Self
 from prometheus_client import CollectorRegistry, generate_latest
 from sqlalchemy import Connection, text
 
-from pilothouse.v1 import traces_pb2_grpc
 from pilothouse_server import world as surroundings
 from pilothouse_server.adapters.board import MemoryBoard
 from pilothouse_server.adapters.clock import SystemClock
@@ -46,6 +45,7 @@ from pilothouse_server.adapters.sql.rule_store import SqlRules
 from pilothouse_server.adapters.sql.rule_views import SqlRuleViews
 from pilothouse_server.adapters.sql.silence_store import SqlSilences
 from pilothouse_server.adapters.sql.stop_store import SqlStops
+from pilothouse_server.adapters.sql.trace_views import SqlTraces
 from pilothouse_server.adapters.sql.workflow_views import SqlWorkflowViews
 from pilothouse_server.adapters.sqlite_log import SqliteLog
 from pilothouse_server.config import Settings
@@ -79,6 +79,7 @@ from pilothouse_server.services.standing import Alone, Asked, Identity, Others, 
 from pilothouse_server.services.status import ComponentState, LogShard
 from pilothouse_server.services.stops import EmergencyStops
 from pilothouse_server.services.tenure import Part, serve
+from pilothouse_server.services.traces import TraceDesk
 from pilothouse_server.transport.agents import AgentServicer
 from pilothouse_server.transport.alerts import AlertServicer
 from pilothouse_server.transport.audit import AuditServicer
@@ -105,9 +106,10 @@ from pilothouse_server.transport.queues import QueueServicer
 from pilothouse_server.transport.rules import RuleServicer
 from pilothouse_server.transport.server import RpcServer
 from pilothouse_server.transport.silences import SilenceServicer
+from pilothouse_server.transport.traces import TraceServicer
 from pilothouse_server.transport.watching import Watching
 from pilothouse_server.transport.workflows import WorkflowServicer
-from pilothouse_server.wire.events import encode_stored
+from pilothouse_server.wire.events import decode_one, encode_stored
 from pilothouse_server.wire.metrics import SnapshotEncoder
 from pilothouse_server.world import World
 
@@ -160,6 +162,9 @@ class Core:
         self.metrics = MetricsServicer(self.snapshots, history, clock, configured)
         self._log = Asked(world.shards[0].tail, clock)
         self._database = Asked(lambda: database.read(_looked), clock)
+        self.traces = TraceDesk(
+            SqlTraces(database, clock), decode_one, lambda: told.projected.version
+        )
         self.standing = self._standing()
         self.duties = Duties(
             Common(
@@ -354,7 +359,7 @@ class Core:
                 self._backtests(),
             ),
             silences=SilenceServicer(Silences(SqlSilences(database), clock, told.silences, uuid7)),
-            traces=traces_pb2_grpc.TraceServiceServicer(),
+            traces=TraceServicer(self.traces, projected),
             workflows=WorkflowServicer(
                 SqlWorkflowViews(database, clock, configured), projected, self.control, self.closer
             ),

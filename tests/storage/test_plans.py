@@ -81,7 +81,7 @@ def workflows() -> Iterable[bulk.Row]:
         start = None if n % 100 == 0 else NOON + n
         yield (
             f"w{n:06}", f"type{n % 20}", f"name {n}", f"engine{n % 5}", state, 1, "build", f"a{n % 800}",
-            NOON + n * SECOND, start, NOON + n, NOON + n, n + 1, record, 0, 0, "",
+            NOON + n * SECOND, start, NOON + n, NOON + n, n + 1, record, 0, 0, "", None if n % 3 else n,
         )  # fmt: skip
 
 

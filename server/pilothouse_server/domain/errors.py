@@ -74,9 +74,11 @@ class InvalidFilter(PilothouseError):
 
 @dataclass(eq=False)
 class InvalidPageToken(PilothouseError):
+    why: str = "not from this list with these parameters"
+
     @property
     def message(self) -> str:
-        return "page_token: not from this list with these parameters; ask for the first page again"
+        return f"page_token: {self.why}; ask for the first page again"
 
 
 @dataclass(eq=False)

@@ -66,6 +66,11 @@ def decode_stored(payload: bytes) -> list[tuple[Event, bytes]]:
     ]
 
 
+def decode_one(payload: bytes) -> Event:
+    """One event by the bytes by which it is stored."""
+    return event_of(pb.Event.FromString(payload))
+
+
 def decode_signals(payload: bytes) -> list[Signal]:
     """What metrics need of an entry of the log."""
     signals: list[Signal] = []

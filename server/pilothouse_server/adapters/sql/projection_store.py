@@ -18,6 +18,7 @@ from pilothouse_server.adapters.sql import (
     news,
     queue_rows,
     task_rows,
+    trace_rows,
     workflow_rows,
 )
 from pilothouse_server.adapters.sql.database import Database
@@ -104,6 +105,7 @@ class SqlProjectionStore:
         for hook in self._hooks:
             hook(connection, events, workflows)
         event_rows.store(connection, fresh)
+        trace_rows.fold(connection, events, event_rows.newest_position(connection))
         bulk.upsert(connection, CURSORS, [(self._consumer, entries[-1].cursor)])
         beyond = len(unknown) - len(fresh)
         return Applied(len(fresh), len(arrived) - len(unknown), undecodable, beyond)

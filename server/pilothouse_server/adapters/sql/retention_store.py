@@ -25,7 +25,13 @@ from sqlalchemy import (
     update,
 )
 
-from pilothouse_server.adapters.sql import event_rows, removals, stop_rows, trace_rows, trace_summaries
+from pilothouse_server.adapters.sql import (
+    event_rows,
+    removals,
+    stop_rows,
+    trace_rows,
+    trace_summaries,
+)
 from pilothouse_server.adapters.sql.alert_store import CLOCK
 from pilothouse_server.adapters.sql.database import Database
 from pilothouse_server.adapters.sql.event_rows import newest_position

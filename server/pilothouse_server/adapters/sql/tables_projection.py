@@ -94,8 +94,10 @@ WORKFLOWS = Table(
     Column("tokens", BigInteger, nullable=False, server_default="0"),
     Column("cost_micros", BigInteger, nullable=False, server_default="0"),
     Column("waits_for", TEXT, nullable=False, server_default=""),
+    Column("duration_us", BigInteger),
 )
-"""`waits_for`: the kinds of agents that its tasks wait for while none is in hand, each in a line."""
+"""`waits_for`: the kinds of agents that its tasks wait for while none is in hand, each in a line. `duration_us`: from
+when the engine knew of it to the end of its newest attempt; NULL while that has not ended."""
 
 Index("uq_workflows_revision", WORKFLOWS.c.revision, unique=True)
 Index("ix_workflows_create_us_id", WORKFLOWS.c.create_us, WORKFLOWS.c.id)
@@ -111,6 +113,7 @@ Index(
     sqlite_where=_worked_on,
     postgresql_where=_worked_on,
 )
+Index("ix_workflows_duration_us_id", WORKFLOWS.c.duration_us, WORKFLOWS.c.id)
 Index("ix_workflows_update_us_id", WORKFLOWS.c.update_us, WORKFLOWS.c.id)
 _waits = WORKFLOWS.c.waits_for != ""
 Index("ix_workflows_waits_for", WORKFLOWS.c.waits_for, sqlite_where=_waits, postgresql_where=_waits)

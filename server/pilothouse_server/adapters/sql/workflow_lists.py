@@ -12,9 +12,20 @@ import time
 from collections.abc import Callable, Generator, Iterator, Mapping, Sequence
 from contextlib import contextmanager
 from dataclasses import dataclass, field
-from typing import Any, Final
+from typing import Any, Final, NamedTuple
 
-from sqlalchemy import ColumnElement, Connection, Select, and_, func, literal, select, text, true
+from sqlalchemy import (
+    Column,
+    ColumnElement,
+    Connection,
+    Select,
+    and_,
+    func,
+    literal,
+    select,
+    text,
+    true,
+)
 from sqlalchemy.sql.selectable import Subquery
 
 from pilothouse_server.adapters.sql import bulk, pages
@@ -52,6 +63,22 @@ FILTERED: Final[Mapping[str, ColumnElement[Any]]] = {
 _INDEXED: Final = ("id", "type", "source", "state", "agent")
 _SHOWN: Final = list(dict.fromkeys([*FILTERED.values(), _C.update_us]))
 """What filters and orders look at."""
+
+
+class Listed(NamedTuple):
+    """What a list is of."""
+
+    id: Column[Any]
+    shown: Sequence[ColumnElement[Any]]
+    """What filters and orders look at."""
+    filtered: Mapping[str, ColumnElement[Any]]
+    """For each field that is filtered by, its column."""
+    indexed: Callable[[Filter], Iterator[ColumnElement[bool]]]
+    """The conditions on a column with an index."""
+    along: Callable[[Filter, Sequence[Sort]], Iterator[ColumnElement[bool]]]
+    """What the filter says that an index in this order knows."""
+
+
 _BY_CREATION: Final = (Sort(_C.create_us, True, int), Sort(_C.id, True, str))
 
 
@@ -63,6 +90,7 @@ class WorkflowList:
     tree: Filter
     order: Sequence[Sort]
     size: int
+    of: Listed
     patience: float = PATIENCE
     now: Callable[[], float] = time.perf_counter
     found: list[list[Any]] = field(default_factory=list[list[Any]])
@@ -73,7 +101,7 @@ class WorkflowList:
     def look(self, key: Key | None) -> None:
         """Finds the page behind the key."""
         begun = self.now()
-        few = few_of(self.connection, self.tree)
+        few = few_of(self.connection, self.tree, self.of)
         if few is not None:
             self._among(few, key)
             return
@@ -91,7 +119,8 @@ class WorkflowList:
 
     def _among(self, few: Sequence[str], key: Key | None) -> None:
         query = select(*(sort.column for sort in self.order)).where(
-            bulk.among(self.connection, [_C.id], few), clause_of(self.tree, FILTERED)
+            bulk.among(self.connection, [self.of.id], few),
+            clause_of(self.tree, self.of.filtered),
         )
         rows = pages.rows(self.connection, query, self.order, key, self.size + 1)
         self.found = [list(row.values()) for row in rows]
@@ -102,8 +131,8 @@ class WorkflowList:
         """Looks at so many workflows in order; the key of the last, None when the page is full or there are no more."""
         for where, columns in pages.stretches(self.order, key):
             looked = (
-                select(*_SHOWN)
-                .where(where, *_along(self.tree, self.order))
+                select(*self.of.shown)
+                .where(where, *self.of.along(self.tree, self.order))
                 .order_by(*columns)
                 .limit(count)
             )
@@ -129,7 +158,7 @@ class WorkflowList:
         ]
         query = (
             select(*columns)
-            .where(clause_of(self.tree, within(some)))
+            .where(clause_of(self.tree, within(some, self.of)))
             .order_by(*directed)
             .limit(self.size + 1 - len(self.found))
         )
@@ -139,7 +168,7 @@ class WorkflowList:
 def counts(connection: Connection, tree: Filter) -> tuple[dict[WorkflowState, int], bool]:
     """How many of those that fulfil the filter are in each state, and whether not all were counted: then it are those
     among the newest that an index could tell apart."""
-    few = few_of(connection, tree)
+    few = few_of(connection, tree, WORKFLOW_LIST)
     if few is not None:
         counted = (
             select(_C.state)
@@ -154,7 +183,9 @@ def counts(connection: Connection, tree: Filter) -> tuple[dict[WorkflowState, in
     )
     beyond = newest.with_only_columns(_C.id).offset(COUNTED).limit(1)
     some = newest.limit(COUNTED).subquery("some")
-    counted = select(some.c.state).where(clause_of(tree, within(some))).subquery("counted")
+    counted = (
+        select(some.c.state).where(clause_of(tree, within(some, WORKFLOW_LIST))).subquery("counted")
+    )
     return _counted(connection, counted), connection.execute(beyond).first() is not None
 
 
@@ -164,14 +195,14 @@ def _counted(connection: Connection, counted: Subquery) -> dict[WorkflowState, i
     return dict(sorted(found.items()))
 
 
-def within(some: Subquery) -> dict[str, ColumnElement[Any]]:
-    """For each field its column in some of the workflows."""
-    return {name: some.c[column.key or ""] for name, column in FILTERED.items()}
+def within(some: Subquery, of: Listed) -> dict[str, ColumnElement[Any]]:
+    """For each field its column in some of the rows."""
+    return {name: some.c[column.key or ""] for name, column in of.filtered.items()}
 
 
-def few_of(connection: Connection, tree: Filter) -> list[str] | None:
-    """The ids of all workflows that may fulfil the filter, when an index knows that they are few."""
-    queries = [select(_C.id).where(clause) for clause in _indexed(tree)]
+def few_of(connection: Connection, tree: Filter, of: Listed) -> list[str] | None:
+    """The ids of all rows that may fulfil the filter, when an index knows that they are few."""
+    queries = [select(of.id).where(clause) for clause in of.indexed(tree)]
     if not queries:
         return None
     for query in queries:
@@ -192,14 +223,14 @@ def by_index(connection: Connection) -> Generator[None]:
     connection.execute(text("SET LOCAL enable_seqscan = on"))
 
 
-def _terms(tree: Filter) -> Sequence[Filter]:
+def terms_of(tree: Filter) -> Sequence[Filter]:
     """What has to be fulfilled all together."""
     return tree.terms if isinstance(tree, And) else (tree,)
 
 
 def _indexed(tree: Filter) -> Iterator[ColumnElement[bool]]:
     """The conditions on a column with an index."""
-    for term in _terms(tree):
+    for term in terms_of(tree):
         match term:
             case OneOf(field="state", values=values):
                 yield _C.state.in_(sorted(values))
@@ -219,7 +250,7 @@ def _along(tree: Filter, order: Sequence[Sort]) -> Iterator[ColumnElement[bool]]
     if order[0].column is not _C.create_us:
         return
     equal: list[ColumnElement[bool]] = []
-    for term in _terms(tree):
+    for term in terms_of(tree):
         match term:
             case Compare(field="type", op="=", value=value):
                 equal.insert(0, _C.type == value)
@@ -230,6 +261,9 @@ def _along(tree: Filter, order: Sequence[Sort]) -> Iterator[ColumnElement[bool]]
             case _:
                 pass
     yield equal[0] if equal else true()
+
+
+WORKFLOW_LIST: Final = Listed(_C.id, _SHOWN, FILTERED, _indexed, _along)
 
 
 def page(

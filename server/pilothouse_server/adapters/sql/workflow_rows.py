@@ -97,6 +97,7 @@ def _row(record: WorkflowRecord, revision: int) -> bulk.Row:
         min(record.usage.input_tokens + record.usage.output_tokens, LARGEST),
         min(record.usage.cost_micros, LARGEST),
         _waits_for(record),
+        None if record.end_us is None else max(0, record.end_us - record.known_us),
     )
 
 

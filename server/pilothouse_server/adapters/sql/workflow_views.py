@@ -173,7 +173,9 @@ def _order_of(order_by: str) -> Sequence[pages.Sort]:
 def _page(
     connection: Connection, listed: _Listed, key: pages.Key | None, size: int, moment: Moment
 ) -> WorkflowPage:
-    look = workflow_lists.WorkflowList(connection, listed.tree, listed.order, size)
+    look = workflow_lists.WorkflowList(
+        connection, listed.tree, listed.order, size, workflow_lists.WORKFLOW_LIST
+    )
     with workflow_lists.by_index(connection):
         rows = workflow_lists.page(connection, select(_C.id, _C.record), look, key)
         counts, capped = workflow_lists.counts(connection, without(listed.tree, "state"))

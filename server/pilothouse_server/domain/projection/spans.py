@@ -25,7 +25,7 @@ class WorkState(IntEnum):
 
 _E, _W = EventType, WorkState
 
-_MEANING: dict[int, tuple[int, WorkState]] = {
+MEANING: dict[int, tuple[int, WorkState]] = {
     _E.STAGE_STARTED: (REPORTED, _W.RUNNING),
     _E.STAGE_COMPLETED: (END, _W.COMPLETED),
     _E.STAGE_FAILED: (END, _W.FAILED),
@@ -71,7 +71,7 @@ class Span:
     def apply(self, event: Event) -> None:
         """Takes in one of its events."""
         kind, occur_us = event.type, event.occur_us
-        rank = _MEANING[kind][0]
+        rank = MEANING[kind][0]
         standing = (rank, -occur_us if rank == END else occur_us, kind, event.id)
         if rank == REPORTED:
             if self.start_us is None or occur_us < self.start_us:
@@ -90,7 +90,7 @@ class Span:
     @property
     def state(self) -> WorkState:
         """Where it stands."""
-        meaning = _MEANING.get(self.standing[2])
+        meaning = MEANING.get(self.standing[2])
         return WorkState.QUEUED if meaning is None else meaning[1]
 
     @property
