@@ -81,12 +81,13 @@ _NARROW: Final = ("id", "task_id", "trace_id", "workflow_id", "agent_id")
 _BROAD: Final = ("type", "severity")
 
 
-def _breadth(found: frozenset[Route]) -> tuple[int, int]:
-    """Less for routes on which fewer rows come."""
+def _breadth(found: frozenset[Route]) -> tuple[int, int, int]:
+    """Less for routes on which fewer rows come; of words, the longest is the rarest."""
     fields = {route.field for route in found}
+    shortest = min((len(str(route.value)) for route in found), default=0)
     if fields <= set(_NARROW):
-        return 0, len(found)
-    return (2 if fields & set(_BROAD) else 1), len(found)
+        return 0, len(found), -shortest
+    return (2 if fields & set(_BROAD) else 1), len(found), -shortest
 
 
 class Crossroads(Generic[T]):
