@@ -43,7 +43,11 @@ async def test_the_example_asks_and_publishes(
     example = importlib.util.module_from_spec(spec)
     spec.loader.exec_module(example)
     monkeypatch.chdir(tmp_path)
-    monkeypatch.setattr(example, "ask", lambda question: "yes" if "Publish" in question else "")
+
+    def ask(question: str) -> str:
+        return "yes" if question == "Publish? The new kettle: the tea stays warm." else "no"
+
+    monkeypatch.setattr(example, "ask", ask)
     await example.main(house.target, "release-1")
     assert "published" in capsys.readouterr().out
     shown = await house.is_in("release-1", "COMPLETED")

@@ -17,7 +17,11 @@ from tests.langgraph.graphs import Workshop
 from tests.langgraph.support import House, stages, tasks, told
 from tests.support import wait_until
 
-pytestmark = [pytest.mark.asyncio(loop_scope="package"), pytest.mark.xdist_group("langgraph")]
+pytestmark = [
+    pytest.mark.asyncio(loop_scope="package"),
+    pytest.mark.xdist_group("langgraph"),
+    pytest.mark.timeout(120),
+]
 
 
 async def test_a_run_whose_process_is_killed_goes_on(house: House, tmp_path: Path) -> None:
@@ -69,6 +73,8 @@ async def test_a_runner_that_is_closed_leaves_its_runs_to_the_next_one(
     async with house.runner(graph) as runner:
         run = await runner.start({}, thread_id="left")
         await workshop.reached["b"].wait()
+        await house.is_in("left", "RUNNING")
+        assert await runner.recover() == [], "it is this process that runs it"
         closing = asyncio.create_task(runner.close())
         workshop.gates["b"].set()
         await closing
@@ -83,7 +89,9 @@ async def test_a_runner_that_is_closed_leaves_its_runs_to_the_next_one(
         assert (await run.wait()).values["log"] == ["a", "b", "c"]
         assert await runner.recover() == []
     assert workshop.calls == {"a": 1, "b": 1, "c": 1}
-    assert set(tasks(await house.is_in("left", "COMPLETED")).values()) == {("COMPLETED", 1)}
+    shown = await house.is_in("left", "COMPLETED")
+    assert set(tasks(shown).values()) == {("COMPLETED", 1)}
+    assert told(shown).count("WORKFLOW_RESUMED") == 1
 
 
 async def test_runs_that_wait_or_are_paused_or_failed_are_taken_up_by_another_process(
@@ -145,6 +153,37 @@ async def test_what_a_process_could_not_tell_any_more_is_told_by_the_next(
     assert unheard.events[-1].message == "well?"
     unborn = await house.is_in("unborn", "FAILED")
     assert unborn.workflow.error.code == "NO_CHECKPOINT"
+
+
+async def test_what_was_told_to_have_begun_is_told_to_have_ended_when_the_graph_is_past_it(
+    house: House, saver: AsyncSqliteSaver, workshop: Workshop
+) -> None:
+    workshop.held.add("b")
+    graph = workshop.line(saver, "a", "b", "c")
+    config = config_of("behind", "behind")
+    killed = asyncio.create_task(cast("Any", graph).ainvoke({}, config, durability="sync"))
+    await workshop.reached["b"].wait()
+    killed.cancel()
+    with pytest.raises(asyncio.CancelledError):
+        await killed
+    workshop.held.clear()
+    history = [state async for state in graph.aget_state_history(config)]
+    [first] = [f"a:{task.id}" for state in history for task in state.tasks if task.name == "a"]
+    async with house.runner(graph) as runner:
+        run = runner.executor.workflow("behind", workflow_type=runner.workflow_type)
+        run.started()
+        run.stage("step 1: a").started()
+        run.task(first, stage="step 1: a").started()
+        await wait_until(lambda: stage_of(house, "behind", "step 1: a"))
+        [gone_on] = await runner.recover()
+        assert (await gone_on.wait()).values["log"] == ["a", "b", "c"]
+    shown = await house.is_in("behind", "COMPLETED")
+    assert tasks(shown) == dict.fromkeys("abc", ("COMPLETED", 1))
+    assert set(stages(shown).values()) == {"COMPLETED"}
+    assert [word for word in told(shown) if word.endswith(" a 1")] == [
+        "TASK_STARTED a 1",
+        "TASK_COMPLETED a 1",
+    ]
 
 
 async def test_a_new_input_ends_what_another_process_left(

@@ -6,17 +6,17 @@
         outcome = await runner.run({"topic": "tides"}, thread_id="tides-1")
 
 It runs in the graph's own process, on the public executor SDK, and asks LangGraph for nothing that its documentation
-does not offer. `story` turns LangGraph's stream into events, `runs` is one run and what operators may do with it,
-`threads` is what the checkpointer knows, `recall` puts together a run that another process began, and `runner` is what
-people use. Needs `pip install 'pilothouse[langgraph]'`.
+does not offer. `story` turns LangGraph's stream into events, and `retries` adds what is not in it; `runs` is one run
+and what operators may do with it, `outcomes` what came of it; `threads` is what the checkpointer knows, `recall` puts
+together a run that another process began, and `runner` is what people use. Needs LangGraph:
+
+    pip install 'pilothouse[langgraph]'
 """
 
 from __future__ import annotations
 
 try:
-    from pilothouse.langgraph.runner import LangGraphRunner
-    from pilothouse.langgraph.runs import (
-        GraphRun,
+    from pilothouse.langgraph.outcomes import (
         NotWaiting,
         Outcome,
         RunCancelled,
@@ -24,6 +24,8 @@ try:
         RunState,
         RunUnderWay,
     )
+    from pilothouse.langgraph.runner import LangGraphRunner
+    from pilothouse.langgraph.runs import GraphRun
 except ModuleNotFoundError as missing:
     raise ImportError(
         "pilothouse.langgraph needs LangGraph: pip install 'pilothouse[langgraph]'"

@@ -14,7 +14,8 @@ from langchain_core.runnables import RunnableConfig
 
 from pilothouse.aio import Client
 from pilothouse.errors import NotFound
-from pilothouse.langgraph.runs import GraphRun, RunState
+from pilothouse.langgraph.outcomes import RunState
+from pilothouse.langgraph.runs import GraphRun
 from pilothouse.langgraph.story import Story
 from pilothouse.langgraph.threads import Graph, Thread, read, threads_of
 from pilothouse.v1.enums_pb2 import WorkflowState, WorkState
@@ -59,15 +60,18 @@ class Recall:
         return self._put_together(known, thread)
 
     async def unfinished(
-        self, source: str, workflow_type: str, limit: int
+        self, source: str, workflow_type: str, limit: int, is_ours: Callable[[str], bool]
     ) -> AsyncIterator[GraphRun]:
-        """Runs that the server believes to be running. Those that are over in truth are told so, and not among them."""
+        """Runs that the server believes to be running and that are not `is_ours`. Those that are over in truth are told
+        so, and not among them."""
         words = (
             f"source = {_quoted(source)} AND type = {_quoted(workflow_type)} "
             "AND (state = RUNNING OR state = QUEUED)"
         )
         listed = self.client.list_workflows(filter=words, limit=limit)
         for workflow_id in [each.id async for each in listed]:
+            if is_ours(workflow_id):
+                continue
             thread = await self._thread(workflow_id)
             known = await self.client.workflow(workflow_id).describe()
             if thread is None:

@@ -21,8 +21,9 @@ from pilothouse._ids import uuid7
 from pilothouse.aio import Client
 from pilothouse.errors import CommandRefused
 from pilothouse.executor import Executor, ExecutorOptions
+from pilothouse.langgraph.outcomes import NotWaiting, Outcome, RunState, RunUnderWay
 from pilothouse.langgraph.recall import Recall
-from pilothouse.langgraph.runs import GraphRun, NotWaiting, Outcome, RunState, RunUnderWay
+from pilothouse.langgraph.runs import GraphRun
 from pilothouse.langgraph.story import Story
 from pilothouse.langgraph.threads import (
     Graph,
@@ -150,12 +151,12 @@ class LangGraphRunner:
         self._check()
         recovered: list[GraphRun] = []
         async with self._recalling:
-            unfinished = self._recall.unfinished(self.executor.source, self.workflow_type, limit)
-            async for run in unfinished:
-                if run.workflow_id not in self._runs:
-                    self._keep(run)
-                    run.begin(None)
-                    recovered.append(run)
+            async for run in self._recall.unfinished(
+                self.executor.source, self.workflow_type, limit, self._is_ours
+            ):
+                self._keep(run)
+                run.begin(None)
+                recovered.append(run)
         return recovered
 
     async def _wait(self, run: GraphRun) -> Outcome:
@@ -230,6 +231,9 @@ class LangGraphRunner:
             return run
 
     # -- memory
+
+    def _is_ours(self, workflow_id: str) -> bool:
+        return workflow_id in self._runs or workflow_id in self._over
 
     def _keep(self, run: GraphRun) -> None:
         self._runs[run.workflow_id] = run

@@ -18,8 +18,6 @@ import asyncio
 import json
 from collections.abc import AsyncGenerator, Callable, Coroutine, Mapping, Sequence
 from contextlib import aclosing
-from dataclasses import dataclass
-from enum import Enum
 from typing import Any, cast
 
 from langchain_core.runnables import RunnableConfig
@@ -28,76 +26,13 @@ from langgraph.errors import GraphDrained
 from langgraph.runtime import RunControl
 from langgraph.types import Command as Answer
 
-from pilothouse.errors import CommandRefused, PilothouseError
-from pilothouse.langgraph.story import NodeWatcher, Story
+from pilothouse.errors import CommandRefused
+from pilothouse.langgraph.outcomes import NotWaiting, Outcome, RunCancelled, RunnerClosed, RunState
+from pilothouse.langgraph.retries import RetryWatcher
+from pilothouse.langgraph.story import Story
 from pilothouse.langgraph.threads import Graph, Thread, config_of, has_checkpoints, read
 from pilothouse.v1.commands_pb2 import Command
 from pilothouse.v1.events_pb2 import EventError
-
-
-class RunState(Enum):
-    """Where a run stands."""
-
-    RUNNING = "running"
-    PAUSED = "paused"
-    WAITING = "waiting"
-    COMPLETED = "completed"
-    FAILED = "failed"
-    CANCELLED = "cancelled"
-
-
-class RunUnderWay(PilothouseError):
-    """The thread has a run that must end first."""
-
-    def __init__(self, workflow_id: str, state: RunState) -> None:
-        super().__init__(f"the run {workflow_id} of this thread is {state.value}")
-        self.workflow_id = workflow_id
-        """The run."""
-        self.state = state
-        """Where it stands."""
-
-
-class NotWaiting(PilothouseError):
-    """The run does not wait for an answer."""
-
-    def __init__(self, thread_id: str, state: str) -> None:
-        super().__init__(f"the thread {thread_id} does not wait for an answer: {state}")
-        self.thread_id = thread_id
-        """The thread."""
-
-
-class RunCancelled(PilothouseError):
-    """The run was cancelled by an operator, or for a new input on its thread."""
-
-    def __init__(self, workflow_id: str) -> None:
-        super().__init__(f"the run {workflow_id} was cancelled")
-        self.workflow_id = workflow_id
-        """The run."""
-
-
-class RunnerClosed(PilothouseError):
-    """The runner was closed before the run ended. Its checkpoint is there: `recover()` goes on with it."""
-
-    def __init__(self, workflow_id: str) -> None:
-        super().__init__(f"the runner was closed before the run {workflow_id} ended")
-        self.workflow_id = workflow_id
-        """The run."""
-
-
-@dataclass(frozen=True)
-class Outcome:
-    """Where a run stopped by itself."""
-
-    workflow_id: str
-    """The run, as Pilothouse knows it."""
-    thread_id: str
-    """Its thread; empty without a checkpointer."""
-    state: RunState
-    """COMPLETED, or WAITING for `runner.answer()`."""
-    values: Any
-    """The graph's output; None when this process saw none."""
-    interrupts: Mapping[str, Any]
-    """What it waits for: the question of each interrupt, by its id. Empty at a breakpoint, and when COMPLETED."""
 
 
 class GraphRun:
@@ -129,7 +64,7 @@ class GraphRun:
         self._control = RunControl()
         self._leg: asyncio.Task[None] | None = None
         self._pause: Command | None = None
-        self._given: object = None
+        self._unheard: object = None
         self._cancel: tuple[Command | None, str] | None = None
         self._closing = False
         self._stop: asyncio.Future[BaseException | Outcome] = asyncio.Future()
@@ -151,13 +86,14 @@ class GraphRun:
 
     # -- what is done with it
 
-    def begin(self, given: object) -> None:
+    def begin(self, given: object, *, answer: bool = False) -> None:
         """The next leg: with an input, an answer, or None to go on from the checkpoint."""
         self.state = RunState.RUNNING
         if self._stop.done():
             self._stop = asyncio.Future()
         self._control = RunControl()
-        self._given = given
+        # LangGraph keeps an input at once, and an answer only when a task takes it: a drain may come before.
+        self._unheard = given if answer else None
         self._leg = self._spawn(self._drive(given))
 
     def pause(self, command: Command) -> None:
@@ -178,7 +114,7 @@ class GraphRun:
         if self.interrupts:
             self._waiting()
         else:
-            self.begin(self._given)
+            self.begin(self._unheard, answer=True)
 
     async def retry(self, command: Command) -> None:
         """A failed run goes on from its last checkpoint, as the next attempt."""
@@ -215,7 +151,7 @@ class GraphRun:
         given = _answer(self.interrupts, value)
         self.interrupts = {}
         self.story.run.resumed(message="answered")
-        self.begin(given)
+        self.begin(given, answer=True)
 
     async def end_cancelled(self, message: str) -> None:
         """Cancels it, if it is not over, and waits until nothing of it runs."""
@@ -301,14 +237,11 @@ class GraphRun:
             async for kind, namespace, told in parts:
                 match kind:
                     case "checkpoints":
-                        # An input is in its checkpoint; an answer is kept by LangGraph when a task takes it.
-                        if not isinstance(self._given, Answer):
-                            self._given = None
                         tasks = [str(task["name"]) for task in told["tasks"]]
                         step = int(told["metadata"]["step"])
                         self.story.checkpoint(namespace, step, list(told["next"]), tasks)
                     case "tasks" if "result" not in told:
-                        self._given = None
+                        self._unheard = None
                         self.story.task_started(namespace, told["name"], told["id"])
                     case "tasks":
                         self.story.task_ended(
@@ -326,7 +259,7 @@ class GraphRun:
 
     async def _parts(self, given: object) -> AsyncGenerator[tuple[str, tuple[str, ...], Any]]:
         """LangGraph's stream, each part with its kind and its graph's namespace."""
-        config = merge_configs(self._config, {"callbacks": [NodeWatcher(self.story)]})
+        config = merge_configs(self._config, {"callbacks": [RetryWatcher(self.story)]})
         stream = cast("Any", self._graph).astream(
             given,
             config,

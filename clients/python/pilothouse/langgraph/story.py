@@ -4,22 +4,18 @@ Nothing here waits and nothing here steers. LangGraph's ids of tasks follow from
 our events follow from those; so a superstep that is run again after a crash tells the same events, which count once.
 
 A superstep's stage begins with its first task and ends when the next checkpoint is there, since not before that is it
-sure to be never run again. What a retry policy does is not in the stream: it is seen by a callback at the node.
+sure to be never run again. What a retry policy does is not in the stream: `retries` sees it.
 """
 
 from __future__ import annotations
 
-import asyncio
 import hashlib
 import time
 import uuid
 from collections.abc import Collection, Iterator, Mapping, Sequence
-from typing import Any, cast
-from uuid import UUID
+from typing import cast
 
-from langchain_core.callbacks import AsyncCallbackHandler
 from langchain_core.messages import AIMessage
-from langgraph.errors import GraphBubbleUp
 
 from pilothouse.reporting import (
     MAX_NAME_BYTES,
@@ -268,50 +264,6 @@ class Story:
             about = (event.workflow_id, event.stage, event.task_id, event.attempt, event.type)
             event.id = str(uuid.uuid5(_IDS, "\0".join(map(str, about))))
         return self._report(event)
-
-
-class NodeWatcher(AsyncCallbackHandler):
-    """Sees nodes that fail and are tried again, each known by its namespace in the graph."""
-
-    def __init__(self, story: Story) -> None:
-        self._story = story
-        self._running: dict[UUID, str] = {}
-        self._paths: set[str] = set()
-        self._failed: dict[str, BaseException] = {}
-
-    async def on_chain_start(
-        self,
-        serialized: dict[str, Any],  # noqa: ARG002 - as LangChain calls it
-        inputs: dict[str, Any],  # noqa: ARG002
-        *,
-        run_id: UUID,
-        metadata: dict[str, Any] | None = None,
-        **_: Any,
-    ) -> None:
-        """The first chain of a namespace is the node itself; those after are inside of it."""
-        path = str((metadata or {}).get("langgraph_checkpoint_ns", ""))
-        if path and path not in self._paths:
-            self._running[run_id] = path
-            self._paths.add(path)
-            if (error := self._failed.pop(path, None)) is not None:
-                self._story.task_retried(path, error)
-
-    async def on_chain_end(
-        self,
-        outputs: dict[str, Any],  # noqa: ARG002
-        *,
-        run_id: UUID,
-        **_: Any,
-    ) -> None:
-        """It has a result."""
-        self._paths.discard(self._running.pop(run_id, ""))
-
-    async def on_chain_error(self, error: BaseException, *, run_id: UUID, **_: Any) -> None:
-        """It failed; when it starts again, this is why."""
-        path = self._running.pop(run_id, "")
-        self._paths.discard(path)
-        if path and not isinstance(error, GraphBubbleUp | asyncio.CancelledError):
-            self._failed[path] = error
 
 
 def _messages(value: object, depth: int = 3) -> Iterator[tuple[str, AIMessage]]:
