@@ -45,6 +45,7 @@ from pilothouse_server.adapters.sql.rule_store import SqlRules
 from pilothouse_server.adapters.sql.rule_views import SqlRuleViews
 from pilothouse_server.adapters.sql.silence_store import SqlSilences
 from pilothouse_server.adapters.sql.stop_store import SqlStops
+from pilothouse_server.adapters.sql.trace_summaries import SqlTraceSummaries
 from pilothouse_server.adapters.sql.trace_views import SqlTraces
 from pilothouse_server.adapters.sql.workflow_views import SqlWorkflowViews
 from pilothouse_server.adapters.sqlite_log import SqliteLog
@@ -79,6 +80,7 @@ from pilothouse_server.services.standing import Alone, Asked, Identity, Others, 
 from pilothouse_server.services.status import ComponentState, LogShard
 from pilothouse_server.services.stops import EmergencyStops
 from pilothouse_server.services.tenure import Part, serve
+from pilothouse_server.services.trace_analysis import TraceAnalysis
 from pilothouse_server.services.traces import TraceDesk
 from pilothouse_server.transport.agents import AgentServicer
 from pilothouse_server.transport.alerts import AlertServicer
@@ -106,6 +108,7 @@ from pilothouse_server.transport.queues import QueueServicer
 from pilothouse_server.transport.rules import RuleServicer
 from pilothouse_server.transport.server import RpcServer
 from pilothouse_server.transport.silences import SilenceServicer
+from pilothouse_server.transport.trace_analysis import TraceAnalysisCalls
 from pilothouse_server.transport.traces import TraceServicer
 from pilothouse_server.transport.watching import Watching
 from pilothouse_server.transport.workflows import WorkflowServicer
@@ -175,6 +178,7 @@ class Core:
                 snapshots=self.snapshots,
                 alerts=self.alerts,
                 alive=self._alive,
+                traces=self.traces,
                 policy=lambda: settings.retention.configured(configured()),
                 standing=self.standing,
                 sender=self.sender,
@@ -305,6 +309,10 @@ class Core:
         )
         return BatchServicer(batches, self._clock)
 
+    def _analyses(self) -> TraceAnalysisCalls:
+        past = SqlTraceSummaries(self._world.database)
+        return TraceAnalysisCalls(TraceAnalysis(self.traces, past, self._clock), self._clock)
+
     def _stops(self) -> EmergencyStopServicer:
         told, store = self._world.signals, SqlStops(self._world.database)
         stops = EmergencyStops(
@@ -359,7 +367,7 @@ class Core:
                 self._backtests(),
             ),
             silences=SilenceServicer(Silences(SqlSilences(database), clock, told.silences, uuid7)),
-            traces=TraceServicer(self.traces, projected),
+            traces=TraceServicer(self.traces, self._analyses(), projected),
             workflows=WorkflowServicer(
                 SqlWorkflowViews(database, clock, configured), projected, self.control, self.closer
             ),

@@ -28,6 +28,7 @@ from pilothouse_server.adapters.sql.retention_store import SqlRetention
 from pilothouse_server.adapters.sql.rule_store import SqlRules
 from pilothouse_server.adapters.sql.silence_store import SqlSilences
 from pilothouse_server.adapters.sql.stop_store import SqlStops
+from pilothouse_server.adapters.sql.trace_summaries import SqlTraceSummaries
 from pilothouse_server.adapters.sql.usage_rows import noting
 from pilothouse_server.adapters.sql.waiting_store import SqlWaiting
 from pilothouse_server.domain.alerts.rules import Rule
@@ -63,6 +64,7 @@ from pilothouse_server.services.standing import Standing, reads, waits
 from pilothouse_server.services.status import Look
 from pilothouse_server.services.stop_runner import StopRunner
 from pilothouse_server.services.tenure import Part, Parts
+from pilothouse_server.services.trace_analyst import TraceAnalyst, Traces
 from pilothouse_server.services.waiting import WaitingKeeper
 from pilothouse_server.wire.alert_events import encode_alert_event
 from pilothouse_server.wire.events import decode_signals, decode_stored, encode_events
@@ -84,6 +86,7 @@ class Common:
     alerts: AlertDesk
     alive: Callable[[], Awaitable[Collection[str]]]
     """The replicas that live."""
+    traces: Traces
     policy: Callable[[], Policy]
     """What is kept, and for how long."""
     standing: Standing
@@ -200,6 +203,7 @@ class LeadWork:
         self.retention = Retention(
             SqlRetention(database), dict(enumerate(world.shards)), clock, common.policy
         )
+        self._analyst = TraceAnalyst(SqlTraceSummaries(database), common.traces, clock)
         self._sweeper = SilenceSweeper(
             first.projection, clock, world.signals.projected, common.configured
         )
@@ -320,6 +324,7 @@ class LeadWork:
             "waiting-keeper": self._waiting.run(),
             "budget-keeper": self._budgets.run(),
             "retention": self.retention.run(),
+            "trace-analyst": self._analyst.run(),
         }
         if self._shared:
             # Alone there is nobody who asks through the database, and nobody who could be gone.
@@ -339,6 +344,7 @@ class LeadWork:
             "courier": waits("courier", self.courier),
             "heartbeats": waits("heartbeats", self._heartbeats),
             "retention": waits("retention", self.retention),
+            "trace-analyst": waits("trace-analyst", self._analyst),
             "batches": waits("batches", self._batches),
             "emergency-stops": waits("emergency-stops", self._stops),
         }

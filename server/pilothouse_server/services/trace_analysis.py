@@ -127,7 +127,7 @@ class TraceAnalysis:
         self._turn = asyncio.Semaphore(1)
         self._reading = asyncio.Semaphore(READERS)
         self._kept: OrderedDict[tuple[str, int], Analysis] = OrderedDict()
-        self._slack: tuple[Trace, Sequence[int | None]] | None = None
+        self._slack: tuple[Trace, Mapping[str, int]] | None = None
 
     async def analyse(self, trace_id: str) -> Told:
         """What one trace tells."""
@@ -147,19 +147,22 @@ class TraceAnalysis:
         ]
         return Told(analysis, now_us, estimate(place_of(trace, now_us), past))
 
-    async def slack(self, trace: Trace) -> Sequence[int | None]:
-        """For each of its spans how much longer it could take without the trace ending later, None where that is not
-        known. Remembered for the trace that was asked about last, since its pages come one after another."""
+    async def slack(self, trace: Trace) -> Mapping[str, int]:
+        """By the id of a span how much longer it could take without the trace ending later, as far as that is known.
+        Remembered for the trace that was asked about last, since its pages come one after another."""
         if self._slack is not None and self._slack[0] is trace:
             return self._slack[1]
         now_us = self._clock.now_us()
 
-        def run() -> Sequence[int | None]:
+        def run() -> Mapping[str, int]:
             causes = causes_of(trace, max(trace.start_us, now_us))
-            return [] if isinstance(causes, Unanalysable) else slack_of(causes)
+            if isinstance(causes, Unanalysable):
+                return {}
+            pairs = zip(trace.spans, slack_of(causes), strict=True)
+            return {span.id: slack for span, slack in pairs if slack is not None}
 
         async with self._turn:
-            found = await asyncio.to_thread(run) or [None] * len(trace.spans)
+            found = await asyncio.to_thread(run)
         self._slack = (trace, found)
         return found
 

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import asyncio
-from collections.abc import Sequence
+from collections.abc import Mapping
 
 from pilothouse.v1 import trace_analysis_pb2 as pb
 from pilothouse_server.domain.traces.model import Trace
@@ -24,8 +24,8 @@ class TraceAnalysisCalls:
         self._analysis = analysis
         self._clock = clock
 
-    async def slack(self, trace: Trace) -> Sequence[int | None]:
-        """For each span of the trace, in microseconds; None where it is not known."""
+    async def slack(self, trace: Trace) -> Mapping[str, int]:
+        """By the id of a span, in microseconds, as far as it is known."""
         return await self._analysis.slack(trace)
 
     async def analyze(self, request: pb.AnalyzeTraceRequest) -> pb.AnalyzeTraceResponse:

@@ -9,6 +9,7 @@ from typing import Any, Final
 
 import grpc
 
+from pilothouse.v1 import trace_analysis_pb2 as analysis_pb
 from pilothouse.v1 import traces_pb2 as pb
 from pilothouse.v1 import traces_pb2_grpc
 from pilothouse_server.domain.errors import InvalidPageToken
@@ -18,6 +19,7 @@ from pilothouse_server.services.trace_watch import Changed, TraceUpdate, watch_t
 from pilothouse_server.services.traces import Shown, TraceDesk
 from pilothouse_server.services.views import PageRequest
 from pilothouse_server.services.watch import CaughtUp, Heartbeat, Reset
+from pilothouse_server.transport.trace_analysis import TraceAnalysisCalls
 from pilothouse_server.transport.watching import Watching
 from pilothouse_server.wire.times import timestamp
 from pilothouse_server.wire.traces import span_to_proto, trace_to_proto, whole_to_proto
@@ -28,14 +30,16 @@ PAGE_SIZE = 1_000
 LIST_SIZE = 100
 IN_ONE_GO = 50
 """Spans that are encoded before others get their turn."""
-_NONE: Final[Mapping[str, Mapping[str, str]]] = {}
+_NO_ATTRIBUTES: Final[Mapping[str, Mapping[str, str]]] = {}
+_NO_SLACK: Final[Mapping[str, int]] = {}
 
 
 class TraceServicer(traces_pb2_grpc.TraceServiceServicer):
     """`pilothouse.v1.TraceService`."""
 
-    def __init__(self, desk: TraceDesk, watching: Watching) -> None:
+    def __init__(self, desk: TraceDesk, calls: TraceAnalysisCalls, watching: Watching) -> None:
         self._desk = desk
+        self._calls = calls
         self._watching = watching
 
     async def ListTraces(
@@ -74,20 +78,39 @@ class TraceServicer(traces_pb2_grpc.TraceServiceServicer):
         async for update in watch_trace(self._desk, request.id, changes, request.resume_token):
             yield await _update_to_proto(update, clock)
 
+    async def AnalyzeTrace(
+        self, request: analysis_pb.AnalyzeTraceRequest, context: Context
+    ) -> analysis_pb.AnalyzeTraceResponse:
+        return await self._calls.analyze(request)
+
+    async def CompareTraces(
+        self, request: analysis_pb.CompareTracesRequest, context: Context
+    ) -> analysis_pb.CompareTracesResponse:
+        return await self._calls.compare(request)
+
+    async def AggregateTraces(
+        self, request: analysis_pb.AggregateTracesRequest, context: Context
+    ) -> analysis_pb.AggregateTracesResponse:
+        return await self._calls.aggregate(request)
+
     async def _spans(
         self, shown: Shown, spans: Sequence[Span], view: pb.SpanView.ValueType
     ) -> list[pb.Span]:
         full = view == pb.SpanView.SPAN_VIEW_FULL
         attributes = await self._desk.attributes(spans) if full else {}
-        return await _encoded(spans, shown.trace.start_us, attributes)
+        slack = await self._calls.slack(shown.trace)
+        return await _encoded(spans, shown.trace.start_us, attributes, slack)
 
 
 async def _encoded(
-    spans: Sequence[Span], start_us: int, attributes: Mapping[str, Mapping[str, str]] = _NONE
+    spans: Sequence[Span],
+    start_us: int,
+    attributes: Mapping[str, Mapping[str, str]] = _NO_ATTRIBUTES,
+    slack: Mapping[str, int] = _NO_SLACK,
 ) -> list[pb.Span]:
     encoded: list[pb.Span] = []
     for place, span in enumerate(spans, 1):
-        encoded.append(span_to_proto(span, start_us, attributes.get(span.id)))
+        encoded.append(span_to_proto(span, start_us, attributes.get(span.id), slack.get(span.id)))
         if place % IN_ONE_GO == 0:
             await asyncio.sleep(0)
     return encoded
