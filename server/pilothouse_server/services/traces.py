@@ -22,7 +22,7 @@ from pilothouse_server.domain.filters import Field, Kind, Schema, enum_field
 from pilothouse_server.domain.projection.workflow import WorkflowRecord
 from pilothouse_server.domain.traces.build import trace
 from pilothouse_server.domain.traces.facts import MAX_SPANS, TraceFacts
-from pilothouse_server.domain.traces.model import Problem, ProblemKind, Span, Trace
+from pilothouse_server.domain.traces.model import Problem, ProblemKind, Span, TimeKind, Trace
 from pilothouse_server.domain.workflows import WorkflowState
 from pilothouse_server.services.views import PageRequest
 
@@ -90,6 +90,8 @@ class TraceRow:
     spans: int = 0
     errors: int = 0
     """0 where nobody has counted them."""
+    split: Mapping[TimeKind, int] = field(default_factory=dict[TimeKind, int])
+    """How long its critical path was on each kind, where it has ended and was looked at."""
 
 
 class TracePage(NamedTuple):

@@ -16,12 +16,13 @@ from pilothouse_server.domain.errors import InvalidPageToken
 from pilothouse_server.domain.traces.model import Span
 from pilothouse_server.ports import Clock
 from pilothouse_server.services.trace_watch import Changed, TraceUpdate, watch_trace
-from pilothouse_server.services.traces import Shown, TraceDesk
+from pilothouse_server.services.traces import Shown, TraceDesk, TraceRow
 from pilothouse_server.services.views import PageRequest
 from pilothouse_server.services.watch import CaughtUp, Heartbeat, Reset
 from pilothouse_server.transport.trace_analysis import TraceAnalysisCalls
 from pilothouse_server.transport.watching import Watching
 from pilothouse_server.wire.times import timestamp
+from pilothouse_server.wire.trace_analysis import shares_to_proto
 from pilothouse_server.wire.traces import span_to_proto, trace_to_proto, whole_to_proto
 
 Context = grpc.aio.ServicerContext[Any, Any]
@@ -49,9 +50,7 @@ class TraceServicer(traces_pb2_grpc.TraceServiceServicer):
         asked = PageRequest(size, request.page_token, request.filter, request.order_by)
         page = await self._desk.page(asked)
         return pb.ListTracesResponse(
-            traces=[
-                trace_to_proto(row.trace, spans=row.spans, errors=row.errors) for row in page.traces
-            ],
+            traces=[_row_to_proto(row) for row in page.traces],
             next_page_token=page.next_token,
         )
 
@@ -100,6 +99,12 @@ class TraceServicer(traces_pb2_grpc.TraceServiceServicer):
         attributes = await self._desk.attributes(spans) if full else {}
         slack = await self._calls.slack(shown.trace)
         return await _encoded(spans, shown.trace.start_us, attributes, slack)
+
+
+def _row_to_proto(row: TraceRow) -> pb.Trace:
+    found = trace_to_proto(row.trace, spans=row.spans, errors=row.errors)
+    found.time_split.extend(shares_to_proto(row.split))
+    return found
 
 
 async def _encoded(

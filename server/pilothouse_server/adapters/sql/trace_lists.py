@@ -11,7 +11,7 @@ from typing import Any, Final, NamedTuple
 
 from sqlalchemy import Column, ColumnElement, Connection, Integer, and_, literal, select, true
 
-from pilothouse_server.adapters.sql import bulk, pages
+from pilothouse_server.adapters.sql import bulk, pages, trace_summaries
 from pilothouse_server.adapters.sql.filters import clause_of
 from pilothouse_server.adapters.sql.pages import Key, Sort
 from pilothouse_server.adapters.sql.tables_projection import WORKFLOWS
@@ -28,7 +28,7 @@ from pilothouse_server.domain.filter_text import parse
 from pilothouse_server.domain.filters import And, Compare, Filter, Not, OneOf, Or
 from pilothouse_server.domain.projection.workflow import WorkflowRecord
 from pilothouse_server.domain.traces.model import Trace
-from pilothouse_server.domain.workflows import WorkflowState
+from pilothouse_server.domain.workflows import ENDED, WorkflowState
 from pilothouse_server.services.traces import TRACE_FIELDS, TracePage, TraceRow
 from pilothouse_server.services.views import PageRequest
 
@@ -219,6 +219,7 @@ def _in_microseconds(tree: Filter) -> Filter:
 
 def _workflows(connection: Connection, ids: Sequence[Any]) -> dict[str, TraceRow]:
     query = select(_W.id, _W.record, _W.revision).where(bulk.among(connection, [_W.id], ids))
+    split = trace_summaries.splits(connection, ids)
     found: dict[str, TraceRow] = {}
     for workflow_id, dumped, revision in connection.execute(query):
         record = WorkflowRecord.loaded(workflow_id, dumped)
@@ -228,7 +229,9 @@ def _workflows(connection: Connection, ids: Sequence[Any]) -> dict[str, TraceRow
             (record.trace[1],) if record.trace[1] else (), record.known_us,
             None if end_us is None else max(record.known_us, end_us), [], revision=revision,
         )  # fmt: skip
-        found[workflow_id] = TraceRow(trace)
+        looked_at, kinds = split.get(workflow_id, (0, {}))
+        same = record.state in ENDED and looked_at == record.attempt
+        found[workflow_id] = TraceRow(trace, split=kinds if same else {})
     return found
 
 

@@ -92,11 +92,13 @@ class SqlTraceSummaries:
 
 
 def splits(
-    connection: Connection, workflow_ids: Sequence[str]
+    connection: Connection, workflow_ids: Sequence[Any]
 ) -> Mapping[str, tuple[int, Mapping[TimeKind, int]]]:
     """Of workflows that were looked at after they ended: the attempt that was looked at, and on what the time of its
     critical path was spent."""
-    query = select(_S.workflow_id, _S.attempt, _S.record).where(_S.workflow_id.in_(workflow_ids))
+    query = select(_S.workflow_id, _S.attempt, _S.record).where(
+        bulk.among(connection, [_S.workflow_id], workflow_ids)
+    )
     found: dict[str, tuple[int, Mapping[TimeKind, int]]] = {}
     for workflow_id, attempt, record in connection.execute(query):
         kinds = json.loads(record)[2]
