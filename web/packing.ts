@@ -4,7 +4,7 @@ import { gzipSync } from "node:zlib";
 import { gzipAsync } from "@gfx/zopfli";
 import type { Plugin } from "vite";
 
-const TRIALS = 1_500;
+const TRIALS = 400;
 const WIDEST = 3;
 const ITERATIONS = 30;
 const GRAM = 10;
