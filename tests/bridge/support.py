@@ -109,6 +109,7 @@ class TestServer(grpc.GenericRpcHandler):
         self.status = platform_pb2.ServerStatus(ready=True)
         self.refusal: tuple[grpc.StatusCode, status_pb2.Status | None] | None = None
         self.backtest: Callable[[Any, Context], AsyncIterator[Any]] | None = None
+        self.export: Callable[[Any, Context], AsyncIterator[Any]] | None = None
         self.may_answer = asyncio.Event()
         self.may_answer.set()
         self.port = 0
@@ -145,9 +146,10 @@ class TestServer(grpc.GenericRpcHandler):
     async def _watch(
         self, name: str, respond: Any, request: Any, context: Context
     ) -> AsyncIterator[Any]:
-        if name == "BacktestRule":
-            assert self.backtest is not None
-            async for response in self.backtest(request, context):
+        asked = self.backtest if name == "BacktestRule" else self.export
+        if name in ("BacktestRule", "ExportEvents"):
+            assert asked is not None
+            async for response in asked(request, context):
                 yield response
             return
         if name == "SubscribeMetrics":

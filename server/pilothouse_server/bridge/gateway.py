@@ -5,7 +5,7 @@ that what is absent is what is not known. `POST /pilothouse.v1.Service/Method` s
 (`workflowId`; `?defaults=true` has it write zeros too), or protobuf for `content-type: application/proto`, as
 generated clients expect. Both accept either spelling. 64-bit numbers are text and durations like "1.5s", as
 proto JSON has them. A method that answers with a stream and has a path under `/api/v1/` answers there with one
-JSON object on each line.
+JSON object on each line; where these are parts of a document, `?alt=file` answers with the document.
 """
 
 import asyncio
@@ -22,16 +22,17 @@ from starlette.responses import Response
 
 from pilothouse.retry import prepare
 from pilothouse.routes import addresses
-from pilothouse_server.bridge import fields, packing
+from pilothouse_server.bridge import fields, lines, packing
 from pilothouse_server.bridge.bindings import Binding, Call, load_bindings, load_calls
 from pilothouse_server.bridge.errors import BridgeError, from_rpc, malformed, over_limit, word
 from pilothouse_server.bridge.frames import dumps
-from pilothouse_server.bridge.lines import LinesResponse, Stream
+from pilothouse_server.bridge.lines import Stream, StreamResponse
 from pilothouse_server.bridge.plain_json import Names, plain_json
 from pilothouse_server.bridge.rate import TokenBucket
 from pilothouse_server.bridge.settings import BridgeSettings
 
 JSON = "application/json"
+ALT = "alt"
 NO_STORE = {"cache-control": "no-store"}
 BINARY = frozenset({"application/proto", "application/protobuf", "application/x-protobuf"})
 Clock = Callable[[], float]
@@ -71,6 +72,7 @@ class Gateway:
                 "this path takes its fields in the body", next(iter(request.query_params))
             )
         query = [] if binding.body == "*" else request.query_params.multi_items()
+        as_file = _wants_file(query, binding.call)
         for name, _ in query:
             if name in variables or name.split(".")[0] == binding.body:
                 raise malformed("this field is not a query parameter here", name)
@@ -78,7 +80,7 @@ class Gateway:
         fields.fill_texts(texts, [*variables.items(), *query])
         message.MergeFrom(texts)
         if binding.call.streaming:
-            return await self._stream(binding.call, message)
+            return await self._stream(binding.call, message, as_file=as_file)
         answer = await self.call(binding.call, message)
         if binding.response_body:
             answer = getattr(answer, binding.response_body)
@@ -178,8 +180,8 @@ class Gateway:
         finally:
             self._in_flight -= 1
 
-    async def _stream(self, call: Call, message: Message) -> LinesResponse:
-        """The answers of a stream as lines; a refusal before the first is an ordinary error."""
+    async def _stream(self, call: Call, message: Message, *, as_file: bool) -> StreamResponse:
+        """The answers of a stream as lines or as a file; a refusal before the first is an ordinary error."""
         if self._streams >= self._settings.max_streams or not self._bucket.take(self._clock()):
             text = "too many streams at once: try again shortly"
             raise BridgeError("RESOURCE_EXHAUSTED", "RATE_LIMITED", text)
@@ -200,7 +202,12 @@ class Gateway:
         except BaseException:
             closed()
             raise
-        return LinesResponse(stream, first, self._settings.stall_limit, closed)
+        made = (
+            lines.as_file(stream, first, message, call.method.name)
+            if as_file
+            else lines.as_lines(stream, first)
+        )
+        return StreamResponse(*made, self._settings.stall_limit, closed)
 
     async def _asked(self, method: Any, path: str, message: Message) -> Message:
         """The answer; of the next replica where there is one, when the first cannot serve and a repeat does no harm."""
@@ -276,6 +283,17 @@ def _wants_defaults(request: Request) -> bool:
     if asked not in {"true", "false"}:
         raise malformed("expected true or false", "defaults")
     return asked == "true"
+
+
+def _wants_file(query: list[tuple[str, str]], call: Call) -> bool:
+    """Whether the document itself is asked for; takes that out of the query."""
+    asked = [value for name, value in query if name == ALT]
+    if not asked:
+        return False
+    if asked != ["file"] or not call.streaming or not lines.is_document(call.method.output_type):
+        raise malformed("only exports can be had as a file: alt=file", ALT)
+    query[:] = [each for each in query if each[0] != ALT]
+    return True
 
 
 def _get(message: Message, path: str) -> Any:

@@ -100,7 +100,7 @@ class BridgeSettings:
     """How long the server may take to answer; more is 504."""
     max_calls: int = 256
     """Calls to the server at the same time; more are refused with 429."""
-    max_streams: int = 32
+    max_streams: int = 256
     """Streams of lines at the same time; more are refused with 429."""
     stream_timeout: float = 600.0
     """How long a stream of lines may take."""
