@@ -54,10 +54,12 @@ export function App(): JSX.Element {
   }, [page, firing, stopped]);
   return (
     <div class={`frame ${stopped ? "stopped" : ""}`}>
-      <a class="brand" href={stores.route.href({ page: "monitoring", open: "" })}>
-        <Picture icon="wheel" /> Pilothouse
-      </a>
-      <Strip />
+      <header class="top">
+        <a class="brand" href={stores.route.href({ page: "monitoring", open: "" })}>
+          <Picture icon="wheel" /> Pilothouse
+        </a>
+        <Strip />
+      </header>
       <EmergencyBanner />
       <Rail help={() => (helping.value = true)} />
       <main key={page} class="main">

@@ -153,7 +153,7 @@ const COLUMNS: readonly Column<Agent>[] = [
   ["Success", "w-rate number", (agent) => <Rate agent={agent} />],
   ["Mean task", "w-rate number", ({ meanTaskDuration: mean }) => (mean === undefined ? <Nothing /> : durationText(durationMs(mean)))],
   ["Heartbeat", "w-time number", (agent) => <Since at={timestampMs(agent.lastSeenTime)} />],
-  ["", "w-act", (agent) => <AgentActs agents={[agent]} name={`agent ${agent.id}`} />],
+  ["Actions", "w-act", (agent) => <AgentActs agents={[agent]} name={`agent ${agent.id}`} />],
 ];
 
 const Nothing = (): JSX.Element => <span class="faint">–</span>;

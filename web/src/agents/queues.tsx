@@ -57,7 +57,7 @@ export function Queues(): JSX.Element {
     ["Engine", "w-name", ({ source }) => <span class="cut">{source}</span>],
     ["Since", "w-time", ({ sinceTime }) => <Since at={timestampMs(sinceTime)} />],
     ["By", "w-said", (queue) => <Paused queue={queue} />],
-    ["", "w-act", (queue) => <QueueActs queue={queue} done={() => list.refresh()} />],
+    ["Actions", "w-act", (queue) => <QueueActs queue={queue} done={() => list.refresh()} />],
   ];
   return (
     <Listed

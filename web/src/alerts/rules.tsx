@@ -98,7 +98,7 @@ const HEAD: Columns = [
   ["w-time", "For"],
   ["w-who", "Tells"],
   ["w-who", "Changed"],
-  ["w-act", ""],
+  ["w-act", "Actions"],
 ];
 
 function Row({ rule }: { readonly rule: AlertRuleJson }): JSX.Element {

@@ -67,7 +67,7 @@ const HEAD: Columns = [
   ["w-when", "When"],
   ["w-time number", "Quiet now"],
   ["w-said", "Who and why"],
-  ["w-act", ""],
+  ["w-act", "Actions"],
 ];
 
 function Row({ silence, expire }: { readonly silence: SilenceJson; readonly expire: () => void }): JSX.Element {

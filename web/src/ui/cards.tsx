@@ -50,6 +50,7 @@ function MetricsCard({ name, title, explains, value, unit, trend, line }: CardPr
     <section
       class={`panel card ${stale ? "stale" : ""}`}
       title={explains}
+      role="group"
       aria-label={title}
       data-testid={`card-${name}`}
       data-stale={stale}

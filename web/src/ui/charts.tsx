@@ -76,7 +76,7 @@ const CHARTS: readonly ChartSpec[] = [
 export function Charts(): JSX.Element {
   const hover = useSignal<number | undefined>(undefined);
   return (
-    <div class="charts">
+    <div class="charts" role="group" aria-label="Charts" tabIndex={0}>
       {CHARTS.map((spec) => (
         <HistoryChart key={spec.name} spec={spec} hover={hover} />
       ))}

@@ -30,7 +30,7 @@ export function Side({ title, label, testId, wide = false, marks = {}, aside, ch
   }, []);
   return (
     <section class={`sheet ${wide ? "wide" : ""}`} ref={box} tabIndex={-1} role="dialog" aria-label={label} data-testid={testId} {...marks}>
-      <header>
+      <div class="head">
         <h2 class="cut">{title}</h2>
         {aside}
         <button
@@ -43,7 +43,7 @@ export function Side({ title, label, testId, wide = false, marks = {}, aside, ch
         >
           <Picture icon="close" />
         </button>
-      </header>
+      </div>
       <div class="body">{children}</div>
     </section>
   );

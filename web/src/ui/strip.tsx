@@ -14,14 +14,14 @@ import type { MetricsSnapshot, Workflow } from "../core/wire";
 
 export function Strip(): JSX.Element {
   return (
-    <header class="strip" data-testid="status-strip">
+    <div class="strip" data-testid="status-strip">
       <SystemStatusBanner />
       <FiringTally />
       <ConnectionState />
       <RangeSelect />
       <SearchBox />
       <ThemeSwitch />
-    </header>
+    </div>
   );
 }
 

@@ -62,11 +62,11 @@ export function RunPage({ id }: { readonly id: string }): JSX.Element {
   const known = useKnown(id);
   return (
     <div class="run" data-testid="run" {...known.marks}>
-      <section class="panel" aria-label={`Workflow ${id}`}>
+      <section class="panel" aria-label={`Workflow ${id}`} tabIndex={0}>
         <h2 class="cut">{known.title}</h2>
         <Story id={id} {...known} />
       </section>
-      <section class="panel" aria-label="Records">
+      <section class="panel" aria-label="Records" tabIndex={0}>
         <Records {...known} />
       </section>
     </div>
