@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import asyncio
 import zlib
-from collections.abc import AsyncIterator, Mapping, Sequence
+from collections.abc import AsyncIterator, Callable, Mapping, Sequence
 from typing import Any, Final
 
 import grpc
@@ -13,8 +13,9 @@ from pilothouse.v1 import trace_analysis_pb2 as analysis_pb
 from pilothouse.v1 import traces_pb2 as pb
 from pilothouse.v1 import traces_pb2_grpc
 from pilothouse_server.domain.errors import InvalidPageToken
-from pilothouse_server.domain.traces.model import Span
+from pilothouse_server.domain.traces.model import Span, Trace
 from pilothouse_server.ports import Clock
+from pilothouse_server.services.trace_export import Document, export
 from pilothouse_server.services.trace_watch import Changed, TraceUpdate, watch_trace
 from pilothouse_server.services.traces import Shown, TraceDesk, TraceRow
 from pilothouse_server.services.views import PageRequest
@@ -23,6 +24,7 @@ from pilothouse_server.transport.trace_analysis import TraceAnalysisCalls
 from pilothouse_server.transport.watching import Watching
 from pilothouse_server.wire.times import timestamp
 from pilothouse_server.wire.trace_analysis import shares_to_proto
+from pilothouse_server.wire.trace_exports import JaegerDocument, OtlpDocument
 from pilothouse_server.wire.traces import span_to_proto, trace_to_proto, whole_to_proto
 
 Context = grpc.aio.ServicerContext[Any, Any]
@@ -91,6 +93,14 @@ class TraceServicer(traces_pb2_grpc.TraceServiceServicer):
         self, request: analysis_pb.AggregateTracesRequest, context: Context
     ) -> analysis_pb.AggregateTracesResponse:
         return await self._calls.aggregate(request)
+
+    async def ExportTrace(
+        self, request: pb.ExportTraceRequest, context: Context
+    ) -> AsyncIterator[pb.ExportTraceResponse]:
+        jaeger = request.format == pb.TraceFormat.TRACE_FORMAT_JAEGER_JSON
+        form: Callable[[Trace], Document] = JaegerDocument if jaeger else OtlpDocument
+        async for text, exported in export(self._desk, request.id, form):
+            yield pb.ExportTraceResponse(text=text, exported=exported)
 
     async def _spans(
         self, shown: Shown, spans: Sequence[Span], view: pb.SpanView.ValueType
