@@ -1,15 +1,17 @@
 // What held a trace up, beside it: what its critical path was spent on, what removing something would save, what failed, and when it may end.
-import { useComputed } from "@preact/signals";
+import { useComputed, useSignal } from "@preact/signals";
 import type { ComponentChildren, JSX } from "preact";
 import { durationText, percent, plural, timeOfDay } from "../core/format";
 import { jsonMs, timestampMs } from "../core/time";
-import { Since, Note } from "../ui/panel";
+import { Note } from "../ui/panel";
 import { Part } from "../ui/side";
 import type { Board } from "./board";
 import { Canvas } from "./canvas";
 import { KINDS, type Pen, kindWord } from "./draw";
 import type { TimeKind, TimeShare, TraceAnalysis } from "./wire";
 import { basisWords, outcomeWords } from "./words";
+
+const FIRST = 6;
 
 export function Swatch({ kind }: { readonly kind: TimeKind }): JSX.Element {
   const paint = ({ ctx, width, height, fill }: Pen): void => {
@@ -114,10 +116,12 @@ function Estimate({
 
 function Bottlenecks({ board, analysis }: { readonly board: Board; readonly analysis: TraceAnalysis }): JSX.Element | null {
   const { bottlenecks } = analysis;
+  const more = useSignal(false);
+  const shown = more.value ? bottlenecks : bottlenecks.slice(0, FIRST);
   return bottlenecks.length === 0 ? null : (
     <Part title="Bottlenecks" count={bottlenecks.length} testId="bottlenecks">
       <ol class="ranked">
-        {bottlenecks.map((each, index) => (
+        {shown.map((each, index) => (
           <Ranked key={index} board={board} ids={each.spanIds} testId="bottleneck">
             <Swatch kind={each.kind} />
             <span>
@@ -130,6 +134,11 @@ function Bottlenecks({ board, analysis }: { readonly board: Board; readonly anal
           </Ranked>
         ))}
       </ol>
+      {shown.length < bottlenecks.length ? (
+        <button type="button" class="link small" onClick={() => (more.value = true)}>
+          {plural(bottlenecks.length - shown.length, "smaller one")}
+        </button>
+      ) : null}
     </Part>
   );
 }
@@ -176,8 +185,4 @@ function Ranked({ board, ids, testId, children }: RankedProps): JSX.Element {
       </button>
     </li>
   );
-}
-
-export function AgeOf({ at }: { readonly at: string | undefined }): JSX.Element {
-  return <Since at={timestampMs(at)} />;
 }

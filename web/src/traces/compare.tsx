@@ -66,7 +66,7 @@ function Found({ found }: { readonly found: Comparison }): JSX.Element {
       <table class="table full listed">
         <thead>
           <tr>
-            <th scope="col" class="w-name">
+            <th scope="col" class="w-said">
               What
             </th>
             <th scope="col" class="w-why">
@@ -135,8 +135,8 @@ function Row({ row, found, long }: { readonly row: ComparedRow; readonly found: 
       data-label={row.label}
       data-differences={row.spans.map((each) => each.difference).join(" ")}
     >
-      <td class="w-name cut" title={row.label}>
-        {row.label}
+      <td class="w-said cut" title={row.label}>
+        {labelOf(row)}
       </td>
       <td class="w-why cut weak" title={row.words}>
         {row.words}
@@ -170,6 +170,9 @@ function Row({ row, found, long }: { readonly row: ComparedRow; readonly found: 
     </tr>
   );
 }
+
+// Names of tasks often begin with that of their stage.
+const labelOf = ({ label, stage }: ComparedRow): string => label.replace(`${stage} / ${stage}/`, `${stage} / `);
 
 interface TrackProps {
   readonly from: number;

@@ -16,6 +16,9 @@ export const ROW = 24;
 export const AXIS = 24;
 const TICK_PX = 96;
 const LEAST_PX = 2;
+const SEEN_PX = 1;
+// Room for the shape at the end of a bar.
+export const EDGE = 12;
 const PATTERN = 6;
 
 export interface Scene {
@@ -90,7 +93,7 @@ export const scaleOf = ({ from, to }: Range, width: number): ((ms: number) => nu
 
 export function drawGantt(pen: Pen, scene: Scene): void {
   const { ctx, width, height, look } = pen;
-  const x = scaleOf(scene.view, width);
+  const x = scaleOf(scene.view, width - EDGE);
   ctx.clearRect(0, 0, width, height);
   const first = Math.max(0, Math.floor(scene.top / ROW));
   const end = Math.min(scene.rows.length, Math.ceil((scene.top + height - AXIS) / ROW));
@@ -193,21 +196,25 @@ function drawWait({ ctx, look, fill }: Pen, x: (ms: number) => number, wait: Spa
   }
 }
 
-// The path as a line below the bars, handed from row to row where one span waited for another.
-function drawPath({ ctx, width, height, look }: Pen, { path, rowOf, view, top }: Scene, x: (ms: number) => number): void {
+// The path as a line below the bars, handed from row to row where one span waited for another. Steps too short to be seen are left out.
+function drawPath({ ctx, height, look }: Pen, { path, rowOf, view, top }: Scene, x: (ms: number) => number): void {
   ctx.fillStyle = look("text");
-  const lineOf = (index: number): number => AXIS + (rowOf[path.at[index] as number] as number) * ROW - top + ROW - 5;
+  let before: number | undefined;
   for (let each = stepsFrom(path, view.from); each < path.at.length && (path.start[each] as number) <= view.to; each++) {
-    const y = lineOf(each);
+    const y = AXIS + (rowOf[path.at[each] as number] as number) * ROW - top + ROW - 5;
     const [left, right] = [x(path.start[each] as number), x(path.end[each] as number)];
+    if (right - left < SEEN_PX) {
+      continue;
+    }
     if (y > AXIS - ROW && y < height) {
-      ctx.fillRect(left, y, Math.max(right - left, 1), 3);
+      ctx.fillRect(left, y, right - left, 3);
     }
-    const next = each + 1 < path.at.length ? lineOf(each + 1) : y;
-    if (next !== y && right >= 0 && right <= width && Math.max(y, next) > AXIS && Math.min(y, next) < height) {
-      const from = Math.max(Math.min(y, next), AXIS);
-      ctx.fillRect(right - 0.5, from, 1, Math.min(Math.max(y, next), height) - from + 3);
+    const from = Math.max(Math.min(y, before ?? y), AXIS);
+    const to = Math.min(Math.max(y, before ?? y), height);
+    if (to > from) {
+      ctx.fillRect(left - 0.5, from, 1, to - from + 3);
     }
+    before = y;
   }
 }
 

@@ -8,13 +8,12 @@ import { workLook } from "../core/words";
 import { Mark } from "../ui/mark";
 import type { Board } from "./board";
 import { Canvas } from "./canvas";
-import { AXIS, type Pen, ROW, type Scene, drawGantt } from "./draw";
+import { AXIS, EDGE, type Pen, ROW, type Scene, drawGantt } from "./draw";
 import { Overview } from "./overview";
 import { hasChildren } from "./tree";
 import type { Span } from "./wire";
 import { spanWords } from "./words";
 
-const INDENT_PX = 12;
 const DEEPEST = 10;
 const LEAST_DRAG_PX = 6;
 const TURN = 0.0016;
@@ -140,7 +139,7 @@ function Name({ board, row, at, place, open, hovered }: NameProps): JSX.Element 
       aria-rowindex={row + 1}
       aria-expanded={parent ? !folded : undefined}
       aria-selected={board.row.value === row}
-      style={{ top: `${place}px`, paddingLeft: `${8 + Math.min(depth, DEEPEST) * INDENT_PX}px` }}
+      style={{ top: `${place}px`, "--deep": Math.min(depth, DEEPEST) }}
       onClick={click}
       onMouseEnter={() => (hovered.value = at)}
       data-testid="span-row"
@@ -198,7 +197,7 @@ function Bars({ board, runs, top, hovered, open }: Shown): JSX.Element {
       pen.ctx.globalAlpha = 1;
     }
   };
-  const timeAt = (x: number, wide: number): number => scene.view.from + (x / wide) * (scene.view.to - scene.view.from);
+  const timeAt = (x: number, wide: number): number => scene.view.from + (x / (wide - EDGE)) * (scene.view.to - scene.view.from);
   const moved = (event: MouseEvent): void => {
     const { x, y } = placeOf(event);
     drag.value = drag.value === undefined ? undefined : [drag.value[0], x];

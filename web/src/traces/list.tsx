@@ -128,8 +128,8 @@ function columnsOf(chosen: Selection, open: (id: string) => string, order: () =>
       ({ timeSplit }) => (timeSplit.length === 0 ? <span class="faint">–</span> : <Split shares={timeSplit} />),
     ],
     ["Failed", "w-rate number", ({ errorCount }) => (errorCount === 0 ? <span class="faint">–</span> : count(errorCount))],
-    ["Began", "w-time number", (trace) => <Began trace={trace} />],
     ["Took", "w-time number", (trace) => <Took trace={trace} />],
+    ["Began", "w-time number", (trace) => <Began trace={trace} />],
   ];
 }
 

@@ -141,7 +141,7 @@ function drawScatter({ ctx, width, height, look, font }: Pen, traces: readonly T
     }
   }
   ctx.textAlign = "left";
-  for (const { trace, ...point } of points) {
+  for (const { trace, ...point } of points.filter(({ x }) => x >= LEFT)) {
     const [token, path] = LOOKS[trace.state] ?? OPEN;
     ctx.save();
     ctx.translate(point.x, point.y);
