@@ -35,7 +35,7 @@ class Root(NamedTuple):
 @dataclass(slots=True)
 class _Seen:
     run: str = ""
-    """The span that called itself the run."""
+    """The span that is the run, once that is known."""
     works: bool = False
     """Some of its spans are work."""
     root: Root | None = None
@@ -59,14 +59,19 @@ class Runs:
     def work(self, trace_id: str) -> Root | None:
         """There is work in the trace; the root that is therefore a run, unless it was one already."""
         seen = self._of(trace_id)
-        first, seen.works = not seen.works, True
-        return seen.root if first and not seen.run else None
+        seen.works = True
+        if seen.root is None or seen.run:
+            return None
+        seen.run = seen.root.span_id
+        return seen.root
 
     def root(self, root: Root) -> bool:
         """Whether this root is a run, as far as was seen yet."""
         seen = self._of(root.trace_id)
         seen.root = root
-        return seen.works and not seen.run
+        if seen.works and not seen.run:
+            seen.run = root.span_id
+        return seen.run == root.span_id
 
     def _of(self, trace_id: str) -> _Seen:
         seen = self._seen.get(trace_id)

@@ -1,0 +1,94 @@
+"""Requests that are none, or too much."""
+
+from __future__ import annotations
+
+import time
+
+import grpc
+import pytest
+from hypothesis import given
+from hypothesis import strategies as st
+from opentelemetry.proto.collector.trace.v1 import trace_service_pb2 as otlp
+from opentelemetry.proto.collector.trace.v1.trace_service_pb2_grpc import TraceServiceStub
+
+from pilothouse_server.domain.errors import InvalidArgument, LimitExceeded
+from pilothouse_server.foreign.otlp.reading import MAX_SPANS, read_request
+from tests.otlp.build import TRACE_HEX, genai, request, span
+from tests.otlp.conftest import Station
+
+on_server = pytest.mark.asyncio(loop_scope="package")
+
+
+def framed(tag: int, body: bytes) -> bytes:
+    """A field of protobuf that is bytes."""
+    size = len(body)
+    length = b""
+    while size > 127:
+        length += bytes([size & 127 | 128])
+        size >>= 7
+    return bytes([tag]) + length + bytes([size]) + body
+
+
+MILLION = framed(0x0A, framed(0x12, b"\x12\x00" * 1_000_000))
+"""A request of a million spans, in two megabytes."""
+
+
+def test_a_million_spans_are_refused_before_they_take_memory() -> None:
+    begin = time.perf_counter()
+    with pytest.raises(LimitExceeded, match="20,000|20000"):
+        read_request(MILLION)
+    assert time.perf_counter() - begin < 1
+
+
+def test_as_many_as_are_allowed_are_read() -> None:
+    body = framed(0x0A, framed(0x12, b"\x12\x00" * MAX_SPANS))
+    assert len(read_request(body + framed(0x12, b"x" * 70_000))) == MAX_SPANS
+
+
+@given(st.binary(max_size=200), st.integers(0, 90_000))
+def test_what_is_cut_off_or_mixed_up_is_named(noise: bytes, cut: int) -> None:
+    whole = request(*(genai(n + 1, 0, "chat", text="x" * 100) for n in range(400)))
+    body = whole.SerializeToString()
+    for damaged in (noise, body[:cut], body[:cut] + noise + body[cut:]):
+        try:
+            read_request(damaged)
+        except (InvalidArgument, LimitExceeded) as error:
+            assert error.message
+
+
+@on_server
+async def test_the_server_names_what_it_refuses_and_takes_the_rest(station: Station) -> None:
+    bad = span(2)
+    bad.span_id = b""
+    async with grpc.aio.insecure_channel(station.server.grpc) as channel:
+        stub = TraceServiceStub(channel)
+        sent = request(
+            span(1, trace=station.trace), bad, span(3, start_ms=0, ms=None), service=station.service
+        )
+        answer: otlp.ExportTraceServiceResponse = await stub.Export(sent)
+        assert answer.partial_success.rejected_spans == 2
+        assert answer.partial_success.error_message == (
+            "2 of 3 spans were refused: span_id: not 8 bytes, or all of them 0 (1); end_time_unix_nano: not stated (1)"
+        )
+        assert len(await station.events()) == 1
+        export = channel.unary_unary("/opentelemetry.proto.collector.trace.v1.TraceService/Export")
+        for body, code, words in (
+            (MILLION, grpc.StatusCode.RESOURCE_EXHAUSTED, "spans"),
+            (sent.SerializeToString()[:-3], grpc.StatusCode.INVALID_ARGUMENT, "not an Export"),
+        ):
+            with pytest.raises(grpc.aio.AioRpcError, match=words) as refused:
+                await export(body)
+            assert refused.value.code() is code
+
+
+@on_server
+async def test_spans_that_name_each_other_as_parents_are_taken(station: Station) -> None:
+    async with grpc.aio.insecure_channel(station.server.grpc) as channel:
+        stub = TraceServiceStub(channel)
+        looped = request(
+            genai(1, 2, "chat"), genai(2, 1, "chat"), span(3, 3), service=station.service
+        )
+        answer = await stub.Export(looped)
+        assert not answer.partial_success.rejected_spans
+        events = await station.events(5)
+        assert {event["trace_id"] for event in events} == {TRACE_HEX}
