@@ -12,7 +12,7 @@ from typing import Any, NoReturn
 
 import click
 
-from pilothouse.cli import audits, backtests, contexts, contract, exits, params
+from pilothouse.cli import audits, backtests, contexts, contract, exits, exports, params
 from pilothouse.cli.output import FORMS, output_for
 from pilothouse.cli.tables import Screen
 from pilothouse.cli.values import neutral
@@ -110,6 +110,8 @@ def _fields(command: contract.Command) -> list[click.Parameter]:
     """What a request is made from."""
     if command.path == backtests.PATH:
         return backtests.parameters()
+    if command.path == exports.EVENTS:
+        return exports.parameters(command.method)
     method = command.method
     return [] if method.client_streaming else params.parameters(method)
 
@@ -120,7 +122,7 @@ class MethodCommand(click.Command):
     def __init__(self, command: contract.Command) -> None:
         fields = _fields(command)
         taken = {parameter.name for parameter in fields}
-        if command.path in {backtests.PATH, audits.VERIFY, audits.EXPORT}:
+        if command.path in {backtests.PATH, audits.VERIFY, audits.EXPORT, exports.EVENTS}:
             taken |= {"limit", "columns"}
         own = [*_extra_options(command), *_output_options(), *_connection_options()]
         super().__init__(

@@ -13,7 +13,7 @@ import click
 from google.protobuf.message import Message
 
 from pilothouse._pages import Pages, rows_field
-from pilothouse.cli import audits, backtests, contract, messages, requests
+from pilothouse.cli import audits, backtests, contract, exports, messages, requests
 from pilothouse.cli.contexts import Context
 from pilothouse.cli.output import Output
 
@@ -28,6 +28,7 @@ SPOKEN: Mapping[str, Callable[[Any, Any], None]] = {
     backtests.PATH: backtests.run,
     audits.VERIFY: audits.verify,
     audits.EXPORT: audits.export,
+    exports.EVENTS: exports.events,
 }
 """Streams that end, and whose end a person wants to read in words."""
 
