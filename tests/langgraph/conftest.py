@@ -18,8 +18,12 @@ from tests.langgraph.support import House
 @pytest_asyncio.fixture(scope="package", loop_scope="package")
 async def running(tmp_path_factory: pytest.TempPathFactory) -> AsyncIterator[Pilothouse]:
     """`pilothouse-server up`, ready."""
-    async with Pilothouse(tmp_path_factory.mktemp("langgraph") / "data") as server:
+    server = Pilothouse(tmp_path_factory.mktemp("langgraph") / "data")
+    try:
+        await server.start(within=90)
         yield server
+    finally:
+        await server.stop()
 
 
 @pytest_asyncio.fixture(loop_scope="package")

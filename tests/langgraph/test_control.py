@@ -19,7 +19,11 @@ from tests.langgraph.graphs import State, Workshop
 from tests.langgraph.support import House, stages, tasks, told
 from tests.support import wait_until
 
-pytestmark = [pytest.mark.asyncio(loop_scope="package"), pytest.mark.xdist_group("langgraph")]
+pytestmark = [
+    pytest.mark.asyncio(loop_scope="package"),
+    pytest.mark.xdist_group("langgraph"),
+    pytest.mark.timeout(120),
+]
 
 
 async def accepted(house: House, workflow_id: str) -> None:

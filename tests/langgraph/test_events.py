@@ -12,7 +12,11 @@ from pilothouse.v1.enums_pb2 import ControlAction
 from tests.langgraph.graphs import Workshop
 from tests.langgraph.support import House, stages, tasks, told
 
-pytestmark = [pytest.mark.asyncio(loop_scope="package"), pytest.mark.xdist_group("langgraph")]
+pytestmark = [
+    pytest.mark.asyncio(loop_scope="package"),
+    pytest.mark.xdist_group("langgraph"),
+    pytest.mark.timeout(120),
+]
 
 
 async def test_supersteps_are_stages_and_nodes_are_tasks(
@@ -154,6 +158,18 @@ async def test_a_new_input_ends_a_run_that_waits_and_is_refused_while_one_runs(
             await runner.start({}, thread_id="over")
         workshop.gates["act"].set()
         assert (await answering).workflow_id == "over#2"
+
+
+async def test_of_many_inputs_at_once_on_a_thread_one_runs(
+    house: House, saver: AsyncSqliteSaver, workshop: Workshop
+) -> None:
+    async with house.runner(workshop.line(saver, "a", "b")) as runner:
+        asked = (runner.run({}, thread_id="crowd") for _ in range(10))
+        came = await asyncio.gather(*asked, return_exceptions=True)
+    refused = [each for each in came if isinstance(each, RunUnderWay)]
+    assert len(refused) == 9
+    assert {each.workflow_id for each in refused} == {"crowd"}
+    assert workshop.calls == {"a": 1, "b": 1}
 
 
 async def test_a_failure_names_its_node_and_what_ran_beside_it_was_cancelled(

@@ -78,7 +78,6 @@ class LangGraphRunner:
         self._runs: OrderedDict[str, GraphRun] = OrderedDict()
         self._by_thread: dict[str, GraphRun] = {}
         self._over: OrderedDict[str, None] = OrderedDict()
-        self._claimed: set[str] = set()
         self._recalling = asyncio.Lock()
         self._group = asyncio.TaskGroup()
         self._owner: asyncio.Task[None] | None = None
@@ -111,19 +110,15 @@ class LangGraphRunner:
                 raise ValueError("a graph without a checkpointer has no threads")
             return self._begin(Thread(uuid7()), given, name, trace_id)
         check_thread_id(thread_id)
-        before = self._by_thread.get(thread_id)
-        if before is not None and before.state in {RunState.RUNNING, RunState.PAUSED}:
-            raise RunUnderWay(before.workflow_id, before.state)
-        if thread_id in self._claimed:
-            raise RunUnderWay(thread_id, RunState.RUNNING)
-        self._claimed.add(thread_id)
-        try:
+        # One at a time with whatever recalls runs: two of them must not take the same thread.
+        async with self._recalling:
             thread = await read(self._graph, thread_id, self._base)
             self._check()
+            before = self._by_thread.get(thread_id)
+            if before is not None and before.state in {RunState.RUNNING, RunState.PAUSED}:
+                raise RunUnderWay(before.workflow_id, before.state)
             self._overtake(before, thread)
             return self._begin(thread, given, name, trace_id)
-        finally:
-            self._claimed.discard(thread_id)
 
     async def answer(self, thread_id: str, value: Any = None) -> Outcome:
         """Answers the question that a thread waits with, and goes on until it is COMPLETED or WAITING again.
@@ -210,7 +205,11 @@ class LangGraphRunner:
         (await self._known(command)).resume(command)
 
     async def _on_retry(self, command: Command) -> None:
-        await (await self._known(command)).retry(command)
+        run = await self._known(command)
+        async with self._recalling:
+            if self._by_thread.get(run.thread_id) is not run:
+                raise CommandRefused("NO_CHECKPOINT", "its thread has gone on with a newer run")
+            await run.retry(command)
 
     async def _known(self, command: Command) -> GraphRun:
         if self._closed:
