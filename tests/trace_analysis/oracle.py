@@ -3,7 +3,16 @@ again for every length, and the path is asked about instant by instant."""
 
 from __future__ import annotations
 
+from collections.abc import Callable
+
 from pilothouse_server.domain.traces.model import LinkKind, Trace
+
+Left = Callable[[int, int, int, bool], int]
+"""How much is left of own time of a span, from one instant to another; whether it lies between two attempts."""
+
+
+def _all(_place: int, low: int, high: int, _again: bool) -> int:
+    return high - low
 
 
 class Oracle:
@@ -79,26 +88,34 @@ class Oracle:
             child = self._latest(self.waited_for(child))
         return above
 
-    def length_with(self, longer: int, by: int) -> int:
-        """How long the whole takes when one span goes on so much longer."""
-        return self._length(0, longer, by)
+    def length_with(self, longer: int, by: int, left: Left = _all) -> int:
+        """How long the whole takes when one span goes on so much longer, and only so much is left of own time."""
+        return self._length(0, longer, by, left)
 
-    def _length(self, above: int, longer: int, by: int) -> int:
+    def again(self, place: int) -> bool:
+        """Whether what it waited for last is what it is another attempt at."""
+        latest = self._latest(self.waited_for(place))
+        return latest is not None and any(
+            link.kind == LinkKind.RETRY_OF and self.at.get(link.span_id) == latest
+            for link in self.spans[place].links
+        )
+
+    def _length(self, above: int, longer: int, by: int, left: Left) -> int:
         low, high = self.interval[above]
         more = by if above == longer else 0
         below = self.below(above)
         if not below:
-            return high - low + more
+            return left(above, low, high, False) + more
         ends: dict[int, int] = {}
 
         def ended(place: int) -> int:
             if place not in ends:
                 waited = self.waited_for(place)
                 ready = max((self.interval[each][1] for each in waited), default=low)
-                gap = self.interval[place][0] - ready
+                gap = left(above, ready, self.interval[place][0], self.again(place))
                 begins = max((ended(each) for each in waited), default=0) + gap
-                ends[place] = begins + self._length(place, longer, by)
+                ends[place] = begins + self._length(place, longer, by, left)
             return ends[place]
 
-        tail = high - max(self.interval[each][1] for each in below)
+        tail = left(above, max(self.interval[each][1] for each in below), high, False)
         return max(ended(each) for each in below) + tail + more
