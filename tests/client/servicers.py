@@ -90,6 +90,29 @@ class EventServicer(events_pb2_grpc.EventServiceServicer):
 
         return await self.server.answer("ListEvents", request, context, effect)
 
+    async def GetEvent(
+        self, request: events_pb2.GetEventRequest, context: Context
+    ) -> events_pb2.GetEventResponse:
+        def effect() -> events_pb2.GetEventResponse:
+            return events_pb2.GetEventResponse(event=self.server.events[request.event_id])
+
+        return await self.server.answer("GetEvent", request, context, effect)
+
+    async def CountEvents(
+        self, request: events_pb2.CountEventsRequest, context: Context
+    ) -> events_pb2.CountEventsResponse:
+        def effect() -> events_pb2.CountEventsResponse:
+            return events_pb2.CountEventsResponse(total=len(self.server.events), exact=True)
+
+        return await self.server.answer("CountEvents", request, context, effect)
+
+    async def ExportEvents(
+        self, request: events_pb2.ExportEventsRequest, context: Context
+    ) -> AsyncIterator[events_pb2.ExportEventsResponse]:
+        for number, event in enumerate(self.server.events.values(), 1):
+            yield events_pb2.ExportEventsResponse(text=f"{event.id}\n", exported=number)
+        yield events_pb2.ExportEventsResponse(complete=True)
+
     async def WatchEvents(
         self, request: events_pb2.WatchEventsRequest, context: Context
     ) -> AsyncIterator[events_pb2.WatchEventsResponse]:

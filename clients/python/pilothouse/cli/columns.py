@@ -35,6 +35,8 @@ _LOOKED_UP = re.compile(
 """Of one message, where another column of the list says it or it says little."""
 _IF_SO = re.compile(r"Workflow\.forced|Command\.(attempt|pool_size)")
 """Of one message, where no or 0 says nothing."""
+_LEADING = {"Event": ("occur_time", "severity", "type", "workflow_id", "message")}
+"""Columns of what is read like a log: these come first, and stay where there is no room for others."""
 _DONE = {
     "occur": "occurred",
     "effect": "effective",
@@ -96,8 +98,21 @@ def columns_of(descriptor: Descriptor) -> list[Column]:
         for field in contract.fields(descriptor)
         if (in_one_cell(field) or _has_brief(field)) and _is_scanned(field, made=made)
     ]
+    leading = _LEADING.get(descriptor.name)
+    if leading is not None:
+        return _as_log(fields, leading)
     columns = [Column(field, title(field), _weight(field)) for field in fields]
     return sorted(columns, key=lambda each: (each.weight > 1, _place(each.field)))
+
+
+def _as_log(fields: Sequence[FieldDescriptor], leading: Sequence[str]) -> list[Column]:
+    """What leads may be cut; of the rest the id is what one can do without until one has found what one looks for."""
+    first = [field for name in leading for field in fields if field.name == name]
+    rest = [field for field in fields if field.name not in leading]
+    return [
+        *(Column(field, title(field), 1) for field in first),
+        *(Column(field, title(field), 9 if field.name == "id" else 5) for field in rest),
+    ]
 
 
 def _place(field: FieldDescriptor) -> tuple[bool, int]:

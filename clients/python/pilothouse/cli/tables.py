@@ -158,17 +158,18 @@ class Table:
     def stream(self, message: Message) -> None:
         """Write one row of a table that has no end: the widths are set before the first one."""
         if not self._widths:
-            self._columns = self._room()
+            self._widths = [self._usual(column) for column in self._columns]
+            if self._screen.terminal:
+                self._narrow([])
             self._head()
-        now = None if not self._screen.terminal else self._screen.now
+        now = None if self._is_log else self._screen.now
         self._row([cell(message, column.field, now) for column in self._columns])
 
-    def _room(self) -> list[Column]:
-        room, kept = self._screen.width if self._screen.terminal else 1000, list(self._columns)
-        while len(kept) > 1 and sum(self._usual(each) + len(GAP) for each in kept) > room:
-            kept.remove(max(kept, key=lambda each: (each.weight, each.field.index)))
-        self._widths = [self._usual(each) for each in kept]
-        return kept
+    @property
+    def _is_log(self) -> bool:
+        """Whether rows begin with when they happened. Such rows stay on the screen, so "now" would soon be wrong."""
+        message = self._columns[0].field.message_type
+        return message is not None and message.full_name == TIMESTAMP
 
     def _usual(self, column: Column) -> int:
         """The width that a column of a stream is given before anything is known."""
@@ -177,7 +178,8 @@ class Table:
             longest = max((len(word) for word in contract.enum_words(field.enum_type)), default=8)
             return max(longest + 2, len(column.title))
         if field.message_type is not None:
-            exact = field.message_type.full_name == TIMESTAMP and not self._screen.terminal
+            time = field.message_type.full_name == TIMESTAMP
+            exact = time and (not self._screen.terminal or self._is_log)
             return max(24 if exact else 12, len(column.title))
         if field.cpp_type == FieldDescriptor.CPPTYPE_STRING:
             return 36 if field.name in {"message", "summary"} else 24
