@@ -224,7 +224,9 @@ def _tasks(
             if before is not None and before[1].state == WorkState.FAILED:
                 failed_us = _failed_before(before[1], made)
             waits = waits_of(made, failed_us, work.queue[1])
-            start_us = min([made.begin_us, *(wait.start_us for wait in waits)])
+            start_us = made.begin_us
+            if waits and waits[0].start_us < start_us:
+                start_us = waits[0].start_us
             span = _span(f"task:{task_id}:{number}{suffix}", SpanKind.TASK, task_id, made, start_us)
             span.task_id, span.stage, span.attempt = task_id, work.stage[1], number
             span.waits, span.start_estimated = waits, made.estimated

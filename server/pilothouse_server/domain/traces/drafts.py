@@ -12,6 +12,7 @@ from pilothouse_server.domain.traces.facts import Report
 from pilothouse_server.domain.traces.model import TimeKind, Wait
 from pilothouse_server.domain.workflows import END, REPORTED
 
+NEVER: Final = (1 << 63) - 1
 _OPENING: Final = (EventType.TASK_QUEUED, EventType.TASK_RETRYING)
 
 
@@ -35,13 +36,16 @@ class Draft:
     source: str = ""
     event_id: str = ""
     retry_reason: str = ""
-    message: Stated = UNSTATED
 
     @property
     def begin_us(self) -> int:
         """When it was first there."""
-        known = [at for at in (self.queue_us, self.retry_us, self.work_us) if at is not None]
-        return min(known, default=self.first_us)
+        begin_us = self.queue_us
+        if self.retry_us is not None and (begin_us is None or self.retry_us < begin_us):
+            begin_us = self.retry_us
+        if self.work_us is not None and (begin_us is None or self.work_us < begin_us):
+            begin_us = self.work_us
+        return self.first_us if begin_us is None else begin_us
 
     @property
     def estimated(self) -> bool:
@@ -51,13 +55,14 @@ class Draft:
 
 def draft(reports: Iterable[Report]) -> Draft:
     """What they say together, whatever their order. Among ends the earliest stands, else the latest report."""
-    unique = {(report.event_id, report.type): report for report in reports}
-    made = Draft(first_us=min(report.occur_us for report in unique.values()))
+    made = Draft(first_us=NEVER)
     greatest: tuple[int, int, int, str] = (-1, 0, 0, "")
     decisive: Report | None = None
     used: dict[str, Usage] = {}
-    for report in unique.values():
+    for report in reports:
         kind, occur_us = report.type, report.occur_us
+        if occur_us < made.first_us:
+            made.first_us = occur_us
         rank = MEANING[kind][0]
         standing = (rank, -occur_us if rank == END else occur_us, kind, report.event_id)
         if standing > greatest:
@@ -67,8 +72,6 @@ def draft(reports: Iterable[Report]) -> Draft:
             made.agent = max(made.agent, (occur_us, report.agent_id))
         if report.agent_type:
             made.agent_type = max(made.agent_type, (occur_us, report.agent_type))
-        if report.message:
-            made.message = max(made.message, (occur_us, report.message))
         if report.usage is not None:
             used[report.event_id] = report.usage
     if decisive is not None:

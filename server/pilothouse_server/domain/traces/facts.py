@@ -60,7 +60,7 @@ class Report(NamedTuple):
 class Work:
     """One attempt of a stage or of a task; `name` is the stage's name or the task's id."""
 
-    __slots__ = ("attempt", "events", "name", "parents", "queue", "reports", "spans", "stage")
+    __slots__ = ("attempt", "name", "parents", "queue", "reports", "spans", "stage")
 
     def __init__(self, name: str, attempt: int) -> None:
         self.name = name
@@ -213,7 +213,8 @@ class TraceFacts:
         else:
             self._workflow(event)
         if kind in OF_WORK:
-            self.record.apply(event)
+            # What was consumed is added up by the projection: here an event may come again.
+            self.record.apply(event if event.usage is None else event._replace(usage=None))
 
     def _note(self, event: Event) -> None:
         source = event.source
