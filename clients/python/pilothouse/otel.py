@@ -208,13 +208,16 @@ class PilothouseSpanProcessor(SpanProcessor):
         self._taken = 0
         """Ended spans that left the queue, in whatever way."""
         self._stopping = False
-        self._thread = threading.Thread(target=self._run, name="pilothouse-spans", daemon=True)
+        # Connected here: the first connection imports what a fork, a moment later, would find half imported.
+        sending = _Sending(self._connect())
+        self._thread = threading.Thread(
+            target=self._run, args=(sending,), name="pilothouse-spans", daemon=True
+        )
         self._thread.start()
 
-    def _run(self) -> None:
+    def _run(self, sending: _Sending) -> None:
         # What instruments gRPC would make spans of the sending of spans.
         attach(set_value(_SUPPRESS_INSTRUMENTATION_KEY, True))
-        sending = _Sending(self._connect)
         try:
             while not self._stop.is_set():
                 self._wake.wait(self._options.pause)
@@ -271,8 +274,8 @@ class PilothouseSpanProcessor(SpanProcessor):
 class _Sending:
     """The connection, and what became of the newest request."""
 
-    def __init__(self, connect: Callable[[], Client]) -> None:
-        self._client = connect()
+    def __init__(self, client: Client) -> None:
+        self._client = client
         self._export = self._client.channel.unary_unary(
             METHOD,
             ExportTraceServiceRequest.SerializeToString,
