@@ -102,6 +102,11 @@ def test_less_than_a_hundredth_is_no_difference() -> None:
     assert row.spans[1].difference == Difference.SAME
 
 
+def test_a_stage_that_is_named_in_the_id_is_named_once() -> None:
+    of = run(task("lint/imports", 0, 5), task("run-1:lint:types", 0, 5))
+    assert {piece.task for piece in pieces_of(of)} == {"", "imports", "types"}
+
+
 def test_attempts_are_rows_of_their_own() -> None:
     twice = run(task("lint", 0, 10, WorkState.FAILED), task("lint", 10, 30, attempt=2), id="run-2")
     labels = [
@@ -109,6 +114,28 @@ def test_attempts_are_rows_of_their_own() -> None:
     ]
     assert "lint / lint, attempt 2" in labels
     assert "lint / lint, attempt 1" in labels
+
+
+def test_what_has_not_ended_differs_only_once_it_took_longer() -> None:
+    before = run(task("lint", 0, 10), task("test", 10, 60))
+    after = run(task("lint", 0, 40), id="run-2")
+    after.end_us = after.spans[0].end_us = None
+    after.spans[2].end_us, after.spans[2].state = None, WorkState.RUNNING
+    found = [placed(analyse(before, NOW)), placed(analyse(after, 30 * SECOND))]
+    told = {row.piece.task: row.words for row in compare(found, [False, True])}
+    assert told == {
+        "lint": "20 s longer, 3.0 times as long",
+        "test": "no difference",
+        "": "no difference",
+    }
+    found = [placed(analyse(before, NOW)), placed(analyse(after, 5 * SECOND))]
+    assert all(row.words == "no difference" for row in compare(found, [False, True]))
+
+
+def test_what_is_critical_of_a_stage_is_what_is_critical_in_it() -> None:
+    found = placed(analyse(run(task("lint", 0, 50)), NOW))
+    assert found[Piece("lint", "", 1, 1)].critical_us == 60 * SECOND
+    assert found[Piece("lint", "lint", 1, 1)].critical_us == 50 * SECOND
 
 
 def test_several_are_told_by_their_place() -> None:

@@ -181,7 +181,9 @@ class TraceAnalysis:
             pieces.append(found)
 
         def align() -> Sequence[Row]:
-            return compare([*pieces, *(placed(each) for each in analyses)])
+            running = [each.trace.end_us is None for each in analyses]
+            found = [*pieces, *(placed(each) for each in analyses)]
+            return compare(found, [False] * len(pieces) + running)
 
         async with self._turn:
             return Comparison(columns, await asyncio.to_thread(align))

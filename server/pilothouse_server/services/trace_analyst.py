@@ -61,7 +61,7 @@ class SummaryStore(Protocol):
 class Traces(Protocol):
     """Where traces are built."""
 
-    async def trace(self, id: str) -> Trace:
+    async def trace(self, asked_id: str) -> Trace:
         """Raises NotFound, Unavailable."""
         ...
 

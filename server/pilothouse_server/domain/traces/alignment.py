@@ -1,9 +1,9 @@
 """What of one trace is what of another: pieces are named so that runs of one type give the same names.
 
-A stage is named by its name. A task is named by its stage and its id, of which the workflow's own id, UUIDs, long hex
-and long numbers are left out; by its name where nothing else of the id remains. Tasks that have one name then are told
-apart by their order in time, and attempts at one thing by theirs. OpenTelemetry's spans are named by their name and
-that of the one above them, and counted in their order.
+A stage is named by its name. A task is named by its stage and its id, of which the workflow's own id, the stage's name
+before it, UUIDs, long hex and long numbers are left out; by its name where nothing else of the id remains. Tasks that
+have one name then are told apart by their order in time, and attempts at one thing by theirs. OpenTelemetry's spans are
+named by their name and that of the one above them, and counted in their order.
 """
 
 from __future__ import annotations
@@ -17,6 +17,7 @@ from pilothouse_server.domain.traces.model import Span, SpanKind, Trace
 _VOLATILE: Final = re.compile(
     r"[0-9a-f]{8}-(?:[0-9a-f]{4}-){3}[0-9a-f]{12}|\b[0-9a-f]*\d[0-9a-f]{7,}\b|\d{5,}", re.IGNORECASE
 )
+_BETWEEN: Final = " -_:/."
 _WORDS: Final = re.compile(r"[^\W_]")
 
 
@@ -45,7 +46,7 @@ def stable(text: str, workflow_id: str) -> str:
     """The text without what differs from run to run."""
     shorter = text.replace(workflow_id, "") if workflow_id else text
     kept = _VOLATILE.sub("#", shorter)
-    return kept.strip(" -_:/.") if _WORDS.search(kept) else ""
+    return kept.strip(_BETWEEN) if _WORDS.search(kept) else ""
 
 
 def pieces_of(trace: Trace) -> Mapping[Piece, int]:
@@ -75,7 +76,10 @@ class _Naming:
             case SpanKind.STAGE:
                 return Piece(span.stage or span.name, "", 1, self._attempt(span.stage, "", ""))
             case SpanKind.TASK:
-                task = stable(span.task_id, self._workflow_id)
+                own = span.task_id.removeprefix(self._workflow_id).lstrip(_BETWEEN)
+                if span.stage and own.removeprefix(span.stage).startswith(tuple(_BETWEEN)):
+                    own = own.removeprefix(span.stage)
+                task = stable(own, self._workflow_id)
                 task = task or stable(span.name, self._workflow_id) or "task"
                 thing = (span.stage, task, span.task_id)
                 if thing not in self._which:

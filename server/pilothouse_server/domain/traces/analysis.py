@@ -31,6 +31,8 @@ class Analysis:
     recoveries: Sequence[Recovery] = ()
     critical_by_span: Mapping[int, int] = field(default_factory=dict[int, int])
     """By places in `trace.spans`."""
+    critical_within: Mapping[int, int] = field(default_factory=dict[int, int])
+    """The same, with what is below each."""
     critical_by_stage: Mapping[str, int] = field(default_factory=dict[str, int])
 
 
@@ -44,9 +46,16 @@ def analyse(trace: Trace, now_us: int, *, path_only: bool = False) -> Analysis:
     own_time, grouping = OwnTime(causes), Grouping(causes)
     path = critical_path(causes, own_time)
     spans = by_span(path.steps)
+    within = dict(spans)
+    for place in range(len(trace.spans) - 1, 0, -1):
+        if place in within:
+            above = causes.parent[place]
+            within[above] = within.get(above, 0) + within[place]
     stages: dict[str, int] = {}
     for place, us in spans.items():
         stage = grouping.stages[place]
         stages[stage] = stages.get(stage, 0) + us
     held_up = () if path_only else bottlenecks(causes, own_time, path, grouping)
-    return Analysis(trace, until_us, path, "", split(path.steps), held_up, failures, spans, stages)
+    return Analysis(
+        trace, until_us, path, "", split(path.steps), held_up, failures, spans, within, stages
+    )

@@ -1,7 +1,8 @@
 """Traces side by side: what took longer or less long, came in addition, is missing, or ended otherwise.
 
 The first one is what the others are compared with. Pieces are matched by their names (`alignment`), and ranked by the
-greatest difference in time; a piece that is not there took none.
+greatest difference in time; a piece that is not there took none. What has not ended differs only once it has taken
+longer, and what is missing of a trace that has not ended may come yet.
 """
 
 from __future__ import annotations
@@ -9,7 +10,7 @@ from __future__ import annotations
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from enum import IntEnum
-from typing import NamedTuple
+from typing import Final, NamedTuple
 
 from pilothouse_server.domain.projection.spans import WorkState
 from pilothouse_server.domain.traces.alignment import Piece
@@ -26,8 +27,11 @@ class Difference(IntEnum):
     STATE = 6
 
 
-SAME_US = 1_000
-SAME_SHARE = 0.01
+SAME_US: Final = 1_000
+SAME_SHARE: Final = 0.01
+OPEN: Final = frozenset(
+    {WorkState.QUEUED, WorkState.ASSIGNED, WorkState.RUNNING, WorkState.RETRYING}
+)
 
 
 class Placed(NamedTuple):
@@ -60,13 +64,17 @@ class Row:
     words: str
 
 
-def compare(traces: Sequence[Mapping[Piece, Placed]]) -> Sequence[Row]:
-    """Every piece that any of them has, by the size of its difference, greatest first."""
+def compare(
+    traces: Sequence[Mapping[Piece, Placed]], running: Sequence[bool] = ()
+) -> Sequence[Row]:
+    """Every piece that any of them has, by the size of its difference, greatest first. `running` tells which traces
+    have not ended; none says that all have."""
     every = dict.fromkeys(piece for each in traces for piece in each)
     attempts: dict[tuple[str, str, int], int] = {}
     for piece in every:
         attempts[piece.thing] = max(attempts.get(piece.thing, 0), piece.attempt)
-    rows = [_row(piece, attempts[piece.thing] > 1, traces) for piece in every]
+    goes_on = running or [False] * len(traces)
+    rows = [_row(piece, attempts[piece.thing] > 1, traces, goes_on) for piece in every]
     return sorted(rows, key=_rank)
 
 
@@ -75,13 +83,21 @@ def _rank(row: Row) -> tuple[int, bool, Piece]:
     return (-abs(row.difference_us), alike, row.piece)
 
 
-def _row(piece: Piece, numbered: bool, traces: Sequence[Mapping[Piece, Placed]]) -> Row:
+def _row(
+    piece: Piece,
+    numbered: bool,
+    traces: Sequence[Mapping[Piece, Placed]],
+    running: Sequence[bool],
+) -> Row:
     placed = [each.get(piece) for each in traces]
     first = placed[0]
-    compared = [Compared(each, _difference(first, each)) for each in placed]
+    compared = [
+        Compared(each, _difference(first, each, goes_on=goes_on or running[0]))
+        for each, goes_on in zip(placed, running, strict=True)
+    ]
     before = _length(first)
-    apart = [_length(each) - before for each in placed[1:]]
-    greatest = max(apart, key=abs, default=0)
+    differ = [each.placed for each in compared[1:] if each.difference != Difference.SAME]
+    greatest = max((_length(each) - before for each in differ), key=abs, default=0)
     words = [
         (place, text)
         for place, each in enumerate(compared[1:], start=2)
@@ -98,14 +114,16 @@ def _length(placed: Placed | None) -> int:
     return 0 if placed is None else placed.duration_us
 
 
-def _difference(first: Placed | None, other: Placed | None) -> Difference:
+def _difference(first: Placed | None, other: Placed | None, *, goes_on: bool) -> Difference:
     if first is None or other is None:
-        if first is other:
+        if first is other or (other is None and goes_on):
             return Difference.SAME
         return Difference.ADDED if first is None else Difference.MISSING
-    if None not in {first.state, other.state} and first.state != other.state:
+    states, apart = {first.state, other.state}, other.duration_us - first.duration_us
+    if not states & OPEN and None not in states and len(states) > 1:
         return Difference.STATE
-    apart = other.duration_us - first.duration_us
+    if (other.state in OPEN and apart < 0) or (first.state in OPEN and apart > 0):
+        return Difference.SAME
     longest = max(first.duration_us, other.duration_us)
     if abs(apart) < SAME_US or abs(apart) < SAME_SHARE * longest:
         return Difference.SAME

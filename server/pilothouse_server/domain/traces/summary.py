@@ -61,7 +61,7 @@ def summary_of(analysis: Analysis) -> Summary:
     if reason:
         return Summary(*head, end_us, length, {}, {}, (), reason)
     critical = _bounded(analysis.critical_by_stage)
-    pieces = _pieces(trace, analysis.critical_by_span, end_us)
+    pieces = _pieces(trace, analysis.critical_within, end_us)
     return Summary(*head, end_us, length, critical, analysis.split, pieces)
 
 
@@ -94,7 +94,7 @@ def times_of(trace: Trace, place: int, until_us: int) -> tuple[int, int]:
 
 def placed(analysis: Analysis) -> Mapping[Piece, Placed]:
     """The pieces of one trace, to be compared."""
-    trace, critical = analysis.trace, analysis.critical_by_span
+    trace, critical = analysis.trace, analysis.critical_within
     known = not analysis.unavailable_reason
     return {
         piece: Placed(
