@@ -99,7 +99,7 @@ export function TraceList(): JSX.Element {
 
 function columnsOf(chosen: Selection, open: (id: string) => string, order: () => string[]): readonly Column<Trace>[] {
   return [
-    ["", "col-pick", (trace) => <Pick chosen={chosen} trace={trace} order={order} />],
+    ["Choose", "col-pick", (trace) => <Pick chosen={chosen} trace={trace} order={order} />],
     [
       "State",
       "w-state",
