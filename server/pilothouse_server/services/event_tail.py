@@ -217,13 +217,15 @@ class EventTail:
     async def _read(self) -> None:
         ring = self.ring = _Ring(await self._source.newest(), self.limits)
         self._wake(self._followers)
+        woken = 0
         while self._followers:
             seen = self._changes.version
             read = await self._source.after(ring.tip, AT_ONCE)
-            woken = await self._distribute(ring, read.rows)
-            await self._clock.sleep(min(LONGEST_REST, woken * REST))
+            woken += await self._distribute(ring, read.rows)
             if len(read.rows) < AT_ONCE:
                 ring.tip = max(ring.tip, read.newest)
+                await self._clock.sleep(min(LONGEST_REST, woken * REST))
+                woken = 0
                 await self._changes.wait(seen, HEARTBEAT)
         self._wanted.clear()
 
