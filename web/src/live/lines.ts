@@ -11,13 +11,19 @@ export async function* followed<T>(url: URL, signal: AbortSignal): AsyncGenerato
   }
 }
 
+// A trace is a million values, so each is looked at once and no lists of them are made.
 function renamed(value: unknown): unknown {
+  if (typeof value !== "object" || value === null) {
+    return value;
+  }
   if (Array.isArray(value)) {
     return value.map(renamed);
   }
-  return typeof value === "object" && value !== null
-    ? Object.fromEntries(Object.entries(value).map(([key, each]) => [camel(key), MAPS.has(key) ? each : renamed(each)]))
-    : value;
+  const found: Record<string, unknown> = {};
+  for (const [key, each] of Object.entries(value)) {
+    found[camel(key)] = typeof each !== "object" || MAPS.has(key) ? each : renamed(each);
+  }
+  return found;
 }
 
 // Fields whose names are data.
@@ -42,6 +48,11 @@ export async function* lines<T>(response: Response, signal: AbortSignal): AsyncG
   let rest = "";
   for (;;) {
     const { done = true, value = "" } = (await unlessCut(async () => reader?.read(), signal)) ?? {};
+    if (!done && !value.includes("\n")) {
+      // A long line comes in many pieces, which are put together once.
+      rest += value;
+      continue;
+    }
     const whole = (rest + value).split("\n");
     rest = whole.pop() ?? "";
     for (const line of whole.filter((each) => each.trim() !== "")) {
