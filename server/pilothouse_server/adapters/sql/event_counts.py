@@ -43,7 +43,7 @@ class Places(NamedTuple):
 
 def add(connection: Connection, events: Iterable[Counted]) -> None:
     """Counts events that are stored, in the transaction that stores them."""
-    bulk.merge(connection, EVENT_COUNTS, _rows(events), _ADDED)
+    bulk.merge(connection, EVENT_COUNTS, rows_of(events), _ADDED)
 
 
 def remove(connection: Connection, events: Sequence[Counted]) -> None:
@@ -51,7 +51,7 @@ def remove(connection: Connection, events: Sequence[Counted]) -> None:
     if not events:
         return
     last = max(event.position for event in events)
-    rows = [(*key, -count, last + 1, 0) for *key, count, _, _ in _rows(events)]
+    rows = [(*key, -count, last + 1, 0) for *key, count, _, _ in rows_of(events)]
     bulk.merge(connection, EVENT_COUNTS, rows, _TAKEN)
     connection.execute(delete(EVENT_COUNTS).where(_C.count <= 0, _touched(rows)))
 
@@ -134,8 +134,8 @@ def _spans(begin_us: int | None, end_us: int | None, level: int = 0) -> Iterator
         yield _Span(level, outer, end_us)
 
 
-def _rows(events: Iterable[Counted]) -> list[tuple[int, ...]]:
-    """In the order of the table's columns and of its keys."""
+def rows_of(events: Iterable[Counted]) -> list[tuple[int, ...]]:
+    """What is added for some events, in the order of the table's columns and of its keys."""
     found: dict[tuple[int, int, int, int, int], list[int]] = {}
     for position, occur_us, receive_us, kind, severity in events:
         late = int(occur_us < receive_us - LATE_US)

@@ -46,6 +46,8 @@ FOUND_AT_ONCE: Final = 500
 PATIENCE: Final = 0.04
 """Seconds after which a page is given as it is; so many looks are taken in any case:"""
 LEAST_LOOKS: Final = 2
+PACE: Final = 0.005
+"""Seconds that one question to the index of terms is to take: of more buckets at once, or fewer."""
 MANY: Final = 32
 """One in so many fulfils a filter: then the next that do are soon found by looking at all."""
 
@@ -276,19 +278,21 @@ class Search:
         bucket, last = (behind + step) >> bits, self._last() >> bits
         span = 1
         while (last - bucket) * step >= 0:
+            begun = time.perf_counter()
             stop = bucket + step * min(span, (last - bucket) * step + 1)
             some = event_search.found(
                 self.connection, asked, range(bucket, stop, step), behind, FOUND_AT_ONCE
             )
             if len(some) == FOUND_AT_ONCE:
-                behind, span = some[-1], 1
+                behind, span, quick = some[-1], 1, False
                 bucket = behind >> bits
             else:
                 behind = (stop << bits) - 1 if self.ascending else (stop + 1) << bits
                 bucket = stop
-                span = min(2 * span, most) if len(some) < FOUND_AT_ONCE // 4 else 1
+                quick = time.perf_counter() - begun < PACE and len(some) < FOUND_AT_ONCE // 4
+                span = min(2 * span, most) if quick else max(1, span // 2)
             ended = (last - bucket) * step < 0
-            if some or ended or span == most:
+            if some or ended or not quick or span == most:
                 rows = select(*_SHOWN).where(
                     held(self.within), bulk.among(self.connection, [_C.position], some or [0])
                 )
