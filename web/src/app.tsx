@@ -18,8 +18,8 @@ const Workflows = later(() => import("./pages/rest").then((module) => module.Wor
 const WorkflowSheet = later(() => import("./pages/rest").then((module) => module.WorkflowSheet), "one workflow", "sheet");
 const Alerts = later(() => import("./pages/rest").then((module) => module.Alerts), "alerts");
 const Agents = later(() => import("./pages/rest").then((module) => module.Agents), "agents");
-const Events = later(() => import("./pages/rest").then((module) => module.Events), "events");
-const Traces = later(() => import("./pages/rest").then((module) => module.Traces), "traces");
+const Events = later(() => import("./pages/told").then((module) => module.Events), "events");
+const Traces = later(() => import("./pages/told").then((module) => module.Traces), "traces");
 const Platform = later(() => import("./pages/rest").then((module) => module.Platform), "the platform");
 const Palette = later(() => import("./pages/rest").then((module) => module.Palette), "what there is", "sr");
 const PAGES = {
