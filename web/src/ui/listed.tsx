@@ -26,7 +26,7 @@ export function Table<T>({ items, columns, testId, id, opens, state }: RowsProps
         <tr>
           {columns.map(([head, name]) => (
             <th key={head} scope="col" class={name}>
-              {head}
+              {name === "col-pick" ? <span class="sr">{head}</span> : head}
             </th>
           ))}
         </tr>
