@@ -12,6 +12,7 @@ from pilothouse_server.adapters.sql.database import Database
 from pilothouse_server.adapters.sql.event_rows import newest_position
 from pilothouse_server.adapters.sql.revisions import database_id
 from pilothouse_server.adapters.sql.tables_projection import EVENTS, WORKFLOWS
+from pilothouse_server.adapters.sql.tables_traces import TRACES
 from pilothouse_server.adapters.sql.workflow_rows import slices
 from pilothouse_server.domain.errors import NotFound
 from pilothouse_server.domain.events import EventType
@@ -60,6 +61,10 @@ def _subject(connection: Connection, asked_id: str) -> Subject:
     if "\0" not in asked_id:
         if _is_there(connection, WORKFLOWS.c.id == asked_id, WORKFLOWS.c.id):
             return Subject(asked_id, "")
+        query = select(TRACES.c.workflow_id).where(TRACES.c.id == asked_id)
+        owner = connection.execute(query).scalar()
+        if owner is not None:
+            return Subject(owner, "" if owner else asked_id)
         named = and_(_C.trace_id == asked_id, _C.trace_id != "")
         query = select(_C.workflow_id, _C.type).where(named).order_by(_C.position).limit(1)
         first = connection.execute(query).first()
