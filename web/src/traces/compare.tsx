@@ -66,7 +66,7 @@ function Found({ found }: { readonly found: Comparison }): JSX.Element {
       <table class="table full listed">
         <thead>
           <tr>
-            <th scope="col" class="w-said">
+            <th scope="col" class="w-name">
               What
             </th>
             <th scope="col" class="w-why">
@@ -135,7 +135,7 @@ function Row({ row, found, long }: { readonly row: ComparedRow; readonly found: 
       data-label={row.label}
       data-differences={row.spans.map((each) => each.difference).join(" ")}
     >
-      <td class="w-said cut" title={row.label}>
+      <td class="w-name cut" title={row.label}>
         {labelOf(row)}
       </td>
       <td class="w-why cut weak" title={row.words}>

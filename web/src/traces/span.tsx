@@ -38,7 +38,7 @@ export function SpanPanel({ trace, board, id, startMs }: SpanProps): JSX.Element
   const at = tree.at.get(id) ?? -1;
   const span = tree.spans[at];
   return (
-    <section class="span-panel" aria-label="Span" data-testid="span" data-id={id} data-state={span?.state}>
+    <div class="span-panel" data-testid="span" data-id={id} data-state={span?.state}>
       <header>
         <h2 class="cut">{span === undefined ? id : span.name || id}</h2>
         <button
@@ -57,7 +57,7 @@ export function SpanPanel({ trace, board, id, startMs }: SpanProps): JSX.Element
       ) : (
         <Known {...{ span, board, at, startMs }} attributes={full.view.value.items[0]?.attributes ?? {}} />
       )}
-    </section>
+    </div>
   );
 }
 
