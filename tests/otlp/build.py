@@ -49,11 +49,12 @@ def span(
     error: str = "",
     kind: Span.SpanKind.ValueType = Span.SPAN_KIND_INTERNAL,
     trace: bytes = TRACE,
+    more: Mapping[str, Value] | None = None,
     **attributes: Value,
 ) -> Span:
-    """One span; of attributes `__` is a dot. Without `ms` it runs."""
+    """One span; of attributes, some of which may be in `more`, `__` is a dot. Without `ms` it runs."""
     start = NOON_NS + start_ms * MS
-    named = {key.replace("__", "."): value for key, value in attributes.items()}
+    named = {key.replace("__", "."): value for key, value in {**attributes, **(more or {})}.items()}
     made = Span(
         trace_id=trace,
         span_id=number.to_bytes(8, "big"),
@@ -69,14 +70,19 @@ def span(
     return made
 
 
-def genai(number: int, parent: int, operation: str, **more: Value) -> Span:
+def genai(
+    number: int,
+    parent: int,
+    operation: str,
+    *,
+    start_ms: int = 0,
+    ms: int = 10,
+    more: Mapping[str, Value] | None = None,
+    **attributes: Value,
+) -> Span:
     """A span of GenAI."""
-    start_ms, ms = more.pop("start_ms", 0), more.pop("ms", 10)
-    assert isinstance(start_ms, int) and isinstance(ms, int)
-    return span(
-        number, parent, operation, start_ms=start_ms, ms=ms,
-        **{"gen_ai__operation__name": operation, **more},
-    )  # fmt: skip
+    named = {"gen_ai__operation__name": operation, **attributes, **(more or {})}
+    return span(number, parent, operation, start_ms=start_ms, ms=ms, more=named)
 
 
 def request(

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+from random import Random
 
 import pytest
 from hypothesis import given
@@ -22,6 +23,7 @@ from tests.otlp.build import (
     NOON_NS,
     NOW_US,
     TRACE_HEX,
+    Value,
     events_of,
     genai,
     id_of,
@@ -81,17 +83,17 @@ def test_an_agent_that_is_the_root_is_a_workflow_and_its_task() -> None:
 def test_tokens_are_counted_where_they_are_spent() -> None:
     tokens = {"gen_ai__usage__input_tokens": 10, "gen_ai__usage__output_tokens": 1}
     events = events_of(
-        request(genai(1, 0, "invoke_agent", **tokens), genai(2, 1, "chat", **tokens))
+        request(genai(1, 0, "invoke_agent", more=tokens), genai(2, 1, "chat", more=tokens))
     )
     assert sum(event.usage.input_tokens for event in events.values()) == 10
-    remote = genai(3, 1, "invoke_agent", **tokens)
+    remote = genai(3, 1, "invoke_agent", more=tokens)
     remote.kind = Span.SPAN_KIND_CLIENT
     assert events_of(request(remote))[f"{id_of(3)}:te"].usage.input_tokens == 10
 
 
 @pytest.mark.parametrize("name", ["gen_ai__agent__name", "gen_ai__workflow__name"])
 def test_a_workflow_is_named_by_either_release_of_the_convention(name: str) -> None:
-    events = events_of(request(genai(1, 0, "invoke_workflow", **{name: "research"})))
+    events = events_of(request(genai(1, 0, "invoke_workflow", more={name: "research"})))
     assert types_of(events.values()) == ["WORKFLOW_STARTED", "WORKFLOW_COMPLETED"]
     assert {event.workflow_type for event in events.values()} == {"research"}
 
@@ -129,14 +131,14 @@ OPERATION = st.sampled_from([*(name for name in OPERATIONS if name != "invoke_wo
     st.integers(1, 4),
 )
 def test_the_order_of_spans_and_how_they_are_sent_change_nothing(
-    operations: list[str], chance: object, requests: int
+    operations: list[str], chance: Random, requests: int
 ) -> None:
     spans = [span(1, name="root")]
     for number, operation in enumerate(operations, 2):
         named = {"gen_ai__operation__name": operation} if operation else {}
-        spans.append(span(number, max(1, number // 2), f"span {number}", **named))
+        spans.append(span(number, max(1, number // 2), f"span {number}", more=named))
     whole = events_of(request(*spans))
-    chance.shuffle(spans)  # type: ignore[attr-defined]
+    chance.shuffle(spans)
     parts = [request(*spans[part::requests]) for part in range(requests)]
     assert events_of(*parts, *parts) == whole
 
@@ -202,7 +204,9 @@ def test_a_running_span_begins_and_is_alive() -> None:
     def running(beat_ms: int) -> dict[str, str]:
         beat = {"pilothouse__heartbeat": NOON_NS + beat_ms * MS}
         agent = {"gen_ai__operation__name": "invoke_agent", "gen_ai__agent__name": "helper"}
-        found = events_of(request(span(1, ms=None, **beat, **agent), span(2, 1, ms=None, **beat)))
+        found = events_of(
+            request(span(1, ms=None, more={**beat, **agent}), span(2, 1, ms=None, more=beat))
+        )
         return dict(zip(found, types_of(found.values()), strict=True))
 
     root, below = id_of(1), id_of(2)
@@ -252,7 +256,8 @@ def test_a_clock_that_is_an_hour_ahead_is_told_as_it_is() -> None:
 
 def test_attributes_are_bounded_and_what_is_cut_is_counted() -> None:
     mapper = Mapper(Runs())
-    made = span(1, 9, **{f"key_{number}": "x" * 600 for number in range(100)}, long="é" * 5000)
+    many: dict[str, Value] = {f"key_{number}": "x" * 600 for number in range(100)}
+    made = span(1, 9, more=many, long="é" * 5000)
     made.dropped_attributes_count = 3
     (event,) = events_of(request(made), mapper=mapper).values()
     assert not reason_against(event)
@@ -302,8 +307,8 @@ def test_whatever_is_said_passes_what_ingest_would_ask(
         "cicd__pipeline__run__id": value,
     }
     made = [
-        span(1, 0, name, ms=ms, **{value: value}),
-        span(2, 1, name, ms=3, gen_ai__operation__name="invoke_agent", **named),
+        span(1, 0, name, ms=ms, more={value: value}),
+        span(2, 1, name, ms=3, gen_ai__operation__name="invoke_agent", more=named),
         span(3, 1, name, error=value, cicd__pipeline__task__run__id=name, cicd__worker__id=value),
         span(4, 1, name, pilothouse__workflow__type=value, pilothouse__workflow__id=name),
     ]

@@ -180,16 +180,16 @@ class PilothouseSpanProcessor(SpanProcessor):
             self._wake.set()
             return self._settled.wait_for(lambda: self._taken >= target, timeout_millis / 1000)
 
-    def shutdown(self) -> None:
-        """Sends what is left, for as long as a request may take, and ends."""
+    def shutdown(self, within: float = DEFAULT_TIMEOUT) -> None:
+        """Sends what is left, for so many seconds, and ends."""
         if self._stopping:
             return
         self._stopping = True
-        flushed = self.force_flush(round(DEFAULT_TIMEOUT * 1000))
+        flushed = self.force_flush(round(within * 1000))
         self._stop.set()
         self._hurry.set()
         self._wake.set()
-        self._thread.join(DEFAULT_TIMEOUT)
+        self._thread.join(within)
         if not flushed:
             log.warning("spans were not sent before the end: %d", len(self._ended))
 

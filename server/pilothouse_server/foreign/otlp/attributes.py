@@ -15,6 +15,8 @@ from pilothouse_server.foreign.judging import MESSAGE_BYTES, MOST_ATTRIBUTES, cl
 MOST_BYTES: Final = 32 << 10
 """Of all attributes of one event together."""
 KEY_BYTES: Final = 128
+PLAIN: Final = 512
+"""Characters of a key and its value that are within all limits if they are ASCII."""
 MOST_ITEMS: Final = 256
 """Of a list or a map in an attribute, all its levels together."""
 MOST_TOLD: Final = 32
@@ -62,6 +64,25 @@ class Attributes:
         self._left -= size
         self.kept[key] = value
 
+    def put_all(self, texts: Mapping[str, str]) -> None:
+        """Keeps what there is room for. Most are short and plain, and nothing about those has to be measured."""
+        kept = self.kept
+        for key, value in texts.items():
+            size = len(key) + len(value)
+            if (
+                size <= PLAIN
+                and size <= self._left
+                and key not in kept
+                and len(kept) < MOST_ATTRIBUTES - 1
+                and (plain := key + value).isascii()
+                and "\0" not in plain
+                and 0 < len(key) <= KEY_BYTES
+            ):
+                self._left -= size
+                kept[key] = value
+            else:
+                self.put(key, value)
+
     def finish(self) -> dict[str, str]:
         """All of them, and how many are not whole."""
         if self.cut:
@@ -90,7 +111,8 @@ def texts_of(attributes: Iterable[KeyValue]) -> dict[str, str]:
     """By key; of a key that is there twice the first."""
     found: dict[str, str] = {}
     for each in attributes:
-        found.setdefault(each.key, text_of(each.value))
+        value = each.value
+        found.setdefault(each.key, value.string_value or text_of(value))
     return found
 
 

@@ -199,8 +199,7 @@ class Mapper:
                 put(key, value)
         for key, value in kept.told(span, seen.times.start_us).items():
             put(key, value)
-        for key, value in seen.texts.items():
-            put(key, value)
+        bounded.put_all(seen.texts)
         bounded.cut += span.dropped_attributes_count
         self.cut += bounded.cut
         event.attributes.update(bounded.finish())
