@@ -45,6 +45,7 @@ COMMANDS: list[tuple[str, list[str], list[str]]] = [
     ("bench.batch", [], ["--workflows", "1000"]),
     ("bench.batch", ON_SERVERS, ["--workflows", "1000"]),
     ("bench.emergency_stop", [], ["--workflows", "100"]),
+    ("bench.otlp", [], ["--spans", "10000"]),
     ("bench.footprint", [], ["--seconds", "5", "--rate", "3000"]),
 ]
 """The module, its arguments, and what makes it quick."""
