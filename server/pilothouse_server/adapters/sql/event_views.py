@@ -4,19 +4,18 @@ from __future__ import annotations
 
 from typing import Any, Final
 
-from sqlalchemy import ColumnElement, Connection, and_, func, select
+from sqlalchemy import Connection, select
 
 from pilothouse_server.adapters.sql import event_tallies, pages
 from pilothouse_server.adapters.sql.database import Database
 from pilothouse_server.adapters.sql.event_lists import (
-    FILTERED,
+    FIRST_LOOK,
     EventList,
     Search,
     Window,
     parts_of,
 )
 from pilothouse_server.adapters.sql.event_rows import newest_position
-from pilothouse_server.adapters.sql.filters import clause_of, stated_hints
 from pilothouse_server.adapters.sql.removals import bounds
 from pilothouse_server.adapters.sql.revisions import database_id
 from pilothouse_server.adapters.sql.tables_projection import EVENTS
@@ -34,12 +33,6 @@ from pilothouse_server.services.watch import Read, Start
 _C = EVENTS.c
 _STORED = (_C.position, _C.cursor, _C.payload)
 _BY_PLACE: Final = (pages.Sort(_C.position, False, int),)
-
-_INDEXED = ("workflow_id", "agent_id", "trace_id")
-"""Columns with an index of the rows where they are stated."""
-
-SCANNED = 20_000
-"""Events that one look of a watch examines, however few of them are wanted."""
 
 
 class SqlEventViews:
@@ -70,7 +63,9 @@ class SqlEventViews:
             elif start_id:
                 key = _stored(connection, start_id).position
                 within = _behind(within, key, ascending=ascending)
-            first_look = request.size + 1 if tree == EVERYTHING else max(512, request.size + 1)
+            first_look = (
+                request.size + 1 if tree == EVERYTHING else max(FIRST_LOOK, request.size + 1)
+            )
             search = Search(connection, parts_of(tree), within, ascending, first_look)
             listed = EventList(search, tree, request.size)
             with by_index(connection):
@@ -101,9 +96,7 @@ class SqlEventViews:
         return await self._database.read(run)
 
     def follow(self, filter_text: str, allowance: Allowance | None = None) -> EventFollower:
-        tree = self._tree(filter_text)
-        clause = and_(clause_of(tree, FILTERED), *stated_hints(tree, FILTERED, _INDEXED))
-        return EventFollower(self._database, clause, allowance)
+        return EventFollower(self._database, self._tree(filter_text), allowance)
 
     def _tree(self, filter_text: str) -> Filter:
         return parse(filter_text, EVENT_FIELDS, self._clock.now_us())
@@ -148,33 +141,24 @@ def _received_us(connection: Connection, place: int) -> int | None:
 
 
 class EventFollower:
-    """Events by position: from the table both when replayed and when live, so that the two join without gap or
-    repeat."""
+    """Events by position, from the table: looked for as a page is, so that few among many are soon found."""
 
     def __init__(
-        self,
-        database: Database,
-        clause: ColumnElement[bool],
-        allowance: Allowance | None = None,
+        self, database: Database, tree: Filter, allowance: Allowance | None = None
     ) -> None:
         self._database = database
-        self._clause = clause
+        self._tree = tree
         self._allowance = allowance
 
     async def start(self, backlog: int) -> Start:
+        """Behind which place as many begin as are wanted, or as one look found."""
+
         def run(connection: Connection) -> Start:
             newest, floor = newest_position(connection), bounds(connection).floor
-            if not backlog:
-                return Start(database_id(connection), newest, newest, floor)
-            query = (
-                select(_C.position)
-                .where(self._clause)
-                .order_by(_C.position.desc())
-                .limit(backlog)
-                .subquery()
-            )
-            oldest = connection.execute(select(func.min(query.c.position))).scalar()
-            first = newest if oldest is None else oldest - 1
+            first = newest
+            if backlog:
+                places = self._look(connection, Window(floor + 1, newest), backlog, False).places
+                first = places[-1] - 1 if places else newest
             return Start(database_id(connection), newest, first, floor)
 
         return await self._database.read(run)
@@ -186,22 +170,26 @@ class EventFollower:
                 return Read((), mark, more=True, oldest=floor)
             waiting = newest - mark
             allowed = min(waiting, self._allowance.left) if self._allowance else waiting
-            begin = newest - allowed
-            until = min(newest, begin + SCANNED)
-            query = (
-                select(*_STORED)
-                .where(_C.position > begin, _C.position <= until, self._clause)
-                .order_by(_C.position)
-                .limit(limit)
-            )
+            window = Window(newest - allowed + 1, newest)
+            listed = self._look(connection, window, limit, True)
+            query = select(*_STORED).where(_C.position.in_(listed.places)).order_by(_C.position)
             items = [(row.position, StoredEvent(*row)) for row in connection.execute(query)]
-            if len(items) == limit:
-                until = items[-1][0]
             if self._allowance is not None:
                 self._allowance.spend(len(items))
+            until = newest if listed.end is None else listed.end
             return Read(items, until, until < newest, waiting - allowed, floor)
 
         return await self._database.read(run)
+
+    def _look(
+        self, connection: Connection, window: Window, limit: int, ascending: bool
+    ) -> EventList:
+        first_look = limit + 1 if self._tree == EVERYTHING else max(FIRST_LOOK, limit + 1)
+        search = Search(connection, parts_of(self._tree), window, ascending, first_look)
+        listed = EventList(search, self._tree, limit)
+        with by_index(connection):
+            listed.look()
+        return listed
 
 
 def newest_of(connection: Connection, workflow_id: str, limit: int) -> list[StoredEvent]:
