@@ -2,8 +2,8 @@
 
 A piece of GenAI work says its trace, not what it is part of. So when a trace's root is of no convention (a request to
 a web service, say) it is the run as soon as both were seen, whichever came first; and of several spans in a trace that
-call themselves a run the first that is heard of is it: in one request, and with the client's span processor, that is the
-outermost. Where this is forgotten the run stays open, or is shown from one span further in.
+call themselves a run the first that is heard of is it: in one request, and with the client's span processor, that is
+the outermost. Where this is forgotten the run stays open, or is shown from one span further in.
 """
 
 from __future__ import annotations
