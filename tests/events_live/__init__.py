@@ -1,0 +1,1 @@
+"""Events as they are followed and saved, on real databases and servers."""
