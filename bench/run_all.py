@@ -46,6 +46,8 @@ COMMANDS: list[tuple[str, list[str], list[str]]] = [
     ("bench.batch", ON_SERVERS, ["--workflows", "1000"]),
     ("bench.emergency_stop", [], ["--workflows", "100"]),
     ("bench.otlp", [], ["--spans", "10000"]),
+    ("bench.trace_analysis", [], ["--spans", "5000", "--runs", "1000", "--calls", "3"]),
+    ("bench.trace_analysis", ["--postgres"], ["--runs", "1000", "--calls", "3"]),
     ("bench.footprint", [], ["--seconds", "5", "--rate", "3000"]),
 ]
 """The module, its arguments, and what makes it quick."""

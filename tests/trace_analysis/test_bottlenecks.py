@@ -22,7 +22,9 @@ def test_a_saving_is_by_how_much_sooner_it_ends_without_that_time(of: Trace) -> 
 
         def left(place: int, low: int, high: int, again: bool, group: object = each.group) -> int:
             steps = own_time.of(place, low, high, again=again)
-            kept = [one for one in steps if grouping.of(one.span, one.kind) != group]
+            kept = [
+                one for one in steps if grouping.groups[grouping.of(one.span, one.kind)] != group
+            ]
             return sum(one.length_us for one in kept)
 
         assert each.saving_us == whole - oracle.length_with(0, 0, left)

@@ -21,6 +21,7 @@ MAX_BOTTLENECKS: Final = 50
 MAX_WORK: Final = 500_000
 """Spans visited while traces are solved again."""
 SHOWN_SPANS: Final = 20
+_KINDS: Final = max(TimeKind) + 1
 
 
 class Group(NamedTuple):
@@ -84,18 +85,24 @@ class Grouping:
 
     def __init__(self, causes: Causes) -> None:
         self._spans = causes.trace.spans
-        self._known: dict[tuple[int, TimeKind], Group] = {}
+        self.groups: list[Group] = []
+        self._numbers: dict[Group, int] = {}
+        self._known: dict[int, int] = {}
         self.stages = [""] * len(self._spans)
         """The stage that each span is in; "" for none."""
         for place, (span, above) in enumerate(zip(self._spans, causes.parent, strict=True)):
             self.stages[place] = span.stage or ("" if above == NONE else self.stages[above])
 
-    def of(self, place: int, kind: TimeKind) -> Group:
-        """The group of time of that kind of that span."""
-        key = (place, kind)
+    def of(self, place: int, kind: TimeKind) -> int:
+        """The group of time of that kind of that span, by its number in `groups`."""
+        # A number is found sooner than a tuple with an enum in it, and there are many.
+        key = place * _KINDS + kind
         found = self._known.get(key)
         if found is None:
-            found = self._known[key] = self._of(place, kind)
+            group = self._of(place, kind)
+            found = self._known[key] = self._numbers.setdefault(group, len(self.groups))
+            if found == len(self.groups):
+                self.groups.append(group)
         return found
 
     def _of(self, place: int, kind: TimeKind) -> Group:
@@ -114,13 +121,13 @@ def bottlenecks(
     causes: Causes, own_time: OwnTime, path: CriticalPath, grouping: Grouping
 ) -> Sequence[Bottleneck]:
     """By what removing them would save, most first."""
-    critical: dict[Group, dict[int, int]] = {}
+    critical: dict[int, dict[int, int]] = {}
     for step in path.steps:
         spans = critical.setdefault(grouping.of(step.span, step.kind), {})
         spans[step.span] = spans.get(step.span, 0) + step.length_us
     totals = {group: sum(spans.values()) for group, spans in critical.items()}
     tries = max(1, min(MAX_BOTTLENECKS, MAX_WORK // len(causes.start)))
-    tried = sorted(totals, key=lambda group: (-totals[group], group.label))[:tries]
+    tried = sorted(totals, key=lambda group: (-totals[group], group))[:tries]
     times = _times(causes, own_time, grouping, tried)
     found: list[Bottleneck] = []
     gaps, tails = causes.gaps(), causes.tails()
@@ -132,13 +139,13 @@ def bottlenecks(
             _less(gaps, times[group].gaps), _less(tails, times[group].tails)
         )
         saving = causes.length_us - without
-        found.append(Bottleneck(group, totals[group], saving, ids))
+        found.append(Bottleneck(grouping.groups[group], totals[group], saving, ids))
     return sorted(found, key=lambda each: (-each.saving_us, -each.critical_us, each.group.label))
 
 
 def _times(
-    causes: Causes, own_time: OwnTime, grouping: Grouping, groups: Sequence[Group]
-) -> Mapping[Group, _Time]:
+    causes: Causes, own_time: OwnTime, grouping: Grouping, groups: Sequence[int]
+) -> Mapping[int, _Time]:
     """Where the time of these groups lies, on the critical path and off it."""
     times = {group: _Time() for group in groups}
 

@@ -14,7 +14,7 @@ So a trace is a system of "begins so long after", which can be solved again with
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from typing import Final
 
@@ -53,7 +53,9 @@ class Causes:
         "trace",
     )
 
-    def __init__(self, trace: Trace, parent: list[int], until_us: int) -> None:
+    def __init__(
+        self, trace: Trace, places: Mapping[str, int], parent: list[int], until_us: int
+    ) -> None:
         count = len(trace.spans)
         self.trace = trace
         self.parent = parent
@@ -83,7 +85,7 @@ class Causes:
         self._clip(until_us)
         self.ready = list(self.start)
         self.done = list(self.start)
-        self._link()
+        self._link(places)
         for above, below in self.children.items():
             if len(below) == 1:
                 only = below[0]
@@ -126,15 +128,12 @@ class Causes:
         same_moment = self.start[other] == begins == self.end[place]
         return not same_moment or other < place
 
-    def _link(self) -> None:
+    def _link(self, places: Mapping[str, int]) -> None:
         """What is known of causes."""
         spans, inside, parent = self.trace.spans, self.inside, self.parent
-        places: dict[str, int] | None = None
         for place, span in enumerate(spans):
             if not span.links or not inside[place]:
                 continue
-            if places is None:
-                places = {each.id: at for at, each in enumerate(spans)}
             for link in span.links:
                 other = NONE if link.trace_id else places.get(link.span_id, NONE)
                 if link.kind == LinkKind.RELATED or other in (NONE, place):
@@ -149,10 +148,11 @@ class Causes:
     def _order(self, above: int, below: list[int]) -> None:
         """For all children of one span, several: for which ones each waited."""
         start, end = self.start, self.end
-        below.sort(key=lambda place: (start[place], end[place], place))
-        by_end = self.sorted_by_end[above] = sorted(
-            below, key=lambda place: (end[place], start[place], place)
-        )
+        # They came by place, and sorting keeps the order of equals: so the first are by (start, end, place), and the
+        # second by (end, start, place).
+        below.sort(key=end.__getitem__)
+        below.sort(key=start.__getitem__)
+        by_end = self.sorted_by_end[above] = sorted(below, key=end.__getitem__)
         ready, at, longest, count = start[above], 0, NONE, len(by_end)
         for place in below:
             begins = start[place]
@@ -181,7 +181,9 @@ class Causes:
 
     def _take_known(self, place: int) -> None:
         known, start, end = self.known[place], self.start, self.end
-        longest = max(known, key=lambda other: (end[other], -start[other], -other))
+        longest = known[0]
+        if len(known) > 1:
+            longest = max(known, key=lambda other: (end[other], -start[other], -other))
         self.before[place] = longest
         self.ready[place] = end[longest]
         if place in self.again:
@@ -252,7 +254,7 @@ def causes_of(trace: Trace, now_us: int) -> Causes | Unanalysable:
         elif span.parent_id:
             return Unanalysable(_rootless(span))
         places[span.id] = place
-    return Causes(trace, parent, now_us)
+    return Causes(trace, places, parent, now_us)
 
 
 def _rootless(span: Span) -> str:
