@@ -39,12 +39,10 @@ from pilothouse.v1.enums_pb2 import ControlAction, WorkflowState
 from pilothouse.v1.events_pb2 import Event, EventType
 from tests.client.servicers import (
     AgentServicer,
-    AlertServicer,
     CommandServicer,
-    EventServicer,
-    MetricsServicer,
     WorkflowServicer,
 )
+from tests.client.tellers import AlertServicer, EventServicer, MetricsServicer
 
 Context = grpc.aio.ServicerContext[Any, Any]
 M = TypeVar("M", bound=Message)
