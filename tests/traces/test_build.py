@@ -252,3 +252,21 @@ def test_spans_whose_root_is_not_known_hang_below_one_that_says_so() -> None:
 def test_nothing_known_is_nothing_shown() -> None:
     found = made([], workflow_id="")
     assert [span.id for span in found.spans] == ["trace"]
+
+
+def test_links_are_those_that_the_spans_tell_and_what_is_none_is_passed_over() -> None:
+    told = '[{"trace_id":"b","span_id":"x"},{"span_id":1},7,{"missing":3}]'
+    events = [
+        *otel("root", 0, 9, attributes={"otel.links": told}),
+        *otel("a", 1, 2, "root", attributes={"otel.links": "[" * 4000}),
+        *otel("b", 1, 2, "root", attributes={"otel.links": '{"span_id":"x"}'}),
+    ]
+    found = by_id(made(events, workflow_id=""))
+    assert found["root"].links == [Link(LinkKind.RELATED, "x", "b")]
+    assert not found["a"].links
+    assert not found["b"].links
+
+
+def test_a_task_whose_id_is_that_of_its_span_has_the_name_of_the_span() -> None:
+    found = by_id(made([task("ab", E.TASK_STARTED, 1, span_id="ab", message="chat gpt")]))
+    assert found["task:ab:1"].name == "chat gpt"

@@ -149,6 +149,17 @@ async def test_heartbeats_of_a_span_are_no_spans(database: Database) -> None:
     assert row.trace.state == WorkflowState.COMPLETED
 
 
+async def test_a_trace_runs_as_long_as_one_of_its_spans_does(database: Database) -> None:
+    views = SqlTraces(database, SetClock())
+    await tell(database, *otel("root", 0, None, attributes={"pilothouse.heartbeat": "1"}))
+    await tell(database, *otel("a", 1, 2, "root"), *otel("b", 1, 3, "root"))
+    (row,) = (await views.page(PageRequest(9))).traces
+    assert (row.spans, row.trace.end_us) == (3, None)
+    await tell(database, *otel("root", 0, 4), *otel("b", 1, None, "root"))  # a start that is late
+    (row,) = (await views.page(PageRequest(9))).traces
+    assert (row.spans, row.trace.end_us) == (3, NOON + 4_000_000)
+
+
 async def test_a_trace_goes_with_the_last_of_its_events(database: Database) -> None:
     await tell(database, *otel("a", 0, 1))
     await tell(database, *otel("b", 0, 1), *otel("c", 0, 1, trace_id="c" * 32))

@@ -18,15 +18,15 @@ TRACES = Table(
     Column("start_us", BigInteger, nullable=False),
     Column("last_us", BigInteger, nullable=False),
     Column("duration_us", BigInteger),
-    Column("begun", BigInteger, nullable=False),
+    Column("open", TEXT, nullable=False),
     Column("ended", BigInteger, nullable=False),
     Column("failed", BigInteger, nullable=False),
     Column("position", BigInteger, nullable=False),
 )
 """`workflow_id`: a workflow that names it; then it is shown as that workflow's only, and the rest of the row means
 nothing. `named_by`: what decides which span gives the name, "0" and its beginning for one without another above it,
-else "1" and its beginning; the least does. `begun`, `ended` and `failed` count spans as they were told; `last_us` is the
-latest end, `position` the place of the newest event."""
+else "1" and its beginning; the least does. `open`: spans that have begun and not ended, each in a line; `ended` and
+`failed` count spans; `last_us` is the latest end, `position` the place of the newest event."""
 
 _alone = TRACES.c.workflow_id == ""
 for _columns in (("start_us",), ("duration_us",), ("state", "start_us"), ("service", "start_us")):

@@ -243,5 +243,5 @@ def _traces(connection: Connection, ids: Sequence[Any]) -> dict[str, TraceRow]:
             row.id, "", row.service, row.name, row.service, WorkflowState(row.state), 0, (row.id,), row.start_us,
             end_us, [], revision=row.position,
         )  # fmt: skip
-        found[row.id] = TraceRow(trace, max(row.begun, row.ended), row.failed)
+        found[row.id] = TraceRow(trace, row.ended + len(row.open.split()), row.failed)
     return found

@@ -12,9 +12,10 @@ follows it and stays in its stage. OpenTelemetry's spans above the workflow's ow
 
 from __future__ import annotations
 
+import json
 from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import dataclass, field
-from typing import Final
+from typing import Final, cast
 
 from pilothouse_server.domain.commands import Command
 from pilothouse_server.domain.projection.spans import WorkState
@@ -22,7 +23,7 @@ from pilothouse_server.domain.projection.workflow import WorkflowRecord
 from pilothouse_server.domain.traces import runs
 from pilothouse_server.domain.traces.drafts import Draft, draft, waits_of
 from pilothouse_server.domain.traces.drafts import runs as parts_of
-from pilothouse_server.domain.traces.facts import RawSpan, TraceFacts, Work
+from pilothouse_server.domain.traces.facts import RawSpan, Report, TraceFacts, Work
 from pilothouse_server.domain.traces.model import (
     Link,
     LinkKind,
@@ -38,6 +39,7 @@ from pilothouse_server.domain.traces.runs import ROOT, Run
 from pilothouse_server.domain.traces.skew import skews
 from pilothouse_server.domain.workflows import WorkflowState
 
+MOST_LINKS: Final = 100
 UNKNOWN_ROOT: Final = "trace"
 """The id of what stands above the spans of a trace whose first span is not known."""
 
@@ -227,7 +229,8 @@ def _tasks(
             start_us = made.begin_us
             if waits and waits[0].start_us < start_us:
                 start_us = waits[0].start_us
-            span = _span(f"task:{task_id}:{number}{suffix}", SpanKind.TASK, task_id, made, start_us)
+            name = _name_of(task_id, work, reports)
+            span = _span(f"task:{task_id}:{number}{suffix}", SpanKind.TASK, name, made, start_us)
             span.task_id, span.stage, span.attempt = task_id, work.stage[1], number
             span.waits, span.start_estimated = waits, made.estimated
             if before is not None and before[1].state == WorkState.FAILED:
@@ -239,6 +242,14 @@ def _tasks(
 
 def _key(item: tuple[tuple[str, int], Work]) -> tuple[str, int]:
     return item[0]
+
+
+def _name_of(task_id: str, work: Work, reports: Sequence[Report]) -> str:
+    """Its id, unless that is only the id of a span: then what was said when it began, or its stage."""
+    if task_id not in work.spans:
+        return task_id
+    first = min(reports, key=lambda report: (report.occur_us, report.type, report.event_id))
+    return first.message or work.stage[1] or task_id
 
 
 def _failed_before(before: Draft, made: Draft) -> int | None:
@@ -348,8 +359,25 @@ def _raw_span(building: _Building, raw: RawSpan, span_id: str) -> Span:
     return Span(
         span_id, "", SpanKind.SPAN, raw.name, start_us, end_us, state, stage=raw.stage, task_id=raw.task_id,
         agent_id=raw.agent_id, agent_type=raw.agent_type, source=raw.source, error=raw.error, usage=raw.usage,
-        event_id=raw.event_id, start_estimated=estimated,
+        event_id=raw.event_id, start_estimated=estimated, links=_links(raw.links),
     )  # fmt: skip
+
+
+def _links(told: str) -> list[Link]:
+    """Links as OpenTelemetry's spans tell them. Whoever publishes such an event may say anything."""
+    if not told:
+        return []
+    try:
+        items: object = json.loads(told)
+    except (ValueError, RecursionError):
+        return []
+    links: list[Link] = []
+    for item in cast("list[object]", items)[:MOST_LINKS] if isinstance(items, list) else ():
+        if isinstance(item, dict):
+            span_id, trace_id = item.get("span_id"), item.get("trace_id")
+            if isinstance(span_id, str) and isinstance(trace_id, str) and span_id:
+                links.append(Link(LinkKind.RELATED, span_id, trace_id))
+    return links
 
 
 def _nest_tasks(building: _Building) -> None:

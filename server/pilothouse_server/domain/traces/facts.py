@@ -31,6 +31,9 @@ MAX_TRACE_IDS: Final = 10
 MAX_SOURCES: Final = 256
 """Sources whose clocks are compared."""
 
+LINKS: Final = "otel.links"
+"""The attribute that tells a span's links: a JSON list of {trace_id, span_id}."""
+
 OF_WORK: Final = WORKFLOW_TYPES | STAGE_TYPES | TASK_TYPES
 TOLD_OF: Final = OF_WORK | SPAN_TYPES
 """The types that a trace is made of."""
@@ -92,8 +95,8 @@ class RawSpan:
     of several beginnings."""
 
     __slots__ = (
-        "agent_id", "agent_type", "duration_us", "end_key", "end_us", "error", "id", "key", "name", "parent", "source",
-        "stage", "start_us", "task_id", "twice", "usage", "workflow_id",
+        "agent_id", "agent_type", "duration_us", "end_key", "end_us", "error", "id", "key", "links", "name", "parent",
+        "source", "stage", "start_us", "task_id", "twice", "usage", "workflow_id",
     )  # fmt: skip
 
     def __init__(self, span_id: str) -> None:
@@ -109,6 +112,8 @@ class RawSpan:
         self.agent_id = self.agent_type = self.workflow_id = ""
         self.error: EventError | None = None
         self.usage: Usage | None = None
+        self.links = ""
+        """What it is linked to, as its event says it."""
         self.twice = False
         """Whether its id is used for different spans."""
 
@@ -130,6 +135,7 @@ class RawSpan:
                 event.workflow_id,
             )
             self.agent_id, self.agent_type = event.agent_id, event.agent_type
+            self.links = event.attributes.get(LINKS, "")
         if not ended:
             if self.start_us is None or event.occur_us < self.start_us:
                 self.start_us = event.occur_us

@@ -18,7 +18,8 @@ depends_on = None
 
 ALONE = sa.text("workflow_id = ''")
 BEGUN = ("id", "workflow_id", "service", "name", "named_by")
-COUNTED = ("start_us", "last_us", "duration_us", "begun", "ended", "failed", "position")
+TIMES = ("start_us", "last_us", "duration_us")
+COUNTED = ("ended", "failed", "position")
 INDEXES = (("start_us",), ("duration_us",), ("state", "start_us"), ("service", "start_us"))
 
 
@@ -28,7 +29,9 @@ def upgrade() -> None:
         "traces",
         *(sa.Column(name, TEXT, nullable=False) for name in BEGUN),
         sa.Column("state", sa.Integer, nullable=False),
-        *(sa.Column(name, sa.BigInteger, nullable=name == "duration_us") for name in COUNTED),
+        *(sa.Column(name, sa.BigInteger, nullable=name == "duration_us") for name in TIMES),
+        sa.Column("open", TEXT, nullable=False),
+        *(sa.Column(name, sa.BigInteger, nullable=False) for name in COUNTED),
         sa.PrimaryKeyConstraint("id"),
     )
     for columns in INDEXES:
