@@ -15,7 +15,6 @@ const FIRST = 6;
 
 export function Swatch({ kind }: { readonly kind: TimeKind }): JSX.Element {
   const paint = ({ ctx, width, height, fill }: Pen): void => {
-    ctx.clearRect(0, 0, width, height);
     ctx.fillStyle = fill(kind);
     ctx.fillRect(0, 0, width, height);
   };
@@ -41,7 +40,6 @@ export function Legend(): JSX.Element {
 export function Split({ shares, words = false }: { readonly shares: readonly TimeShare[]; readonly words?: boolean }): JSX.Element {
   const paint = ({ ctx, width, height, fill }: Pen): void => {
     const whole = shares.reduce((sum, { duration }) => sum + jsonMs(duration), 0) || 1;
-    ctx.clearRect(0, 0, width, height);
     shares.reduce((left, { kind, duration }) => {
       const wide = (jsonMs(duration) / whole) * width;
       ctx.fillStyle = fill(kind);

@@ -94,7 +94,6 @@ export const scaleOf = ({ from, to }: Range, width: number): ((ms: number) => nu
 export function drawGantt(pen: Pen, scene: Scene): void {
   const { ctx, width, height, look } = pen;
   const x = scaleOf(scene.view, width - EDGE);
-  ctx.clearRect(0, 0, width, height);
   const first = Math.max(0, Math.floor(scene.top / ROW));
   const end = Math.min(scene.rows.length, Math.ceil((scene.top + height - AXIS) / ROW));
   drawAxis(pen, scene, x);
@@ -219,7 +218,6 @@ function drawPath({ ctx, height, look }: Pen, { path, rowOf, view, top }: Scene,
 }
 
 export function drawOverview({ ctx, width, height, look }: Pen, { width: across, height: lines, count, failed }: Density): void {
-  ctx.clearRect(0, 0, width, height);
   const [wide, high] = [width / across, height / lines];
   for (const [cells, token] of [
     [count, "text-faint"],

@@ -7,15 +7,15 @@ import { listWindow } from "../core/windowing";
 import { workLook } from "../core/words";
 import { Mark } from "../ui/mark";
 import type { Board } from "./board";
-import { Canvas } from "./canvas";
-import { AXIS, EDGE, type Pen, ROW, type Scene, drawGantt } from "./draw";
+import { Canvas, type Place } from "./canvas";
+import { AXIS, EDGE, ROW, type Scene, drawGantt } from "./draw";
 import { Overview } from "./overview";
 import { hasChildren } from "./tree";
+import { within } from "./window";
 import type { Span } from "./wire";
 import { spanWords } from "./words";
 
 const DEEPEST = 10;
-const LEAST_DRAG_PX = 6;
 const TURN = 0.0016;
 
 export interface GanttProps {
@@ -53,7 +53,7 @@ export function Gantt(props: GanttProps): JSX.Element {
   }, [board]);
   return (
     <>
-      <Overview board={board} runs={props.runs} />
+      <Overview board={board} />
       <div class="spans" ref={box} onScroll={(event) => (shown.top.value = event.currentTarget.scrollTop)}>
         <div style={{ height: `${board.rows.value.length * ROW + AXIS}px` }}>
           <div class="pinned" style={{ height: `${shown.height.value}px` }}>
@@ -163,11 +163,6 @@ function Name({ board, row, at, place, open, hovered }: NameProps): JSX.Element 
   );
 }
 
-interface Pointed {
-  readonly x: number;
-  readonly y: number;
-}
-
 // What is drawn; the places that change in it are read where it is called.
 export function sceneOf(board: Board, runs: boolean, top: number, hovered: number): Scene {
   return {
@@ -184,44 +179,14 @@ export function sceneOf(board: Board, runs: boolean, top: number, hovered: numbe
 }
 
 function Bars({ board, runs, top, hovered, open }: Shown): JSX.Element {
-  const drag = useSignal<readonly [number, number] | undefined>(undefined);
-  const pointed = useSignal<Pointed | undefined>(undefined);
+  const pointed = useSignal<Place | undefined>(undefined);
   const scene = sceneOf(board, runs, top.value, hovered.value);
-  const dragged = drag.value;
-  const paint = (pen: Pen): void => {
-    drawGantt(pen, scene);
-    if (dragged !== undefined) {
-      pen.ctx.globalAlpha = 0.18;
-      pen.ctx.fillStyle = pen.look("accent");
-      pen.ctx.fillRect(Math.min(...dragged), AXIS, Math.abs(dragged[1] - dragged[0]), pen.height);
-      pen.ctx.globalAlpha = 1;
-    }
-  };
-  const timeAt = (x: number, wide: number): number => scene.view.from + (x / (wide - EDGE)) * (scene.view.to - scene.view.from);
-  const moved = (event: MouseEvent): void => {
-    const { x, y } = placeOf(event);
-    drag.value = drag.value === undefined ? undefined : [drag.value[0], x];
-    hovered.value = y < AXIS ? -1 : (scene.rows[Math.floor((y - AXIS + top.peek()) / ROW)] ?? -1);
-    pointed.value = { x, y };
-  };
-  const released = (event: MouseEvent): void => {
-    const [from, to] = drag.value ?? [0, 0];
-    drag.value = undefined;
-    const wide = (event.currentTarget as HTMLElement).clientWidth;
-    if (Math.abs(to - from) >= LEAST_DRAG_PX) {
-      board.chosen.value = { from: timeAt(Math.min(from, to), wide), to: timeAt(Math.max(from, to), wide) };
-    } else if (hovered.value >= 0) {
-      board.current.value = scene.tree.spans[hovered.value]?.spanId ?? "";
-      open(board.current.value);
-    }
-  };
-  const wheel = (event: WheelEvent): void => {
-    const { x, y } = placeOf(event);
-    const sideways = event.shiftKey || Math.abs(event.deltaX) > Math.abs(event.deltaY);
+  const timeAt = (x: number, width: number): number => scene.view.from + (x / (width - EDGE)) * (scene.view.to - scene.view.from);
+  const wheel = (event: WheelEvent, { x, y, width }: Place): void => {
     if (event.ctrlKey || event.metaKey || y < AXIS) {
-      board.zoom(Math.exp(event.deltaY * TURN), timeAt(x, (event.currentTarget as HTMLElement).clientWidth));
-    } else if (sideways) {
-      board.pan((event.deltaX || event.deltaY) / (event.currentTarget as HTMLElement).clientWidth);
+      board.zoom(Math.exp(event.deltaY * TURN), timeAt(x, width));
+    } else if (event.shiftKey || Math.abs(event.deltaX) > Math.abs(event.deltaY)) {
+      board.pan((event.deltaX || event.deltaY) / width);
     } else {
       return;
     }
@@ -230,32 +195,32 @@ function Bars({ board, runs, top, hovered, open }: Shown): JSX.Element {
   return (
     <div class="bars">
       <Canvas
-        paint={paint}
+        paint={(pen) => drawGantt(pen, scene)}
         wheel={wheel}
+        pointed={(at) => {
+          hovered.value = at === undefined || at.y < AXIS ? -1 : (scene.rows[Math.floor((at.y - AXIS + top.peek()) / ROW)] ?? -1);
+          pointed.value = at;
+        }}
+        choose={(from, to, width) => (board.chosen.value = within({ from: timeAt(from, width), to: timeAt(to, width) }, board.full.peek()))}
+        click={() => {
+          const id = scene.tree.spans[hovered.peek()]?.spanId;
+          if (id !== undefined) {
+            board.current.value = id;
+            open(id);
+          }
+        }}
+        onDblClick={() => (board.chosen.value = undefined)}
         data-testid="gantt"
         data-from={scene.view.from}
         data-to={scene.view.to}
         data-steps={scene.path.at.length}
-        onMouseMove={moved}
-        onMouseLeave={() => {
-          hovered.value = -1;
-          pointed.value = drag.value = undefined;
-        }}
-        onMouseDown={(event) => (drag.value = [placeOf(event).x, placeOf(event).x])}
-        onMouseUp={released}
-        onDblClick={() => (board.chosen.value = undefined)}
       />
-      {pointed.value === undefined || dragged !== undefined ? null : <Tip board={board} at={hovered.value} pointed={pointed.value} />}
+      {pointed.value === undefined ? null : <Tip board={board} at={hovered.value} pointed={pointed.value} />}
     </div>
   );
 }
 
-const placeOf = ({ clientX, clientY, currentTarget }: MouseEvent): Pointed => {
-  const box = (currentTarget as HTMLElement).getBoundingClientRect();
-  return { x: clientX - box.left, y: clientY - box.top };
-};
-
-function Tip({ board, at, pointed }: { readonly board: Board; readonly at: number; readonly pointed: Pointed }): JSX.Element | null {
+function Tip({ board, at, pointed }: { readonly board: Board; readonly at: number; readonly pointed: Place }): JSX.Element | null {
   const tree = board.tree.value;
   const span = tree.spans[at];
   if (span === undefined) {

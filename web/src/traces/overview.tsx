@@ -1,17 +1,16 @@
 // All of a trace in a strip: where its spans are, what failed, what of it is in view. Dragging over it chooses what is.
-import { useSignal } from "@preact/signals";
 import type { JSX } from "preact";
 import { useRef } from "preact/hooks";
 import type { Board } from "./board";
-import { Canvas } from "./canvas";
+import { Canvas, shade } from "./canvas";
 import { density } from "./density";
 import { type Pen, drawOverview, scaleOf } from "./draw";
 import type { Tree } from "./tree";
-import { panned, within } from "./window";
+import { within } from "./window";
 
 const CELL_PX = 2;
 const LINES = 18;
-const LEAST_DRAG_PX = 4;
+const TURN = 0.0016;
 
 // The strip changes with the trace, not with what is in view, so it is kept as a picture.
 interface Kept {
@@ -21,9 +20,8 @@ interface Kept {
   readonly picture: HTMLCanvasElement;
 }
 
-export function Overview({ board, runs }: { readonly board: Board; readonly runs: boolean }): JSX.Element {
+export function Overview({ board }: { readonly board: Board }): JSX.Element {
   const kept = useRef<Kept | undefined>(undefined);
-  const from = useSignal<number | undefined>(undefined);
   const tree = board.tree.value;
   const full = board.full.value;
   const view = board.view.value;
@@ -35,7 +33,6 @@ export function Overview({ board, runs }: { readonly board: Board; readonly runs
     if (!same) {
       kept.current = { tree, until: full.to, pen: look, picture: pictureOf(pen, tree, full.to) };
     }
-    ctx.clearRect(0, 0, width, height);
     ctx.drawImage(kept.current?.picture as HTMLCanvasElement, 0, 0, width, height);
     const x = scaleOf(full, width);
     ctx.fillStyle = look("text");
@@ -44,49 +41,25 @@ export function Overview({ board, runs }: { readonly board: Board; readonly runs
       ctx.fillRect(left, height - 3, Math.max(0.5, x(path.end[step] as number) - left), 2);
     });
     if (view !== full) {
-      ctx.fillStyle = look("accent");
       const [left, right] = [x(view.from), Math.max(x(view.to), x(view.from) + 2)];
-      ctx.globalAlpha = 0.2;
-      ctx.fillRect(left, 0, right - left, height);
-      ctx.globalAlpha = 1;
+      shade(pen, left, right);
       ctx.fillRect(left, 0, 1, height);
       ctx.fillRect(right - 1, 0, 1, height);
-    }
-  };
-  const timeAt = (event: MouseEvent): number => {
-    const box = (event.currentTarget as HTMLElement).getBoundingClientRect();
-    return ((event.clientX - box.left) / box.width) * full.to;
-  };
-  const moved = (event: MouseEvent): void => {
-    if (from.value !== undefined) {
-      const [one, other] = [from.value, timeAt(event)];
-      const least = (LEAST_DRAG_PX / (event.currentTarget as HTMLElement).clientWidth) * full.to;
-      if (Math.abs(one - other) > least) {
-        board.chosen.value = within({ from: Math.min(one, other), to: Math.max(one, other) }, full);
-      }
     }
   };
   return (
     <Canvas
       class="overview"
       paint={paint}
-      data-testid="overview"
-      data-runs={runs}
-      wheel={(event) => {
-        board.zoom(Math.exp(event.deltaY * 0.0016), timeAt(event));
+      wheel={(event, { x, width }) => {
+        board.zoom(Math.exp(event.deltaY * TURN), (x / width) * full.to);
         event.preventDefault();
       }}
-      onMouseDown={(event) => {
-        from.value = timeAt(event);
-        // Where something is chosen already it comes here.
-        if (board.chosen.value !== undefined) {
-          board.chosen.value = panned(view, full, from.value - (view.from + view.to) / 2);
-        }
-      }}
-      onMouseMove={moved}
-      onMouseUp={() => (from.value = undefined)}
-      onMouseLeave={() => (from.value = undefined)}
+      choose={(from, to, width) => (board.chosen.value = within({ from: (from / width) * full.to, to: (to / width) * full.to }, full))}
+      // What is chosen already comes to where it is clicked.
+      click={({ x, width }) => board.pan(((x / width) * full.to - (view.from + view.to) / 2) / (view.to - view.from))}
       onDblClick={() => (board.chosen.value = undefined)}
+      data-testid="overview"
     />
   );
 }

@@ -7,11 +7,11 @@ import { durationMs, timestampMs } from "../core/time";
 import { TIME_STEPS } from "../ui/charts";
 import type { Token } from "../ui/colours";
 import { timeTicks } from "../ui/scale";
-import { Canvas } from "./canvas";
+import { Canvas, type Place } from "./canvas";
 import type { Pen } from "./draw";
 import type { Trace } from "./wire";
 
-const [LEFT, BOTTOM, EDGE, NEAR_PX, DRAG_PX] = [64, 20, 8, 12, 6];
+const [LEFT, BOTTOM, EDGE, NEAR_PX] = [64, 20, 8, 12];
 
 export interface Point {
   readonly trace: Trace;
@@ -57,47 +57,20 @@ interface ScatterProps {
 }
 
 export function Scatter({ traces, span, now, choose, open }: ScatterProps): JSX.Element {
-  const drag = useSignal<readonly [number, number] | undefined>(undefined);
   const near = useSignal<Point | undefined>(undefined);
-  const dragged = drag.value;
   const pointed = near.value;
   const paint = (pen: Pen): void => {
     drawScatter(pen, traces, span, now);
-    const { ctx, look, height } = pen;
-    if (dragged !== undefined) {
-      ctx.globalAlpha = 0.18;
-      ctx.fillStyle = look("accent");
-      ctx.fillRect(Math.min(...dragged), 0, Math.abs(dragged[1] - dragged[0]), height - BOTTOM);
-      ctx.globalAlpha = 1;
-    }
     if (pointed !== undefined) {
-      ctx.strokeStyle = look("accent");
-      ctx.lineWidth = 2;
-      ctx.strokeRect(pointed.x - 7, pointed.y - 7, 14, 14);
+      pen.ctx.strokeStyle = pen.look("accent");
+      pen.ctx.lineWidth = 2;
+      pen.ctx.strokeRect(pointed.x - 7, pointed.y - 7, 14, 14);
     }
   };
-  const at = (event: MouseEvent): { x: number; y: number; box: DOMRect } => {
-    const box = (event.currentTarget as HTMLElement).getBoundingClientRect();
-    return { x: event.clientX - box.left, y: event.clientY - box.top, box };
-  };
-  const moved = (event: MouseEvent): void => {
-    const { x, y, box } = at(event);
-    drag.value = drag.value === undefined ? undefined : [drag.value[0], x];
-    const far = (point: Point): number => Math.hypot(point.x - x, point.y - y);
-    const { points } = pointsOf(traces, span, now, box.width, box.height);
-    const best = points.reduce<Point | undefined>((one, other) => (one === undefined || far(other) < far(one) ? other : one), undefined);
-    near.value = best !== undefined && far(best) <= NEAR_PX ? best : undefined;
-  };
-  const released = (event: MouseEvent): void => {
-    const [from, to] = drag.value ?? [0, 0];
-    drag.value = undefined;
-    const { box } = at(event);
-    const time = (x: number): number => Math.round(span.from + ((x - LEFT) / (box.width - LEFT - EDGE)) * (span.to - span.from));
-    if (Math.abs(to - from) >= DRAG_PX) {
-      choose({ from: time(Math.min(from, to)), to: time(Math.max(from, to)) });
-    } else if (near.value !== undefined) {
-      open(near.value.trace.id);
-    }
+  const nearest = (at: Place | undefined): Point | undefined => {
+    const far = (point: Point): number => (at === undefined ? NEAR_PX : Math.hypot(point.x - at.x, point.y - at.y));
+    const { points } = pointsOf(traces, span, now, at?.width ?? 0, at?.height ?? 0);
+    return points.filter((point) => far(point) < NEAR_PX).sort((one, other) => far(one) - far(other))[0];
   };
   const name =
     pointed === undefined ? "" : `${pointed.trace.name || pointed.trace.id} · ${durationText(durationMs(pointed.trace.duration) ?? 0)}`;
@@ -106,19 +79,25 @@ export function Scatter({ traces, span, now, choose, open }: ScatterProps): JSX.
       class="scatter"
       title={name}
       paint={paint}
+      pointed={(at) => (near.value = nearest(at))}
+      choose={(from, to, width) => {
+        const time = (x: number): number => Math.round(span.from + ((x - LEFT) / (width - LEFT - EDGE)) * (span.to - span.from));
+        choose({ from: time(from), to: time(to) });
+      }}
+      click={(at) => {
+        const point = nearest(at);
+        if (point !== undefined) {
+          open(point.trace.id);
+        }
+      }}
       data-testid="scatter"
       data-points={traces.length}
-      onMouseMove={moved}
-      onMouseDown={(event) => (drag.value = [at(event).x, at(event).x])}
-      onMouseUp={released}
-      onMouseLeave={() => (drag.value = near.value = undefined)}
     />
   );
 }
 
 function drawScatter({ ctx, width, height, look, font }: Pen, traces: readonly Trace[], span: Range, now: number): void {
   const { points, y, low, high } = pointsOf(traces, span, now, width, height);
-  ctx.clearRect(0, 0, width, height);
   ctx.font = font;
   ctx.textBaseline = "middle";
   ctx.textAlign = "right";
