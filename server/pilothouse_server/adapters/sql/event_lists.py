@@ -227,7 +227,8 @@ class Search:
         ]
         if len(some) == 1:
             return some[0]
-        each = union(*(select(one.subquery()) for one in some)).subquery("each_of")
+        named = [one.subquery(f"stream_{n}") for n, one in enumerate(some)]
+        each = union(*map(select, named)).subquery("each_of")
         return self._ordered(select(each), each.c.position, count)
 
     def _beside(self) -> Iterator[Look]:
