@@ -19,7 +19,8 @@ from pilothouse_server.adapters.sql.projection_store import SqlProjectionStore
 from pilothouse_server.domain.events import Event
 from pilothouse_server.ports import LogEntry, StoredEvent
 from pilothouse_server.services.allowance import Allowance
-from pilothouse_server.services.event_tail import EventTail, TailLimits, TailSource
+from pilothouse_server.services.event_ring import TailLimits
+from pilothouse_server.services.event_tail import EventTail, TailSource
 from pilothouse_server.services.fanout import Changes
 from pilothouse_server.services.views import PageRequest
 from pilothouse_server.services.watch import CaughtUp, Items, Reset, Update, watch
@@ -61,7 +62,7 @@ class Feed:
         """One that nobody runs yet."""
         source = source or SqlEventTail(self.database)
         kept = limits or TailLimits()
-        return EventTail(source, self.views, self.changes, self.clock, self._encode, kept)
+        return EventTail(source, self.views, self.changes, self.clock, self._encode, limits=kept)
 
     def _encode(self, stored: StoredEvent) -> bytes:
         self.encoded += 1

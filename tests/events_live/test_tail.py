@@ -12,7 +12,8 @@ from pilothouse_server.adapters.sql.event_tail_rows import SqlEventTail
 from pilothouse_server.domain.errors import InvalidFilter, InvalidResumeToken, Unavailable
 from pilothouse_server.domain.events import Event, EventType, Severity
 from pilothouse_server.services.allowance import Allowance
-from pilothouse_server.services.event_tail import EventTail, TailLimits, TailRead, TailSource
+from pilothouse_server.services.event_ring import TailLimits
+from pilothouse_server.services.event_tail import EventTail, TailRead, TailSource
 from tests.events_live.conftest import Feed, Watcher, running, updates
 from tests.projection.build import NOON, event
 from tests.support import wait_until

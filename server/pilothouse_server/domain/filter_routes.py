@@ -143,8 +143,10 @@ class Crossroads(Generic[T]):
                 for beginning in self._beginnings(str(value or "")):
                     yield from values.get(beginning, ())
                 continue
+            yield from values.get(value, ())
             known = self._known.get(field)
-            yield from values.get(None if known and value not in known else value, ())
+            if known is not None and value is not None and value not in known:
+                yield from values.get(None, ())
         yield from self._everywhere
 
     def _beginnings(self, text: str) -> set[str]:

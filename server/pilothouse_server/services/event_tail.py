@@ -11,7 +11,7 @@ from __future__ import annotations
 import asyncio
 import logging
 from collections import deque
-from collections.abc import Callable, Generator, Mapping, Sequence
+from collections.abc import Generator, Sequence
 from contextlib import contextmanager
 from dataclasses import dataclass
 from typing import Final, NamedTuple, Protocol
@@ -20,15 +20,14 @@ from pilothouse_server.domain.errors import Unavailable
 from pilothouse_server.domain.event_fields import EVENT_FIELDS
 from pilothouse_server.domain.filter_routes import Crossroads, Route, routes
 from pilothouse_server.domain.filter_text import parse
-from pilothouse_server.domain.filters import Filter, Value, matches
+from pilothouse_server.domain.filters import Filter, matches
 from pilothouse_server.ports import Clock, StoredEvent
 from pilothouse_server.services.allowance import Allowance
+from pilothouse_server.services.event_ring import Encode, Entry, Ring, TailLimits, TailRow
 from pilothouse_server.services.fanout import Changes
 from pilothouse_server.services.views import EventViews
 from pilothouse_server.services.watch import HEARTBEAT, Read, Start, WatchSource
 
-ROW_BYTES: Final = 1_500
-"""What an event in the ring takes beside its payload."""
 AT_ONCE: Final = 1_000
 """Events in one look at the table."""
 SLICE: Final = 200
@@ -42,29 +41,9 @@ LONGEST_REST: Final = 0.5
 RETRY: Final = 1.0
 """Seconds until the table is read again after that failed."""
 
-Encode = Callable[[StoredEvent], bytes]
-"""An event as watchers are sent it."""
+LIMITS: Final = TailLimits()
 
 _log = logging.getLogger(__name__)
-
-
-@dataclass(frozen=True, slots=True)
-class TailLimits:
-    """How much is kept."""
-
-    ring_events: int = 10_000
-    """Events in the ring."""
-    ring_bytes: int = 32 * 1024 * 1024
-    """What they take, nearly."""
-    waiting: int = 2_000
-    """Events that wait for one watcher; one that has more is behind and reads the table."""
-
-
-class TailRow(NamedTuple):
-    """One event with what filters ask of it."""
-
-    stored: StoredEvent
-    values: Mapping[str, Value | None]
 
 
 class TailRead(NamedTuple):
@@ -96,55 +75,6 @@ class TailCounts:
     """Times that the table could not be read."""
 
 
-class _Entry:
-    """An event of the ring; encoded when somebody wants it, and then only once."""
-
-    __slots__ = ("_encode", "_encoded", "_stored", "position", "size", "values")
-
-    def __init__(self, row: TailRow, encode: Encode) -> None:
-        self.position = row.stored.position
-        self.values = row.values
-        self.size = ROW_BYTES + 2 * len(row.stored.payload)
-        self._stored = row.stored
-        self._encode = encode
-        self._encoded: bytes | None = None
-
-    @property
-    def encoded(self) -> bytes:
-        if self._encoded is None:
-            self._encoded = self._encode(self._stored)
-        return self._encoded
-
-
-class _Ring:
-    """The newest events, without a hole from `base` on, which is not in it."""
-
-    def __init__(self, base: int, limits: TailLimits) -> None:
-        self._limits = limits
-        self.base = base
-        self.tip = base
-        """Up to where there is nothing that is not here."""
-        self.bytes = 0
-        self._by_position: dict[int, _Entry] = {}
-        self._order: deque[int] = deque()
-
-    def __len__(self) -> int:
-        return len(self._order)
-
-    def add(self, entry: _Entry) -> None:
-        """One that is newer than the tip, and comes next."""
-        self._by_position[entry.position] = entry
-        self._order.append(entry.position)
-        self.bytes += entry.size
-        self.tip = entry.position
-        while len(self) > self._limits.ring_events or self.bytes > self._limits.ring_bytes:
-            self.base = self._order.popleft()
-            self.bytes -= self._by_position.pop(self.base).size
-
-    def get(self, position: int) -> _Entry | None:
-        return self._by_position.get(position)
-
-
 class EventTail:
     """One for each process. `run` belongs beside it."""
 
@@ -155,7 +85,8 @@ class EventTail:
         changes: Changes,
         clock: Clock,
         encode: Encode,
-        limits: TailLimits = TailLimits(),
+        *,
+        limits: TailLimits = LIMITS,
     ) -> None:
         self.counts = TailCounts()
         self.limits = limits
@@ -167,7 +98,7 @@ class EventTail:
         self._followers: set[Follower] = set()
         self._wanted = asyncio.Event()
         self._crossroads: Crossroads[Follower] = Crossroads(EVENT_FIELDS)
-        self.ring: _Ring | None = None
+        self.ring: Ring | None = None
         """None while nobody watches."""
 
     @property
@@ -215,7 +146,7 @@ class EventTail:
                 self._stop()
 
     async def _read(self) -> None:
-        ring = self.ring = _Ring(await self._source.newest(), self.limits)
+        ring = self.ring = Ring(await self._source.newest(), self.limits)
         self._wake(self._followers)
         woken = 0
         while self._followers:
@@ -236,13 +167,13 @@ class EventTail:
             follower.leave()
         self._wake(self._followers)
 
-    async def _distribute(self, ring: _Ring, rows: Sequence[TailRow]) -> int:
+    async def _distribute(self, ring: Ring, rows: Sequence[TailRow]) -> int:
         """Returns how many watchers were woken."""
         woken: set[Follower] = set()
         told: set[Follower] = set()
         until = self._clock.monotonic() + TURN
         for row in rows:
-            entry = _Entry(row, self.encode)
+            entry = Entry(row, self.encode)
             ring.add(entry)
             self.counts.events += 1
             for follower in tuple(self._crossroads.wanting(entry.values)):
@@ -308,7 +239,7 @@ class Follower:
         more = read.more or self._tail.ring is not None
         return Read(items, read.mark, more, read.skipped, read.oldest)
 
-    def offer(self, entry: _Entry) -> bool:
+    def offer(self, entry: Entry) -> bool:
         """Takes note of an event that may be wanted. Returns whether there is something to be sent."""
         if entry.position <= self._told:
             return False

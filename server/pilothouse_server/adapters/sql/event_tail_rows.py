@@ -13,7 +13,8 @@ from pilothouse_server.adapters.sql.tables_projection import EVENTS
 from pilothouse_server.domain.event_fields import EVENT_FIELDS, WORDS
 from pilothouse_server.domain.filters import words_of
 from pilothouse_server.ports import StoredEvent
-from pilothouse_server.services.event_tail import TailRead, TailRow
+from pilothouse_server.services.event_ring import TailRow
+from pilothouse_server.services.event_tail import TailRead
 
 _C = EVENTS.c
 _ASKED = tuple(EVENT_FIELDS.fields)
