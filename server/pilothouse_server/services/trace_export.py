@@ -35,10 +35,14 @@ class Document(Protocol):
         ...
 
     @property
-    def group_end(self) -> str: ...
+    def group_end(self) -> str:
+        """What stands after each group."""
+        ...
 
     @property
-    def end(self) -> str: ...
+    def end(self) -> str:
+        """What stands after all of them."""
+        ...
 
 
 async def export(

@@ -266,7 +266,7 @@ def _built(kept: Kept, background: Background) -> Shown:
         text = f"only its first {kept.read:,} events were looked at"
         built.problems = (*built.problems, Problem(ProblemKind.TOO_MANY_SPANS, text))
     before = kept.shown
-    known = {} if before is None else before.by_id
+    known: Mapping[str, Span] = {} if before is None else before.by_id
     changed = {} if before is None else dict(before.changed)
     by_id: dict[str, Span] = {}
     for place, span in enumerate(built.spans):

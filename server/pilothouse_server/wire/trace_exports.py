@@ -102,8 +102,8 @@ def _waits(span: Span) -> Iterator[tuple[int, dict[str, str]]]:
 class OtlpDocument:
     """`opentelemetry.proto.trace.v1.TracesData` as OTLP/JSON: ids in hex, 64-bit numbers as text."""
 
-    group_end: Final = "]}]}"
-    end: Final = "]}"
+    group_end = "]}]}"
+    end = "]}"
 
     def __init__(self, trace: Trace) -> None:
         self._trace = trace
@@ -170,7 +170,7 @@ def _otlp(key: str, value: str | int | bool) -> dict[str, Any]:
 class JaegerDocument:
     """The answer of Jaeger's query service for one trace, which its page takes as a file. Times in microseconds."""
 
-    group_end: Final = ""
+    group_end = ""
 
     def __init__(self, trace: Trace) -> None:
         self._trace = trace
@@ -208,7 +208,7 @@ class JaegerDocument:
 
     @property
     def end(self) -> str:
-        processes = {
+        processes: dict[str, dict[str, object]] = {
             name: {"serviceName": source or "unknown_service", "tags": []}
             for source, name in self._processes.items()
         }

@@ -374,7 +374,8 @@ def _links(told: str) -> list[Link]:
     links: list[Link] = []
     for item in cast("list[object]", items)[:MOST_LINKS] if isinstance(items, list) else ():
         if isinstance(item, dict):
-            span_id, trace_id = item.get("span_id"), item.get("trace_id")
+            fields = cast("dict[str, object]", item)
+            span_id, trace_id = fields.get("span_id"), fields.get("trace_id")
             if isinstance(span_id, str) and isinstance(trace_id, str) and span_id:
                 links.append(Link(LinkKind.RELATED, span_id, trace_id))
     return links
