@@ -19,6 +19,8 @@ COMMANDS: list[tuple[str, list[str], list[str]]] = [
     ("bench.reads", ON_SERVERS, ["--seconds", "5"]),
     ("bench.broadcast", [], ["--seconds", "21"]),
     ("bench.broadcast", ON_SERVERS, ["--seconds", "21"]),
+    ("bench.event_query", [], ["--events", "20000", "--calls", "5"]),
+    ("bench.event_query", ["--postgres"], ["--events", "20000", "--calls", "5"]),
     ("bench.event_watchers", [], ["--watchers", "100", "--rates", "500", "--seconds", "3"]),
     ("bench.ws_fanout", [], ["--clients", "500", "--rounds", "3", "--interval", "1"]),
     ("bench.projector", [], ["--events", "10000"]),

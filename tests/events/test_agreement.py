@@ -46,19 +46,25 @@ texts = st.sampled_from(
     [name for name, about in EVENT_FIELDS.fields.items() if about.kind.name == "TEXT"]
 )
 operators = st.sampled_from(["=", "!=", "<", "<=", ">", ">="])
+
+
+def _begun(text: str, length: int) -> tuple[str, ...]:
+    return tuple(word[:length] for word in words_of(text)[:2])
+
+
+def _part(text: str, begin: int, length: int) -> str:
+    return text[begin : begin + length]
+
+
+def _moment(second: int, micro: int) -> int:
+    return NOON + second * SECOND + micro
+
+
 beginnings = st.builds(
-    lambda text, length: tuple(word[:length] for word in words_of(text)[:2]),
-    st.sampled_from([text for text in TEXTS if words_of(text)]),
-    st.integers(1, 70),
+    _begun, st.sampled_from([text for text in TEXTS if words_of(text)]), st.integers(1, 70)
 )
-parts = st.builds(
-    lambda text, begin, length: text[begin : begin + length],
-    st.sampled_from(TEXTS), st.integers(0, 8), st.integers(0, 20),
-)  # fmt: skip
-times = st.builds(
-    lambda second, micro: NOON + second * SECOND + micro,
-    st.integers(-3 * 3600, 3600), st.sampled_from([0, 0, 1, 999_999]),
-)  # fmt: skip
+parts = st.builds(_part, st.sampled_from(TEXTS), st.integers(0, 8), st.integers(0, 20))
+times = st.builds(_moment, st.integers(-3 * 3600, 3600), st.sampled_from([0, 0, 1, 999_999]))
 leaves: st.SearchStrategy[Filter] = st.one_of(
     st.builds(Compare, texts, st.sampled_from(["=", "=", "!="]), st.sampled_from(NAMES)),
     st.builds(Compare, st.just("id"), st.just("="), st.sampled_from(["e7", "e300", "no"])),
@@ -123,8 +129,10 @@ def pages_of(
         if listed.end is None:
             return found
         assert listed.looked or len(listed.places) == size
-        left = {"low": listed.end + 1} if ascending else {"high": listed.end - 1}
-        within = within._replace(**left)
+        within = Window(
+            listed.end + 1 if ascending else within.low,
+            within.high if ascending else listed.end - 1,
+        )
     raise AssertionError("there is no end to the pages")
 
 
