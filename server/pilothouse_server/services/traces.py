@@ -271,7 +271,7 @@ def _built(kept: Kept, background: Background) -> Shown:
     by_id: dict[str, Span] = {}
     for place, span in enumerate(built.spans):
         same = known.get(span.id)
-        if same == span:
+        if same is not None and same == span:
             built.spans[place] = by_id[span.id] = same
         else:
             by_id[span.id] = span

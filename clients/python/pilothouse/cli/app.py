@@ -110,7 +110,7 @@ def _fields(command: contract.Command) -> list[click.Parameter]:
     """What a request is made from."""
     if command.path == backtests.PATH:
         return backtests.parameters()
-    if command.path == exports.EVENTS:
+    if command.path in exports.PATHS:
         return exports.parameters(command.method)
     method = command.method
     return [] if method.client_streaming else params.parameters(method)
@@ -122,7 +122,7 @@ class MethodCommand(click.Command):
     def __init__(self, command: contract.Command) -> None:
         fields = _fields(command)
         taken = {parameter.name for parameter in fields}
-        if command.path in {backtests.PATH, audits.VERIFY, audits.EXPORT, exports.EVENTS}:
+        if command.path in {backtests.PATH, audits.VERIFY, audits.EXPORT, *exports.PATHS}:
             taken |= {"limit", "columns"}
         own = [*_extra_options(command), *_output_options(), *_connection_options()]
         super().__init__(

@@ -29,6 +29,7 @@ SPOKEN: Mapping[str, Callable[[Any, Any], None]] = {
     audits.VERIFY: audits.verify,
     audits.EXPORT: audits.export,
     exports.EVENTS: exports.events,
+    exports.TRACES: exports.traces,
 }
 """Streams that end, and whose end a person wants to read in words."""
 

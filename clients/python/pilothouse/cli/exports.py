@@ -1,4 +1,4 @@
-"""`events export` writes what comes as it is, for a file, and says on the terminal how far it is.
+"""`events export` and `traces export` write what comes as it is, for a file; events say on the terminal how far it is.
 
 A file has its name only when all of it is there. A document that broke off ends the program with 1.
 """
@@ -25,6 +25,8 @@ if TYPE_CHECKING:
     from pilothouse.v1.events_pb2 import ExportEventsResponse
 
 EVENTS = "/pilothouse.v1.EventService/ExportEvents"
+TRACES = "/pilothouse.v1.TraceService/ExportTrace"
+PATHS = frozenset({EVENTS, TRACES})
 TO = "to"
 
 
@@ -66,6 +68,32 @@ def events(client: Client, call: Call) -> None:
             raise click.ClickException("the answer broke off: the document is not whole")
     if file is not None:
         call.say(f"{part.exported:,} events in {file}")
+
+
+def traces(client: Client, call: Call) -> None:
+    """The same for the document of a trace, which is whole when the call ends well."""
+    from pilothouse.v1.traces_pb2 import (  # noqa: PLC0415 - only what is called loads messages
+        ExportTraceRequest,
+        ExportTraceResponse,
+    )
+
+    given = dict(call.given)
+    file: Path | None = given.pop(TO, None)
+    request = ExportTraceRequest()
+    params.fill(request, given)
+    method = client.channel.unary_stream(
+        TRACES, ExportTraceRequest.SerializeToString, ExportTraceResponse.FromString
+    )
+    answers: Any = method(request)
+    part = ExportTraceResponse()
+    with _writing(call, file) as write:
+        for part in answers:
+            if file is None and not isinstance(call.output, Tables):
+                call.output.item(part)
+            else:
+                write(part.text)
+    if file is not None:
+        call.say(f"{part.exported:,} spans in {file}")
 
 
 @contextlib.contextmanager
