@@ -50,6 +50,7 @@ COMMANDS: list[tuple[str, list[str], list[str]]] = [
     ("bench.otlp", [], ["--spans", "10000"]),
     ("bench.trace_analysis", [], ["--spans", "5000", "--runs", "1000", "--calls", "3"]),
     ("bench.trace_analysis", ["--postgres"], ["--runs", "1000", "--calls", "3"]),
+    ("bench.gantt", [], ["--spans", "5000", "--seconds", "2", "--views", "1"]),
     ("bench.footprint", [], ["--seconds", "5", "--rate", "3000"]),
 ]
 """The module, its arguments, and what makes it quick."""
