@@ -260,12 +260,13 @@ describe("fifty thousand spans", () => {
     expect(painted).toBeLessThan(200);
   });
 
-  it("are put in order in well under half a second, on a busy machine too", () => {
+  it("are put in order in well under half a second of work", () => {
     const took = Array.from({ length: 5 }, () => {
-      const began = performance.now();
+      // Of the processor's time: others want it too while tests run.
+      const began = process.cpuUsage();
       const tree = arrange(spans);
       rowOfEach(tree, visibleRows(tree, new Set(["3"])));
-      return performance.now() - began;
+      return process.cpuUsage(began).user / 1000;
     });
     expect(Math.min(...took)).toBeLessThan(400);
   });
