@@ -39,6 +39,8 @@ export class Rows {
   readonly #names = new Names();
   readonly #told = new Map<string, Told>();
 
+  constructor(private readonly most = MOST_ROWS) {}
+
   get end(): number {
     return this.base + this.length;
   }
@@ -71,7 +73,7 @@ export class Rows {
       this.length++;
       this.#put(0, event);
     }
-    const over = Math.max(0, this.length - MOST_ROWS);
+    const over = Math.max(0, this.length - this.most);
     for (let index = this.length - over; index < this.length; index++) {
       this.#forget(index);
     }
@@ -190,7 +192,7 @@ export class Rows {
   }
 
   #cutFront(): number {
-    const over = Math.max(0, this.length - MOST_ROWS);
+    const over = Math.max(0, this.length - this.most);
     for (let index = 0; index < over; index++) {
       this.#forget(index);
     }
