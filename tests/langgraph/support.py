@@ -8,12 +8,13 @@ from typing import Any
 
 from pilothouse.aio import Client, CommandHandle
 from pilothouse.langgraph import LangGraphRunner
-from pilothouse.v1.commands_pb2 import Command
+from pilothouse.langgraph.threads import Graph
+from pilothouse.v1.commands_pb2 import Command, CommandState
 from pilothouse.v1.enums_pb2 import WorkState
 from pilothouse.v1.events_pb2 import EventType
 from pilothouse.v1.workflows_pb2 import GetWorkflowResponse
 from tests.celery.support import PATIENCE, Shown
-from tests.langgraph.graphs import Compiled
+from tests.support import wait_until
 
 
 @dataclass
@@ -29,7 +30,7 @@ class House:
         """What it shows."""
         return Shown(self.client)
 
-    def runner(self, graph: Compiled, **options: Any) -> LangGraphRunner:
+    def runner(self, graph: Graph, **options: Any) -> LangGraphRunner:
         """A runner of its own source."""
         options.setdefault("workflow_type", f"of-{self.source}")
         return LangGraphRunner(self.target, graph, source=self.source, **options)
@@ -37,6 +38,16 @@ class House:
     async def is_in(self, workflow_id: str, state: str, attempt: int = 1) -> GetWorkflowResponse:
         """The workflow, once it is in that state."""
         return await self.shown.ended(workflow_id, state, attempt)
+
+    async def accepted(self, workflow_id: str) -> None:
+        """Returns when the engine has the command."""
+        workflow = self.client.workflow(workflow_id)
+
+        async def has_it() -> bool:
+            pending = (await workflow.get()).pending_command
+            return pending.state == CommandState.COMMAND_STATE_ACCEPTED
+
+        await wait_until(has_it, what="the engine has the command")
 
     async def effective(self, ask: Awaitable[CommandHandle]) -> Command:
         """The command, once it took effect."""

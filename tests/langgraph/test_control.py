@@ -14,7 +14,7 @@ from pilothouse.errors import CommandNotEffective
 from pilothouse.langgraph import NotWaiting, RunCancelled, RunState, RunUnderWay
 from pilothouse.langgraph import runner as runner_module
 from pilothouse.langgraph.threads import config_of
-from pilothouse.v1.commands_pb2 import Command, CommandState
+from pilothouse.v1.commands_pb2 import Command
 from tests.langgraph.graphs import State, Workshop
 from tests.langgraph.support import House, stages, tasks, told
 from tests.support import wait_until
@@ -24,17 +24,6 @@ pytestmark = [
     pytest.mark.xdist_group("langgraph"),
     pytest.mark.timeout(120),
 ]
-
-
-async def accepted(house: House, workflow_id: str) -> None:
-    """Returns when the engine has the command."""
-    workflow = house.client.workflow(workflow_id)
-
-    async def has_it() -> bool:
-        pending = (await workflow.get()).pending_command
-        return pending.state == CommandState.COMMAND_STATE_ACCEPTED
-
-    await wait_until(has_it, what="the engine has the command")
 
 
 async def test_a_pause_lands_between_supersteps_and_a_resume_repeats_none(
@@ -47,7 +36,7 @@ async def test_a_pause_lands_between_supersteps_and_a_resume_repeats_none(
         await workshop.reached["b"].wait()
         await house.is_in("held", "RUNNING")
         pause = await workflow.pause()
-        await accepted(house, "held")
+        await house.accepted("held")
         assert (await house.is_in("held", "RUNNING")).workflow.current_stage == "step 2: b"
         workshop.gates["b"].set()
         await pause.wait(20)
@@ -82,7 +71,7 @@ async def test_a_pause_lands_inside_a_subgraph(
         await workshop.reached["shovel"].wait()
         await house.is_in("deep", "RUNNING")
         pause = await house.client.workflow("deep").pause()
-        await accepted(house, "deep")
+        await house.accepted("deep")
         workshop.gates["shovel"].set()
         await pause.wait(20)
         assert workshop.calls["sieve"] == 0
@@ -117,7 +106,7 @@ async def test_a_pause_that_comes_with_the_end_fails(
         await workshop.reached["a"].wait()
         await house.is_in("late", "RUNNING")
         pause = await house.client.workflow("late").pause()
-        await accepted(house, "late")
+        await house.accepted("late")
         workshop.gates["a"].set()
         assert (await running).state is RunState.COMPLETED
         with pytest.raises(CommandNotEffective):

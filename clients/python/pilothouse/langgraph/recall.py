@@ -6,6 +6,7 @@ Where they differ, the graph is right, and what was not told is told.
 
 from __future__ import annotations
 
+import asyncio
 import json
 from collections.abc import AsyncIterator, Callable
 from dataclasses import dataclass
@@ -58,6 +59,15 @@ class Recall:
         except NotFound:
             return None
         return self._put_together(known, thread)
+
+    async def is_told(self, workflow_id: str, within: float) -> bool:
+        """Whether the server has a workflow of that id. Raises CallError, and TimeoutError after `within` seconds."""
+        try:
+            async with asyncio.timeout(within):
+                await self.client.workflow(workflow_id).get()
+        except NotFound:
+            return False
+        return True
 
     async def unfinished(
         self, source: str, workflow_type: str, limit: int, is_ours: Callable[[str], bool]

@@ -9,6 +9,7 @@ attempt.
 from __future__ import annotations
 
 import asyncio
+import time
 from collections import OrderedDict
 from collections.abc import Coroutine
 from types import TracebackType
@@ -19,7 +20,7 @@ from langchain_core.runnables import RunnableConfig
 from pilothouse import _channel
 from pilothouse._ids import uuid7
 from pilothouse.aio import Client
-from pilothouse.errors import CommandRefused
+from pilothouse.errors import CallError, CommandRefused
 from pilothouse.executor import Executor, ExecutorOptions
 from pilothouse.langgraph.outcomes import NotWaiting, Outcome, RunState, RunUnderWay
 from pilothouse.langgraph.recall import Recall
@@ -30,7 +31,7 @@ from pilothouse.langgraph.threads import (
     Thread,
     check_thread_id,
     has_checkpoints,
-    next_workflow_id,
+    next_workflow_ids,
     read,
 )
 from pilothouse.reporting import WorkflowRun
@@ -39,6 +40,8 @@ from pilothouse.v1.enums_pb2 import ControlAction
 
 REMEMBERED = 10_000
 """Runs that wait or failed, and ids of those that are over, are kept in memory; others are recalled."""
+_ASK, _DEAF = 1.0, 5.0
+"""Seconds that a server has to answer before a run begins without it, and for which it is not asked again."""
 _IDLE = frozenset({RunState.WAITING, RunState.FAILED})
 _AT_ONCE = CommandBoundary.COMMAND_BOUNDARY_IMMEDIATE
 _AT_A_STEP = CommandBoundary.COMMAND_BOUNDARY_STEP
@@ -82,6 +85,7 @@ class LangGraphRunner:
         self._group = asyncio.TaskGroup()
         self._owner: asyncio.Task[None] | None = None
         self._closed = False
+        self._deaf_until = 0.0
         self._take_commands()
 
     # -- runs
@@ -108,7 +112,8 @@ class LangGraphRunner:
         if not self._durable:
             if thread_id:
                 raise ValueError("a graph without a checkpointer has no threads")
-            return self._begin(Thread(uuid7()), given, name, trace_id)
+            fresh = uuid7()
+            return self._begin(Thread(fresh), fresh, given, name, trace_id)
         check_thread_id(thread_id)
         # One at a time with whatever recalls runs: two of them must not take the same thread.
         async with self._recalling:
@@ -117,8 +122,10 @@ class LangGraphRunner:
             before = self._by_thread.get(thread_id)
             if before is not None and before.state in {RunState.RUNNING, RunState.PAUSED}:
                 raise RunUnderWay(before.workflow_id, before.state)
+            workflow_id = await self._free_id(thread)
+            self._check()
             self._overtake(before, thread)
-            return self._begin(thread, given, name, trace_id)
+            return self._begin(thread, workflow_id, given, name, trace_id)
 
     async def answer(self, thread_id: str, value: Any = None) -> Outcome:
         """Answers the question that a thread waits with, and goes on until it is COMPLETED or WAITING again.
@@ -161,10 +168,27 @@ class LangGraphRunner:
             await run.end_cancelled("its caller was cancelled")
             raise
 
-    def _begin(self, thread: Thread, given: Any, name: str, trace_id: str) -> GraphRun:
+    async def _free_id(self, thread: Thread) -> str:
+        """What no other run is called. A server that does not answer is not waited for by every run."""
+        for workflow_id in next_workflow_ids(thread):
+            if self._is_known(workflow_id):
+                continue
+            if time.monotonic() < self._deaf_until:
+                return workflow_id
+            try:
+                if not await self._recall.is_told(workflow_id, _ASK):
+                    return workflow_id
+            except (CallError, TimeoutError):
+                self._deaf_until = time.monotonic() + _DEAF
+                return workflow_id
+        raise AssertionError("there are more numbers")
+
+    def _begin(
+        self, thread: Thread, workflow_id: str, given: Any, name: str, trace_id: str
+    ) -> GraphRun:
         fresh = Thread(
             thread.thread_id,
-            next_workflow_id(thread),
+            workflow_id,
             input_step=thread.next_step,
             values=thread.values,
         )
@@ -180,7 +204,7 @@ class LangGraphRunner:
         words = "a new input came on its thread"
         if before is not None and before.state is RunState.WAITING:
             before.cancel(None, words)
-        elif before is None and thread.open and thread.workflow_id:
+        elif before is None and thread.next and thread.workflow_id:
             report = self.executor.report
             # Of which attempt is not known here: the newest.
             WorkflowRun(report, thread.workflow_id, attempt=0).cancelled(message=words)
@@ -231,8 +255,15 @@ class LangGraphRunner:
 
     # -- memory
 
-    def _is_ours(self, workflow_id: str) -> bool:
+    def _is_known(self, workflow_id: str) -> bool:
         return workflow_id in self._runs or workflow_id in self._over
+
+    def _is_ours(self, workflow_id: str) -> bool:
+        """Whether it needs no recovery. One that was asked about and is in nobody's hand does."""
+        run = self._runs.get(workflow_id)
+        if run is None:
+            return workflow_id in self._over
+        return run.in_hand or run.state is not RunState.RUNNING
 
     def _keep(self, run: GraphRun) -> None:
         self._runs[run.workflow_id] = run

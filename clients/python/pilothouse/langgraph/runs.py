@@ -17,7 +17,8 @@ from __future__ import annotations
 import asyncio
 import json
 from collections.abc import AsyncGenerator, Callable, Coroutine, Mapping, Sequence
-from contextlib import aclosing
+from contextlib import aclosing, suppress
+from functools import partial
 from typing import Any, cast
 
 from langchain_core.runnables import RunnableConfig
@@ -30,7 +31,7 @@ from pilothouse.errors import CommandRefused
 from pilothouse.langgraph.outcomes import NotWaiting, Outcome, RunCancelled, RunnerClosed, RunState
 from pilothouse.langgraph.retries import RetryWatcher
 from pilothouse.langgraph.story import Story
-from pilothouse.langgraph.threads import Graph, Thread, config_of, has_checkpoints, read
+from pilothouse.langgraph.threads import Graph, Thread, config_of, has_checkpoints, may_stop, read
 from pilothouse.v1.commands_pb2 import Command
 from pilothouse.v1.events_pb2 import EventError
 
@@ -58,7 +59,9 @@ class GraphRun:
         """The newest output of the graph that this process saw."""
         self.interrupts: Mapping[str, Any] = dict(thread.interrupts)
         """The questions that it waits with, by the ids of their interrupts."""
+        self._waits = bool(thread.interrupts) or may_stop(graph, thread)
         self.story = story
+        story.next = thread.next
         self._graph, self._spawn, self._settled, self._base = graph, spawn, settled, base
         self._config = self._make_config(thread)
         self._control = RunControl()
@@ -88,7 +91,7 @@ class GraphRun:
 
     def begin(self, given: object, *, answer: bool = False) -> None:
         """The next leg: with an input, an answer, or None to go on from the checkpoint."""
-        self.state = RunState.RUNNING
+        self.state, self.interrupts, self._waits = RunState.RUNNING, {}, False
         if self._stop.done():
             self._stop = asyncio.Future()
         self._control = RunControl()
@@ -111,7 +114,7 @@ class GraphRun:
         if self.state is not RunState.PAUSED:
             raise CommandRefused("NOT_PAUSED", f"the run is {self.state.value}")
         self.story.run.resumed(command)
-        if self.interrupts:
+        if self._waits:
             self._waiting()
         else:
             self.begin(self._unheard, answer=True)
@@ -149,7 +152,6 @@ class GraphRun:
         if self.state is not RunState.WAITING or self.in_hand:
             raise NotWaiting(self.thread_id, self.state.value)
         given = _answer(self.interrupts, value)
-        self.interrupts = {}
         self.story.run.resumed(message="answered")
         self.begin(given, answer=True)
 
@@ -174,7 +176,7 @@ class GraphRun:
     def settle_as(self, thread: Thread) -> bool:
         """Tells what a process that is gone did not: that the graph had ended, failed, or asked. False when it was in
         the midst of its work; then it is told to go on."""
-        if not thread.open:
+        if not thread.next:
             self.story.adopt()
             self._end(RunState.COMPLETED, None)
             self.story.completed()
@@ -185,10 +187,16 @@ class GraphRun:
             self.story.task_ended((), name, task_id, error=error, interrupted=False, result=None)
             self._end(RunState.FAILED, None)
             self.story.failed(error, retryable=True)
-        elif self.interrupts:
-            self.story.adopt()
+        elif (
+            self._waits
+            and not self.interrupts
+            and not thread.finished
+            and not self.story.was_at_work
+        ):
+            # Nothing goes past a breakpoint because a process ended; at worst somebody is asked twice.
             self._waiting()
         else:
+            # Of a question nobody knows whether a task had its answer: LangGraph goes on, or asks again.
             self.story.run.started()
             self.story.run.resumed(message="its process was started again")
             return False
@@ -220,7 +228,7 @@ class GraphRun:
             self._end(RunState.COMPLETED, None)
             self.story.completed()
             return
-        self.interrupts = questions
+        self.interrupts, self._waits = questions, True
         if self._pause is not None:
             self._paused(self._pause)
         else:
@@ -252,10 +260,10 @@ class GraphRun:
                             interrupted=bool(told["interrupts"]),
                             result=told["result"],
                         )
-                    case _ if not namespace:
-                        self.values = told
                     case _:
-                        pass
+                        self.story.state_is(told)
+                        if not namespace:
+                            self.values = told
 
     async def _parts(self, given: object) -> AsyncGenerator[tuple[str, tuple[str, ...], Any]]:
         """LangGraph's stream, each part with its kind and its graph's namespace."""
@@ -308,10 +316,17 @@ def _question(interrupts: Mapping[str, Any], nodes: Sequence[str]) -> str:
     """What it waits for, in words."""
     if not interrupts:
         return f"breakpoint before {', '.join(nodes)}" if nodes else "breakpoint"
-    return "; ".join(
-        each if isinstance(each, str) else json.dumps(each, default=str, ensure_ascii=False)
-        for each in interrupts.values()
-    )
+    return "; ".join(map(_words, interrupts.values()))
+
+
+def _words(question: object) -> str:
+    if isinstance(question, str):
+        return question
+    for words in (partial(json.dumps, default=str, ensure_ascii=False), repr):
+        # A graph may ask with anything, and what cannot be said must not end its runner.
+        with suppress(Exception):
+            return words(question)
+    return f"a question of type {type(question).__name__}"
 
 
 def _answer(interrupts: Mapping[str, Any], value: object) -> object:

@@ -84,9 +84,12 @@ class Story:
         self._finished: set[str] = set()
         self._lost: set[str] = set()
         self._parents: set[str] = set()
+        self._below: set[str] = set()
         self._failed_node = ""
         self._known: tuple[dict[str, int], set[str]] = {}, set()
-        self._paid = {id for id, _ in _messages(seen) if id}
+        self._paid: set[str] = set()
+        self._nameless = True
+        self.state_is(seen)
 
     def know(
         self,
@@ -107,6 +110,17 @@ class Story:
         self._lost.update(lost)
         for task in waiting:
             self._open[task] = self.run.task(task, stage=stage, attempt=max(tries.get(task, 1), 1))
+
+    def state_is(self, values: object) -> None:
+        """What a graph's state is now: messages that had no id when they were counted have one in it."""
+        if self._nameless:
+            self._nameless = False
+            self._paid.update(id for id, _ in _messages(values) if id)
+
+    @property
+    def was_at_work(self) -> bool:
+        """Whether the other process was running something when it ended."""
+        return bool(self._lost)
 
     def adopt(self) -> None:
         """What was running when the other process ended is neither lost nor run again: it is told how it ended."""
@@ -156,6 +170,8 @@ class Story:
         begun.started()
         self._tries[task] = begun.attempt
         self._open[task] = begun
+        if namespace:
+            self._below.add(task)
 
     def task_ended(
         self,
@@ -231,12 +247,16 @@ class Story:
     def _finish_stage(self) -> None:
         # A superstep ends when all its tasks have: whatever is still open, its end was told to a process that is gone.
         self.adopt()
-        for told in self._open.values():
-            told.completed()
+        # But what began here below another node, and whose end LangGraph did not tell, was given up by that node.
+        for task, told in self._open.items():
+            if task in self._below:
+                told.cancelled("its node went on without it")
+            else:
+                told.completed()
         if self._stage is not None and self._stage_is_told:
             self._stage.completed()
         self._stage, self._stage_is_told = None, False
-        for forgotten in (self._open, self._tries, self._finished, self._parents):
+        for forgotten in (self._open, self._tries, self._finished, self._parents, self._below):
             forgotten.clear()
 
     def _stop_tasks(self, message: str) -> None:
@@ -252,6 +272,7 @@ class Story:
                 continue
             if message_id:
                 self._paid.add(message_id)
+            self._nameless = self._nameless or not message_id
             total.input_tokens += max(spent["input_tokens"], 0)
             total.output_tokens += max(spent["output_tokens"], 0)
         return total if total.input_tokens or total.output_tokens else None

@@ -7,7 +7,7 @@ there, and a process that is started again can tell whose a thread is without a 
 from __future__ import annotations
 
 import unicodedata
-from collections.abc import Iterator, Mapping
+from collections.abc import Collection, Iterator, Mapping
 from dataclasses import dataclass
 from typing import Any, cast
 
@@ -15,6 +15,7 @@ from langchain_core.runnables import RunnableConfig
 from langchain_core.runnables.config import merge_configs
 from langgraph.checkpoint.base import BaseCheckpointSaver
 from langgraph.pregel import Pregel
+from langgraph.types import PregelTask, StateSnapshot
 
 Graph = Pregel[Any, Any, Any, Any]
 """A compiled graph, or an entrypoint of the functional API."""
@@ -23,8 +24,12 @@ WORKFLOW = "pilothouse_workflow"
 """Of a checkpoint's metadata: the workflow that it is of."""
 INPUT_STEP = "pilothouse_input_step"
 """Of a checkpoint's metadata: the step of the input that began the run, from which its supersteps are numbered."""
+MAX_EDITS = 100
+"""Checkpoints made by hand that are looked behind for the run before them."""
 MAX_THREAD_BYTES = 240
 """What a thread's id may have, so that a number behind it still fits in a workflow's."""
+
+_BY_HAND = frozenset({"update", "fork"})
 
 
 @dataclass(frozen=True, slots=True)
@@ -37,8 +42,8 @@ class Thread:
     input_step: int = -1
     next_step: int = -1
     """The step that a new input would have."""
-    open: bool = False
-    """Whether there is something to go on with."""
+    next: tuple[str, ...] = ()
+    """The nodes that it goes on with; none when the graph is at its end."""
     finished: frozenset[str] = frozenset()
     """Ids of the tasks of the newest superstep that have a result already."""
     failed: tuple[str, str, str] | None = None
@@ -52,6 +57,15 @@ class Thread:
 def has_checkpoints(graph: Graph) -> bool:
     """Whether the graph keeps its state, without which it can be neither paused nor gone on with."""
     return isinstance(cast("Any", graph).checkpointer, BaseCheckpointSaver)
+
+
+def may_stop(graph: Graph, thread: Thread) -> bool:
+    """Whether the graph has a breakpoint where the thread is, or may have: checkpoints do not say whether it was
+    passed, nor which nodes were the last."""
+    before: Collection[str] = graph.interrupt_before_nodes
+    if before == "*" or graph.interrupt_after_nodes:
+        return bool(thread.next)
+    return not set(before).isdisjoint(thread.next)
 
 
 def config_of(
@@ -70,15 +84,14 @@ async def read(graph: Graph, thread_id: str, base: RunnableConfig | None) -> Thr
     noted = cast("Mapping[str, Any] | None", state.metadata)
     if noted is None:
         return Thread(thread_id)
-    errors = (
-        (task.name, task.id, str(task.error)) for task in state.tasks if task.error is not None
-    )
+    run = await _run_of(graph, state)
+    errors = ((task.name, task.id, str(task.error)) for task in state.tasks if _failed(task))
     return Thread(
         thread_id,
-        workflow_id=str(noted.get(WORKFLOW, "")),
-        input_step=int(noted.get(INPUT_STEP, -1)),
+        workflow_id=str(run.get(WORKFLOW, "")),
+        input_step=int(run.get(INPUT_STEP, -1)),
         next_step=int(noted.get("step", -2)) + 1,
-        open=bool(state.next),
+        next=tuple(state.next),
         finished=frozenset(
             f"{task.name}:{task.id}" for task in state.tasks if task.result is not None
         ),
@@ -88,12 +101,33 @@ async def read(graph: Graph, thread_id: str, base: RunnableConfig | None) -> Thr
     )
 
 
-def next_workflow_id(thread: Thread) -> str:
-    """The id of the next run: that of the thread for the first, with `#2` and so on behind it for those that follow."""
+async def _run_of(graph: Graph, state: StateSnapshot) -> Mapping[str, Any]:
+    """What is noted of the run that a checkpoint is of. What people edit (`update_state`) is of the run before it."""
+    noted = cast("Mapping[str, Any]", state.metadata or {})
+    for _ in range(MAX_EDITS):
+        if WORKFLOW in noted or noted.get("source") not in _BY_HAND or not state.parent_config:
+            break
+        state = await graph.aget_state(state.parent_config)
+        noted = cast("Mapping[str, Any]", state.metadata or {})
+    return noted
+
+
+def _failed(task: PregelTask) -> bool:
+    """LangGraph notes a task that was cancelled, because its process ended, as an error too."""
+    return task.error is not None and not str(task.error).startswith("CancelledError(")
+
+
+def next_workflow_ids(thread: Thread) -> Iterator[str]:
+    """What the next run may be called, the best first: as the thread for the first, with `#2` and so on behind it for
+    those that follow. The checkpointer may know less than was told (it was lost, it forgets when its process ends), so
+    one that is taken is passed over, and soon all of them are."""
     if not thread.workflow_id:
-        return thread.thread_id
-    number = thread.workflow_id.removeprefix(thread.thread_id).removeprefix("#")
-    return f"{thread.thread_id}#{int(number) + 1 if number.isdecimal() else 2}"
+        yield thread.thread_id
+    own = thread.workflow_id.removeprefix(thread.thread_id).removeprefix("#")
+    number = int(own) + 1 if own.isdecimal() else 2
+    while True:
+        yield f"{thread.thread_id}#{number}"
+        number *= 2
 
 
 def threads_of(workflow_id: str) -> Iterator[str]:
