@@ -1,4 +1,4 @@
-"""How long lists of a million workflows take: pages, filters and searches that many, few or none of them fulfil.
+"""How long lists of a million workflows, and of their traces, take: for filters that many, few or none of them fulfil.
 
 `python -m bench.workflow_lists [--workflows 1000000] [--calls 50] [--postgres]`
 
@@ -13,7 +13,7 @@ import argparse
 import asyncio
 import tempfile
 import time
-from collections.abc import Iterator, Sequence
+from collections.abc import Awaitable, Callable, Iterator, Sequence
 from pathlib import Path
 from typing import NamedTuple
 
@@ -27,6 +27,7 @@ from pilothouse_server.adapters.sql.database import Database
 from pilothouse_server.adapters.sql.postgres import PostgresDatabase
 from pilothouse_server.adapters.sql.sqlite import SqliteDatabase
 from pilothouse_server.adapters.sql.tables_projection import COUNTERS
+from pilothouse_server.adapters.sql.trace_views import SqlTraces
 from pilothouse_server.adapters.sql.workflow_views import SqlWorkflowViews
 from pilothouse_server.domain.events import Event, EventType
 from pilothouse_server.domain.projection.workflow import WorkflowRecord
@@ -64,6 +65,20 @@ QUERIES = [
     ("none: not", "NOT source = engine", ""),
 ]
 """(how many fulfil it, filter, order)."""
+TRACE_QUERIES = [
+    ("the newest", "", ""),
+    ("the oldest", "", "start_time"),
+    ("the longest", "", "duration desc"),
+    ("the shortest", "", "duration"),
+    ("many: duration", "duration >= 0.5", ""),
+    ("none: duration", "duration > 60", ""),
+    ("few: state", "state = RUNNING", "duration desc"),
+    ("1 of 40: type, longest", "workflow_type = type-7", "duration desc"),
+    ("few: time, longest", "start_time > -10m", "duration desc"),
+    ("one: word", "needle", ""),
+    ("none: word, longest", "haystack", "duration desc"),
+]
+"""The same of traces."""
 
 
 class Measured(NamedTuple):
@@ -119,7 +134,11 @@ async def fill(database: Database, count: int) -> float:
     return time.monotonic() - begun
 
 
-async def measure(views: SqlWorkflowViews, filter_text: str, order: str, calls: int) -> Measured:
+Ask = Callable[[PageRequest], Awaitable[tuple[int, str]]]
+"""One page: how many it has, and the token of the next."""
+
+
+async def measure(ask: Ask, filter_text: str, order: str, calls: int) -> Measured:
     """Follows the list until there is something to show, as a page does."""
     seconds: list[float] = []
     found = pages = 0
@@ -128,12 +147,11 @@ async def measure(views: SqlWorkflowViews, filter_text: str, order: str, calls: 
         token = ""
         while True:
             begun = time.perf_counter()
-            page = await views.page(PageRequest(50, token, filter_text, order))
+            shown, token = await ask(PageRequest(50, token, filter_text, order))
             seconds.append(time.perf_counter() - begun)
             if call == 0:
-                found, pages = found + len(page.workflows), pages + 1
-            token = page.next_token
-            if page.workflows or not token or (call and len(seconds) >= calls):
+                found, pages = found + shown, pages + 1
+            if shown or not token or (call and len(seconds) >= calls):
                 break
         if len(seconds) >= calls:
             break
@@ -161,11 +179,26 @@ async def run(place: Path | str, count: int, calls: int) -> str:
     )
     try:
         filled = await fill(database, count)
-        views = SqlWorkflowViews(database, SystemClock())
+        views, traces = (
+            SqlWorkflowViews(database, SystemClock()),
+            SqlTraces(database, SystemClock()),
+        )
+
+        async def workflows_page(request: PageRequest) -> tuple[int, str]:
+            page = await views.page(request)
+            return len(page.workflows), page.next_token
+
+        async def traces_page(request: PageRequest) -> tuple[int, str]:
+            page = await traces.page(request)
+            return len(page.traces), page.next_token
+
         measured = [
-            (name, " ".join(filter(None, (asked, order and f"by {order}"))),
-             await measure(views, asked, order, calls))
-            for name, asked, order in QUERIES
+            (f"{kind}: {name}", " ".join(filter(None, (asked, order and f"by {order}"))),
+             await measure(ask, asked, order, calls))
+            for kind, ask, queries in (
+                ("workflows", workflows_page, QUERIES), ("traces", traces_page, TRACE_QUERIES)
+            )
+            for name, asked, order in queries
         ]  # fmt: skip
         measured.append(("pages of 100", "", await deep(views, calls)))
     finally:
@@ -184,7 +217,7 @@ async def run(place: Path | str, count: int, calls: int) -> str:
     ]
     kind = "SQLite" if isinstance(place, Path) else "PostgreSQL"
     title = f"Lists of {count:,} workflows in {kind}, filled in {filled:.0f} s"
-    header = ["workflows that fulfil it", "filter", "found", "pages", "p50", "p99", "CPU"]
+    header = ["how many fulfil it", "filter", "found", "pages", "p50", "p99", "CPU"]
     return table(title, header, rows)
 
 
