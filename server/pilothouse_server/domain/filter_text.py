@@ -57,6 +57,9 @@ _CONDITION = "a condition such as field = value"
 _KEYWORDS = frozenset({"AND", "OR", "NOT"})
 _ORDERS = frozenset({"<", "<=", ">", ">="})
 _EPOCH = datetime(1970, 1, 1, tzinfo=UTC)
+_EARLIEST_US: Final = -62_135_596_800_000_000
+_LATEST_US: Final = 253_402_300_799_999_999
+"""What a time can name: more than that fits into no column."""
 
 
 class _Parser:
@@ -183,7 +186,10 @@ class _Parser:
         age = _AGE.fullmatch(text)
         if age is not None:
             offset = int(age[2]) * _AGE_US[age[3]]
-            return self._now_us + (offset if age[1] == "+" else -offset)
+            at_us = self._now_us + (offset if age[1] == "+" else -offset)
+            if not _EARLIEST_US <= at_us <= _LATEST_US:
+                raise self._expected("an age that leads to one of the years 1 to 9999")
+            return at_us
         try:
             time = datetime.fromisoformat(text)
         except ValueError:
