@@ -122,6 +122,7 @@ def test_what_people_type_becomes_a_tree(text: str, tree: Filter) -> None:
         ("attempt:2", 7, "one of = != < <= > >="),
         ("start_time > yesterday", 13, "a time such as"),
         ("start_time > -1w", 13, "a time such as"),
+        ("start_time > -999999999d", 13, "the years 1 to 9999"),
         ("state =", 7, "a value"),
         ('name = "open', 7, "a closing quotation mark"),
         ("(state=RUNNING", 14, "a closing parenthesis"),
@@ -152,6 +153,33 @@ def refusal_of(text: str) -> InvalidFilter | None:
     except InvalidFilter as refused:
         return refused
     return None
+
+
+TOOK = Schema({"took": Field(Kind.DURATION)}, searched=())
+
+
+@pytest.mark.parametrize(
+    ("text", "us"),
+    [
+        ("90", 90_000_000),
+        ("0.25", 250_000),
+        ("250ms", 250_000),
+        ("1.000001s", 1_000_001),
+        ("7us", 7),
+        ("1.5m", 90_000_000),
+        ("2h", 7_200_000_000),
+        ("1d", 86_400_000_000),
+        ("999999999999999999", (1 << 63) - 1),
+    ],
+)
+def test_lengths_of_time_have_units(text: str, us: int) -> None:
+    assert parse(f"took > {text}", TOOK, NOW_US) == Compare("took", ">", us)
+
+
+@pytest.mark.parametrize("text", ["-1s", "1w", "soon", "1e3", "1.5.0", "٣"])
+def test_what_is_no_length_of_time_is_refused_with_examples(text: str) -> None:
+    with pytest.raises(InvalidFilter, match=r"250ms, 1\.5s"):
+        parse(f"took > {text}", TOOK, NOW_US)
 
 
 @given(st.text(max_size=200))
