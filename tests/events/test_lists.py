@@ -107,9 +107,25 @@ async def test_a_token_is_good_for_one_list_of_one_database_only(
         await other.close()
 
 
+async def test_an_age_means_the_same_moment_on_all_pages(database: Database) -> None:
+    clock = SetClock()
+    views = SqlEventViews(database, clock)
+    await store(database, [event(_T.LOG, at=n, id=f"e{n}") for n in range(50)])
+    for ascending, each in ((True, [*range(10, 30)]), (False, [*range(29, 9, -1)])):
+        clock.us = NOON + 30 * SECOND
+        token, got = "", list[str]()
+        while not got or token:
+            request = PageRequest(7, token, "occur_time >= -20s occur_time < -0s")
+            page = await views.page(request, ascending=ascending)
+            token, got = page.next_token, [*got, *ids(page)]
+            clock.us += 5 * SECOND
+        assert got == [f"e{n}" for n in each]
+
+
 @pytest.mark.parametrize(
-    "text", ["severity =", "words = a", "nothing = a", '"-"', "occur_time > now", "(word"]
-)
+    "text",
+    ["severity =", "words = a", "nothing = a", '"-"', "occur_time > now", "(word", "occur_time > -999999999d"],
+)  # fmt: skip
 async def test_what_is_no_filter_is_refused_by_name(views: SqlEventViews, text: str) -> None:
     with pytest.raises(InvalidFilter):
         await views.page(PageRequest(9, filter=text), ascending=False)
@@ -177,3 +193,19 @@ async def test_counting_that_would_take_long_says_from_when_it_counted(
     assert 0 < counted.total < 6000
     assert counted.counted_from_us is not None
     assert counted.counted_from_us > NOON
+
+
+async def test_late_events_of_one_minute_are_looked_at_in_bounds(
+    database: Database, views: SqlEventViews, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    late = [
+        event(_T.LOG, at=n % 60, id=f"e{n}", receive_us=NOON + (3600 + n) * SECOND)
+        for n in range(200)
+    ]
+    await store(database, late)
+    between = "occur_time >= 2027-01-15T08:00:10Z occur_time < 2027-01-15T08:00:20Z"
+    counted = await views.counts(between)
+    assert (counted.total, counted.counted_from_us) == (40, None)
+    monkeypatch.setattr(event_tallies, "MOST_AT_EDGES", 60)
+    counted = await views.counts(between)
+    assert (counted.total, counted.counted_from_us) == (10, NOON + (3600 + 140) * SECOND)

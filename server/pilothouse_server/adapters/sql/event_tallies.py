@@ -41,7 +41,7 @@ PATIENCE: Final = 0.06
 """Seconds that counting by looking takes, and events that it looks at, at most."""
 MOST_LOOKED: Final = 200_000
 MOST_AT_EDGES: Final = 60_000
-"""Places of one minute that are looked at."""
+"""Places of one minute that are looked at, and as many late events."""
 
 _KINDS: Final = frozenset({"type", "severity"})
 Kinds = Mapping[tuple[int, int], int]
@@ -85,17 +85,26 @@ def _exactly(connection: Connection, parts: Parts, within: Window) -> Tally:
     down_to: int | None = None
     for edge in edges:
         for window in windows(connection, Parts(edge.since_us, edge.until_us), within):
-            some = window._replace(low=max(window.low, window.high - MOST_AT_EDGES + 1))
-            if some != window and not window.late:
-                down_to = some.low
-                window = some  # noqa: PLW2901 - as much of it as is looked at
-            _add(total, connection, _of_edge(edge, window))
+            some = _newest_of(connection, window)
+            if some != window:
+                down_to = max(some.low, down_to or 0)
+            _add(total, connection, _of_edge(edge, some))
     return Tally(
         _those(total, parts.kinds),
         _those(total, without(parts.kinds, "type")),
         _those(total, without(parts.kinds, "severity")),
         down_to,
     )
+
+
+def _newest_of(connection: Connection, window: Window) -> Window:
+    """As much of it as is looked at. Late events of one minute can be anywhere among all late ones."""
+    if not window.late:
+        return window._replace(low=max(window.low, window.high - MOST_AT_EDGES + 1))
+    place = EVENTS.c.position
+    query = select(place).where(text(LATE), held(window)).order_by(place.desc())
+    low: int | None = connection.execute(query.offset(MOST_AT_EDGES).limit(1)).scalar()
+    return window if low is None else window._replace(low=low + 1)
 
 
 def _of_edge(edge: Parts, window: Window) -> Select[Any, Any, int]:

@@ -32,7 +32,8 @@ from pilothouse_server.services.watch import Read, Start
 
 _C = EVENTS.c
 _STORED = (_C.position, _C.cursor, _C.payload)
-_BY_PLACE: Final = (pages.Sort(_C.position, False, int),)
+_BY_PLACE: Final = (pages.Sort(_C.position, False, int), pages.Sort(_C.occur_us, False, int))
+"""What a token holds: a place, and the moment of the first page, from which ages are counted on all pages."""
 
 
 class SqlEventViews:
@@ -50,17 +51,16 @@ class SqlEventViews:
         start_id: str = "",
         last_position: int | None = None,
     ) -> EventPage:
-        tree = self._tree(request.filter)
-
         def run(connection: Connection) -> EventPage:
             # Of this database only: places of another one are others.
             here = database_id(connection)
             mark = pages.fingerprint("events", request.filter, ascending, here)
-            within = _within(connection, last_position)
+            within, now_us = _within(connection, last_position), self._clock.now_us()
             if request.token:
-                (key,) = pages.decode(request.token, mark, _BY_PLACE)
-                within = _behind(within, key, ascending=ascending)
-            elif start_id:
+                key, begun = pages.decode(request.token, mark, _BY_PLACE)
+                within, now_us = _behind(within, key, ascending=ascending), int(begun or 0)
+            tree = parse(request.filter, EVENT_FIELDS, now_us)
+            if start_id and not request.token:
                 key = _stored(connection, start_id).position
                 within = _behind(within, key, ascending=ascending)
             first_look = (
@@ -70,7 +70,7 @@ class SqlEventViews:
             listed = EventList(search, tree, request.size)
             with by_index(connection):
                 listed.look()
-                return _page(connection, listed, mark)
+                return _page(connection, listed, mark, now_us)
 
         return await self._database.read(run)
 
@@ -116,14 +116,14 @@ def _behind(within: Window, key: Any, *, ascending: bool) -> Window:
     return within._replace(high=min(within.high, place - 1))
 
 
-def _page(connection: Connection, listed: EventList, mark: str) -> EventPage:
+def _page(connection: Connection, listed: EventList, mark: str, now_us: int) -> EventPage:
     query = select(*_STORED).where(_C.position.in_(listed.places))
     by_place = {row.position: StoredEvent(*row) for row in connection.execute(query)}
     events = [by_place[place] for place in listed.places]
     if listed.end is None:
         return EventPage(events, "")
     looked_us = _received_us(connection, listed.end) if listed.looked else None
-    return EventPage(events, pages.encode(mark, [listed.end]), looked_us, listed.end)
+    return EventPage(events, pages.encode(mark, [listed.end, now_us]), looked_us, listed.end)
 
 
 def _stored(connection: Connection, event_id: str) -> StoredEvent:
