@@ -7,7 +7,7 @@
     value   = word | '"' quoted '"'            backslash escapes in quotes
 
 A word on its own is searched in the texts that the schema names, whatever its case. Times are RFC 3339 or an age such
-as -1h or -30m; names of enumerations may be short and in any case. What cannot be right is refused where it stands: an
+as -1h or -30m; lengths of time are seconds, or have a unit, as 250ms or 1.5h; names of enumerations may be short and in any case. What cannot be right is refused where it stands: an
 unknown field, a value that is no time, a comparison that the field does not have.
 """
 
@@ -15,6 +15,7 @@ from __future__ import annotations
 
 import re
 from datetime import UTC, datetime
+from fractions import Fraction
 from typing import Final
 
 from pilothouse_server.domain.errors import InvalidFilter
@@ -53,6 +54,9 @@ _BARE_VALUE = re.compile(r"[^\s()\"]+")
 _QUOTED = re.compile(r'"((?:[^"\\]|\\.)*)"', re.DOTALL)
 _AGE = re.compile(r"([+-])(\d{1,9})([smhd])")
 _AGE_US = {"s": 1_000_000, "m": 60_000_000, "h": 3_600_000_000, "d": 86_400_000_000}
+_DURATION = re.compile(r"(\d{1,18})(?:\.(\d{1,6}))?(us|ms|s|m|h|d)?", re.ASCII)
+_UNIT_US = {"us": 1, "ms": 1_000, **_AGE_US}
+_LONGEST_US: Final = (1 << 63) - 1
 _CONDITION = "a condition such as field = value"
 _KEYWORDS = frozenset({"AND", "OR", "NOT"})
 _ORDERS = frozenset({"<", "<=", ">", ">="})
@@ -150,7 +154,7 @@ class _Parser:
             raise self._expected(f"one of = != : after {name}")
         if about.kind is Kind.LABEL and op not in ("=", "!="):
             raise self._expected(f"one of = != after {name}, or {name}:*")
-        if op == ":" and about.kind in (Kind.TIME, Kind.NUMBER):
+        if op == ":" and about.kind in (Kind.TIME, Kind.NUMBER, Kind.DURATION):
             raise self._expected(f"one of = != < <= > >= after {name}, or {name}:*")
         self._at = start
         tree = self._typed(name, about, op, text)
@@ -171,6 +175,8 @@ class _Parser:
                 if not re.fullmatch(r"-?\d{1,18}", text, re.ASCII):
                     raise self._expected(f"a whole number for {name}")
                 return Compare(name, op, int(text))
+            case Kind.DURATION:
+                return Compare(name, op, self._duration(text))
 
     def _enumerated(self, name: str, about: Field, op: str, text: str) -> Filter:
         wanted = text.upper().removeprefix(about.prefix)
@@ -200,6 +206,14 @@ class _Parser:
             time = time.replace(tzinfo=UTC)
         since = time - _EPOCH
         return (since.days * 86_400 + since.seconds) * 1_000_000 + since.microseconds
+
+    def _duration(self, text: str) -> int:
+        found = _DURATION.fullmatch(text)
+        if found is None:
+            raise self._expected("a length of time such as 90, 250ms, 1.5s, 2m, 1h or 1d")
+        whole, part, unit = found[1], found[2] or "", found[3] or "s"
+        exact = Fraction(int(whole + part), 10 ** len(part)) * _UNIT_US[unit]
+        return min(int(exact), _LONGEST_US)
 
     def _value(self) -> str:
         quoted = _QUOTED.match(self._text, self._at)

@@ -21,6 +21,8 @@ class Kind(Enum):
     ENUM = "enumeration"
     TIME = "time"
     NUMBER = "number"
+    DURATION = "duration"
+    """Microseconds; written as 250ms, 1.5s or 2m, and in seconds without a unit."""
     LABEL = "label"
     """A text that is equal or not, and "" where it is not there."""
 

@@ -45,7 +45,7 @@ TRACE_FIELDS: Final = Schema(
         "source": Field(),
         "state": enum_field(WorkflowState, "WORKFLOW_STATE_"),
         "start_time": Field(Kind.TIME),
-        "duration": Field(Kind.NUMBER),
+        "duration": Field(Kind.DURATION),
         "attempt": Field(Kind.NUMBER),
     },
     searched=("name", "id"),

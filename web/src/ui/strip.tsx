@@ -195,7 +195,7 @@ function searched(page: Page, tab: Tab): Searched {
     case "events":
       return { what: "events", example: "timeout AND severity >= ERROR", language: OF_EVENTS, shows: { open: "" } };
     case "traces":
-      return { what: "traces", example: "state = FAILED AND duration > 60", language: OF_TRACES, shows: { tab: "", open: "" } };
+      return { what: "traces", example: "state = FAILED AND duration > 1m", language: OF_TRACES, shows: { tab: "", open: "" } };
     case "agents":
       return { what: "agents", example: "words of its id, type or engine", language: PLAIN, shows: { open: "" } };
     case "platform":

@@ -759,7 +759,7 @@ class ListTracesRequest(_message.Message):
     PAGE_TOKEN_FIELD_NUMBER: _builtins.int
     ORDER_BY_FIELD_NUMBER: _builtins.int
     filter: _builtins.str
-    """Only these; see the filter grammar in docs. Fields: id, workflow_type, name, source, state, start_time, duration (in seconds),
+    """Only these; see the filter grammar in docs. Fields: id, workflow_type, name, source, state, start_time, duration (90 is in seconds; 250ms, 1.5s, 2m),
     attempt; a bare word is searched in name and id.
     """
     page_size: _builtins.int

@@ -25,15 +25,12 @@ from pilothouse_server.adapters.sql.workflow_lists import (
 )
 from pilothouse_server.domain.errors import InvalidArgument
 from pilothouse_server.domain.filter_text import parse
-from pilothouse_server.domain.filters import And, Compare, Filter, Not, OneOf, Or
+from pilothouse_server.domain.filters import Compare, Filter, OneOf
 from pilothouse_server.domain.projection.workflow import WorkflowRecord
 from pilothouse_server.domain.traces.model import Trace
 from pilothouse_server.domain.workflows import ENDED, WorkflowState
 from pilothouse_server.services.traces import TRACE_FIELDS, TracePage, TraceRow
 from pilothouse_server.services.views import PageRequest
-
-SECOND_US: Final = 1_000_000
-LONGEST_SECONDS: Final = (1 << 63) // SECOND_US - 1
 
 _W, _T = WORKFLOWS.c, TRACES.c
 _ORDERS: Final = ("start_time", "duration")
@@ -127,7 +124,7 @@ def asked(request: PageRequest, now_us: int) -> Asked:
             "order_by", f"one of {', '.join(_ORDERS)}, with desc behind it for the other way round"
         )
     descending = direction == ["desc"]
-    tree = _in_microseconds(parse(request.filter, TRACE_FIELDS, now_us))
+    tree = parse(request.filter, TRACE_FIELDS, now_us)
     fingerprint = pages.fingerprint("traces", request.filter, name, descending)
     order = _order(_OF_WORKFLOWS, name, descending)
     key = pages.decode(request.token, fingerprint, order) if request.token else None
@@ -196,25 +193,6 @@ def _order(
     columns: Mapping[str, ColumnElement[Any]], name: str, descending: bool
 ) -> Sequence[Sort]:
     return [Sort(columns[name], descending, int), Sort(columns["id"], descending, str)]
-
-
-def _in_microseconds(tree: Filter) -> Filter:
-    """Durations are asked for in seconds; equal to so many seconds is whatever is cut to them."""
-    match tree:
-        case Compare(field="duration", op=op, value=int(value)):
-            seconds = max(-1, min(value, LONGEST_SECONDS))
-            first, after = seconds * SECOND_US, (seconds + 1) * SECOND_US
-            within = And((Compare("duration", ">=", first), Compare("duration", "<", after)))
-            exact: Filter = Not(within) if op == "!=" else within
-            return exact if op in ("=", "!=") else Compare("duration", op, first)
-        case Not(term=term):
-            return Not(_in_microseconds(term))
-        case And(terms=terms):
-            return And(tuple(map(_in_microseconds, terms)))
-        case Or(terms=terms):
-            return Or(tuple(map(_in_microseconds, terms)))
-        case _:
-            return tree
 
 
 def _workflows(connection: Connection, ids: Sequence[Any]) -> dict[str, TraceRow]:
