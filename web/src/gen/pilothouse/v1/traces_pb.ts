@@ -1279,7 +1279,7 @@ export const TraceChangeSchema: GenMessage<TraceChange, {jsonType: TraceChangeJs
  */
 export type ListTracesRequest = Message<"pilothouse.v1.ListTracesRequest"> & {
   /**
-   * Only these; see the filter grammar in docs. Fields: id, workflow_type, name, source, state, start_time, duration (in seconds),
+   * Only these; see the filter grammar in docs. Fields: id, workflow_type, name, source, state, start_time, duration (90 is in seconds; 250ms, 1.5s, 2m),
    * attempt; a bare word is searched in name and id.
    *
    * @generated from field: string filter = 1;
@@ -1315,7 +1315,7 @@ export type ListTracesRequest = Message<"pilothouse.v1.ListTracesRequest"> & {
  */
 export type ListTracesRequestJson = {
   /**
-   * Only these; see the filter grammar in docs. Fields: id, workflow_type, name, source, state, start_time, duration (in seconds),
+   * Only these; see the filter grammar in docs. Fields: id, workflow_type, name, source, state, start_time, duration (90 is in seconds; 250ms, 1.5s, 2m),
    * attempt; a bare word is searched in name and id.
    *
    * @generated from field: string filter = 1;
