@@ -2,14 +2,16 @@
 
 from __future__ import annotations
 
-import math
+import itertools
 import random
+from array import array
 
+import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
 from pilothouse_server.domain.projection.spans import WorkState
-from pilothouse_server.domain.traces.aggregate import OTHER, TRACKED_STAGES, Aggregate
+from pilothouse_server.domain.traces.aggregate import OTHER, TRACKED_STAGES, Aggregate, Alike
 from pilothouse_server.domain.traces.estimate import (
     Estimate,
     Past,
@@ -29,21 +31,39 @@ RUNS = st.lists(
 )
 
 
-@given(RUNS, st.integers(0, 30))
+def alike(*runs: dict[str, int], length: int = 100) -> Alike:
+    """Runs through the stages of the first."""
+    columns = {stage: array("q", [each[stage] for each in runs]) for stage in runs[0]}
+    return Alike(array("q", [length] * len(runs)), columns, {}, False)
+
+
+@given(RUNS)
 def test_percentiles_are_those_of_all_runs_however_they_were_taken_in(
-    runs: list[dict[str, int]], cut: int
+    runs: list[dict[str, int]],
 ) -> None:
-    together, rest = Aggregate(), Aggregate()
-    for place, critical in enumerate(runs):
-        (together if place < cut else rest).add(100, critical)
-    together.take(rest)
+    together = Aggregate()
+    for _, same in itertools.groupby(runs, key=sorted):
+        together.add(alike(*same))
     found = {each.stage: each for each in together.together().stages}
     for stage in {name for run in runs for name in run}:
         ordered = sorted(run.get(stage, 0) for run in runs)
-        p50, p95 = (ordered[math.ceil(part * len(runs)) - 1] for part in (0.5, 0.95))
+        p50, p95 = (ordered[-(-percent * len(runs) // 100) - 1] for percent in (50, 95))
         assert found[stage].critical == (p50, p95)
         assert (found[stage].share_p50, found[stage].share_p95) == (p50 / 100, p95 / 100)
         assert found[stage].runs == sum(stage in run for run in runs)
+
+
+@pytest.mark.parametrize(
+    ("percent", "runs"), [(50, 1), (50, 20), (95, 20), (95, 21), (95, 100_000)]
+)
+def test_a_percentile_is_the_least_that_so_many_runs_did_not_exceed(
+    percent: int, runs: int
+) -> None:
+    together = Aggregate()
+    together.add(alike(*({"a": number} for number in range(1, runs + 1))))
+    (stage,) = together.together().stages
+    value = stage.critical.p50 if percent == 50 else stage.critical.p95
+    assert value * 100 >= percent * runs > (value - 1) * 100
 
 
 def test_no_runs_are_no_numbers() -> None:
@@ -53,10 +73,22 @@ def test_no_runs_are_no_numbers() -> None:
 def test_names_of_stages_are_bounded() -> None:
     found = Aggregate()
     for number in range(TRACKED_STAGES + 50):
-        found.add(10, {f"stage {number}": 1})
+        found.add(alike({f"stage {number}": 1}, length=10))
     assert len(found.critical) == TRACKED_STAGES + 1
     assert len(found.critical[OTHER]) == 50
     assert len(found.together().stages) == 200
+
+
+def test_stages_of_one_run_that_are_not_told_apart_are_one_number() -> None:
+    found = Aggregate()
+    found.add(alike({f"stage {number}": 0 for number in range(TRACKED_STAGES)}))
+    found.add(
+        alike({"one more": 20, OTHER: 10, "another": 30}, {"one more": 2, OTHER: 1, "another": 3})
+    )
+    told = {each.stage: each for each in found.together().stages}[OTHER]
+    assert told.runs == 2
+    assert told.critical == (6, 60)
+    assert (told.share_p50, told.share_p95) == (0.06, 0.6)
 
 
 def _run(chance: random.Random) -> Past:

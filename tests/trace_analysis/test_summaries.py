@@ -16,6 +16,7 @@ from pilothouse_server.domain.events import Event, EventType
 from pilothouse_server.domain.traces.model import TimeKind, Trace
 from pilothouse_server.domain.traces.summary import Summary
 from pilothouse_server.domain.workflows import WorkflowState
+from pilothouse_server.services import trace_analysis
 from pilothouse_server.services.retention import DAY_US
 from pilothouse_server.services.trace_analysis import Key, TraceAnalysis, Window
 from pilothouse_server.services.trace_analyst import TraceAnalyst
@@ -104,7 +105,11 @@ async def test_a_run_that_ended_is_summarised(office: Office) -> None:
     assert await office.look() == 1
     assert await office.split("w") == (1, {TimeKind.WORK: 7 * SECOND, TimeKind.QUEUE: 3 * SECOND})
     page = await office.store.page("review", ALL, None, 10)
-    assert page.runs.critical == {"": [2 * SECOND], "lint": [8 * SECOND]}
+    (alike,) = page.runs
+    assert {stage: list(times) for stage, times in alike.critical.items()} == {
+        "": [2 * SECOND],
+        "lint": [8 * SECOND],
+    }
     (ended,) = await office.store.newest("review", 10)
     assert (ended.state, ended.duration_us) == (WorkflowState.COMPLETED, 10 * SECOND)
     assert {kept.piece.task: kept.duration_us for kept in ended.pieces} == {
@@ -215,12 +220,26 @@ async def test_pages_of_runs_are_all_of_them_once(office: Office) -> None:
     seen, last = 0, None
     while True:
         page = await office.store.page("review", ALL, last, 2)
-        seen += len(page.runs.durations)
+        seen += sum(len(alike.durations) for alike in page.runs)
         if page.last is None:
             break
         last = page.last
     assert seen == 7
     assert (await office.store.page("review", ALL, Key(0, ""), 2)).last is None
+
+
+@pytest.mark.parametrize(("most", "runs"), [("MAX_RUNS", 4), ("MAX_VALUES", 2)])
+async def test_of_too_many_runs_the_newest_are_put_together_and_that_is_said(
+    office: Office, monkeypatch: pytest.MonkeyPatch, most: str, runs: int
+) -> None:
+    for number in range(5):
+        await office.house.report(*run(f"w{number}", number))
+    await office.look()
+    monkeypatch.setattr(trace_analysis, "PAGE", 2)
+    monkeypatch.setattr(trace_analysis, most, 4)
+    window = Window(NOON - DAY_US, NOON + 5 * DAY_US)
+    current, _ = await office.analysis.aggregate("review", window)
+    assert (current.together.runs, current.truncated) == (runs, True)
 
 
 async def test_ten_past_runs_tell_when_a_run_may_end(office: Office) -> None:
@@ -273,7 +292,7 @@ async def test_what_cannot_be_compared_is_refused(
 
 async def test_the_newest_runs_of_a_type_are_read_by_their_index(database: Database) -> None:
     query = (
-        select(TRACE_SUMMARIES.c.record)
+        select(TRACE_SUMMARIES.c.numbers)
         .where(TRACE_SUMMARIES.c.type == "review", TRACE_SUMMARIES.c.end_us >= 5)
         .order_by(TRACE_SUMMARIES.c.end_us.desc(), TRACE_SUMMARIES.c.workflow_id.desc())
         .limit(2_000)

@@ -14,7 +14,7 @@ from statistics import median
 from typing import Final, NamedTuple, Protocol
 
 from pilothouse_server.domain.errors import InvalidArgument
-from pilothouse_server.domain.traces.aggregate import Aggregate, Together
+from pilothouse_server.domain.traces.aggregate import Aggregate, Alike, Together
 from pilothouse_server.domain.traces.alignment import Piece
 from pilothouse_server.domain.traces.analysis import Analysis, analyse
 from pilothouse_server.domain.traces.causes import Unanalysable, causes_of
@@ -29,8 +29,10 @@ from pilothouse_server.services.trace_analyst import Traces
 
 MAX_RUNS: Final = 100_000
 """Runs that are put together."""
-PAGE: Final = 2_000
-"""Of them in one read."""
+MAX_VALUES: Final = 2_000_000
+"""Of them, each counted once for each stage that it went through."""
+PAGE: Final = 5_000
+"""Runs in one read."""
 READERS: Final = 2
 """Who read many runs at the same time; others wait."""
 PAST_RUNS: Final = 300
@@ -59,7 +61,7 @@ class Window(NamedTuple):
 class Page(NamedTuple):
     """Some runs; `last` is None when there are no more."""
 
-    runs: Aggregate
+    runs: Sequence[Alike]
     last: Key | None
 
 
@@ -198,19 +200,27 @@ class TraceAnalysis:
             return current, await self._together(workflow_type, earlier)
 
     async def _together(self, workflow_type: str, window: Window) -> Runs:
-        runs, last, left = Aggregate(), None, MAX_RUNS
+        runs, last, left, values = list[Alike](), None, MAX_RUNS, 0
         while True:
             page = await self._past.page(workflow_type, window, last, min(PAGE, left))
-            runs.take(page.runs)
+            runs += page.runs
+            values += sum(each.values for each in page.runs)
             left -= PAGE
             last = page.last
-            if last is None or left <= 0:
+            if last is None or left <= 0 or values >= MAX_VALUES:
                 break
         truncated = False
         if last is not None:
             more = await self._past.page(workflow_type, window, last, 1)
             truncated = more.last is not None
-        return Runs(window, await asyncio.to_thread(runs.together), truncated)
+
+        def together() -> Together:
+            aggregate = Aggregate()
+            for alike in runs:
+                aggregate.add(alike)
+            return aggregate.together()
+
+        return Runs(window, await asyncio.to_thread(together), truncated)
 
     async def _of(self, trace_id: str) -> Analysis:
         trace = await self._traces.trace(trace_id)

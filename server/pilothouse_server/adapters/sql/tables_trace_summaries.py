@@ -16,10 +16,13 @@ TRACE_SUMMARIES = Table(
     Column("attempt", BigInteger, nullable=False),
     Column("revision", BigInteger, nullable=False),
     Column("end_us", BigInteger, nullable=False),
-    Column("record", TEXT, nullable=False),
+    Column("reason", TEXT, nullable=False),
+    Column("stages", TEXT, nullable=False),
+    Column("numbers", TEXT, nullable=False),
 )
-"""`revision` is the trace's. `record`: [duration, {stage: time on the critical path}, [time of each kind]], or
-[duration, null, null, why there is no more]."""
+"""`revision` is the trace's. `numbers`, with commas between them: the duration; unless `reason` tells why there is no
+more, the time of each kind; then for each name in `stages` the time on the critical path. So runs through the same
+stages are read together, as one row, of which columns are made."""
 Index(
     "ix_trace_summaries_type_end_us_workflow_id",
     TRACE_SUMMARIES.c.type,

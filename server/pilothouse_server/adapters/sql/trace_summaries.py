@@ -4,10 +4,11 @@ type and by end, some rows at a time."""
 from __future__ import annotations
 
 import json
+from array import array
 from collections.abc import Mapping, Sequence
 from typing import Any, Final
 
-from sqlalchemy import Connection, delete, select, tuple_, update
+from sqlalchemy import Connection, delete, func, select, tuple_, update
 
 from pilothouse_server.adapters.sql import bulk
 from pilothouse_server.adapters.sql.database import Database
@@ -15,7 +16,7 @@ from pilothouse_server.adapters.sql.revisions import newest_revision
 from pilothouse_server.adapters.sql.tables_projection import COUNTERS, WORKFLOWS
 from pilothouse_server.adapters.sql.tables_trace_summaries import TRACE_PIECES, TRACE_SUMMARIES
 from pilothouse_server.domain.projection.spans import to_json
-from pilothouse_server.domain.traces.aggregate import Aggregate
+from pilothouse_server.domain.traces.aggregate import Alike
 from pilothouse_server.domain.traces.alignment import Piece
 from pilothouse_server.domain.traces.model import TimeKind
 from pilothouse_server.domain.traces.summary import KeptPiece, Summary
@@ -26,6 +27,8 @@ from pilothouse_server.services.trace_analyst import Changed
 MARK: Final = "trace_summaries"
 """The counter: up to which revision workflows were looked at."""
 _KINDS: Final = tuple(TimeKind)
+_HEAD: Final = 1 + len(_KINDS)
+"""Numbers of a run before those of its stages."""
 _S, _W = TRACE_SUMMARIES.c, WORKFLOWS.c
 
 
@@ -75,7 +78,7 @@ class SqlTraceSummaries:
     async def newest(self, workflow_type: str, limit: int) -> Sequence[Ended]:
         """Runs of a type, those that ended last, with their pieces."""
         query = (
-            select(_S.workflow_id, _S.state, _S.record, TRACE_PIECES.c.pieces)
+            select(_S.workflow_id, _S.state, _S.numbers, TRACE_PIECES.c.pieces)
             .join_from(TRACE_SUMMARIES, TRACE_PIECES, _S.workflow_id == TRACE_PIECES.c.workflow_id)
             .where(_S.type == workflow_type)
             .order_by(_S.end_us.desc(), _S.workflow_id.desc())
@@ -84,8 +87,8 @@ class SqlTraceSummaries:
 
         def run(connection: Connection) -> list[Ended]:
             return [
-                Ended(id, WorkflowState(state), json.loads(record)[0], _pieces(pieces))
-                for id, state, record, pieces in connection.execute(query)
+                Ended(id, WorkflowState(state), _numbers(numbers)[0], _pieces(pieces))
+                for id, state, numbers, pieces in connection.execute(query)
             ]
 
         return await self._database.read(run)
@@ -96,15 +99,13 @@ def splits(
 ) -> Mapping[str, tuple[int, Mapping[TimeKind, int]]]:
     """Of workflows that were looked at after they ended: the attempt that was looked at, and on what the time of its
     critical path was spent."""
-    query = select(_S.workflow_id, _S.attempt, _S.record).where(
-        bulk.among(connection, [_S.workflow_id], workflow_ids)
+    query = select(_S.workflow_id, _S.attempt, _S.numbers).where(
+        bulk.among(connection, [_S.workflow_id], workflow_ids), _S.reason == ""
     )
     found: dict[str, tuple[int, Mapping[TimeKind, int]]] = {}
-    for workflow_id, attempt, record in connection.execute(query):
-        kinds = json.loads(record)[2]
-        if kinds is not None:
-            pairs = zip(_KINDS, kinds, strict=True)
-            found[workflow_id] = (attempt, {kind: us for kind, us in pairs if us})
+    for workflow_id, attempt, numbers in connection.execute(query):
+        pairs = zip(_KINDS, _numbers(numbers)[1:_HEAD], strict=True)
+        found[workflow_id] = (attempt, {kind: us for kind, us in pairs if us})
     return found
 
 
@@ -133,14 +134,21 @@ def _store(
 
 
 def _row(summary: Summary) -> tuple[object, ...]:
-    record: list[Any] = [summary.duration_us, None, None, summary.reason]
+    # Always in one order, so that runs through the same stages are alike.
+    stages = sorted(summary.critical)
+    numbers = [summary.duration_us]
     if not summary.reason:
-        kinds = [summary.split.get(kind, 0) for kind in _KINDS]
-        record = [summary.duration_us, dict(summary.critical), kinds]
+        numbers += [summary.split.get(kind, 0) for kind in _KINDS]
+        numbers += [summary.critical[stage] for stage in stages]
     return (
         summary.workflow_id, summary.workflow_type, int(summary.state), summary.attempt, summary.revision,
-        summary.end_us, to_json(record),
+        summary.end_us, summary.reason, to_json(stages), ",".join(map(str, numbers)),
     )  # fmt: skip
+
+
+def _numbers(text: str) -> list[int]:
+    found: list[int] = json.loads(f"[{text}]")
+    return found
 
 
 def _flat(kept: KeptPiece) -> list[object]:
@@ -154,23 +162,25 @@ def _pieces(text: str) -> Sequence[KeptPiece]:
 def _page(
     connection: Connection, workflow_type: str, window: Window, before: Key | None, limit: int
 ) -> Page:
-    query = select(_S.record, _S.state, _S.end_us, _S.workflow_id).where(
-        _S.type == workflow_type, _S.end_us >= window.start_us, _S.end_us < window.end_us
-    )
+    scope = [_S.type == workflow_type, _S.end_us >= window.start_us, _S.end_us < window.end_us]
     if before is not None:
-        query = query.where(tuple_(_S.end_us, _S.workflow_id) < before)
-    ordered = query.order_by(_S.end_us.desc(), _S.workflow_id.desc()).limit(limit)
-    rows = connection.execute(ordered).all()
-    runs = Aggregate()
-    # One call of the parser for all of them, which knows the names of stages again.
-    records = json.loads("[" + ",".join([row[0] for row in rows]) + "]")
-    sums = [0] * len(_KINDS)
-    for (duration_us, critical, kinds, *_), (_, state, _, _) in zip(records, rows, strict=True):
-        if critical is None:
-            continue
-        runs.add(duration_us, critical)
-        runs.failed += state == WorkflowState.FAILED
-        sums = [left + right for left, right in zip(sums, kinds, strict=True)]
-    runs.split = {kind: us for kind, us in zip(_KINDS, sums, strict=True) if us}
-    last = Key(rows[-1][2], rows[-1][3]) if len(rows) == limit else None
-    return Page(runs, last)
+        scope.append(tuple_(_S.end_us, _S.workflow_id) < before)
+    keys = select(_S.end_us, _S.workflow_id).where(*scope)
+    ordered = keys.order_by(_S.end_us.desc(), _S.workflow_id.desc())
+    edge = connection.execute(ordered.offset(limit - 1).limit(1)).first()
+    last = None if edge is None else Key(*edge)
+    if last is not None:
+        scope.append(tuple_(_S.end_us, _S.workflow_id) >= last)
+    # The database puts the rows together: fetching each by itself costs more than all else.
+    failed = _S.state == int(WorkflowState.FAILED)
+    numbers = func.aggregate_strings(_S.numbers, ",")
+    query = select(_S.stages, failed, numbers).where(*scope, _S.reason == "")
+    rows = connection.execute(query.group_by(_S.stages, failed))
+    return Page([_alike(json.loads(stages), bool(lost), text) for stages, lost, text in rows], last)
+
+
+def _alike(stages: Sequence[str], failed: bool, text: str) -> Alike:
+    numbers, width = _numbers(text), _HEAD + len(stages)
+    columns = [array("q", numbers[at::width]) for at in range(width)]
+    split = {kind: us for kind, us in zip(_KINDS, map(sum, columns[1:_HEAD]), strict=True) if us}
+    return Alike(columns[0], dict(zip(stages, columns[_HEAD:], strict=True)), split, failed)

@@ -5,7 +5,7 @@ A run in which a stage is not on the critical path counts as 0 for it. Percentil
 
 from __future__ import annotations
 
-import math
+from array import array
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field
 from typing import Final, NamedTuple, TypeVar
@@ -50,41 +50,60 @@ class Together:
     split: Mapping[TimeKind, int]
 
 
+class Alike(NamedTuple):
+    """Runs through the same stages, as columns: how long each took, and for each stage how long it was on their
+    critical paths. `split` is over all of them, in microseconds."""
+
+    durations: array[int]
+    critical: Mapping[str, array[int]]
+    split: Mapping[TimeKind, int]
+    failed: bool
+
+    @property
+    def values(self) -> int:
+        """How many numbers it holds of stages."""
+        return len(self.durations) * len(self.critical)
+
+
+def _none() -> array[int]:
+    return array("q")
+
+
 @dataclass(slots=True)
 class Aggregate:
     """Takes in runs, in any order."""
 
-    durations: list[int] = field(default_factory=list[int])
+    durations: array[int] = field(default_factory=_none)
     failed: int = 0
-    critical: dict[str, list[int]] = field(default_factory=dict[str, list[int]])
-    shares: dict[str, list[float]] = field(default_factory=dict[str, list[float]])
+    critical: dict[str, array[int]] = field(default_factory=dict[str, "array[int]"])
+    shares: dict[str, array[float]] = field(default_factory=dict[str, "array[float]"])
     split: dict[TimeKind, int] = field(default_factory=dict[TimeKind, int])
 
-    def add(self, duration_us: int, critical: Mapping[str, int]) -> None:
-        """One run, and for each stage how long it was on its critical path."""
-        self.durations.append(duration_us)
-        known, shares, whole = self.critical, self.shares, duration_us or 1
-        for stage, us in critical.items():
-            times = known.get(stage)
-            if times is None:
-                name = stage if len(known) < TRACKED_STAGES else OTHER
-                times = known.setdefault(name, [])
-                shares.setdefault(name, [])
-                shares[name].append(us / whole)
-            else:
-                shares[stage].append(us / whole)
-            times.append(us)
-
-    def take(self, other: Aggregate) -> None:
-        """All that another one took in."""
-        self.durations += other.durations
-        self.failed += other.failed
-        for stage, times in other.critical.items():
-            name = stage if stage in self.critical or len(self.critical) < TRACKED_STAGES else OTHER
-            self.critical.setdefault(name, []).extend(times)
-            self.shares.setdefault(name, []).extend(other.shares[stage])
-        for kind, us in other.split.items():
+    def add(self, runs: Alike) -> None:
+        """Some more of them."""
+        self.durations += runs.durations
+        self.failed += len(runs.durations) if runs.failed else 0
+        for kind, us in runs.split.items():
             self.split[kind] = self.split.get(kind, 0) + us
+        wholes = [each or 1 for each in runs.durations]
+        others: array[int] | None = None
+        for stage, times in runs.critical.items():
+            tracked = stage in self.critical or len(self.critical) < TRACKED_STAGES
+            if tracked and stage != OTHER:
+                self._note(stage, times, wholes)
+            else:
+                # One number for each run, however many of its stages are not told apart.
+                others = times if others is None else array("q", map(int.__add__, others, times))
+        if others is not None:
+            self._note(OTHER, others, wholes)
+
+    def _note(self, stage: str, times: array[int], wholes: Sequence[int]) -> None:
+        known = self.critical.get(stage)
+        if known is None:
+            known = self.critical[stage] = array("q")
+            self.shares[stage] = array("d")
+        known += times
+        self.shares[stage].extend(map(int.__truediv__, times, wholes))
 
     def together(self) -> Together:
         """What they are, put together."""
@@ -92,19 +111,19 @@ class Aggregate:
         spread = None
         if runs:
             ordered = sorted(self.durations)
-            spread = Spread(_rank(ordered, 0.5, runs), _rank(ordered, 0.95, runs))
+            spread = Spread(_rank(ordered, 50, runs), _rank(ordered, 95, runs))
         stages = [self._stage(stage, runs) for stage in self.critical]
         stages.sort(key=lambda each: (-each.share_p50, -each.share_p95, each.stage))
         return Together(runs, self.failed, spread, stages[:MAX_STAGES], self.split)
 
     def _stage(self, stage: str, runs: int) -> StageShare:
         times, shares = sorted(self.critical[stage]), sorted(self.shares[stage])
-        critical = Spread(_rank(times, 0.5, runs), _rank(times, 0.95, runs))
-        p50, p95 = (_rank(shares, part, runs) for part in (0.5, 0.95))
+        critical = Spread(_rank(times, 50, runs), _rank(times, 95, runs))
+        p50, p95 = (_rank(shares, percent, runs) for percent in (50, 95))
         return StageShare(stage, critical, p50, p95, len(times))
 
 
-def _rank(ordered: Sequence[N], part: float, runs: int) -> N:
+def _rank(ordered: Sequence[N], percent: int, runs: int) -> N:
     """The value of that rank among so many runs; those that are not in the list are 0 and come first."""
-    at = math.ceil(part * runs) - 1 - (runs - len(ordered))
+    at = -(-percent * runs // 100) - 1 - (runs - len(ordered))
     return ordered[at] if at >= 0 else ordered[0] - ordered[0]

@@ -25,7 +25,9 @@ def upgrade() -> None:
         sa.Column("attempt", sa.BigInteger, nullable=False),
         sa.Column("revision", sa.BigInteger, nullable=False),
         sa.Column("end_us", sa.BigInteger, nullable=False),
-        sa.Column("record", TEXT, nullable=False),
+        sa.Column("reason", TEXT, nullable=False),
+        sa.Column("stages", TEXT, nullable=False),
+        sa.Column("numbers", TEXT, nullable=False),
     )
     op.create_index(
         "ix_trace_summaries_type_end_us_workflow_id",
