@@ -3,7 +3,7 @@
 import { signal } from "@preact/signals";
 import type { Event } from "../core/wire";
 import { type Call, CallError, problemWords } from "../live/call";
-import { followed } from "../live/lines";
+import { followedWhileSeen } from "../live/lines";
 import { timestampMs } from "../core/time";
 import { Rows } from "./rows";
 
@@ -189,7 +189,7 @@ export class Feed {
       try {
         const url = new URL("api/v1/events:watch", this.base);
         url.search = new URLSearchParams({ filter: this.#filter, resume_token: token, max_events_per_second: String(FASTEST) }).toString();
-        for await (const update of followed<Watched>(url, signal)) {
+        for await (const update of followedWhileSeen<Watched>(url, signal)) {
           token = update.resumeToken || token;
           this.#take(update);
         }

@@ -11,6 +11,41 @@ export async function* followed<T>(url: URL, signal: AbortSignal): AsyncGenerato
   }
 }
 
+// Streams of windows that nobody sees are let go after a while: a browser has six connections to a host, which all its windows share.
+const UNSEEN_MS = 10_000;
+
+// The same for what goes on from a token: it begins when the window is seen, and ends when it is not.
+export async function* followedWhileSeen<T>(url: URL, signal: AbortSignal): AsyncGenerator<T> {
+  const unseen = new AbortController();
+  let timer: ReturnType<typeof setTimeout> | undefined;
+  let seen: () => void = () => undefined;
+  const look = (): void => {
+    clearTimeout(timer);
+    if (document.hidden) {
+      timer = setTimeout(() => unseen.abort(), UNSEEN_MS);
+    } else {
+      seen();
+    }
+  };
+  document.addEventListener("visibilitychange", look);
+  try {
+    if (document.hidden) {
+      await new Promise<void>((resolve) => {
+        seen = resolve;
+        signal.addEventListener("abort", () => resolve());
+      });
+    }
+    yield* followed<T>(url, AbortSignal.any([signal, unseen.signal]));
+  } catch (error) {
+    if (signal.aborted || !unseen.signal.aborted) {
+      throw error;
+    }
+  } finally {
+    clearTimeout(timer);
+    document.removeEventListener("visibilitychange", look);
+  }
+}
+
 // A trace is a million values, so each is looked at once and no lists of them are made.
 function renamed(value: unknown): unknown {
   if (typeof value !== "object" || value === null) {

@@ -2,7 +2,7 @@
 // looked at again now and then.
 import { signal } from "@preact/signals";
 import { CallError, problemWords } from "../live/call";
-import { followed } from "../live/lines";
+import { followedWhileSeen } from "../live/lines";
 import { type Tree, arrange } from "./tree";
 import type { Span, Trace, TraceUpdate } from "./wire";
 
@@ -47,7 +47,7 @@ export class FollowedTrace {
     try {
       const url = new URL(`api/v1/traces/${encodeURIComponent(this.id)}:watch`, this.base);
       url.searchParams.set("resume_token", this.#token);
-      for await (const update of followed<TraceUpdate>(url, stop)) {
+      for await (const update of followedWhileSeen<TraceUpdate>(url, stop)) {
         this.#take(update);
         if (update.caughtUp !== undefined && this.#ended()) {
           break;
