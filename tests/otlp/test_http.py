@@ -48,6 +48,7 @@ def test_json_is_the_same_request() -> None:
         ("[]", "not a JSON object"),
         ('"\\ud800"', "not a JSON object"),
         ("[" * 100_000, "nested too deeply"),
+        ("{}" * 250_001, "more than 250000 objects"),
         ('{"resourceSpans": {"a": 1}}', "resourceSpans"),
         ('{"resourceSpans": [{"scopeSpans": [{"spans": [{"traceId": 7}]}]}]}', "hexadecimal"),
         ('{"resourceSpans": [{"scopeSpans": [{"spans": [{"spanId": "xyz"}]}]}]}', "hexadecimal"),
@@ -68,6 +69,8 @@ def test_packed_bodies_are_unpacked_and_bombs_are_not() -> None:
         unpacked(bomb, "gzip", LIMIT)
     with pytest.raises(BridgeError, match="larger than"):
         unpacked(gzip.compress(bytes(LIMIT // 2)) * 3, "gzip", LIMIT)
+    with pytest.raises(BridgeError, match="more than 64 pieces"):
+        unpacked(gzip.compress(b"") * 65, "gzip", LIMIT)
     for body, words in ((packed[:-9], "ends too early"), (b"spans", "not gzip")):
         with pytest.raises(BridgeError, match=words):
             unpacked(body, "gzip", LIMIT)

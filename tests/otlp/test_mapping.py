@@ -100,8 +100,8 @@ def test_a_workflow_is_named_by_either_release_of_the_convention(name: str) -> N
 
 def test_a_workflow_in_a_workflow_is_a_stage_of_it() -> None:
     inner = genai(2, 1, "invoke_workflow", gen_ai__workflow__name="inner", start_ms=1, ms=5)
-    outer = genai(1, 9, "invoke_workflow", gen_ai__workflow__name="outer")
-    events = events_of(request(inner, outer))
+    outer = genai(1, 0, "invoke_workflow", gen_ai__workflow__name="outer")
+    events = events_of(request(inner), request(outer))
     assert types_of(events[f"{id_of(1)}:{end}"] for end in ("ws", "we")) == [
         "WORKFLOW_STARTED", "WORKFLOW_COMPLETED",
     ]  # fmt: skip
@@ -122,7 +122,23 @@ def test_a_root_of_no_convention_is_the_run_of_the_work_in_it(root_first: bool) 
     assert types_of([events[f"{id_of(1)}:e"]]) == ["SPAN_ENDED"]
 
 
-OPERATION = st.sampled_from([*(name for name in OPERATIONS if name != "invoke_workflow"), ""])
+def test_a_workflow_that_another_process_called_is_a_run() -> None:
+    called = genai(2, 9, "invoke_workflow", gen_ai__workflow__name="called")
+    called.flags = 0x300
+    assert types_of(events_of(request(called)).values()) == [
+        "WORKFLOW_STARTED", "WORKFLOW_COMPLETED",
+    ]  # fmt: skip
+
+
+def test_a_step_that_names_its_pipeline_run_is_not_the_run() -> None:
+    step = span(2, 1, "step", cicd__pipeline__run__id="r")
+    run = span(1, ms=50, cicd__pipeline__result="success", cicd__pipeline__run__id="r")
+    events = events_of(request(step), request(run))
+    assert types_of(events.values()) == ["SPAN_ENDED", "WORKFLOW_STARTED", "WORKFLOW_COMPLETED"]
+    assert {event.workflow_id for event in events.values()} == {"r"}
+
+
+OPERATION = st.sampled_from([*OPERATIONS, ""])
 
 
 @given(
@@ -230,6 +246,7 @@ def test_a_running_span_begins_and_is_alive() -> None:
         ({"start_time_unix_nano": 0}, "start_time_unix_nano: not stated"),
         ({"end_time_unix_nano": 0}, "end_time_unix_nano: not stated"),
         ({"end_time_unix_nano": (1 << 64) - 1}, "more than a day ahead"),
+        ({"end_time_unix_nano": 0, "heartbeat": NOON_NS * 5}, "heartbeat: more than a day ahead"),
     ],
 )
 def test_what_cannot_be_a_span_is_refused_by_name(
@@ -237,7 +254,10 @@ def test_what_cannot_be_a_span_is_refused_by_name(
 ) -> None:
     made = span(1)
     for field, value in change.items():
-        setattr(made, field, value)
+        if field == "heartbeat":
+            made.attributes.add(key="pilothouse.heartbeat").value.string_value = str(value)
+        else:
+            setattr(made, field, value)
     (reported,) = read_request(request(made).SerializeToString())
     with pytest.raises(Refused, match=reason):
         Mapper(Runs()).events_of(reported, NOW_US)

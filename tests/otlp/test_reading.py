@@ -11,10 +11,13 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 from opentelemetry.proto.collector.trace.v1 import trace_service_pb2 as otlp
+from opentelemetry.proto.trace.v1.trace_pb2 import Span
 
 from pilothouse_server.domain.errors import InvalidArgument, LimitExceeded
-from pilothouse_server.foreign.otlp.reading import MAX_SPANS, read_request
-from tests.otlp.build import TRACE_HEX, genai, request, span
+from pilothouse_server.foreign.otlp.mapping import Mapper
+from pilothouse_server.foreign.otlp.reading import MAX_SPANS, Refused, read_request
+from pilothouse_server.foreign.otlp.runs import Runs
+from tests.otlp.build import NOW_US, TRACE_HEX, genai, request, span
 from tests.otlp.conftest import Station
 
 on_server = pytest.mark.asyncio(loop_scope="package")
@@ -28,6 +31,11 @@ def framed(tag: int, body: bytes) -> bytes:
         length += bytes([size & 127 | 128])
         size >>= 7
     return bytes([tag]) + length + bytes([size]) + body
+
+
+def of_span(made: Span, more: bytes) -> bytes:
+    """A request of one span, with more fields."""
+    return framed(0x0A, framed(0x12, framed(0x12, made.SerializeToString() + more)))
 
 
 async def export(station: Station, body: bytes) -> otlp.ExportTraceServiceResponse:
@@ -48,6 +56,26 @@ def test_a_million_spans_are_refused_before_they_take_memory() -> None:
     with pytest.raises(LimitExceeded, match="spans"):
         read_request(MILLION)
     assert time.perf_counter() - begin < 1
+
+
+@pytest.mark.parametrize(
+    "body",
+    [
+        b"\x0a\x00" * 2_000_000,
+        framed(0x0A, b"\x12\x00" * 2_000_000),
+        framed(0x0A, framed(0x0A, b"\x0a\x00" * 2_000_000) + framed(0x12, b"\x12\x00")),
+        of_span(span(1), b"\x4a\x00" * 2_000_000),
+        of_span(span(1, 9, error="x"), b"\x5a\x0b\x12\x09exception" * 300_000),
+    ],
+    ids=["resources", "scopes", "resource", "attributes", "exceptions"],
+)  # fmt: skip
+def test_much_of_what_is_around_spans_costs_little(body: bytes) -> None:
+    begin = time.process_time()
+    mapper = Mapper(Runs())
+    with contextlib.suppress(LimitExceeded, Refused):
+        for reported in read_request(body):
+            mapper.events_of(reported, NOW_US)
+    assert time.process_time() - begin < 0.5
 
 
 def test_as_many_as_are_allowed_are_read() -> None:

@@ -30,6 +30,10 @@ PATH: Final = "/opentelemetry.proto.collector.trace.v1.TraceService/Export"
 PROTOBUF: Final = "application/x-protobuf"
 DEEPEST: Final = 64
 """Lists and maps in an attribute, one in another."""
+MOST_OBJECTS: Final = 250_000
+"""In a request in JSON: a full one has half of that, and one of nothing else would take many seconds to read."""
+MOST_MEMBERS: Final = 64
+"""Pieces that a packed body may be packed in; exporters make one."""
 NO_HEADERS: Final[Mapping[str, str]] = MappingProxyType({})
 RETRIED: Final = frozenset({429, 502, 503, 504})
 """States after which exporters send the same again."""
@@ -102,6 +106,10 @@ def unpacked(body: bytes, coding: str, limit: int) -> bytes:
                 raise malformed("the body is not whole: gzip ends too early")
             parts.append(part)
             body = unpacking.unused_data
+            if len(parts) == MOST_MEMBERS and body:
+                raise over_limit(
+                    f"the body is packed in more than {MOST_MEMBERS} pieces", MOST_MEMBERS
+                )
     except zlib.error:
         raise malformed("the body is not gzip, as content-encoding says") from None
     return b"".join(parts)
@@ -109,6 +117,8 @@ def unpacked(body: bytes, coding: str, limit: int) -> bytes:
 
 def protobuf_of(body: bytes) -> bytes:
     """A request in OTLP's JSON, as protobuf. BridgeError says what is wrong with it."""
+    if body.count(b"{") > MOST_OBJECTS:
+        raise over_limit(f"the body has more than {MOST_OBJECTS} objects", MOST_OBJECTS)
     try:
         found: object = json.loads(body)
         if not isinstance(found, dict):

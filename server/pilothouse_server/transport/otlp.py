@@ -7,6 +7,7 @@ before it takes memory. One span that cannot be taken is named in the answer, an
 from __future__ import annotations
 
 import asyncio
+import time
 from collections import Counter as Tally
 from typing import Any, Final
 
@@ -25,8 +26,8 @@ from pilothouse_server.services.ingest import Ingest
 Context = grpc.aio.ServicerContext[Any, Any]
 
 SERVICE: Final = otlp.DESCRIPTOR.services_by_name["TraceService"]
-SLICE: Final = 100
-"""Spans mapped before others get their turn: some three milliseconds."""
+SLICE_S: Final = 0.003
+"""For so long spans are mapped before others get their turn."""
 MOST_REASONS: Final = 5
 """Different reasons that one answer tells."""
 
@@ -89,9 +90,11 @@ class OtlpServicer:
         events: list[pb.Event] = []
         refused: Tally[str] = Tally()
         now_us = self._clock.now_us()
-        for index, reported in enumerate(spans):
-            if index and index % SLICE == 0:
+        until = time.monotonic() + SLICE_S
+        for reported in spans:
+            if time.monotonic() > until:
                 await asyncio.sleep(0)
+                until = time.monotonic() + SLICE_S
             try:
                 events += self._mapper.events_of(reported, now_us)
             except Refused as error:

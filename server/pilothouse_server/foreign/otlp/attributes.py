@@ -5,6 +5,7 @@ from __future__ import annotations
 import base64
 import json
 from collections.abc import Iterable, Iterator, Mapping
+from itertools import islice
 from typing import Final
 
 from opentelemetry.proto.common.v1.common_pb2 import AnyValue, KeyValue
@@ -19,6 +20,8 @@ PLAIN: Final = 512
 """Characters of a key and its value that are within all limits if they are ASCII."""
 MOST_ITEMS: Final = 256
 """Of a list or a map in an attribute, all its levels together."""
+MOST_READ: Final = 1_000
+"""Attributes of one thing that are looked at; a request has room for two million."""
 MOST_TOLD: Final = 32
 """Events and links of a span that are kept."""
 TOLD_VALUE: Final = 1024
@@ -108,9 +111,9 @@ def text_of(value: AnyValue) -> str:
 
 
 def texts_of(attributes: Iterable[KeyValue]) -> dict[str, str]:
-    """By key; of a key that is there twice the first."""
+    """By key, the first of them; of a key that is there twice the first."""
     found: dict[str, str] = {}
-    for each in attributes:
+    for each in islice(attributes, MOST_READ):
         value = each.value
         found.setdefault(each.key, value.string_value or text_of(value))
     return found

@@ -93,14 +93,10 @@ OUTPUT_TOKENS: Final = ("gen_ai.usage.output_tokens", "gen_ai.usage.completion_t
 PIPELINE_RUN_ID: Final = "cicd.pipeline.run.id"
 PIPELINE_NAME: Final = "cicd.pipeline.name"
 PIPELINE_RESULT: Final = "cicd.pipeline.result"
-PIPELINE_OF_SPAN: Final = (
-    PIPELINE_RESULT,
-    "cicd.pipeline.action.name",
-    "cicd.pipeline.run.state",
-    PIPELINE_RUN_ID,
-    PIPELINE_NAME,
-)
-"""On the span itself any of these says that it is a run; on its resource they say what the run is."""
+PIPELINE_OF_SPAN: Final = (PIPELINE_RESULT, "cicd.pipeline.action.name", "cicd.pipeline.run.state")
+"""On the span itself any of these says that it is a run."""
+PIPELINE_OF_ROOT: Final = (PIPELINE_RUN_ID, PIPELINE_NAME)
+"""These do on a root; below it they say what it belongs to, as on a resource."""
 PIPELINE_TASK: Final = ("cicd.pipeline.task.run.id", "cicd.pipeline.task.name")
 """On the span itself either says that it is a task."""
 PIPELINE_TASK_ID: Final = "cicd.pipeline.task.run.id"

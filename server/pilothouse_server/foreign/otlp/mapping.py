@@ -8,9 +8,10 @@ agent that is the root of its trace) gives the ids to the task.
 from __future__ import annotations
 
 from collections.abc import Mapping, Sequence
+from itertools import islice
 from typing import Final, NamedTuple
 
-from opentelemetry.proto.trace.v1.trace_pb2 import Span, Status
+from opentelemetry.proto.trace.v1.trace_pb2 import Span, SpanFlags, Status
 
 from pilothouse.v1 import enums_pb2
 from pilothouse.v1 import events_pb2 as pb
@@ -20,7 +21,15 @@ from pilothouse_server.foreign.otlp import attributes as kept
 from pilothouse_server.foreign.otlp import conventions as said
 from pilothouse_server.foreign.otlp.conventions import Outcome, Part
 from pilothouse_server.foreign.otlp.meaning import Meaning, Standing, meaning_of, owner_of
-from pilothouse_server.foreign.otlp.reading import Origin, Reported, Times, ids_of, times_of
+from pilothouse_server.foreign.otlp.reading import (
+    FARTHEST_US,
+    Origin,
+    Refused,
+    Reported,
+    Times,
+    ids_of,
+    times_of,
+)
 from pilothouse_server.foreign.otlp.runs import Root, Runs
 
 NOT_RUNNING: Final = "its last span ended"
@@ -28,7 +37,11 @@ NOT_RUNNING: Final = "its last span ended"
 BEATS_US: Final = 30_000_000
 """One sign of life of a running span in so long is kept."""
 
+MOST_EXCEPTIONS: Final = 8
+"""Of a span that are looked at for words of what went wrong."""
+
 _ERROR: Final = Status.STATUS_CODE_ERROR
+_IS_REMOTE: Final = SpanFlags.SPAN_FLAGS_CONTEXT_IS_REMOTE_MASK
 _KINDS: Final = {
     Span.SPAN_KIND_SERVER: "server",
     Span.SPAN_KIND_CLIENT: "client",
@@ -64,9 +77,9 @@ class Mapper:
     def events_of(self, reported: Reported, now_us: int) -> list[pb.Event]:
         """What a span says; its ids, so those of its events, do not depend on when it is read. Raises Refused."""
         seen = _sighting(reported, now_us)
-        meaning = meaning_of(
-            seen.texts, seen.origin, Standing(seen.trace_id, seen.parent_id, seen.span.kind)
-        )
+        remote = bool(seen.span.flags & _IS_REMOTE)
+        standing = Standing(seen.trace_id, seen.parent_id, seen.span.kind, remote)
+        meaning = meaning_of(seen.texts, seen.origin, standing)
         if meaning is None:
             return self._plain(seen)
         return self._work(seen, meaning)
@@ -200,7 +213,7 @@ class Mapper:
         for key, value in kept.told(span, seen.times.start_us).items():
             put(key, value)
         bounded.put_all(seen.texts)
-        bounded.cut += span.dropped_attributes_count
+        bounded.cut += span.dropped_attributes_count + max(len(span.attributes) - kept.MOST_READ, 0)
         self.cut += bounded.cut
         event.attributes.update(bounded.finish())
         if errors and (error := _error_of(seen)) is not None:
@@ -215,6 +228,8 @@ def _sighting(reported: Reported, now_us: int) -> Sighting:
     if not span.end_time_unix_nano:
         beat = texts.pop(said.HEARTBEAT, "")
         heartbeat_us = int(beat) // 1000 if beat.isdecimal() and len(beat) < 20 else 0
+        if heartbeat_us > now_us + FARTHEST_US:
+            raise Refused(f"{said.HEARTBEAT}: more than a day ahead of the server")
     return Sighting(
         *ids_of(span), times_of(span, bool(heartbeat_us), now_us), origin, texts, span, heartbeat_us
     )
@@ -269,9 +284,10 @@ def _error_of(seen: Sighting) -> pb.EventError | None:
     if span.status.code != _ERROR and said.ERROR_TYPE not in texts:
         return None
     code, message = texts.get(said.ERROR_TYPE, ""), span.status.message
-    for event in span.events:
-        if event.name == said.EXCEPTION and not (code and message):
-            told = kept.texts_of(event.attributes)
+    exceptions = (event for event in span.events if event.name == said.EXCEPTION)
+    for exception in islice(exceptions, MOST_EXCEPTIONS):
+        if not (code and message):
+            told = kept.texts_of(exception.attributes)
             code = code or told.get(said.EXCEPTION_TYPE, "")
             message = message or told.get(said.EXCEPTION_MESSAGE, "")
     message = clipped(message.replace("\0", "�"))

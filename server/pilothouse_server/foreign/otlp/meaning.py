@@ -23,6 +23,8 @@ class Standing(NamedTuple):
     parent_id: str
     """"" for the root of the trace."""
     kind: Span.SpanKind.ValueType
+    is_remote: bool = False
+    """Whether what it hangs below is of another process."""
 
 
 class Meaning(NamedTuple):
@@ -62,8 +64,11 @@ def meaning_of(texts: Mapping[str, str], origin: Origin, standing: Standing) -> 
         return _run(texts, origin, own_id, texts[said.WORKFLOW_TYPE], by_trace=own_id == trace_id)
     if any(key in texts for key in said.PIPELINE_TASK):
         return _of_task_run(texts, origin, trace_id)
-    of_run = not standing.parent_id and said.PIPELINE_RUN_ID in origin.resource
-    if of_run or any(key in texts for key in said.PIPELINE_OF_SPAN):
+    of_root = not standing.parent_id and (
+        said.PIPELINE_RUN_ID in origin.resource
+        or any(key in texts for key in said.PIPELINE_OF_ROOT)
+    )
+    if of_root or any(key in texts for key in said.PIPELINE_OF_SPAN):
         return _of_pipeline_run(texts, origin, trace_id)
     return None
 
@@ -71,13 +76,15 @@ def meaning_of(texts: Mapping[str, str], origin: Origin, standing: Standing) -> 
 def owner_of(texts: Mapping[str, str], origin: Origin) -> str:
     """The workflow that a span which is no work belongs to, where it says so itself; "" where it does not."""
     resource = origin.resource
-    return _workflow_id(texts, resource, "") or _id(resource.get(said.PIPELINE_RUN_ID, ""))
+    return _workflow_id(texts, resource, "") or _id(
+        texts.get(said.PIPELINE_RUN_ID) or resource.get(said.PIPELINE_RUN_ID, "")
+    )
 
 
 def _of_genai(
     texts: Mapping[str, str], origin: Origin, operation: said.Operation, standing: Standing
 ) -> Meaning:
-    trace_id, parent_id, kind = standing
+    trace_id, parent_id, kind, is_remote = standing
     own_type = texts.get(said.WORKFLOW_TYPE, "")
     is_run = operation.is_run or bool(own_type) or not parent_id
     agent_id, agent_type = _first(texts, said.AGENT_ID), texts.get(said.AGENT_NAME, "")
@@ -86,12 +93,15 @@ def _of_genai(
         agent_id = agent_type = ""
     else:
         kind_of_run = own_type or agent_type
-    parts = [Part.WORKFLOW] if is_run else []
-    if not operation.is_run:
-        parts.append(Part.TASK)
     remote = texts[said.OPERATION] == said.AGENT and kind == Span.SPAN_KIND_CLIENT
     spends = operation.spends or remote
     workflow_id = _workflow_id(texts, origin.resource, trace_id)
+    parts = [Part.WORKFLOW] if is_run else []
+    if not operation.is_run:
+        parts.append(Part.TASK)
+    elif parent_id and not is_remote and not own_type and workflow_id == trace_id:
+        # It ends before what it hangs below, and is heard of before: taken for the run, it would end that too early.
+        parts = [Part.STAGE]
     return Meaning(
         parts,
         workflow_id,

@@ -117,15 +117,21 @@ def _start(reported: Reported) -> int:
 
 
 def _count(body: bytes) -> None:
-    """Looks how many spans there are before they take memory: two bytes may be one. Raises LimitExceeded, and
-    ValueError where the bytes are none of this message."""
-    found = 0
+    """Looks how many spans there are, and what they stand in, before they take memory: two bytes may be one. Raises
+    LimitExceeded, and ValueError where the bytes are none of this message."""
+    found = around = 0
     for resource_at, resource_end in _fields(body, 0, len(body), _RESOURCE_SPANS):
+        around += 1
         for scope_at, scope_end in _fields(body, resource_at, resource_end, _SCOPE_SPANS):
+            around += 1
+            if around > MAX_SPANS:
+                break
             for _ in _fields(body, scope_at, scope_end, _SPAN):
                 found += 1
                 if found > MAX_SPANS:
                     raise LimitExceeded("spans", MAX_SPANS, found)
+        if around > MAX_SPANS:
+            raise LimitExceeded("resources_and_scopes", MAX_SPANS, around)
 
 
 def _fields(body: bytes, at: int, end: int, wanted: int) -> Iterator[tuple[int, int]]:
