@@ -363,7 +363,9 @@ class Span(_message.Message):
 
     @_builtins.property
     def slack(self) -> _duration_pb2.Duration:
-        """By how much it could take longer without the workflow ending later; absent where that is not known. 0 is on the critical path."""
+        """By how much it could take longer without the workflow ending later; absent where that is not known. 0 is on the critical path.
+        Only in GetTrace: while a trace grows it changes for all spans at once.
+        """
 
     def __init__(
         self,

@@ -338,6 +338,7 @@ export type Span = Message<"pilothouse.v1.Span"> & {
 
   /**
    * By how much it could take longer without the workflow ending later; absent where that is not known. 0 is on the critical path.
+   * Only in GetTrace: while a trace grows it changes for all spans at once.
    *
    * @generated from field: google.protobuf.Duration slack = 21;
    */
@@ -492,6 +493,7 @@ export type SpanJson = {
 
   /**
    * By how much it could take longer without the workflow ending later; absent where that is not known. 0 is on the critical path.
+   * Only in GetTrace: while a trace grows it changes for all spans at once.
    *
    * @generated from field: google.protobuf.Duration slack = 21;
    */
