@@ -204,6 +204,17 @@ async def test_a_watch_sends_everything_then_what_changed(house: House) -> None:
     assert watcher.spans["stage:build:1"] == "COMPLETED"
 
 
+async def test_what_is_counted_from_the_beginning_is_sent_again_when_that_turns_out_to_be_earlier(
+    house: House,
+) -> None:
+    await house.tell(*run())
+    watcher = Watcher(house)
+    await watcher.until(CaughtUp)
+    await house.tell(*otel("early", -5, 1, "s"))
+    await watcher.until(Changed)
+    assert watcher.said[-1] == "Changed:5"
+
+
 async def test_a_watch_resumes_with_what_it_missed(house: House) -> None:
     await house.tell(*run())
     before = Watcher(house)

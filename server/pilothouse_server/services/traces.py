@@ -129,7 +129,7 @@ class Shown(NamedTuple):
     trace: Trace
     by_id: Mapping[str, Span]
     changed: Mapping[str, int]
-    """For each span the revision of the trace in which it became what it is."""
+    """For each span the revision of the trace in which it became what it is, told as counted from its beginning."""
     vanished: int
     """The revision in which a span that had been shown was no more; 0: there was none."""
     made: int
@@ -267,15 +267,17 @@ def _built(kept: Kept, background: Background) -> Shown:
         built.problems = (*built.problems, Problem(ProblemKind.TOO_MANY_SPANS, text))
     before = kept.shown
     known: Mapping[str, Span] = {} if before is None else before.by_id
+    moved = before is None or before.trace.start_us != built.start_us
     changed = {} if before is None else dict(before.changed)
     by_id: dict[str, Span] = {}
     for place, span in enumerate(built.spans):
         same = known.get(span.id)
-        if same is not None and same == span:
-            built.spans[place] = by_id[span.id] = same
-        else:
-            by_id[span.id] = span
+        alike = same is not None and same == span
+        if same is not None and alike:
+            built.spans[place] = same
+        if moved or not alike:
             changed[span.id] = built.revision
+        by_id[span.id] = built.spans[place]
     vanished = 0 if before is None else before.vanished
     for span_id in known:
         if span_id not in by_id:
