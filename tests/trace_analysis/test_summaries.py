@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import asyncio
 import itertools
 
 import pytest
@@ -318,3 +319,20 @@ async def test_slack_is_told_of_the_trace_that_was_asked_about(office: Office) -
     slack = await office.analysis.slack(trace)
     assert set(slack) == {span.id for span in trace.spans}
     assert await office.analysis.slack(trace) is slack
+
+
+async def test_what_goes_on_is_looked_at_again_after_a_second_and_shared_until_then(
+    office: Office,
+) -> None:
+    await office.house.report(*run("w")[:5])
+    office.house.clock.us = NOON + 5 * SECOND
+    trace = await office.desk.trace("w")
+    one, other = await asyncio.gather(office.analysis.analyse("w"), office.analysis.analyse("w"))
+    assert one.analysis is other.analysis
+    slack = await office.analysis.slack(trace)
+    office.house.clock.us += SECOND // 2
+    assert (await office.analysis.analyse("w")).analysis is one.analysis
+    assert await office.analysis.slack(trace) is slack
+    office.house.clock.us += SECOND
+    assert (await office.analysis.analyse("w")).analysis.until_us == NOON + 6.5 * SECOND
+    assert await office.analysis.slack(trace) is not slack

@@ -1,7 +1,7 @@
 """What traces tell: one by itself, several side by side, many of one type together.
 
-Analysing is work for the processor, so it is done in a thread, one at a time; what a trace that has ended tells is kept
-for the next who asks. Reading many runs is done some at a time, so that it holds nobody up.
+Analysing is work for the processor, so it is done in a thread, one at a time; what a trace tells is kept for the next
+who asks, and of one that goes on for a second. Reading many runs is done some at a time, so that it holds nobody up.
 """
 
 from __future__ import annotations
@@ -38,9 +38,11 @@ READERS: Final = 2
 PAST_RUNS: Final = 300
 """Runs, those that ended last, that medians and estimates are made of."""
 KEPT: Final = 64
-"""Analyses of ended traces that are kept for the next who asks."""
+"""Analyses that are kept for the next who asks."""
 KEPT_SPANS: Final = 200_000
 """Spans of all of them together."""
+FRESH_US: Final = 1_000_000
+"""So long what was found of a trace that goes on is told to others who ask."""
 WEEK_US: Final = 7 * 24 * 3600 * 1_000_000
 
 
@@ -128,8 +130,8 @@ class TraceAnalysis:
         self._clock = clock
         self._turn = asyncio.Semaphore(1)
         self._reading = asyncio.Semaphore(READERS)
-        self._kept: OrderedDict[tuple[str, int], Analysis] = OrderedDict()
-        self._slack: tuple[Trace, Mapping[str, int]] | None = None
+        self._kept: OrderedDict[str, Analysis] = OrderedDict()
+        self._slack: tuple[Trace, int, Mapping[str, int]] | None = None
 
     async def analyse(self, trace_id: str) -> Told:
         """What one trace tells."""
@@ -152,21 +154,22 @@ class TraceAnalysis:
     async def slack(self, trace: Trace) -> Mapping[str, int]:
         """By the id of a span how much longer it could take without the trace ending later, as far as that is known.
         Remembered for the trace that was asked about last, since its pages come one after another."""
-        if self._slack is not None and self._slack[0] is trace:
-            return self._slack[1]
-        now_us = self._clock.now_us()
-
-        def run() -> Mapping[str, int]:
-            causes = causes_of(trace, max(trace.start_us, now_us))
-            if isinstance(causes, Unanalysable):
-                return {}
-            pairs = zip(trace.spans, slack_of(causes), strict=True)
-            return {span.id: slack for span, slack in pairs if slack is not None}
-
+        known = self._known_slack(trace)
+        if known is not None:
+            return known
         async with self._turn:
-            found = await asyncio.to_thread(run)
-        self._slack = (trace, found)
-        return found
+            known = self._known_slack(trace)
+            if known is None:
+                now_us = self._clock.now_us()
+                known = await asyncio.to_thread(_slack_by_id, trace, now_us)
+                self._slack = (trace, now_us, known)
+        return known
+
+    def _known_slack(self, trace: Trace) -> Mapping[str, int] | None:
+        if self._slack is None or self._slack[0] is not trace:
+            return None
+        _, at_us, known = self._slack
+        return known if _still(trace, at_us, self._clock.now_us()) else None
 
     async def compare(self, trace_ids: Sequence[str], *, with_median: bool) -> Comparison:
         """What differs from the first, or with the median from that."""
@@ -227,20 +230,29 @@ class TraceAnalysis:
         return await self._analysis(trace, self._clock.now_us())
 
     async def _analysis(self, trace: Trace, now_us: int) -> Analysis:
-        key = (trace.id, trace.revision)
-        known = self._kept.get(key)
+        known = self._known(trace, now_us)
         if known is not None:
-            self._kept.move_to_end(key)
             return known
         async with self._turn:
-            found = await asyncio.to_thread(analyse, trace, now_us)
-        if trace.end_us is not None:
-            self._keep(key, found)
-        return found
+            # Somebody may have asked for the same meanwhile.
+            known = self._known(trace, now_us)
+            if known is None:
+                known = await asyncio.to_thread(analyse, trace, now_us)
+                self._keep(known)
+        return known
 
-    def _keep(self, key: tuple[str, int], analysis: Analysis) -> None:
-        self._kept[key] = analysis
-        self._kept.move_to_end(key)
+    def _known(self, trace: Trace, now_us: int) -> Analysis | None:
+        known = self._kept.get(trace.id)
+        if known is None or known.trace.revision != trace.revision:
+            return None
+        if not _still(known.trace, known.until_us, now_us):
+            return None
+        self._kept.move_to_end(trace.id)
+        return known
+
+    def _keep(self, analysis: Analysis) -> None:
+        self._kept[analysis.trace.id] = analysis
+        self._kept.move_to_end(analysis.trace.id)
         spans = sum(len(each.trace.spans) for each in self._kept.values())
         while self._kept and (len(self._kept) > KEPT or spans > KEPT_SPANS):
             _, dropped = self._kept.popitem(last=False)
@@ -263,3 +275,16 @@ class TraceAnalysis:
         duration = round(median(each.duration_us for each in done))
         pieces = await asyncio.to_thread(median_of, [each.pieces for each in done])
         return Median(of.workflow_type, duration, len(done)), pieces
+
+
+def _still(trace: Trace, at_us: int, now_us: int) -> bool:
+    """Whether what was found of it then is so now."""
+    return trace.end_us is not None or 0 <= now_us - at_us < FRESH_US
+
+
+def _slack_by_id(trace: Trace, now_us: int) -> Mapping[str, int]:
+    causes = causes_of(trace, max(trace.start_us, now_us))
+    if isinstance(causes, Unanalysable):
+        return {}
+    pairs = zip(trace.spans, slack_of(causes), strict=True)
+    return {span.id: slack for span, slack in pairs if slack is not None}
