@@ -8,11 +8,13 @@ import signal
 import sys
 import textwrap
 import time
+from collections.abc import Callable
 from pathlib import Path
 
 import pytest
 from opentelemetry.sdk.trace import TracerProvider
 from opentelemetry.sdk.trace.sampling import ALWAYS_OFF
+from opentelemetry.trace import Tracer
 
 from pilothouse.otel import PilothouseSpanProcessor, SpanOptions
 from tests.e2e.support import Pilothouse
@@ -110,6 +112,45 @@ async def test_while_the_server_is_away_spans_are_kept_and_sent_when_it_is_back(
         async with server:
             (event,) = await station.events()
             assert event["message"] == "before"
+
+
+def odd_name(tracer: Tracer) -> None:
+    tracer.start_span("no text \ud800").end()
+
+
+def odd_value(tracer: Tracer) -> None:
+    tracer.start_span("odd", attributes={"no": "\ud800"}).end()
+
+
+def large_ones(tracer: Tracer) -> None:
+    for _ in range(30):
+        tracer.start_span("large", attributes={"content": "x" * 500_000}).end()
+
+
+def larger_one(tracer: Tracer) -> None:
+    tracer.start_span("too large", attributes={"content": "x" * 5_000_000}).end()
+
+
+@on_server
+@pytest.mark.parametrize(
+    ("make", "refused"), [(odd_name, 1), (odd_value, 0), (large_ones, 0), (larger_one, 1)]
+)
+async def test_no_span_is_in_the_way_of_others(
+    station: Station, make: Callable[[Tracer], None], refused: int
+) -> None:
+    processor = PilothouseSpanProcessor(station.server.grpc)
+    with provided(station, processor) as provider:
+        tracer = provider.get_tracer("odd")
+        running = [tracer.start_span("running \ud800")]
+        running += [tracer.start_span("r", attributes={"c": "x" * 900_000}) for _ in range(6)]
+        make(tracer)
+        tracer.start_span("after").end()
+        assert await asyncio.to_thread(processor.force_flush, 10_000)
+        assert processor.stats.refused == refused
+        events = await station.events(6 + processor.stats.sent)
+        assert "after" in {event["message"] for event in events}
+        for each in running:
+            each.end()
 
 
 def test_nothing_is_waited_for_and_what_is_too_much_is_counted() -> None:

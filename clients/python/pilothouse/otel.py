@@ -46,8 +46,8 @@ except ImportError as missing:
 
 from pilothouse._channel import DEFAULT_TARGET, DEFAULT_TIMEOUT, Tls
 from pilothouse.client import Client
-from pilothouse.errors import CallError
-from pilothouse.retry import NO_RETRY, Backoff, may_go_better, stream_may_resume
+from pilothouse.errors import CallError, RateLimited, ResourceExhausted, ServerFault
+from pilothouse.retry import NO_RETRY, Backoff, stream_may_resume
 
 __all__ = ["PilothouseSpanProcessor", "SpanOptions", "SpanStats"]
 
@@ -58,6 +58,8 @@ HEARTBEAT = "pilothouse.heartbeat"
 """The attribute by which a span that has not ended says when its process was last alive, in nanoseconds since the
 epoch."""
 AGENT = "gen_ai.agent.name"
+MAX_BYTES = 2 << 20
+"""Of one request; a server takes 4 MiB unless it is told otherwise."""
 
 Key = tuple[int, int]
 """Trace and span."""
@@ -97,7 +99,7 @@ class SpanStats:
     sent: int
     """Ended spans that the server has."""
     refused: int
-    """Spans that the server did not take; its reasons are in the log."""
+    """Spans that the server did not take or that could not be sent; the reasons are in the log."""
     dropped: int
     """Ended spans that were left out because too many waited."""
     unfollowed: int
@@ -185,11 +187,12 @@ class PilothouseSpanProcessor(SpanProcessor):
         if self._stopping:
             return
         self._stopping = True
+        deadline = time.monotonic() + within
         flushed = self.force_flush(round(within * 1000))
         self._stop.set()
         self._hurry.set()
         self._wake.set()
-        self._thread.join(within)
+        self._thread.join(max(deadline - time.monotonic(), 0.1))
         if not flushed:
             log.warning("spans were not sent before the end: %d", len(self._ended))
 
@@ -222,8 +225,13 @@ class PilothouseSpanProcessor(SpanProcessor):
             while not self._stop.is_set():
                 self._wake.wait(self._options.pause)
                 self._wake.clear()
-                while self._round(sending) and not self._stop.is_set():
-                    pass
+                try:
+                    while self._round(sending) and not self._stop.is_set():
+                        pass
+                except Exception:
+                    # Whatever it was, the next round is another one, and there is nobody here who could be told.
+                    log.exception("spans were not sent")
+                    self._stop.wait(1.0)
         finally:
             sending.close()
 
@@ -232,20 +240,25 @@ class PilothouseSpanProcessor(SpanProcessor):
         running, ended = self._next()
         if not running and not ended:
             return False
-        wait = sending.send(_request(running, ended))
+        request, count = _fitting(ended)
+        lost = 0 if request.resource_spans else count
+        left = _add_running(request, running)
+        wait = sending.send(request) if request.resource_spans else None
         now = time.monotonic()
         with self._settled:
             for span in running:
                 later = self._interval(span) if wait is None else wait
-                heapq.heappush(self._due, (now + later, _key(span)))
+                heapq.heappush(self._due, (now + (0 if span in left else later), _key(span)))
             if wait is None:
-                for _ in ended:
+                for _ in range(count):
                     self._ended.popleft()
-                self._taken += len(ended)
-                self._refused += sending.refused
-                self._sent += max(0, len(ended) - sending.refused)
+                self._taken += count
+                refused = sending.refused + lost
+                self._refused += refused
+                self._sent += max(0, count - refused)
                 self._settled.notify_all()
-                more = len(self._ended) >= self._options.max_batch or self._hurry.is_set()
+                more = count < len(ended) or len(self._ended) >= self._options.max_batch
+                more = more or self._hurry.is_set()
                 if not self._ended:
                     self._hurry.clear()
                 return more and bool(self._ended)
@@ -291,7 +304,7 @@ class _Sending:
         try:
             answer = self._export(request)
         except CallError as error:
-            if may_go_better(error) or stream_may_resume(error):
+            if _may_be_repeated(error):
                 if self._backoff.failures == 0:
                     log.warning("spans cannot be sent now and are kept: %s", error)
                 return self._backoff.next(error.retry_after)
@@ -311,23 +324,52 @@ class _Sending:
         self._client.close()
 
 
-def _request(running: Sequence[Span], ended: Sequence[ReadableSpan]) -> ExportTraceServiceRequest:
-    """Running spans as they are at this moment, with the time of it, and ended ones."""
-    request = encode_spans(ended)
-    alive = time.time_ns()
-    for span in running:
-        try:
-            one = encode_spans([span])
-        except (
-            KeyError,
-            RuntimeError,
-        ):  # it changed at this moment: its next sign of life says the same
+def _fitting(ended: Sequence[ReadableSpan]) -> tuple[ExportTraceServiceRequest, int]:
+    """A request, and how many spans it disposes of: as many as fit, or one that can never be sent and is not in it."""
+    count = len(ended)
+    while count:
+        request = _encoded(ended[:count])
+        if request is not None:
+            return request, count
+        if count == 1:
+            log.warning("a span cannot be sent: it is no Unicode, or larger than %d", MAX_BYTES)
+            return ExportTraceServiceRequest(), 1
+        count //= 2
+    return ExportTraceServiceRequest(), 0
+
+
+def _encoded(spans: Sequence[ReadableSpan]) -> ExportTraceServiceRequest | None:
+    """None for what cannot be sent in one request."""
+    try:
+        request = encode_spans(spans)
+    except Exception:  # noqa: BLE001 - an application may put anything into a span, and change one that runs meanwhile
+        return None
+    return request if request.ByteSize() <= MAX_BYTES else None
+
+
+def _add_running(request: ExportTraceServiceRequest, running: Sequence[Span]) -> Sequence[Span]:
+    """Adds running spans as they are at this moment, with the time of it; those for which there was no room."""
+    alive, size = time.time_ns(), request.ByteSize()
+    for index, span in enumerate(running):
+        one = _encoded([span])
+        if one is None:
             continue
+        own = one.ByteSize()
+        if size + own > MAX_BYTES:
+            return running[index:]
         for reported in one.resource_spans[0].scope_spans[0].spans:
             if not reported.end_time_unix_nano:
                 reported.attributes.add(key=HEARTBEAT).value.int_value = alive
                 request.resource_spans.extend(one.resource_spans)
-    return request
+                size += own
+    return ()
+
+
+def _may_be_repeated(error: CallError) -> bool:
+    """As OpenTelemetry's protocol has it: too much is too much the next time, unless a time is named."""
+    if isinstance(error, ResourceExhausted):
+        return isinstance(error, RateLimited) or error.retry_after is not None
+    return stream_may_resume(error) and not isinstance(error, ServerFault)
 
 
 def _count(request: ExportTraceServiceRequest) -> int:
