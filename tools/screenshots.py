@@ -31,6 +31,8 @@ class Shot:
     scale: int = 1
     opens: str = ""
     """The state of the workflow whose sheet is open; empty when none is."""
+    clicks: str = ""
+    """What is clicked first, once it is there; empty for nothing."""
     waits: str = ""
     """What has to be there before the picture is taken; empty for what the view has anyway."""
 
@@ -41,6 +43,23 @@ SHOTS = (
     Shot("monitoring-phone", width=390, height=844, scale=2),
     Shot("workflows-dark", view="workflows"),
     Shot("workflow-sheet-dark", view="workflows", opens="FAILED"),
+    Shot("agents-dark", view="agents", waits="agent-row"),
+    Shot("events-dark", view="events", waits="event-row"),
+    Shot("events-phone", view="events", width=390, height=844, scale=2, waits="event-row"),
+    Shot("traces-dark", view="traces", waits="trace-row"),
+    Shot(
+        "trace-dark",
+        view="traces?filter=state%20%3D%20COMPLETED",
+        clicks="trace-row",
+        waits="bottleneck",
+    ),
+    Shot(
+        "trace-light",
+        view="traces?filter=state%20%3D%20FAILED",
+        theme="light",
+        clicks="trace-row",
+        waits="recovery",
+    ),
     Shot("alerts-dark", view="alerts", waits="page-alerts"),
     Shot("alerts-light", view="alerts", theme="light", waits="page-alerts"),
     Shot("alerts-phone", view="alerts", width=390, height=844, scale=2, waits="page-alerts"),
@@ -63,6 +82,8 @@ def take(browser: Browser, url: str, shot: Shot) -> Path:
     page = context.new_page()
     page.goto(f"{url.rstrip('/')}/#/{shot.view}")
     _wait_for_data(page, shot.view)
+    if shot.clicks:
+        page.get_by_test_id(shot.clicks).first.click()
     if shot.waits:
         expect(page.get_by_test_id(shot.waits).first).to_be_visible(timeout=30_000)
         expect(page.get_by_text("Reading", exact=False)).to_have_count(0)
@@ -79,7 +100,7 @@ def take(browser: Browser, url: str, shot: Shot) -> Path:
 
 def _wait_for_data(page: Page, view: str) -> None:
     expect(page.get_by_test_id("connection")).to_have_attribute("data-mode", "live")
-    if not view.startswith("alerts"):
+    if view.startswith(("monitoring", "workflows")):
         expect(page.get_by_test_id("workflow-row").first).to_be_attached()
     # The first measured delay is that of a page that is still being built.
     expect(page.get_by_test_id("connection-delay")).to_have_text(
