@@ -7,8 +7,9 @@
     value   = word | '"' quoted '"'            backslash escapes in quotes
 
 A word on its own is searched in the texts that the schema names, whatever its case. Times are RFC 3339 or an age such
-as -1h or -30m; lengths of time are seconds, or have a unit, as 250ms or 1.5h; names of enumerations may be short and in any case. What cannot be right is refused where it stands: an
-unknown field, a value that is no time, a comparison that the field does not have.
+as -1h or -30m; lengths of time are seconds, or have a unit, as 250ms or 1.5h; names of enumerations may be short and
+in any case. What cannot be right is refused where it stands: an unknown field, a value that is no time, a comparison
+that the field does not have.
 """
 
 from __future__ import annotations
