@@ -130,19 +130,28 @@ class Causes:
 
     def _link(self, places: Mapping[str, int]) -> None:
         """What is known of causes."""
-        spans, inside, parent = self.trace.spans, self.inside, self.parent
-        for place, span in enumerate(spans):
-            if not span.links or not inside[place]:
+        inside, parent, known = self.inside, self.parent, self.known
+        # Members of an enumeration are found slowly, and there are many spans.
+        related, retry = LinkKind.RELATED, LinkKind.RETRY_OF
+        for place, span in enumerate(self.trace.spans):
+            links = span.links
+            if not links or not inside[place]:
                 continue
-            for link in span.links:
-                other = NONE if link.trace_id else places.get(link.span_id, NONE)
-                if link.kind == LinkKind.RELATED or other in (NONE, place):
+            above = parent[place]
+            for link in links:
+                kind = link.kind
+                if kind is related or link.trace_id:
                     continue
-                siblings = inside[other] and parent[other] == parent[place]
-                if not siblings or not self.can_wait(place, other):
+                other = places.get(link.span_id, place)
+                if other == place or parent[other] != above or not inside[other]:
                     continue
-                self.known.setdefault(place, []).append(other)
-                if link.kind == LinkKind.RETRY_OF:
+                if not self.can_wait(place, other):
+                    continue
+                if place in known:
+                    known[place].append(other)
+                else:
+                    known[place] = [other]
+                if kind is retry:
                     self.again.add(place)
 
     def _order(self, above: int, below: list[int]) -> None:

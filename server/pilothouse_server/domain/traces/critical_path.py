@@ -40,13 +40,14 @@ def critical_path(causes: Causes, own_time: OwnTime) -> CriticalPath:
     known = guessed = False
     start, end, before, last = causes.start, causes.end, causes.before, causes.last
     spans, again, estimated = causes.trace.spans, causes.again, causes.estimated
+    nested = SpanKind.SPAN
     above: list[tuple[int, int]] = []
     at, high, child, retried = 0, end[0], last[0], False
     while True:
         if child != NONE:
             if end[child] < high:
-                steps += reversed(own_time.of(at, end[child], high, again=retried))
-            if spans[child].kind == SpanKind.SPAN:
+                steps += own_time.of(at, end[child], high, again=retried)[::-1]
+            if spans[child].kind is nested:
                 guessed = True
             else:
                 known = True
@@ -54,7 +55,7 @@ def critical_path(causes: Causes, own_time: OwnTime) -> CriticalPath:
             at, high, child, retried = child, end[child], last[child], False
             continue
         if start[at] < high:
-            steps += reversed(own_time.of(at, start[at], high))
+            steps += own_time.of(at, start[at], high)[::-1]
         if not above:
             break
         at, came = above.pop()

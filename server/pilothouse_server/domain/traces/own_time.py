@@ -15,6 +15,9 @@ from typing import Final, NamedTuple
 from pilothouse_server.domain.traces.causes import CONTAINERS, NONE, Causes
 from pilothouse_server.domain.traces.model import LinkKind, TimeKind, Wait
 
+_WORK: Final = TimeKind.WORK
+_RETRY: Final = TimeKind.RETRY
+"""Members of an enumeration are found slowly, and there are many spans."""
 _HOLDS: Final = (TimeKind.WAIT, TimeKind.PAUSE)
 
 
@@ -48,11 +51,12 @@ class OwnTime:
         self._waits: dict[int, _Waits] = {}
         self._held: dict[int, _Waits] = {}
         """Of the waits those that hold what is below."""
+        retry = LinkKind.RETRY_OF
         retried = {
             link.span_id
             for span in spans
             for link in span.links
-            if link.kind == LinkKind.RETRY_OF and not link.trace_id
+            if link.kind is retry and not link.trace_id
         }
         self._lost = bytearray(len(spans))
         """Whether it is, or is in, an attempt that was tried again."""
@@ -80,7 +84,7 @@ class OwnTime:
         """The steps that are the piece, in order; `again`: it lies between two attempts."""
         if start_us >= end_us:
             return []
-        base = TimeKind.RETRY if again or self._lost[place] else TimeKind.WORK
+        base = _RETRY if again or self._lost[place] else _WORK
         if place not in self._waits and self._holder[place] == NONE:
             return [Step(place, start_us, end_us, base)]
         found: list[Step] = []
