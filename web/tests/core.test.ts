@@ -3,7 +3,7 @@ import { offsetOf, sampleOneWay, sampleRoundTrip } from "../src/core/clock";
 import { completions, isPlain, matchesWords, withState } from "../src/core/filter";
 import { age, count, durationText, exactTime, percent, rate, sentence, signed, when } from "../src/core/format";
 import { columns, mergePoints, spanOf, stepFor } from "../src/core/history";
-import { narrate } from "../src/core/narrative";
+import { narrate, spansOf } from "../src/core/narrative";
 import { DEFAULT_RANGE, HOME, formatRoute, parseRoute } from "../src/core/route";
 import { durationMs, timestampMs, toDuration, toTimestamp } from "../src/core/time";
 import { judge, pointBefore } from "../src/core/trend";
@@ -107,6 +107,8 @@ describe("the URL", () => {
       state: "failed",
       open: "wf/1?x",
       span: "stage:build:1",
+      zoom: "12.5-80.001",
+      order: "duration desc",
     } as const;
     expect(parseRoute(formatRoute(route))).toEqual(route);
   });
@@ -120,8 +122,9 @@ describe("the URL", () => {
     "#/monitoring?state=exploded",
     "#/%E0%A4%A",
     "#?from=1&to=1e300",
+    "#?zoom=9-1&order=name;drop",
   ])("opens something sensible for %j", (fragment) => {
-    expect(parseRoute(fragment)).toMatchObject({ page: "monitoring", range: DEFAULT_RANGE, state: "" });
+    expect(parseRoute(fragment)).toMatchObject({ page: "monitoring", range: DEFAULT_RANGE, state: "", zoom: "", order: "" });
   });
 });
 
@@ -238,6 +241,18 @@ describe("words", () => {
 
   it("let severity outweigh the type", () =>
     expect(narrate(sent(EventSchema, { type: "EVENT_TYPE_STAGE_COMPLETED", severity: "SEVERITY_ERROR" })).tone).toBe("critical"));
+  it.each<[EventType, number, string, string]>([
+    ["EVENT_TYPE_TASK_FAILED", 2, "task:build/1:2", "stage:build"],
+    ["EVENT_TYPE_TASK_RETRYING", 2, "task:build/1:1", "stage:build"],
+    ["EVENT_TYPE_TASK_STARTED", 0, "task:build/1", "stage:build"],
+    ["EVENT_TYPE_STAGE_FAILED", 3, "task:build/1", "stage:build:3"],
+  ])("knows the spans of %s, attempt %d", (type, attempt, task, stage) =>
+    expect(spansOf(sent(EventSchema, { type, attempt, workflowId: "w", taskId: "build/1", stage: "build" }))).toMatchObject({
+      task,
+      stage,
+    }),
+  );
+
   it("tell an event whose type is newer than this page", () =>
     expect(narrate(sent(EventSchema, { type: 99 as unknown as EventType })).title).toBe("Type 99"));
 });

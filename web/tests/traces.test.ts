@@ -10,7 +10,7 @@ import { type Pen, ROW, type Scene, drawGantt } from "../src/traces/draw";
 import { listFilter } from "../src/traces/list";
 import { nextSpan, pathOf, stepsFrom } from "../src/traces/path";
 import { pointsOf } from "../src/traces/scatter";
-import { type Tree, arrange, hasChildren, rowOfEach, visibleRows } from "../src/traces/tree";
+import { type Tree, arrange, hasChildren, rowOfEach, spanNamed, visibleRows } from "../src/traces/tree";
 import { around, offsetText, panned, zoomed } from "../src/traces/window";
 import type { Span } from "../src/traces/wire";
 import { MEDIAN, joined, parted, spanWords } from "../src/traces/words";
@@ -86,6 +86,21 @@ describe("spans as a tree", () => {
   });
 
   it("that run have no end", () => expect(arrange([span("a", "", 5, undefined)]).end[0]).toBe(Number.POSITIVE_INFINITY));
+});
+
+describe("the span that a link means", () => {
+  const tree = arrange([
+    ...[span("workflow", "", 0, 900), span("task:a:1", "workflow", 0, 100), span("task:a:2", "workflow", 200, 300)],
+    ...[span("task:a:b:7", "workflow", 400, 500), span("span:00f0", "workflow", 600, 700)],
+  ]);
+  it.each([
+    ["task:a:1", "task:a:1"],
+    ["task:a", "task:a:2"],
+    ["task:a:b", "task:a:b:7"],
+    ["00f0", "span:00f0"],
+    ["", ""],
+    ["gone", "gone"],
+  ])("of %j is %j", (said, meant) => expect(spanNamed(tree, said)).toBe(meant));
 });
 
 describe("the piece of time in view", () => {

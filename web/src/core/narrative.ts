@@ -44,6 +44,23 @@ export function eventName(type: EventType): string {
   return /^\d/.test(name) ? `TYPE_${name}` : name;
 }
 
+// The spans of its trace that an event is about: of its task, of its stage, and the one that `span_id` means; "" is none. One that tries again
+// tells what the attempt before died of.
+export function spansOf({ type, taskId, stage, spanId, workflowId, attempt }: Event): {
+  readonly task: string;
+  readonly stage: string;
+  readonly span: string;
+} {
+  const name = eventName(type);
+  const of = (kind: "task" | "stage", id: string): string => {
+    const number = name.startsWith(kind.toUpperCase()) ? attempt - (name === "TASK_RETRYING" && attempt > 1 ? 1 : 0) : 0;
+    return id === "" ? "" : `${kind}:${id}${number > 0 ? `:${number}` : ""}`;
+  };
+  const [task, within] = [of("task", taskId), of("stage", stage)];
+  const span = name.startsWith("SPAN_") || workflowId === "" ? spanId : task || within || "workflow";
+  return { task, stage: within, span };
+}
+
 export function narrate(event: Event): Narrative {
   const name = eventName(event.type);
   const [subject, verb] = split(name);

@@ -1,5 +1,6 @@
 // The URL is the view: page, tab, range, filter, state chip and what is open are in the fragment, so that a link opens the same thing
 // and the page can be served from any path as plain files.
+import type { Span } from "./history";
 
 export type Page = "monitoring" | "workflows" | "agents" | "alerts" | "events" | "traces" | "platform";
 export type Tab =
@@ -37,6 +38,10 @@ export interface Route {
   readonly open: string;
   // The span of a trace that is shown.
   readonly span: string;
+  // The piece of a trace's time that is in view, "12.5-80" in milliseconds since it began; "" is all of it.
+  readonly zoom: string;
+  // How a list is ordered, in the words of the API; "" is its own order.
+  readonly order: string;
 }
 
 const MINUTE = 60_000;
@@ -66,17 +71,27 @@ const LONGEST_TEXT = 2_048;
 // Tabs that show what is open and nothing else.
 const OF_ONE: readonly Tab[] = ["run", "trace", "compare"];
 
-export const HOME: Route = { page: "monitoring", tab: "", range: DEFAULT_RANGE, filter: "", state: "", open: "", span: "" };
+export const HOME: Route = {
+  page: "monitoring",
+  tab: "",
+  range: DEFAULT_RANGE,
+  filter: "",
+  state: "",
+  open: "",
+  span: "",
+  zoom: "",
+  order: "",
+};
 
 // The view after a change. Another page or tab has nothing open and no chip; only two pages share what a filter is about.
 export function moved(route: Route, change: Partial<Route>): Route {
   const elsewhere = change.page !== undefined && change.page !== route.page;
   const ofWorkflows = [route.page, change.page].every((page) => page === "monitoring" || page === "workflows");
   const fresh: Partial<Route> = {
-    ...(elsewhere ? { tab: "", open: "", state: "", span: "" } : {}),
+    ...(elsewhere ? { tab: "", open: "", state: "", span: "", zoom: "", order: "" } : {}),
     ...(elsewhere && !ofWorkflows ? { filter: "" } : {}),
-    ...(change.tab !== undefined && change.tab !== route.tab ? { open: "", span: "" } : {}),
-    ...(change.open !== undefined && change.open !== route.open ? { span: "" } : {}),
+    ...(change.tab !== undefined && change.tab !== route.tab ? { open: "", span: "", zoom: "" } : {}),
+    ...(change.open !== undefined && change.open !== route.open ? { span: "", zoom: "" } : {}),
   };
   return settled({ ...route, ...fresh, ...change });
 }
@@ -105,7 +120,19 @@ export function parseRoute(fragment: string): Route {
     state: (page === "events" ? /^[a-z_,]{1,512}$/.test(state) : STATES.includes(state)) ? state : "",
     open: (values.get("open") ?? "").slice(0, LONGEST_TEXT),
     span: (values.get("span") ?? "").slice(0, LONGEST_TEXT),
+    zoom: formatZoom(parseZoom(values.get("zoom") ?? "")),
+    order: /^[a-z_]{1,32}( desc)?$/.exec(values.get("order") ?? "")?.[0] ?? "",
   });
+}
+
+export function parseZoom(text: string): Span | undefined {
+  const [from = Number.NaN, to = Number.NaN] = /^[\d.]{1,20}-[\d.]{1,20}$/.test(text) ? text.split("-").map(Number) : [];
+  return from < to && to < Number.MAX_SAFE_INTEGER ? { from, to } : undefined;
+}
+
+// To the microsecond, which is the least that the contract tells apart.
+export function formatZoom(zoom: Span | undefined): string {
+  return zoom === undefined ? "" : `${Number(zoom.from.toFixed(3))}-${Number(zoom.to.toFixed(3))}`;
 }
 
 function parseRange(values: URLSearchParams): TimeRange {
@@ -126,7 +153,7 @@ export function formatRoute(route: Route): string {
   } else if (route.range.ms !== DEFAULT_RANGE.ms) {
     values.set("range", RANGES.find((each) => each.ms === (route.range as LastRange).ms)?.key ?? "");
   }
-  for (const key of ["tab", "state", "filter", "open", "span"] as const) {
+  for (const key of ["tab", "state", "filter", "open", "span", "zoom", "order"] as const) {
     if (route[key] !== "") {
       values.set(key, route[key]);
     }

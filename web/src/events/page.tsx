@@ -277,7 +277,6 @@ const Line = memo(({ id, at, type, told, top, words, open }: LineProps): JSX.Ele
       tabIndex={-1}
       data-testid="event-row"
       data-type={nameOf(type, "EVENT_TYPE")}
-      data-workflow-id={undefined}
     >
       <time class="faint mono" title={exactTime(at)}>
         {timeOfDay(at, "millis")}

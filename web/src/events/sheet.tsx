@@ -2,7 +2,7 @@
 import type { ComponentChildren, JSX } from "preact";
 import { useEffect } from "preact/hooks";
 import { exactTime, durationText } from "../core/format";
-import { eventName, narrate } from "../core/narrative";
+import { eventName, narrate, spansOf } from "../core/narrative";
 import { durationMs, timestampMs } from "../core/time";
 import { cliOf, severityLook } from "../core/words";
 import type { Event } from "../core/wire";
@@ -71,6 +71,9 @@ function Told({ event }: { readonly event: Event }): JSX.Element {
     route.href({ page, open, tab, state: "" });
   const link = (href: string, text: string): JSX.Element => <a href={href}>{text}</a>;
   const trace = event.workflowId || event.traceId;
+  const spans = spansOf(event);
+  const inTrace = (span: string, text: string): ComponentChildren =>
+    trace === "" || span === "" || text === "" ? text : link(route.href({ page: "traces", tab: "trace", open: trace, span }), text);
   const facts: readonly (readonly [string, ComponentChildren])[] = [
     ["Type", <code>{eventName(event.type)}</code>],
     ["Severity", severityLook(event.severity).word],
@@ -79,14 +82,14 @@ function Told({ event }: { readonly event: Event }): JSX.Element {
     ["Reported by", event.source],
     ["Workflow", event.workflowId === "" ? "" : link(to("workflows", event.workflowId, "run"), event.workflowName || event.workflowId)],
     ["Workflow type", event.workflowType],
-    ["Stage", event.stage],
-    ["Task", event.taskId],
+    ["Stage", inTrace(spans.stage, event.stage)],
+    ["Task", inTrace(spans.task, event.taskId)],
     ["Attempt", event.attempt > 0 ? event.attempt : ""],
     ["Agent", event.agentId === "" ? event.agentType : link(to("agents", event.agentId), event.agentId)],
     ["Queue", event.queue],
     ["Took", took === undefined ? "" : durationText(took)],
     ["Trace", trace === "" ? "" : link(to("traces", trace, "trace"), event.traceId || "of the workflow")],
-    ["Span", event.spanId],
+    ["Span", inTrace(spans.span, event.spanId)],
     ["Command", event.commandId],
     ["Id", event.id],
   ];
@@ -94,9 +97,11 @@ function Told({ event }: { readonly event: Event }): JSX.Element {
   const usage = event.usage;
   return (
     <>
-      <p class="said">
-        <Mark look={narrative} /> <bdi>{event.message || narrative.rest || narrative.title}</bdi>
-      </p>
+      {event.message !== "" && event.message === event.error?.message ? null : (
+        <p class="said">
+          <Mark look={narrative} /> <bdi>{event.message || narrative.rest || narrative.title}</bdi>
+        </p>
+      )}
       {event.error === undefined ? null : (
         <Note tone="critical">
           {[event.error.code, event.error.message].filter((each) => each !== "").join(": ") || "Failed"}

@@ -14,6 +14,8 @@ export class RouteStore {
     return shown && !open.startsWith(":") ? open : "";
   });
   readonly span = computed(() => this.route.value.span);
+  readonly zoom = computed(() => this.route.value.zoom);
+  readonly order = computed(() => this.route.value.order);
   readonly filter = computed(() => this.route.value.filter);
   readonly state = computed(() => this.route.value.state);
   // The same object until the range itself changes, so that a filter does not reload the charts.

@@ -1,5 +1,4 @@
 // All traces of the range and the filter: as points, and as rows from which some are chosen to be compared.
-import { useSignal } from "@preact/signals";
 import type { JSX } from "preact";
 import { useMemo } from "preact/hooks";
 import { count, durationText, exactTime, when } from "../core/format";
@@ -38,13 +37,13 @@ export function listFilter(filter: string, range: TimeRange, now: number): strin
 export function TraceList(): JSX.Element {
   const { route, call, clock } = useStores();
   const chosen = useMemo(() => new Selection(), []);
-  const order = useSignal<Order>("start_time desc");
+  const order = ORDERS.find(([each]) => each === route.order.value)?.[0] ?? "start_time desc";
   const filter = route.filter.value;
   const range = route.range.value;
-  const asked = `${filter}\n${JSON.stringify(range)}\n${order.value}`;
+  const asked = `${filter}\n${JSON.stringify(range)}\n${order}`;
   const list = useList<Trace>(
     async (pageToken, signal) => {
-      const input = { filter: listFilter(filter, range, clock.serverNow()), pageSize: PAGE, pageToken, orderBy: order.value };
+      const input = { filter: listFilter(filter, range, clock.serverNow()), pageSize: PAGE, pageToken, orderBy: order };
       const { traces, nextPageToken } = (await call("TraceService/ListTraces", input, signal)).message;
       return { items: traces, next: nextPageToken };
     },
@@ -80,7 +79,13 @@ export function TraceList(): JSX.Element {
               {ids.size === 1 ? "Compare with one more…" : `Compare ${count(Math.min(ids.size, MOST_COMPARED))}`}
             </a>
           )}
-          <Choice value={order.value} set={(value) => (order.value = value)} of={ORDERS} label="Order" testId="trace-order" />
+          <Choice<Order>
+            value={order}
+            set={(value) => route.go({ order: value === "start_time desc" ? "" : value })}
+            of={ORDERS}
+            label="Order"
+            testId="trace-order"
+          />
         </span>
       }
     >
@@ -127,7 +132,6 @@ function columnsOf(chosen: Selection, open: (id: string) => string, order: () =>
       "w-why",
       ({ timeSplit }) => (timeSplit.length === 0 ? <span class="faint">–</span> : <Split shares={timeSplit} />),
     ],
-    ["Failed", "w-rate number", ({ errorCount }) => (errorCount === 0 ? <span class="faint">–</span> : count(errorCount))],
     ["Took", "w-time number", (trace) => <Took trace={trace} />],
     ["Began", "w-time number", (trace) => <Began trace={trace} />],
   ];

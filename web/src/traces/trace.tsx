@@ -2,9 +2,9 @@
 import { useSignal } from "@preact/signals";
 import type { JSX } from "preact";
 import { useEffect, useMemo, useRef } from "preact/hooks";
-import { durationText, exactTime, plural, when } from "../core/format";
+import { durationText, exactTime, plural, sentence, when } from "../core/format";
+import { formatZoom, parseZoom } from "../core/route";
 import { durationMs, timestampMs } from "../core/time";
-import { sentence } from "../core/format";
 import { nameOf, workflowLook } from "../core/words";
 import { useStores } from "../ui/context";
 import { useList } from "../ui/listed";
@@ -17,6 +17,8 @@ import { takePicture, writeDown } from "./export";
 import { FollowedTrace } from "./following";
 import { Gantt } from "./gantt";
 import { SpanPanel } from "./span";
+import { spanNamed } from "./tree";
+import { within } from "./window";
 import type { Trace } from "./wire";
 import { MEDIAN, joined } from "./words";
 
@@ -66,7 +68,8 @@ function Known({ id, following, trace }: KnownProps): JSX.Element {
   board.tree.value = tree;
   board.until.value = until;
   board.analysis.value = analysis.items[0] ?? board.analysis.peek();
-  const span = route.span.value;
+  useZoom(board);
+  const span = spanNamed(tree, route.span.value);
   const revealed = useRef("");
   useEffect(() => {
     if (span !== revealed.current && (span === "" || tree.at.has(span))) {
@@ -102,6 +105,30 @@ function Known({ id, following, trace }: KnownProps): JSX.Element {
       </section>
     </div>
   );
+}
+
+const SETTLED_MS = 250;
+
+// The piece of time that is in view is in the URL, once it rests there for a moment: a wheel turns many times a second.
+function useZoom(board: Board): void {
+  const { route } = useStores();
+  const zoom = route.zoom.value;
+  const said = useRef("");
+  useEffect(() => {
+    if (zoom !== said.current) {
+      const piece = parseZoom(zoom);
+      said.current = zoom;
+      board.chosen.value = piece === undefined ? undefined : within(piece, board.full.peek());
+    }
+  }, [zoom]);
+  const chosen = board.chosen.value;
+  useEffect(() => {
+    const timer = setTimeout(() => {
+      said.current = formatZoom(board.chosen.peek());
+      route.refine({ zoom: said.current });
+    }, SETTLED_MS);
+    return () => clearTimeout(timer);
+  }, [chosen]);
 }
 
 function Head({ trace, board, until }: { readonly trace: Trace; readonly board: Board; readonly until: number }): JSX.Element {

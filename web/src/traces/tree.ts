@@ -103,6 +103,12 @@ export function rowOfEach({ spans }: Tree, rows: Int32Array): Int32Array {
   return found;
 }
 
+// The span that a link means: one that says no attempt means the newest, and OpenTelemetry's have another name where theirs is taken.
+export function spanNamed({ spans, at }: Tree, id: string): string {
+  const attempt = (span: Span): boolean => span.spanId.startsWith(`${id}:`) && /^\d+(:\d+)?$/.test(span.spanId.slice(id.length + 1));
+  return id === "" || at.has(id) ? id : at.has(`span:${id}`) ? `span:${id}` : (spans.findLast(attempt)?.spanId ?? id);
+}
+
 export const hasChildren = ({ last }: Tree, at: number): boolean => (last[at] ?? 0) > at + 1;
 
 // What has to be unfolded so that it is seen.

@@ -17,6 +17,8 @@ const NEWEST = 200;
 interface Compared {
   readonly now: StageCriticality;
   readonly before: StageCriticality | undefined;
+  // Whether there were runs in the week before.
+  readonly since: boolean;
 }
 
 export function Types(): JSX.Element {
@@ -69,7 +71,11 @@ function OfType({ type }: { readonly type: string }): JSX.Element {
     return <Standing list={list} what={`the runs of type ${type}`} empty="" />;
   }
   const { current, previous } = found;
-  const items = current.stages.map((now) => ({ now, before: previous?.stages.find(({ stage }) => stage === now.stage) }));
+  const items = current.stages.map((now) => ({
+    now,
+    before: previous?.stages.find(({ stage }) => stage === now.stage),
+    since: (previous?.runCount ?? 0) > 0,
+  }));
   return (
     <div class="body" data-testid="aggregate" data-runs={current.runCount}>
       <Whole current={current} previous={previous} />
@@ -131,9 +137,9 @@ const COLUMNS: readonly Column<Compared>[] = [
   [
     "Week before",
     "w-time number",
-    ({ now, before }) =>
+    ({ now, before, since }) =>
       before === undefined ? (
-        <span class="faint">new</span>
+        <span class="faint">{since ? "new" : "–"}</span>
       ) : (
         `${signed((Number(now.shareP50) - Number(before.shareP50)) * 100, (by) => by.toFixed(1))} pp`
       ),
