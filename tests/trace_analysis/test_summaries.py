@@ -145,6 +145,24 @@ async def test_what_could_not_be_stored_is_looked_at_again(
     assert await office.look() == 2
 
 
+async def test_what_was_found_before_a_trace_could_not_be_read_is_looked_at_again(
+    office: Office, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    await office.house.report(*run("v"), *run("w"))
+    read = office.desk.trace
+
+    async def away(asked_id: str) -> Trace:
+        if asked_id == "w":
+            raise Unavailable("database", "gone")
+        return await read(asked_id)
+
+    with monkeypatch.context() as patched:
+        patched.setattr(office.desk, "trace", away)
+        with pytest.raises(Unavailable):
+            await office.look()
+    assert await office.look() == 2
+
+
 async def test_a_run_that_goes_on_after_its_end_is_forgotten_until_it_ends_again(
     office: Office,
 ) -> None:

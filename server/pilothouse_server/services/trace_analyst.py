@@ -74,6 +74,7 @@ class TraceAnalyst:
         self._traces = traces
         self._clock = clock
         self._mark: int | None = None
+        """Up to where everything that was found is stored, so that what fails on its way is looked at again."""
         self._stored = 0
         self._seen: deque[tuple[float, int]] = deque()
         """How far changes had come at which time, as far back as that matters."""
@@ -105,11 +106,12 @@ class TraceAnalyst:
         kept."""
         if self._mark is None:
             self._mark = self._stored = await self._store.mark()
-        changed = await self._store.changed(self._mark, until, READ) if until > self._mark else ()
+        mark = self._mark
+        changed = await self._store.changed(mark, until, READ) if until > mark else ()
         if not changed:
-            self._mark = max(self._mark, until)
+            self._mark = max(mark, until)
             if self._mark - self._stored >= STORE_EVERY:
-                await self._keep({}, ())
+                await self._keep({}, (), self._mark)
             return 0
         kept, found, gone_on = 0, dict[str, tuple[int, Summary]](), list[str]()
         for each in changed:
@@ -119,12 +121,12 @@ class TraceAnalyst:
                     found[each.id] = (each.revision, summary)
             elif each.stored:
                 gone_on.append(each.id)
-            self._mark = each.revision
             if len(found) + len(gone_on) >= AT_ONCE:
-                kept += await self._keep(found, gone_on)
+                kept += await self._keep(found, gone_on, each.revision)
                 found, gone_on = {}, []
         if found or gone_on:
-            kept += await self._keep(found, gone_on)
+            kept += await self._keep(found, gone_on, changed[-1].revision)
+        self._mark = changed[-1].revision
         return kept
 
     async def _summary(self, workflow_id: str) -> Summary | None:
@@ -138,13 +140,9 @@ class TraceAnalyst:
         now_us = self._clock.now_us()
         return await asyncio.to_thread(lambda: summary_of(analyse(trace, now_us, path_only=True)))
 
-    async def _keep(self, found: Mapping[str, tuple[int, Summary]], gone_on: Sequence[str]) -> int:
-        mark = self._mark or 0
-        try:
-            await self._store.store(found, gone_on, mark)
-        except BaseException:
-            # What was found is looked for again, from what is stored.
-            self._mark = None
-            raise
-        self._stored = mark
+    async def _keep(
+        self, found: Mapping[str, tuple[int, Summary]], gone_on: Sequence[str], mark: int
+    ) -> int:
+        await self._store.store(found, gone_on, mark)
+        self._mark = self._stored = mark
         return len(found)
