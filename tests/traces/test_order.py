@@ -9,7 +9,11 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from pilothouse_server.domain.events import Event, EventError, EventType
+from pilothouse_server.domain.traces.analysis import analyse
+from pilothouse_server.domain.traces.comparison import compare
+from pilothouse_server.domain.traces.model import SpanKind as K
 from pilothouse_server.domain.traces.model import Trace
+from pilothouse_server.domain.traces.summary import placed, summary_of
 from tests.projection.build import NOON, SECOND, event, histories
 from tests.traces.build import E, made
 
@@ -92,3 +96,21 @@ def test_a_trace_is_a_tree_in_order_whatever_was_reported(
             if span.end_us is not None:
                 assert wait.end_us is not None
                 assert wait.end_us <= span.end_us
+
+
+@given(_orders(), st.sampled_from(["w", "v", ""]))
+def test_the_critical_path_of_whatever_was_reported_adds_up(
+    both: tuple[Sequence[Event], Sequence[Event]], workflow_id: str
+) -> None:
+    found = made(both[0], workflow_id)
+    analysis = analyse(found, NOON + 9 * SECOND)
+    assert analysis.path is not None
+    whole = analysis.until_us - found.start_us
+    assert sum(step.length_us for step in analysis.path.steps) == whole
+    assert sum(analysis.split.values()) == whole
+    assert all(0 <= each.saving_us <= each.critical_us for each in analysis.bottlenecks)
+    summary = summary_of(analysis)
+    assert summary.duration_us == sum(summary.critical.values()) == whole
+    pieces = placed(analysis)
+    assert len(pieces) == sum(span.kind not in (K.WORKFLOW, K.ATTEMPT) for span in found.spans[1:])
+    assert all(row.words == "no difference" for row in compare([pieces, pieces]))
