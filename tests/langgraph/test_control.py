@@ -249,7 +249,7 @@ async def test_runs_that_are_not_remembered_are_recalled(
     workshop: Workshop,
     monkeypatch: pytest.MonkeyPatch,
 ) -> None:
-    monkeypatch.setattr(runner_module, "REMEMBERED", 1)
+    monkeypatch.setattr(runner_module, "KEPT", 1)
     async with house.runner(workshop.asking(saver, "so?")) as runner:
         for thread_id in ("first", "second", "third"):
             await runner.run({}, thread_id=thread_id)

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import asyncio
+import time
 from typing import Any, cast
 
 import pytest
@@ -15,10 +16,12 @@ from langgraph.func import entrypoint, task
 from langgraph.graph import END, START, StateGraph
 from langgraph.types import RetryPolicy, interrupt
 
-from pilothouse.langgraph import NotWaiting, RunnerClosed, RunState
+from pilothouse.executor import ExecutorOptions
+from pilothouse.langgraph import LangGraphRunner, NotWaiting, RunnerClosed, RunState
 from pilothouse.langgraph.threads import Graph, config_of
 from tests.langgraph.graphs import Compiled, Saver, State, Workshop
 from tests.langgraph.support import House, path, tasks, told
+from tests.support import free_port
 
 pytestmark = [
     pytest.mark.asyncio(loop_scope="package"),
@@ -88,6 +91,27 @@ async def test_a_question_that_is_no_json_is_asked_all_the_same(
         shown = await house.is_in("tuple", "WAITING")
         assert "which?" in shown.events[-1].message
         assert (await runner.answer("tuple", 1)).state is RunState.COMPLETED
+
+
+class Speechless(Exception):
+    """Nobody can say what it was."""
+
+    def __str__(self) -> str:
+        raise ValueError
+
+
+async def test_a_failure_without_words_ends_its_run_and_no_other(
+    house: House, saver: AsyncSqliteSaver
+) -> None:
+    async def fail(_: State) -> State:
+        raise Speechless
+
+    async with house.runner(line(saver, fail=fail)) as runner:
+        for thread_id in ("speechless", "speechless too"):
+            with pytest.raises(Speechless):
+                await asyncio.wait_for(runner.run({}, thread_id=thread_id), 20)
+        shown = await house.is_in("speechless too", "FAILED")
+    assert shown.workflow.error.code == "Speechless"
 
 
 async def test_a_node_that_cancels_itself_fails(house: House, saver: AsyncSqliteSaver) -> None:
@@ -282,3 +306,16 @@ async def test_tasks_of_an_entrypoint_are_told_once_across_its_question(
     assert calls == [1, 5]
     assert sorted(path(each.id) for each in shown.tasks) == ["double", "double", "work"]
     assert set(tasks(shown).values()) == {("COMPLETED", 1)}
+
+
+async def test_runs_do_not_wait_for_a_server_that_is_away(
+    saver: AsyncSqliteSaver, workshop: Workshop
+) -> None:
+    target, options = f"127.0.0.1:{free_port()}", ExecutorOptions(close_timeout=0.1)
+    graph = workshop.line(saver, "a")
+    async with LangGraphRunner(target, graph, workflow_type="w", options=options) as runner:
+        begin = time.monotonic()
+        for number in range(20):
+            await runner.run({}, thread_id=f"alone-{number}")
+        assert time.monotonic() - begin < 10
+    assert workshop.calls == {"a": 20}

@@ -44,9 +44,14 @@ def event_error(failure: Failure, *, retryable: bool = False) -> EventError:
             return EventError(message=clip(failure), retryable=retryable)
         case BaseException():
             code = clip(type(failure).__name__, MAX_NAME_BYTES)
-            return EventError(
-                code=code, message=clip(str(failure) or repr(failure)), retryable=retryable
-            )
+            return EventError(code=code, message=clip(_words(failure)), retryable=retryable)
+
+
+def _words(failure: BaseException) -> str:
+    try:
+        return str(failure) or repr(failure)
+    except Exception:  # noqa: BLE001 - an exception of somebody else's, whose own words fail; its class is in the code
+        return "no words could be had of it"
 
 
 def command_id(command: Command | str | None) -> str:

@@ -38,8 +38,10 @@ from pilothouse.reporting import WorkflowRun
 from pilothouse.v1.commands_pb2 import Command, CommandBoundary
 from pilothouse.v1.enums_pb2 import ControlAction
 
+KEPT = 1_000
+"""Runs that wait or failed, each with its state; others are recalled."""
 REMEMBERED = 10_000
-"""Runs that wait or failed, and ids of those that are over, are kept in memory; others are recalled."""
+"""Ids of runs that are over."""
 _ASK, _DEAF = 1.0, 5.0
 """Seconds that a server has to answer before a run begins without it, and for which it is not asked again."""
 _IDLE = frozenset({RunState.WAITING, RunState.FAILED})
@@ -118,12 +120,12 @@ class LangGraphRunner:
         # One at a time with whatever recalls runs: two of them must not take the same thread.
         async with self._recalling:
             thread = await read(self._graph, thread_id, self._base)
+            workflow_id = await self._free_id(thread)
             self._check()
+            # Looked at last: meanwhile a run that waited may have been answered.
             before = self._by_thread.get(thread_id)
             if before is not None and before.state in {RunState.RUNNING, RunState.PAUSED}:
                 raise RunUnderWay(before.workflow_id, before.state)
-            workflow_id = await self._free_id(thread)
-            self._check()
             self._overtake(before, thread)
             return self._begin(thread, workflow_id, given, name, trace_id)
 
@@ -280,10 +282,10 @@ class LangGraphRunner:
             return
         self._keep(run)
         self._runs.move_to_end(run.workflow_id)
-        while len(self._runs) > REMEMBERED:
-            idle = (each for each in self._runs.values() if each.state in _IDLE)
-            if (oldest := next(idle, None)) is None:
-                return
+        if len(self._runs) <= KEPT:
+            return
+        idle = [each for each in self._runs.values() if each.state in _IDLE]
+        for oldest in idle[: max(len(idle) - KEPT, 0)]:
             self._forget(oldest)
 
     def _forget(self, run: GraphRun) -> None:
