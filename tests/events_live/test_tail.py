@@ -186,6 +186,28 @@ async def test_what_is_sent_and_what_is_left_out_is_all_that_was_wanted(feed: Fe
         following.cancel()
 
 
+async def test_of_many_that_came_meanwhile_the_few_that_were_wanted_are_not_left_out(
+    feed: Feed,
+) -> None:
+    await feed.report(event(E.LOG, id="before"))
+    async with running(feed.tail()) as tail:
+        watcher = Watcher()
+        async with aclosing(updates(tail, "needle", backlog=1)) as stream:
+            while not watcher.caught_up.is_set():
+                watcher.note(await anext(stream))
+        for at in range(0, 3_000, 500):
+            await feed.report(
+                *(event(E.LOG, id=f"{n}", message="hay" if n % 300 else "needle") for n in range(at, at + 500))
+            )  # fmt: skip
+        back = Watcher()
+        allowance = Allowance(4, feed.clock)
+        stream = updates(tail, "needle", watcher.token, allowance=allowance)
+        async with aclosing(stream):
+            while not back.caught_up.is_set():
+                back.note(await anext(stream))
+        assert (back.ids, back.skipped) == ([str(n) for n in range(0, 3_000, 300)], 0)
+
+
 async def test_a_token_of_another_history_is_told_so_and_a_made_up_one_refused(feed: Feed) -> None:
     await feed.report(*(made(random.Random(3), n) for n in range(20)))
     async with running(feed.tail()) as tail:

@@ -168,18 +168,30 @@ class EventFollower:
             newest, floor = newest_position(connection), bounds(connection).floor
             if mark < floor:
                 return Read((), mark, more=True, oldest=floor)
-            waiting = newest - mark
-            allowed = min(waiting, self._allowance.left) if self._allowance else waiting
-            window = Window(newest - allowed + 1, newest)
-            listed = self._look(connection, window, limit, True)
+            listed, skipped = self._next(connection, mark, newest, limit)
             query = select(*_STORED).where(_C.position.in_(listed.places)).order_by(_C.position)
             items = [(row.position, StoredEvent(*row)) for row in connection.execute(query)]
             if self._allowance is not None:
                 self._allowance.spend(len(items))
             until = newest if listed.end is None else listed.end
-            return Read(items, until, until < newest, waiting - allowed, floor)
+            return Read(items, until, until < newest, skipped, floor)
 
         return await self._database.read(run)
+
+    def _next(
+        self, connection: Connection, mark: int, newest: int, limit: int
+    ) -> tuple[EventList, int]:
+        """What comes next, and how many before that are left out."""
+        waiting = newest - mark
+        allowed = min(waiting, self._allowance.left) if self._allowance else waiting
+        if 0 < allowed < waiting:
+            # Of many events only few may be wanted: then none is left out.
+            most = min(limit, allowed)
+            listed = self._look(connection, Window(mark + 1, newest), most, True)
+            if listed.end is None:
+                return listed, 0
+        window = Window(newest - allowed + 1, newest)
+        return self._look(connection, window, limit, True), waiting - allowed
 
     def _look(
         self, connection: Connection, window: Window, limit: int, ascending: bool
