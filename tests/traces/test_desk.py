@@ -159,6 +159,15 @@ async def test_what_was_removed_with_age_is_told(house: House) -> None:
     assert (found.spans[0].id, found.spans[0].start_us) == ("workflow", NOON)
 
 
+async def test_what_was_removed_of_a_trace_without_a_workflow_is_told(house: House) -> None:
+    await house.tell(*otel("root", 0, None), *otel("a", 1, 2, "root"), *otel("b", 2, 3, "root"))
+    assert kinds(await house.desk.trace(TRACE)) == {}
+    cut = Cut(before_us=NOON + 10_000_000, spared_us=0, newest=0, now_us=NOON + 20_000_000)
+    await house.database.write(lambda c: remove_events(c, cut, 1))
+    found = await TraceDesk(SqlTraces(house.database, SetClock()), decode_one).trace(TRACE)
+    assert kinds(found) == {ProblemKind.ORPHAN: 2, ProblemKind.REMOVED: 1}
+
+
 async def test_attributes_are_those_of_the_event_that_tells_most(house: House) -> None:
     await house.tell(*run())
     spans = (await house.desk.trace("w")).spans

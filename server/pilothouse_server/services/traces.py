@@ -75,6 +75,8 @@ class Background(NamedTuple):
     """What is known of a subject beside its events."""
 
     record: WorkflowRecord | None
+    first_us: int | None
+    """When a trace without a workflow began, whatever is left of it; None where nobody knows."""
     commands: Sequence[Command]
     removed: bool
     """Whether events of it may have been removed."""
@@ -112,7 +114,7 @@ class TraceStore(Protocol):
         """Events of a workflow, or those of others that name a trace, behind a place: a bounded number."""
         ...
 
-    async def background(self, workflow_id: str) -> Background: ...
+    async def background(self, subject: Subject) -> Background: ...
 
     async def payloads(self, event_ids: Sequence[str]) -> Mapping[str, bytes]:
         """Those of the events that are still there."""
@@ -238,7 +240,7 @@ class TraceDesk:
                 done.add(key)
         if kept.shown is not None and kept.shown.trace.revision == kept.facts.revision:
             return kept.shown
-        background = await self._store.background(kept.subject.workflow_id)
+        background = await self._store.background(kept.subject)
         return await _threaded(partial(_built, kept, background), inline=kept.facts.count <= FEW)
 
     def _fold(self, facts: TraceFacts, events: Sequence[tuple[int, bytes]]) -> None:
@@ -288,11 +290,16 @@ def _built(kept: Kept, background: Background) -> Shown:
 
 
 def _began_before(facts: TraceFacts, background: Background) -> bool:
-    """Whether the workflow is known to have begun before the first event that is left of it."""
-    stored, left = background.record, facts.record.first_us
-    if stored is None or stored.first_us is None:
+    """Whether it is known to have begun before the first event that is left of it."""
+    if facts.workflow_id:
+        stored, left = background.record, facts.record.first_us
+        if stored is None or stored.first_us is None:
+            return False
+        return left is None or stored.first_us < left
+    begun = background.first_us
+    if begun is None or any(raw.twice for raw in facts.raw.values()):
         return False
-    return left is None or stored.first_us < left
+    return all(begun < raw.first_us for raw in facts.raw.values())
 
 
 async def _threaded(run: Callable[[], T], *, inline: bool) -> T:

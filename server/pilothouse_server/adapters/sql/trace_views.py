@@ -46,8 +46,8 @@ class SqlTraces:
     async def after(self, subject: Subject, mark: int) -> Slice:
         return await self._database.read(lambda c: _after(c, subject, mark))
 
-    async def background(self, workflow_id: str) -> Background:
-        return await self._database.read(lambda c: _background(c, workflow_id))
+    async def background(self, subject: Subject) -> Background:
+        return await self._database.read(lambda c: _background(c, subject))
 
     async def payloads(self, event_ids: Sequence[str]) -> Mapping[str, bytes]:
         return await self._database.read(lambda c: _payloads(c, event_ids))
@@ -99,16 +99,20 @@ def _after(connection: Connection, subject: Subject, mark: int) -> Slice:
     return Slice(events, max(mark, newest_position(connection)), more=False, newest=newest)
 
 
-def _background(connection: Connection, workflow_id: str) -> Background:
+def _background(connection: Connection, subject: Subject) -> Background:
+    workflow_id, trace_id = subject
     removed = removals.bounds(connection).floor > 0
     known = database_id(connection)
     if not workflow_id:
-        return Background(None, (), removed, known)
+        begun = connection.execute(
+            select(TRACES.c.start_us).where(TRACES.c.id == trace_id)
+        ).scalar()
+        return Background(None, begun or None, (), removed, known)
     query = select(WORKFLOWS.c.record).where(WORKFLOWS.c.id == workflow_id)
     stored = connection.execute(query).scalar()
     record = None if stored is None else WorkflowRecord.loaded(workflow_id, stored)
     commands = command_store.for_workflow(connection, workflow_id, COMMANDS)
-    return Background(record, commands, removed, known)
+    return Background(record, None, commands, removed, known)
 
 
 def _payloads(connection: Connection, event_ids: Sequence[str]) -> dict[str, bytes]:

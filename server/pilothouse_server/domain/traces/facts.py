@@ -158,6 +158,14 @@ class RawSpan:
         return self.end_us - self.duration_us
 
     @property
+    def first_us(self) -> int:
+        """The earliest that was said of it."""
+        said = [] if self.start_us is None else [self.start_us]
+        if self.end_us is not None:
+            said.append(self.end_us - (self.duration_us or 0))
+        return min(said)
+
+    @property
     def event_id(self) -> str:
         """The event that tells most of it."""
         return "" if self.key is None else self.key[2]
