@@ -112,6 +112,15 @@ async def test_csv_is_read_back_and_holds_no_formula(feed: Feed, stub: Any) -> N
     assert text.count("\r\n") == 4  # one is in a message
 
 
+@pytest.mark.parametrize("begin", [*"=+-@\t\r\n\uff1d\uff0b\uff0d\uff20"])
+def test_nothing_that_a_spreadsheet_could_run_begins_a_cell(begin: str) -> None:
+    line = csv_line(pb.Event(message=f"{begin}cmd|' /C calc'!A0", workflow_id=f"{begin}1"))
+    (cells,) = csv.reader(io.StringIO(line, newline=""))
+    row = dict(zip(COLUMNS, cells, strict=True))
+    assert row["message"] == f"'{begin}cmd|' /C calc'!A0"
+    assert row["workflow_id"] == f"'{begin}1"
+
+
 def test_every_field_of_an_event_has_a_column() -> None:
     fields = {field.name for field in pb.Event.DESCRIPTOR.fields}
     assert set(COLUMNS) == fields

@@ -9,7 +9,8 @@ import io
 from collections.abc import Iterable
 from typing import Final
 
-_FORMULA: Final = ("=", "+", "-", "@", "\t", "\r", "\n")
+_FORMULA: Final = ("=", "+", "-", "@", "\t", "\r", "\n", "\uff1d", "\uff0b", "\uff0d", "\uff20")
+"""The last four are their wide forms, which spreadsheets of East Asia read as the plain ones."""
 
 
 def csv_text(rows: Iterable[Iterable[str]]) -> str:
