@@ -55,7 +55,8 @@ function renamed(value: unknown): unknown {
     return value.map(renamed);
   }
   const found: Record<string, unknown> = {};
-  for (const [key, each] of Object.entries(value)) {
+  for (const key in value) {
+    const each = (value as Readonly<Record<string, unknown>>)[key];
     found[camel(key)] = typeof each !== "object" || MAPS.has(key) ? each : renamed(each);
   }
   return found;

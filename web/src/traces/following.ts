@@ -22,6 +22,9 @@ const REST = 4;
 export class FollowedTrace {
   readonly view = signal<TraceView>({ phase: "loading", trace: undefined, tree: arrange([]), problem: "" });
   #spans = new Map<string, Span>();
+  #trace: Trace | undefined;
+  // Whether spans came that are not in order yet.
+  #news = false;
   #token = "";
   #tookMs = 0;
   #abort = new AbortController();
@@ -68,7 +71,7 @@ export class FollowedTrace {
   }
 
   #ended(): boolean {
-    return this.view.peek().trace?.endTime !== undefined;
+    return this.#trace?.endTime !== undefined;
   }
 
   #in(ms: number): void {
@@ -79,22 +82,33 @@ export class FollowedTrace {
     this.#token = resumeToken || this.#token;
     if (reset !== undefined) {
       this.#spans.clear();
+      this.#news = true;
     }
     if (change !== undefined) {
       change.spans.forEach((span) => this.#spans.set(span.spanId, span));
-      this.view.value = { ...this.view.peek(), phase: "live", trace: change.trace, problem: "" };
+      this.#trace = change.trace;
+      this.#news = true;
+      if (this.view.peek().trace === undefined) {
+        this.#show({});
+      }
       this.#arranging ??= setTimeout(() => this.#arrange(), Math.max(TOGETHER_MS, REST * this.#tookMs));
     }
+    // One that is looked at again, and of which nothing came, stays in the order that it has.
     if (caughtUp !== undefined) {
-      this.#arrange();
+      this.#news ? this.#arrange() : this.#show({});
     }
+  }
+
+  #show(change: Partial<TraceView>): void {
+    this.view.value = { ...this.view.peek(), phase: "live", trace: this.#trace, problem: "", ...change };
   }
 
   #arrange(): void {
     clearTimeout(this.#arranging);
     this.#arranging = undefined;
     const began = performance.now();
-    this.view.value = { ...this.view.peek(), phase: "live", tree: arrange(this.#spans.values()), problem: "" };
+    this.#news = false;
+    this.#show({ tree: arrange(this.#spans.values()) });
     this.#tookMs = performance.now() - began;
   }
 }
