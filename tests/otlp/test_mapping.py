@@ -8,6 +8,7 @@ from random import Random
 import pytest
 from hypothesis import given
 from hypothesis import strategies as st
+from opentelemetry.proto.collector.trace.v1 import trace_service_pb2 as pb
 from opentelemetry.proto.common.v1.common_pb2 import AnyValue, ArrayValue, KeyValue
 from opentelemetry.proto.trace.v1.trace_pb2 import Span
 
@@ -234,6 +235,25 @@ def test_a_running_span_begins_and_is_alive() -> None:
     old = running(95_000)
     bucket = (NOON_US + 95_000_000) // 30_000_000
     assert old[f"{root}:b{bucket}"] == old[f"{below}:b{bucket}"] == "SPAN_STARTED"
+
+
+def test_an_agent_with_a_span_that_runs_has_not_gone() -> None:
+    agent = {"gen_ai__operation__name": "invoke_agent", "gen_ai__agent__name": "helper"}
+
+    def one(number: int, ms: int | None, beat_ms: int = 0) -> pb.ExportTraceServiceRequest:
+        beat = {} if ms is not None else {"pilothouse__heartbeat": NOON_NS + beat_ms * MS}
+        return request(span(number, ms=ms, more={**agent, **beat}))
+
+    def offline(*requests: pb.ExportTraceServiceRequest) -> list[str]:
+        found = events_of(*requests)
+        types = types_of(found.values())
+        return [key for key, name in zip(found, types, strict=True) if name == "AGENT_OFFLINE"]
+
+    running, other = one(1, None, 500), one(2, None, 500)
+    assert offline(running, other, one(1, 1_000)) == []
+    assert offline(running, other, one(1, 1_000), one(2, 2_000)) == [f"{id_of(2)}:ae"]
+    # The other one's process is gone: it is not waited for.
+    assert offline(running, other, one(1, 40_000)) == [f"{id_of(1)}:ae"]
 
 
 @pytest.mark.parametrize(

@@ -158,7 +158,7 @@ class PilothouseSpanProcessor(SpanProcessor):
             heapq.heappush(self._due, (due, key))
             if len(self._due) > 4 * self._options.max_running:
                 # While nothing can be sent, those that ended meanwhile would gather in it.
-                self._due = [each for each in self._due if each[1] in self._running]
+                self._due[:] = [each for each in self._due if each[1] in self._running]
                 heapq.heapify(self._due)
 
     def on_end(self, span: ReadableSpan) -> None:

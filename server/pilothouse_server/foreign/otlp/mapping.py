@@ -21,6 +21,7 @@ from pilothouse_server.foreign.otlp import attributes as kept
 from pilothouse_server.foreign.otlp import conventions as said
 from pilothouse_server.foreign.otlp.conventions import Outcome, Part
 from pilothouse_server.foreign.otlp.meaning import Meaning, Standing, meaning_of, owner_of
+from pilothouse_server.foreign.otlp.presence import Presence
 from pilothouse_server.foreign.otlp.reading import (
     FARTHEST_US,
     Origin,
@@ -71,6 +72,7 @@ class Mapper:
 
     def __init__(self, runs: Runs) -> None:
         self._runs = runs
+        self._present = Presence()
         self.cut = 0
         """Attributes that were shortened or left out."""
 
@@ -178,7 +180,10 @@ class Mapper:
         for event in present:
             event.workflow_id, event.task_id = meaning.workflow_id, meaning.task_id or seen.span_id
             event.message = ""
-        if end_us is not None:
+        span = f"{seen.trace_id}:{seen.span_id}"
+        if end_us is None:
+            self._present.runs(meaning.agent_id, span, seen.heartbeat_us)
+        elif self._present.ended(meaning.agent_id, span, end_us):
             goodbye = self._event(seen, EventType.AGENT_OFFLINE, "ae", end_us)
             goodbye.message = NOT_RUNNING
             present.append(goodbye)
