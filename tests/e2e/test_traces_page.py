@@ -209,6 +209,9 @@ async def test_traces_are_found_drawn_as_points_and_compared(
     await page.get_by_test_id("trace-order").select_option("duration desc")
     await expect(rows.first).to_contain_text("Slow one")
     await expect(rows.first).to_contain_text("1 min 40 s")
+    await page.reload()
+    await expect(page.get_by_test_id("trace-order")).to_have_value("duration desc")
+    await expect(rows.first).to_contain_text("Slow one")
 
     await page.keyboard.press("j")
     await page.keyboard.press("j")
@@ -243,6 +246,9 @@ async def test_a_range_is_chosen_on_the_points_and_a_piece_of_time_on_the_rows(
     await drag(page, gantt, 0.25, 0.5, 0.2)
     from_ms = float(await gantt.get_attribute("data-from") or "0")
     assert 13_000 < from_ms < 18_000
+    await expect(page).to_have_url(re.compile(r"zoom=\d"))
+    await page.reload()
+    await expect(gantt).to_have_attribute("data-from", re.compile(rf"^{int(from_ms)}\b"))
     await gantt.dblclick(position={"x": 300, "y": 10})
     await expect(gantt).to_have_attribute("data-from", "0")
     await gantt.hover(position={"x": 200, "y": 36})
