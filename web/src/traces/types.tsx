@@ -132,7 +132,7 @@ const COLUMNS: readonly Column<Compared>[] = [
       </span>
     ),
   ],
-  ["p50", "w-rate number", ({ now }) => share(now.shareP50)],
+  ["p50", "w-time number", ({ now }) => share(now.shareP50)],
   ["p95", "w-rate number", ({ now }) => share(now.shareP95)],
   [
     "Week before",
