@@ -163,6 +163,23 @@ async def test_what_was_found_before_a_trace_could_not_be_read_is_looked_at_agai
     assert await office.look() == 2
 
 
+async def test_a_trace_that_cannot_be_built_is_in_the_way_of_no_other(
+    office: Office, monkeypatch: pytest.MonkeyPatch, caplog: pytest.LogCaptureFixture
+) -> None:
+    await office.house.report(*run("v"), *run("w"))
+    read = office.desk.trace
+
+    async def broken(asked_id: str) -> Trace:
+        if asked_id == "v":
+            raise ValueError("of a kind that nobody thought of")
+        return await read(asked_id)
+
+    monkeypatch.setattr(office.desk, "trace", broken)
+    assert await office.look() == 1
+    assert "the trace of v cannot be built" in caplog.text
+    assert await office.split("w") is not None
+
+
 async def test_a_run_that_goes_on_after_its_end_is_forgotten_until_it_ends_again(
     office: Office,
 ) -> None:

@@ -9,6 +9,7 @@ then spans that were told in batches are there, and what changes often is looked
 from __future__ import annotations
 
 import asyncio
+import logging
 from collections import deque
 from collections.abc import Mapping, Sequence
 from typing import Final, NamedTuple, Protocol
@@ -19,6 +20,8 @@ from pilothouse_server.domain.traces.model import Trace
 from pilothouse_server.domain.traces.summary import Summary, summary_of
 from pilothouse_server.domain.workflows import ENDED
 from pilothouse_server.ports import Clock
+
+_log = logging.getLogger(__name__)
 
 LOOK: Final = 1.0
 """Seconds between two looks."""
@@ -135,10 +138,21 @@ class TraceAnalyst:
         except NotFound:
             # Removed since it was read.
             return None
+        except Unavailable:
+            raise
+        except Exception:  # noqa: BLE001 - the other traces, and the lead's other duties, do not depend on this one
+            _log.exception("the trace of %s cannot be built", workflow_id)
+            return None
         if trace.workflow_id != workflow_id or trace.state not in ENDED:
             return None
         now_us = self._clock.now_us()
-        return await asyncio.to_thread(lambda: summary_of(analyse(trace, now_us, path_only=True)))
+        try:
+            return await asyncio.to_thread(
+                lambda: summary_of(analyse(trace, now_us, path_only=True))
+            )
+        except Exception:  # noqa: BLE001 - likewise
+            _log.exception("the trace of %s cannot be analysed", workflow_id)
+            return None
 
     async def _keep(
         self, found: Mapping[str, tuple[int, Summary]], gone_on: Sequence[str], mark: int
