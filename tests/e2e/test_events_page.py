@@ -215,11 +215,17 @@ async def test_more_than_can_be_shown_is_a_gap_that_can_be_read(page: Page, shar
     await expect(page.get_by_test_id("events")).to_contain_text("No event matches")
     await publish(client, said(1000, "flood", before=timedelta(0)))
     listed, gap = page.get_by_test_id("event-list"), page.get_by_test_id("event-gap").first
+    shown = page.get_by_text("flood 999", exact=True)
+    await expect(shown).to_be_visible()
     await listed.evaluate("(list) => { list.scrollTop = 0; }")
     await expect(gap).to_contain_text("left out")
-    await gap.get_by_role("button").click()
+    # They are told in looks, and what was saved up meanwhile lets a few pass between two of them.
+    while await gap.count():
+        missing = await gap.get_attribute("data-missing")
+        await gap.get_by_role("button").click()
+        await expect(page.locator(f'[data-missing="{missing}"]')).to_have_count(0)
+        await listed.evaluate("(list) => { list.scrollTop += 200; }")
     await expect(listed).to_have_attribute("data-rows", "1000")
-    await expect(gap).to_have_count(0)
     await listed.evaluate("(list) => { list.scrollTop = 0; }")
     await expect(page.get_by_text("flood 0", exact=True)).to_be_visible()
 

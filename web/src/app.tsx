@@ -10,6 +10,7 @@ import { listenKeys } from "./ui/keys";
 import { later } from "./ui/later";
 import { Picture } from "./ui/mark";
 import { Messages } from "./ui/messages";
+import { Palette } from "./ui/palette";
 import { Rail } from "./ui/rail";
 import { EmergencyBanner } from "./ui/stop";
 import { Strip } from "./ui/strip";
@@ -21,7 +22,6 @@ const Agents = later(() => import("./pages/rest").then((module) => module.Agents
 const Events = later(() => import("./pages/told").then((module) => module.Events), "events");
 const Traces = later(() => import("./pages/told").then((module) => module.Traces), "traces");
 const Platform = later(() => import("./pages/rest").then((module) => module.Platform), "the platform");
-const Palette = later(() => import("./pages/rest").then((module) => module.Palette), "what there is", "sr");
 const PAGES = {
   monitoring: Monitoring,
   workflows: Workflows,
