@@ -266,6 +266,10 @@ async def test_a_restart_that_a_worker_does_not_allow_fails_with_the_setting(hou
 
 
 async def test_everything_is_held_and_goes_on_as_it_was(house: House) -> None:
+    async def known() -> bool:
+        return {"", "heavy"} <= set(await house.shown.queues())
+
+    await wait_until(known, within=20, what="its queues")
     pause = PauseQueueRequest(source="celery", queue="heavy")
     await house.shown.effective(await house.queues.PauseQueue(pause))
     await house.shown.effective(

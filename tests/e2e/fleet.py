@@ -62,8 +62,8 @@ async def ended(server: Pilothouse) -> list[str]:
     return await wait_until(some, within=40, what="the end of two workflows")
 
 
-async def furnish(server: Pilothouse) -> dict[str, str]:
-    """Makes one of each, and says their ids."""
+async def alarm(server: Pilothouse) -> dict[str, str]:
+    """What alerts are made of, and one that fires; says their ids."""
     waits = {"type": "EVENT_TYPE_WORKFLOW_CREATED", "workflowId": "waits", "workflowType": "report"}
     await ask(server, "EventService/PublishEvent", {"event": {**waits, "source": "tests"}})
     waiting = {
@@ -102,6 +102,12 @@ async def furnish(server: Pilothouse) -> dict[str, str]:
         return str(alerts[0]["id"]) if alerts else ""
 
     ids["alert"] = await wait_until(fired, what="an alert")
+    return ids
+
+
+async def furnish(server: Pilothouse) -> dict[str, str]:
+    """Makes one of each, and says their ids."""
+    ids = await alarm(server)
     matcher = {"name": "alertname", "type": "MATCH_TYPE_EQUAL", "value": "Much work waits"}
     silence = {"matchers": [matcher], "untilResolved": True, "comment": "known"}
     await ask(server, "SilenceService/CreateSilence", {"silence": silence})

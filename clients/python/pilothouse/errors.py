@@ -317,6 +317,8 @@ BY_REASON: Mapping[str, type[CallError]] = {
     "BATCH_NOT_FOUND": NotFound,
     "EMERGENCY_STOP_NOT_FOUND": NotFound,
     "BUDGET_NOT_FOUND": NotFound,
+    "EVENT_NOT_FOUND": NotFound,
+    "TRACE_NOT_FOUND": NotFound,
     "CONFIG_VERSION_NOT_FOUND": NotFound,
     "NOT_CONFIRMED": NotConfirmed,
     "WRONG_STATE": WrongState,

@@ -16,7 +16,9 @@ from pilothouse_server.domain.events import EventType, Severity
 _WORD: Final = re.compile(r"[A-Z]+(?![a-z])|[A-Z]?[a-z]+")
 _LONGEST: Final = 120
 
-_NAMED: Final = ("workflow", "stage", "task", "agent", "command", "alert", "queue", "budget")
+_NAMED: Final = (
+    "workflow", "stage", "task", "agent", "command", "alert", "queue", "budget", "span",
+)  # fmt: skip
 """Kinds of things, as the names of our own types begin."""
 
 _KINDS: Final[Mapping[str, str]] = {
@@ -45,6 +47,7 @@ _VERBS: Final[Mapping[str, tuple[str, ...]]] = {
     "HEARTBEAT": ("heartbeat", "beat", "alive"),
     "DRAINING": ("draining",),
     "ACTIVE": ("active", "resumed"),
+    "ENDED": ("ended",),
     "OFFLINE": ("offline", "deregistered", "left", "stopped"),
     "ACCEPTED": ("accepted",),
     "REQUESTED": ("requested",),
