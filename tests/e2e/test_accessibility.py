@@ -21,6 +21,7 @@ from tests.e2e.support import Pilothouse
 
 pytestmark = [
     pytest.mark.browser,
+    pytest.mark.xdist_group("accessibility"),
     pytest.mark.timeout(120),
     pytest.mark.asyncio(loop_scope="module"),
 ]

@@ -15,7 +15,11 @@ from pilothouse.v1.commands_pb2 import Command, CommandScope
 from pilothouse.v1.enums_pb2 import ControlAction
 from tests.e2e.support import Pilothouse
 
-pytestmark = [pytest.mark.browser, pytest.mark.timeout(60)]
+pytestmark = [
+    pytest.mark.browser,
+    pytest.mark.xdist_group("agents and platform"),
+    pytest.mark.timeout(60),
+]
 
 POOL, FLEET = CommandScope.COMMAND_SCOPE_POOL, CommandScope.COMMAND_SCOPE_FLEET
 

@@ -16,7 +16,7 @@ import pilothouse.aio
 from pilothouse.v1 import enums_pb2, events_pb2
 from tests.e2e.support import Pilothouse
 
-pytestmark = [pytest.mark.browser, pytest.mark.timeout(60)]
+pytestmark = [pytest.mark.browser, pytest.mark.xdist_group("events page"), pytest.mark.timeout(60)]
 
 _T = events_pb2.EventType
 OPENED = timedelta(minutes=10)

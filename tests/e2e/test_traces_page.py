@@ -15,7 +15,7 @@ from playwright.async_api import Locator, Page, expect
 from tests.e2e.support import Pilothouse
 from tests.support import wait_until
 
-pytestmark = [pytest.mark.browser, pytest.mark.timeout(90)]
+pytestmark = [pytest.mark.browser, pytest.mark.xdist_group("traces page"), pytest.mark.timeout(90)]
 
 Told: TypeAlias = tuple[float, str, Mapping[str, Any]]
 """When, in seconds since the run began; the type of the event; its other fields."""

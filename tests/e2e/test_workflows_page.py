@@ -17,7 +17,11 @@ from pilothouse.v1.enums_pb2 import ControlAction
 from pilothouse.v1.events_pb2 import Usage
 from tests.e2e.support import Pilothouse
 
-pytestmark = [pytest.mark.browser, pytest.mark.timeout(60)]
+pytestmark = [
+    pytest.mark.browser,
+    pytest.mark.xdist_group("workflows page"),
+    pytest.mark.timeout(60),
+]
 
 STAGES = ("build", "test")
 
