@@ -160,6 +160,7 @@ async def weights(browser: Browser, server: Server) -> list[list[str]]:
     rows: dict[str, int] = {}
     async with opened(browser, f"http://{server.http}/") as (page, session):
         await session.send("Network.enable")
+        await session.send("Network.setCacheDisabled", {"cacheDisabled": True})
         urls: dict[str, str] = {}
 
         def begun(each: dict[str, Any]) -> None:
