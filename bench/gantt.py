@@ -31,6 +31,7 @@ from bench.process import Server, running_server
 from bench.report import milliseconds, percentile, provenance, table
 from pilothouse.v1 import events_pb2, events_pb2_grpc
 from tests import browsers
+from tests.support import wait_until
 
 TRACE = "5" * 32
 BATCH = 1_000
@@ -99,7 +100,7 @@ def span_events(count: int) -> list[events_pb2.Event]:
 
 
 async def publish(server: Server, events: list[events_pb2.Event]) -> None:
-    """All of them, as fast as they are taken."""
+    """All of them, as fast as they are taken; returns when they are stored."""
 
     async def batches() -> AsyncIterator[events_pb2.PublishEventStreamRequest]:
         for number, begin in enumerate(range(0, len(events), BATCH)):
@@ -111,6 +112,13 @@ async def publish(server: Server, events: list[events_pb2.Event]) -> None:
         stub: Any = events_pb2_grpc.EventServiceStub(channel)
         async for _ in stub.PublishEventStream(batches()):
             pass
+
+        async def stored() -> bool:
+            return int((await stub.CountEvents(events_pb2.CountEventsRequest())).total) >= len(
+                events
+            )
+
+        await wait_until(stored, within=120, what="all events in rows")
 
 
 async def opened(page: Page, url: str, spans: int) -> tuple[float, float]:
