@@ -61,8 +61,7 @@ def draft(reports: Iterable[Report]) -> Draft:
     used: dict[str, Usage] = {}
     for report in reports:
         kind, occur_us = report.type, report.occur_us
-        if occur_us < made.first_us:
-            made.first_us = occur_us
+        made.first_us = min(made.first_us, occur_us)
         rank = MEANING[kind][0]
         standing = (rank, -occur_us if rank == END else occur_us, kind, report.event_id)
         if standing > greatest:
