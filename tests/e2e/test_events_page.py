@@ -48,15 +48,19 @@ async def publish(client: pilothouse.aio.Client, events: Sequence[events_pb2.Eve
         assert not answer.rejected
 
 
-FIND_GAP = """async (list) => {
+READ_GAP = """async (list) => {
   for (let top = 0; top <= list.scrollHeight; top += 300) {
     list.scrollTop = top;
     await new Promise((run) => requestAnimationFrame(() => requestAnimationFrame(run)));
-    if (list.querySelector('[data-testid=event-gap]')) return true;
+    const gap = list.querySelector('[data-testid=event-gap]');
+    if (gap) {
+      gap.querySelector('button').click();
+      return gap.textContent;
+    }
   }
-  return false;
+  return '';
 }"""
-"""Scrolls through the list until a gap is in sight."""
+"""Scrolls through the list until a gap is in sight, at once asks for what is missing, and returns what the gap says."""
 
 Shared = tuple[Pilothouse, pilothouse.aio.Client]
 
@@ -224,19 +228,14 @@ async def test_more_than_can_be_shown_is_a_gap_that_can_be_read(page: Page, shar
     await open_events(page, server, "?filter=flood")
     await expect(page.get_by_test_id("events")).to_contain_text("No event matches")
     await publish(client, said(1000, "flood", before=timedelta(0)))
-    listed, gap = page.get_by_test_id("event-list"), page.get_by_test_id("event-gap").first
+    listed = page.get_by_test_id("event-list")
     # The page is told in looks: how many gaps there are, and where, is a matter of how the flood came in.
-    gaps = 0
-    while (found := await listed.evaluate(FIND_GAP)) or (
+    gaps: set[str] = set()
+    while (gap := await listed.evaluate(READ_GAP)) or (
         await listed.get_attribute("data-rows") != "1000"
     ):
-        if found:
-            gaps += 1
-            await expect(gap).to_contain_text("left out")
-            rows = await listed.get_attribute("data-rows") or ""
-            await gap.get_by_role("button").click()
-            await expect(listed).not_to_have_attribute("data-rows", rows)
-    assert gaps
+        gaps.add(gap)
+    assert any("left out" in gap for gap in gaps)
     await listed.evaluate("(list) => { list.scrollTop = 0; }")
     await expect(page.get_by_text("flood 0", exact=True)).to_be_visible()
 

@@ -1,4 +1,5 @@
 import { describe, expect, it } from "vitest";
+import { Feed } from "../src/events/feed";
 import { marked, question, wordsOf } from "../src/events/question";
 import { MOST_TOLD, Rows } from "../src/events/rows";
 import { EventSchema } from "../src/gen/pilothouse/v1/events_pb";
@@ -87,6 +88,26 @@ describe("the rows of the Events page", () => {
     rows.append(many(5, 6));
     expect([rows.nearest(1, -1), rows.nearest(1, 1), rows.nearest(3, 1)]).toEqual(["e0", "e5", ""]);
     expect(rows.find("e5")).toBe(2);
+  });
+});
+
+describe("a gap behind the last event", () => {
+  it("is filled with what was missing, not with what comes by itself since", async () => {
+    const later = many(0, 8);
+    const call = async () => ({ message: { events: later, nextPageToken: "" } }) as never;
+    const feed = new Feed(call, "");
+    feed.rows.append(many(0, 1));
+    feed.rows.appendGap(3);
+    later.shift();
+    const reading = feed.fill(1);
+    feed.rows.appendGap(2);
+    await reading;
+    expect(ids(feed.rows).slice(0, 4)).toEqual(["e0", "e1", "e2", "e3"]);
+    expect([feed.rows.length, feed.rows.row(4).missing]).toEqual([5, 2]);
+    feed.rows.append(many(6, 8));
+    later.splice(0, 3);
+    await feed.fill(4);
+    expect(ids(feed.rows)).toEqual(["e0", "e1", "e2", "e3", "e4", "e5", "e6", "e7"]);
   });
 });
 

@@ -12,6 +12,8 @@ export const PAGE = 500;
 const FASTEST = 2_000;
 const AGAIN_MS = 2_000;
 const MOST_LOOKS = 4;
+// Of a gap, at once.
+const MOST_FILLED = 10_000;
 
 export interface Standing {
   readonly phase: "loading" | "ready" | "error";
@@ -48,7 +50,7 @@ export class Feed {
   #tokenAt = 0;
   // What was read first, which is followed too when it came after following began.
   readonly #read = new Set<string>();
-  #waiting: Event[] | undefined;
+  #waiting: { readonly missing: number; readonly events: readonly Event[] }[] | undefined;
   readonly #asked = new Set<string>();
 
   constructor(
@@ -157,6 +159,9 @@ export class Feed {
     const before = this.rows.nearest(number, -1);
     const after = this.rows.nearest(number, 1);
     const { id, missing } = this.rows.row(number);
+    // Behind the last event the list has no end: as many as were missing are read, and what came since is followed.
+    const last = after === "";
+    const most = last ? Math.min(missing, MOST_FILLED) : MOST_FILLED;
     try {
       const found: Event[] = [];
       let joined = false;
@@ -168,14 +173,16 @@ export class Feed {
         pageToken = message.nextPageToken;
         for (const event of message.events) {
           joined ||= event.id === after;
-          if (!joined) {
+          if (!joined && found.length < most) {
             found.push(event);
           }
         }
-      } while (!joined && pageToken !== "" && found.length < 10_000);
+      } while (!joined && pageToken !== "" && found.length < most);
       const at = this.rows.find(id);
       if (at !== undefined) {
-        this.rows.fill(at, found, joined || pageToken === "" ? 0 : Math.max(1, missing - found.length));
+        const since = this.rows.row(at).missing - missing;
+        const all = joined || pageToken === "" || (last && found.length === missing);
+        this.rows.fill(at, found, since + (all ? 0 : Math.max(1, missing - found.length)));
         this.version.value++;
       }
     } catch (error) {
@@ -225,29 +232,34 @@ export class Feed {
       return;
     }
     if (this.#waiting !== undefined) {
-      this.#waiting.push(...events);
+      this.#waiting.push({ missing, events });
       return;
     }
-    if (missing > 0) {
-      this.rows.appendGap(missing);
-    }
-    this.#append(events);
+    this.#append(missing, events);
     this.version.value++;
   }
 
-  #append(events: readonly Event[]): void {
+  #append(missing: number, events: readonly Event[]): void {
+    if (missing > 0) {
+      this.rows.appendGap(missing);
+    }
     if (this.rows.append(events) > 0) {
       this.#stand({ older: true });
     }
   }
 
-  // What came while the first page was being read.
+  // What came while the first page was being read. Of what was left out then, that page may hold some: reading the gap tells.
   #join(read: readonly Event[]): void {
     const waiting = this.#waiting;
     this.#waiting = undefined;
     if (waiting !== undefined) {
       read.forEach(({ id }) => this.#read.add(id));
-      this.#append(waiting.filter(({ id }) => !this.#read.has(id)));
+      for (const { missing, events } of waiting) {
+        this.#append(
+          missing,
+          events.filter(({ id }) => !this.#read.has(id)),
+        );
+      }
     }
   }
 

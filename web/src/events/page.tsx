@@ -242,7 +242,7 @@ function Gap({ feed, row, top }: { readonly feed: Feed; readonly row: Row; reado
     void feed.fill(row.number).finally(() => (busy.value = false));
   };
   return (
-    <li class="event gap tone-warning" style={{ top: `${top}px` }} data-testid="event-gap" data-missing={row.missing}>
+    <li class="event gap tone-warning" style={{ top: `${top}px` }} data-testid="event-gap">
       More came than can be shown: {plural(row.missing, "event")} left out.{" "}
       <button type="button" class="link" onClick={fetch} disabled={busy.value} data-testid="gap-fetch">
         {busy.value ? "Reading…" : "Read them"}
