@@ -6,6 +6,8 @@
 .SUFFIXES:
 MAKEFLAGS += --no-builtin-rules
 SHELL := /bin/sh
+# Some environments forbid it; each of the hundreds of processes that tests start would then compile all it imports.
+unexport PYTHONDONTWRITEBYTECODE
 
 BIN := .venv/bin
 PIP := $(BIN)/python -m pip install --quiet --disable-pip-version-check --constraint constraints.txt
