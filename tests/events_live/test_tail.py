@@ -7,8 +7,12 @@ import random
 from contextlib import aclosing
 
 import pytest
+from sqlalchemy import Connection, update
 
+from pilothouse_server.adapters.sql import event_rows
 from pilothouse_server.adapters.sql.event_tail_rows import SqlEventTail
+from pilothouse_server.adapters.sql.revisions import POSITION
+from pilothouse_server.adapters.sql.tables_projection import COUNTERS
 from pilothouse_server.domain.errors import InvalidFilter, InvalidResumeToken, Unavailable
 from pilothouse_server.domain.events import Event, EventType, Severity
 from pilothouse_server.services.allowance import Allowance
@@ -278,3 +282,28 @@ async def test_a_quiet_watch_at_the_tip_says_up_to_where_it_has_looked(feed: Fee
             await wait_until(lambda: tail.counts.events == 30)
             read = await follower.after(first.mark, 10)
     assert (read.mark - begun.newest, read.items, read.more) == (30, [], False)
+
+
+async def test_a_database_that_lost_its_newest_events_begins_anew(feed: Feed) -> None:
+    """As after a failover to a replica that had not got all of them."""
+
+    def lose(connection: Connection) -> None:
+        event_rows.remove(connection, 3, 6)
+        connection.execute(update(COUNTERS).where(COUNTERS.c.name == POSITION).values(value=3))
+
+    async with running(feed.tail()) as tail, asyncio.TaskGroup() as tasks:
+        watcher = Watcher()
+        following = tasks.create_task(watcher.follow(updates(tail)))
+        await watcher.caught_up.wait()
+        await wait_until(lambda: tail.ring is not None)
+        for n in range(6):
+            await feed.report(event(E.LOG, id=f"{n}"))
+        await until(watcher, list("012345"))
+        await feed.database.write(lose)
+        feed.changes.notify()
+        await wait_until(lambda: watcher.resets == 1)
+        assert watcher.ids == list("012345")
+        for n in range(6, 12):
+            await feed.report(event(E.LOG, id=f"{n}"))
+        await until(watcher, [*"0123456789", "10", "11"])
+        following.cancel()

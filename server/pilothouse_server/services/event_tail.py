@@ -152,6 +152,9 @@ class EventTail:
         while self._followers:
             seen = self._changes.version
             read = await self._source.after(ring.tip, AT_ONCE)
+            if read.newest < ring.tip:
+                # Another database has taken its place, with other events at places that were read.
+                return
             woken += await self._distribute(ring, read.rows)
             if len(read.rows) < AT_ONCE:
                 ring.tip = max(ring.tip, read.newest)
@@ -161,10 +164,11 @@ class EventTail:
         self._wanted.clear()
 
     def _stop(self) -> None:
-        """Everybody is on its own: who is there reads the table, and learns what is wrong with it."""
+        """Everybody is on its own: who is there reads the table, and learns what happened to it."""
         self.ring = None
         for follower in self._followers:
             follower.leave()
+            follower.ask_table()
         self._wake(self._followers)
 
     async def _distribute(self, ring: Ring, rows: Sequence[TailRow]) -> int:
@@ -216,6 +220,8 @@ class Follower:
         """The place up to which it is told of everything, or has read it."""
         self._waiting: deque[int] = deque()
         self._left_out = 0
+        self._doubtful = False
+        """Whether places may mean other events than before, which the table knows and a ring does not."""
 
     async def start(self, backlog: int) -> Start:
         """Where it begins, by the table."""
@@ -224,7 +230,7 @@ class Follower:
 
     async def after(self, mark: int, limit: int) -> Read[bytes]:
         """What it wants behind the mark."""
-        if not self._at_tip and self._reached(mark):
+        if not self._at_tip and not self._doubtful and self._reached(mark):
             full = await self._catch_up(mark, limit)
             if full is not None:
                 return full
@@ -232,6 +238,7 @@ class Follower:
             live = self._live(mark, limit)
             if live is not None:
                 return live
+        self._doubtful = False
         read = await self._table.after(mark, limit)
         encode = self._tail.encode
         items = [(at, encode(stored)) for at, stored in read.items]
@@ -262,6 +269,10 @@ class Follower:
             self._tail.leave(self)
         self._at_tip = False
         self._forget()
+
+    def ask_table(self) -> None:
+        """Has it read the table before it joins again."""
+        self._doubtful = True
 
     def _forget(self) -> None:
         self._waiting.clear()

@@ -89,9 +89,9 @@ class TraceRow:
 
     trace: Trace
     """Without spans."""
-    spans: int = 0
-    errors: int = 0
-    """0 where nobody has counted them."""
+    spans: int | None = None
+    errors: int | None = None
+    """None where nobody has counted them."""
     split: Mapping[TimeKind, int] = field(default_factory=dict[TimeKind, int])
     """How long its critical path was on each kind, where it has ended and was looked at."""
 

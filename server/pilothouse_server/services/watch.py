@@ -32,6 +32,9 @@ ROW_PAUSE: Final = 0.001
 a row costs to send, so that
 in a flood of changes more of them come as one, and no watcher takes the time of those who make them."""
 
+_REMOVED: Final = "what was sent before was removed; what follows starts anew"
+_WENT_BACK: Final = "the database does not have all that was sent before, as after a failover; what follows starts anew"
+
 
 class Removal(NamedTuple):
     """Rows that are gone."""
@@ -47,7 +50,7 @@ class Read(NamedTuple, Generic[T]):
 
     items: Sequence[tuple[int, T]]
     mark: int
-    """Where the next look begins."""
+    """Where the next look begins. Less than where this one began: the database is at an earlier place than it was."""
     more: bool
     """Whether there is more than fitted into this one."""
     skipped: int = 0
@@ -144,12 +147,13 @@ async def watch(
     while True:
         seen, looked_at = changes.version, loop.time()
         read = await source.after(place.mark, AT_ONCE)
-        if place.mark < read.oldest or _lost(read.removals, told, place.first):
+        gone = place.mark < read.oldest or _lost(read.removals, told, place.first)
+        if gone or read.mark < place.mark:
             place, told = _begun(
                 await source.start(backlog if reset_backlog is None else reset_backlog)
             )
             caught_up, sent_at = False, loop.time()
-            yield Reset(place.token, "what was sent before was removed; what follows starts anew")
+            yield Reset(place.token, _REMOVED if gone else _WENT_BACK)
             continue
         place = place._replace(mark=read.mark)
         here = place.token

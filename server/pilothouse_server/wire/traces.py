@@ -22,8 +22,10 @@ SOME: Final = 10
 """Trace ids that are shown of one trace."""
 
 
-def trace_to_proto(trace: Trace, *, spans: int = 0, errors: int = 0) -> pb.Trace:
-    """A trace without its spans."""
+def trace_to_proto(
+    trace: Trace, *, spans: int | None = None, errors: int | None = None
+) -> pb.Trace:
+    """A trace without its spans; None where nobody has counted them."""
     start_us, end_us = trace.start_us, trace.end_us
     return pb.Trace(
         id=trace.id,

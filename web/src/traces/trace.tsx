@@ -145,7 +145,7 @@ function Head({ trace, board, until }: { readonly trace: Trace; readonly board: 
         <b data-testid="trace-duration">{durationText(until)}</b>{" "}
         <span class="small" title={exactTime(start)}>
           from {when(start, clock.serverNow())} · {plural(board.tree.value.spans.length, "span")}
-          {trace.errorCount > 0 ? `, ${trace.errorCount} failed` : ""}
+          {(trace.errorCount ?? 0) > 0 ? `, ${trace.errorCount} failed` : ""}
         </span>
       </span>
       <div class="aside tools wrap">

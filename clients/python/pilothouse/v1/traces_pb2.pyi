@@ -510,9 +510,9 @@ class Trace(_message.Message):
     attempt: _builtins.int
     """The newest attempt, from 1; 0 without a workflow."""
     span_count: _builtins.int
-    """How many spans it has. In lists 0 where nobody has counted them."""
+    """How many spans it has. In lists absent where nobody has counted them."""
     error_count: _builtins.int
-    """How many of them failed. In lists 0 where nobody has counted them."""
+    """How many of them failed. In lists absent where nobody has counted them."""
     revision: _builtins.int
     """Greater whenever there is something new in it."""
     @_builtins.property
@@ -557,18 +557,25 @@ class Trace(_message.Message):
         start_time: _timestamp_pb2.Timestamp | None = ...,
         end_time: _timestamp_pb2.Timestamp | None = ...,
         duration: _duration_pb2.Duration | None = ...,
-        span_count: _builtins.int = ...,
-        error_count: _builtins.int = ...,
+        span_count: _builtins.int | None = ...,
+        error_count: _builtins.int | None = ...,
         skews: _abc.Iterable[Global___ClockSkew] | None = ...,
         problems: _abc.Iterable[Global___TraceProblem] | None = ...,
         revision: _builtins.int = ...,
         time_split: _abc.Iterable[_trace_analysis_pb2.TimeShare] | None = ...,
     ) -> None: ...
-    _HasFieldArgType: _TypeAlias = _typing.Literal["duration", b"duration", "end_time", b"end_time", "start_time", b"start_time"]  # noqa: Y015
+    _HasFieldArgType: _TypeAlias = _typing.Literal["_error_count", b"_error_count", "_span_count", b"_span_count", "duration", b"duration", "end_time", b"end_time", "error_count", b"error_count", "span_count", b"span_count", "start_time", b"start_time"]  # noqa: Y015
     def HasField(self, field_name: _HasFieldArgType) -> _builtins.bool: ...
-    _ClearFieldArgType: _TypeAlias = _typing.Literal["attempt", b"attempt", "duration", b"duration", "end_time", b"end_time", "error_count", b"error_count", "id", b"id", "name", b"name", "problems", b"problems", "revision", b"revision", "skews", b"skews", "source", b"source", "span_count", b"span_count", "start_time", b"start_time", "state", b"state", "time_split", b"time_split", "trace_ids", b"trace_ids", "workflow_id", b"workflow_id", "workflow_type", b"workflow_type"]  # noqa: Y015
+    _ClearFieldArgType: _TypeAlias = _typing.Literal["_error_count", b"_error_count", "_span_count", b"_span_count", "attempt", b"attempt", "duration", b"duration", "end_time", b"end_time", "error_count", b"error_count", "id", b"id", "name", b"name", "problems", b"problems", "revision", b"revision", "skews", b"skews", "source", b"source", "span_count", b"span_count", "start_time", b"start_time", "state", b"state", "time_split", b"time_split", "trace_ids", b"trace_ids", "workflow_id", b"workflow_id", "workflow_type", b"workflow_type"]  # noqa: Y015
     def ClearField(self, field_name: _ClearFieldArgType) -> None: ...
-    def WhichOneof(self, oneof_group: _Never) -> None: ...
+    _WhichOneofReturnType__error_count: _TypeAlias = _typing.Literal["error_count"]  # noqa: Y015
+    _WhichOneofArgType__error_count: _TypeAlias = _typing.Literal["_error_count", b"_error_count"]  # noqa: Y015
+    _WhichOneofReturnType__span_count: _TypeAlias = _typing.Literal["span_count"]  # noqa: Y015
+    _WhichOneofArgType__span_count: _TypeAlias = _typing.Literal["_span_count", b"_span_count"]  # noqa: Y015
+    @_typing.overload
+    def WhichOneof(self, oneof_group: _WhichOneofArgType__error_count) -> _WhichOneofReturnType__error_count | None: ...
+    @_typing.overload
+    def WhichOneof(self, oneof_group: _WhichOneofArgType__span_count) -> _WhichOneofReturnType__span_count | None: ...
 
 Global___Trace: _TypeAlias = Trace  # noqa: Y015
 
