@@ -1,4 +1,4 @@
-"""Fixtures for every area: a real browser, and a look at what the tests leave running."""
+"""Fixtures for every area: where a real browser is, and a look at what the tests leave running."""
 
 from __future__ import annotations
 
@@ -8,12 +8,11 @@ import os
 # would break a server that is started while calls are under way.
 os.environ.setdefault("GRPC_ENABLE_FORK_SUPPORT", "0")
 
-from collections.abc import AsyncIterator, Iterator
+from collections.abc import Iterator
 
 import hypothesis
 import psutil
 import pytest
-from playwright.async_api import Browser, Page, async_playwright
 
 from tests import browsers
 
@@ -50,26 +49,3 @@ def chromium() -> str:
         f"{browsers.MISSING}, or set PILOTHOUSE_SKIP_BROWSER=1 to leave the browser tests out",
         pytrace=False,
     )
-
-
-@pytest.fixture
-async def browser(chromium: str) -> AsyncIterator[Browser]:
-    """A running Chromium of its own for each test."""
-    async with async_playwright() as playwright:
-        browser = await playwright.chromium.launch(
-            executable_path=chromium, args=list(browsers.ARGUMENTS)
-        )
-        yield browser
-        await browser.close()
-
-
-@pytest.fixture
-async def page(browser: Browser) -> AsyncIterator[Page]:
-    """A page whose own uncaught errors fail the test."""
-    page = await browser.new_page(viewport={"width": 1440, "height": 900})
-    errors: list[str] = []
-    page.on("pageerror", lambda error: errors.append(str(error)))
-    page.set_default_timeout(10_000)
-    yield page
-    await page.close()
-    assert not errors, f"the page threw: {errors}"

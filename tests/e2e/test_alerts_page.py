@@ -8,6 +8,7 @@ from pathlib import Path
 from typing import Any
 
 import pytest
+import pytest_asyncio
 from playwright.async_api import Locator, Page, expect
 
 from pilothouse.executor import Executor
@@ -25,7 +26,7 @@ WAITING = {
 """What holds as long as a workflow waits."""
 
 
-@pytest.fixture
+@pytest_asyncio.fixture(loop_scope="session")
 async def server(tmp_path: Path) -> AsyncIterator[Pilothouse]:
     """One that may notify this machine, and in which a workflow waits."""
     async with Pilothouse(tmp_path / "data", PILOTHOUSE_WEBHOOK_HOSTS="127.0.0.1") as running:
@@ -35,7 +36,7 @@ async def server(tmp_path: Path) -> AsyncIterator[Pilothouse]:
         yield running
 
 
-@pytest.fixture
+@pytest_asyncio.fixture(loop_scope="session")
 async def receiver() -> AsyncIterator[Receiver]:
     """One that takes everything."""
     async with listening() as running:

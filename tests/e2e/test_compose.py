@@ -16,6 +16,7 @@ from urllib.parse import urlsplit
 
 import httpx
 import pytest
+import pytest_asyncio
 
 import pilothouse.aio
 from pilothouse.v1.platform_pb2 import GetServerStatusRequest, ServerStatus
@@ -93,7 +94,7 @@ async def started(
             await process.wait()
 
 
-@pytest.fixture
+@pytest_asyncio.fixture(loop_scope="session")
 async def compose(tmp_path: Path, database_url: str) -> AsyncIterator[dict[str, Running]]:
     """Everything of the file, healthy in the order in which it waits for each other."""
     valkey = Valkey(tmp_path / "valkey", password=PASSWORD)

@@ -12,6 +12,7 @@ from uuid import uuid4
 
 import httpx
 import pytest
+import pytest_asyncio
 
 import pilothouse.aio
 from pilothouse.aio import CommandHandle
@@ -30,7 +31,7 @@ COMPLETED = WorkflowState.WORKFLOW_STATE_COMPLETED
 CANCELLED = WorkflowState.WORKFLOW_STATE_CANCELLED
 
 
-@pytest.fixture
+@pytest_asyncio.fixture(loop_scope="session")
 async def engine(server: Pilothouse) -> AsyncIterator[StepEngine]:
     """An engine that has begun the first stage of its workflow."""
     engine = StepEngine(server.grpc, "wf-1")

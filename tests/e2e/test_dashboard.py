@@ -6,6 +6,7 @@ import asyncio
 from collections.abc import AsyncIterator
 
 import pytest
+import pytest_asyncio
 from playwright.async_api import Locator, Page, expect
 
 from pilothouse.executor import Executor
@@ -16,7 +17,7 @@ from tests.support import wait_until
 pytestmark = [pytest.mark.browser, pytest.mark.timeout(120)]
 
 
-@pytest.fixture
+@pytest_asyncio.fixture(loop_scope="session")
 async def engine(server: Pilothouse) -> AsyncIterator[StepEngine]:
     """An engine that has begun the first stage of its workflow."""
     engine = StepEngine(server.grpc, "wf-1")

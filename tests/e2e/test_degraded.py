@@ -10,6 +10,7 @@ from typing import Any
 
 import httpx
 import pytest
+import pytest_asyncio
 
 import pilothouse.aio
 from pilothouse.errors import Unavailable
@@ -25,7 +26,7 @@ PATIENCE = 30.0
 pytestmark = [pytest.mark.slow, pytest.mark.timeout(180)]
 
 
-@pytest.fixture
+@pytest_asyncio.fixture(loop_scope="session")
 async def valkey(tmp_path: Path) -> AsyncIterator[Valkey]:
     server = Valkey(tmp_path / "valkey", password="hunter2")
     await asyncio.to_thread(server.start)
@@ -33,7 +34,7 @@ async def valkey(tmp_path: Path) -> AsyncIterator[Valkey]:
     await asyncio.to_thread(server.stop)
 
 
-@pytest.fixture
+@pytest_asyncio.fixture(loop_scope="session")
 async def postgres(servers_directory: Path) -> AsyncIterator[Postgres]:
     server = Postgres(servers_directory / f"postgres-{free_port()}", fsync="off")
     await asyncio.to_thread(server.start)

@@ -9,6 +9,7 @@ import contextlib
 from collections.abc import AsyncIterator
 
 import pytest
+import pytest_asyncio
 from playwright.async_api import Page, expect
 
 from pilothouse.executor import Executor
@@ -48,7 +49,7 @@ def release(run: WorkflowRun, *, broken: bool) -> None:
                     raise ConnectionError("the mirror refused the upload")
 
 
-@pytest.fixture
+@pytest_asyncio.fixture(loop_scope="session")
 async def fired(server: Pilothouse) -> AsyncIterator[Pilothouse]:
     """A server on which good runs ended and one broke, with a rule that fires for what broke it."""
     answer = await server.post("/api/v1/rules", {"rule": RULE})

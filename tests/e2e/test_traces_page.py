@@ -271,9 +271,16 @@ async def test_the_runs_of_a_type_say_what_holds_them_up(
     shared_server: Pilothouse, page: Page
 ) -> None:
     await tell(shared_server, "typed", story(), ago=400)
+
+    async def looked_at() -> bool:
+        about = await shared_server.get("/api/v1/traces:aggregate?workflow_type=feature")
+        return bool(about.get("current", {}).get("stages"))
+
+    # A run is looked at when nothing more came of it for ten seconds; an open page asks again every half a minute.
+    await wait_until(looked_at, within=45)
     await open_view(page, shared_server, "tab=types&open=feature")
     runs = page.get_by_test_id("aggregate")
-    await expect(page.get_by_test_id("stage-row").first).to_contain_text("code", timeout=45_000)
+    await expect(page.get_by_test_id("stage-row").first).to_contain_text("code")
     await expect(runs).to_have_attribute("data-runs", re.compile("[1-9]"))
 
 
