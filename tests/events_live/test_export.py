@@ -6,6 +6,7 @@ import csv
 import io
 import json
 from collections.abc import AsyncIterator
+from contextlib import aclosing
 from typing import Any
 
 import grpc
@@ -16,9 +17,13 @@ from prometheus_client import CollectorRegistry
 from pilothouse.v1 import enums_pb2, events_pb2_grpc
 from pilothouse.v1 import events_pb2 as pb
 from pilothouse_server.adapters.intake import SingleIntake
+from pilothouse_server.adapters.sql.retention_store import remove_events
 from pilothouse_server.adapters.sqlite_log import SqliteLog
+from pilothouse_server.domain.errors import Unavailable
 from pilothouse_server.domain.events import AgentLoad, EventError, EventType, Usage
+from pilothouse_server.services.event_export import AT_ONCE, export
 from pilothouse_server.services.ingest import Ingest
+from pilothouse_server.services.retention import Cut
 from pilothouse_server.transport.event_watch import EventWatch
 from pilothouse_server.transport.events import SERVICE, EventServicer
 from pilothouse_server.transport.interceptor import CallMeters
@@ -27,7 +32,7 @@ from pilothouse_server.transport.watching import Watching
 from pilothouse_server.wire.event_text import COLUMNS, csv_heading, csv_line, json_line
 from pilothouse_server.wire.events import stored_to_proto
 from tests.events_live.conftest import Feed, running
-from tests.projection.build import event
+from tests.projection.build import NOON, event
 
 E = EventType
 FULL = event(
@@ -185,3 +190,25 @@ async def test_a_watch_over_the_network_is_sent_what_was_encoded_once(
     assert [each.id for each in live.batch.events] == ["three"]
     assert live.resume_token > first.resume_token
     call.cancel()
+
+
+async def test_events_that_are_removed_before_they_are_reached_are_not_left_out_without_a_word(
+    feed: Feed,
+) -> None:
+    await feed.report(*(event(E.LOG, id=f"{n}") for n in range(3 * AT_ONCE)))
+    async with aclosing(export(feed.views, "")) as slices:
+        assert len((await anext(slices)).events) == AT_ONCE
+        # What was saved already may go.
+        await remove_up_to(feed, AT_ONCE)
+        assert len((await anext(slices)).events) == AT_ONCE
+        await remove_up_to(feed, 2 * AT_ONCE + 1)
+        with pytest.raises(Unavailable, match="too old to be kept"):
+            await anext(slices)
+
+
+async def remove_up_to(feed: Feed, last: int) -> None:
+    """As retention does it."""
+
+    cut = Cut(now_us=NOON + 1, before_us=NOON + 1)
+    while (await feed.views.follow("").start(0)).oldest < last:
+        await feed.database.write(lambda c: remove_events(c, cut, 1))

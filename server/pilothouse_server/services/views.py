@@ -156,6 +156,8 @@ class EventPage:
     """Up to when the page has looked, when it ended although it is not full and there is more."""
     looked_position: int = 0
     """Up to which place it has looked."""
+    floor: int = 0
+    """Events up to this place have been removed."""
 
 
 @dataclass(frozen=True, slots=True)

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from dataclasses import replace
 from typing import Any, Final
 
 from sqlalchemy import Connection, select
@@ -56,6 +57,7 @@ class SqlEventViews:
             here = database_id(connection)
             mark = pages.fingerprint("events", request.filter, ascending, here)
             within, now_us = _within(connection, last_position), self._clock.now_us()
+            floor = within.low - 1
             if request.token:
                 key, begun = pages.decode(request.token, mark, _BY_PLACE)
                 within, now_us = _behind(within, key, ascending=ascending), int(begun or 0)
@@ -70,7 +72,7 @@ class SqlEventViews:
             listed = EventList(search, tree, request.size)
             with by_index(connection):
                 listed.look()
-                return _page(connection, listed, mark, now_us)
+                return replace(_page(connection, listed, mark, now_us), floor=floor)
 
         return await self._database.read(run)
 

@@ -198,8 +198,8 @@ def _settings(statement_seconds: float, limits: Limits) -> dict[str, str]:
         "tcp_user_timeout": limits.whole_seconds,
     }
     told = {name: str(round(1000 * seconds)) for name, seconds in milliseconds.items()}
-    # A plan that suits every value cannot use an index of some rows; compiling one, or starting processes that share the
-    # work, costs more than our queries.
+    # A plan that suits every value cannot use an index of some rows; compiling one, or starting processes that share
+    # the work, costs more than our queries.
     return told | {
         "plan_cache_mode": "force_custom_plan",
         "jit": "off",
