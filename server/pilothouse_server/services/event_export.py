@@ -12,7 +12,10 @@ from pilothouse_server.services.views import EventViews, PageRequest
 AT_ONCE: Final = 250
 """Events of one page: what encoding them takes is what others wait for."""
 
-_REMOVED: Final = "some became too old to be kept while they were being saved, and are missing; save again, from a later time on"
+_REMOVED: Final = (
+    "some became too old to be kept while they were being saved, and are missing;"
+    " save again, from a later time on"
+)
 
 
 class Slice(NamedTuple):
