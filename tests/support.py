@@ -1,4 +1,4 @@
-"""What tests of every area need: waiting for a condition instead of sleeping, and free ports."""
+"""What tests of every area need: waiting for a condition instead of sleeping, free ports, and names of their own."""
 
 from __future__ import annotations
 
@@ -7,7 +7,9 @@ import inspect
 import socket
 import time
 from collections.abc import Awaitable, Callable
-from typing import TypeVar, overload
+from typing import TypeVar, cast, overload
+
+import pytest
 
 T = TypeVar("T")
 
@@ -61,3 +63,9 @@ def free_port() -> int:
         probe.bind(("127.0.0.1", 0))
         port: int = probe.getsockname()[1]
         return port
+
+
+def name_of(request: pytest.FixtureRequest) -> str:
+    """The name of the test that asks, as what only it uses is called."""
+    test = cast("pytest.Item", request.node)  # pyright: ignore[reportUnknownMemberType] - untyped there
+    return test.name.replace("[", "-").replace("]", "")

@@ -16,7 +16,13 @@ from pilothouse.cli import contract, messages, params, phrases, places, requests
 from pilothouse.cli.columns import columns_of
 from pilothouse.cli.output import Tables
 from pilothouse.cli.tables import Screen, Table
-from pilothouse.v1 import alerts_pb2, channels_pb2, deliveries_pb2, heartbeats_pb2
+from pilothouse.v1 import (
+    alerts_pb2,
+    channels_pb2,
+    deliveries_pb2,
+    heartbeats_pb2,
+    trace_analysis_pb2,
+)
 from pilothouse.v1.enums_pb2 import SEVERITY_CRITICAL
 from pilothouse.v1.escalations_pb2 import Escalation
 from pilothouse.v1.matchers_pb2 import MATCH_TYPE_REGEX, Matcher
@@ -262,3 +268,5 @@ def test_columns_say_what_is_meant() -> None:
     assert {"due", "last heard", "overdue"} <= set(titles(heartbeats_pb2.ExpectedHeartbeat))
     assert titles(Escalation) == ["id", "name", "steps", "updated by"]
     assert "occurred" in titles(alerts_pb2.AlertTransition)
+    assert titles(trace_analysis_pb2.CriticalStep)[0] == "span id"
+    assert "runs" in titles(trace_analysis_pb2.ComparedTrace)

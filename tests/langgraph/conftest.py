@@ -13,6 +13,7 @@ from pilothouse.aio import Client
 from tests.e2e.support import Pilothouse
 from tests.langgraph.graphs import Workshop
 from tests.langgraph.support import House
+from tests.support import name_of
 
 
 @pytest_asyncio.fixture(scope="package", loop_scope="package")
@@ -43,4 +44,4 @@ def workshop() -> Workshop:
 async def house(running: Pilothouse, request: pytest.FixtureRequest) -> AsyncIterator[House]:
     """The server, under a source of the test's own."""
     async with Client(running.grpc) as client:
-        yield House(client, running.grpc, source=f"langgraph-{request.node.name}")
+        yield House(client, running.grpc, source=f"langgraph-{name_of(request)}")

@@ -12,7 +12,7 @@ import pytest
 import pytest_asyncio
 
 from tests.e2e.support import Pilothouse
-from tests.support import wait_until
+from tests.support import name_of, wait_until
 
 
 @dataclass
@@ -72,4 +72,4 @@ async def running(tmp_path_factory: pytest.TempPathFactory) -> AsyncIterator[Pil
 @pytest.fixture
 def station(running: Pilothouse, request: pytest.FixtureRequest) -> Station:
     """The server, under a service of the test's own."""
-    return Station(running, request.node.name.replace("[", "-").replace("]", ""))
+    return Station(running, name_of(request))

@@ -22,6 +22,8 @@ from pilothouse.cli.contract import DURATION, TIMESTAMP
 _FOR_PROGRAMS = re.compile(
     r".*_token|etag|cursor|request_id|epoch|.*span_id|trace_id|.*position|.*hash"
 )
+_NAMED_SO = re.compile(r"CriticalStep\.span_id")
+"""Of one message, where it is all that says what a row is about."""
 _BOOKKEEPING = re.compile(r"(create|update)_time|version")
 """Of what people make; who made it says more."""
 _SETTINGS = re.compile(
@@ -33,7 +35,9 @@ _LOOKED_UP = re.compile(
     r"|Delivery\.(channel_id|status_code)"
 )
 """Of one message, where another column of the list says it or it says little."""
-_IF_SO = re.compile(r"Workflow\.forced|Command\.(attempt|pool_size)")
+_IF_SO = re.compile(
+    r"Workflow\.forced|Command\.(attempt|pool_size)|Compared(Row\.attempt|Trace\.run_count)"
+)
 """Of one message, where no or 0 says nothing."""
 _LEADING = {"Event": ("occur_time", "severity", "type", "workflow_id", "message")}
 """Columns of what is read like a log: these come first, and stay where there is no room for others."""
@@ -51,7 +55,15 @@ _DONE = {
     "acknowledge_expire": "acknowledged until",
 }
 """Where the past of the verb is not what is meant."""
-_NAMES = {"for_duration": "for", "instance_count": "alerts"}
+_NAMES = {
+    "for_duration": "for",
+    "instance_count": "alerts",
+    "run_count": "runs",
+    "row_count": "rows",
+    "recovery_count": "recoveries",
+    "span_count": "spans",
+    "error_count": "errors",
+}
 _STAMPED = re.compile(r"(?P<verb>\w+)_time")
 
 
@@ -123,8 +135,10 @@ def _place(field: FieldDescriptor) -> tuple[bool, int]:
 def _is_scanned(field: FieldDescriptor, *, made: bool) -> bool:
     """Whether one looks for it in a list, where a whole text, say, has no place."""
     owner = cast("Descriptor", field.containing_type)
-    looked_up = _LOOKED_UP.fullmatch(f"{owner.name}.{field.name}") is not None
-    if looked_up or _FOR_PROGRAMS.fullmatch(field.name):
+    name = f"{owner.name}.{field.name}"
+    if _LOOKED_UP.fullmatch(name):
+        return False
+    if _FOR_PROGRAMS.fullmatch(field.name) and not _NAMED_SO.fullmatch(name):
         return False
     if not made:
         return not field.is_repeated or phrases.is_plain(owner)
