@@ -18,6 +18,8 @@ from tests import browsers
 
 pytest_plugins = ("tests.servers.fixtures", "tests.databases")
 
+LONGEST_ID = 200
+
 # One slow example says something about a shared machine; the bound is each test's own timeout.
 hypothesis.settings.register_profile("pilothouse", deadline=None, print_blob=True)
 # A gate says yes or no to a change, so it tries the same examples each time; new ones are tried by everybody else.
@@ -25,6 +27,13 @@ hypothesis.settings.register_profile(
     "gate", hypothesis.settings.get_profile("pilothouse"), derandomize=True
 )
 hypothesis.settings.load_profile("gate" if os.environ.get("CI") else "pilothouse")
+
+
+def pytest_make_parametrize_id(val: object) -> str | None:
+    """Short ones: what a test starts has the test's id in its environment, where there is not room for everything."""
+    if isinstance(val, (str, bytes)) and len(val) > LONGEST_ID:
+        return f"{len(val)} long"
+    return None
 
 
 @pytest.fixture(scope="session", autouse=True)

@@ -13,7 +13,7 @@ AT_ONCE: Final = 250
 """Events of one page: what encoding them takes is what others wait for."""
 
 _REMOVED: Final = (
-    "some became too old to be kept while they were being saved, and are missing;"
+    "events became too old to be kept while they were being saved, and are missing;"
     " save again, from a later time on"
 )
 
@@ -37,7 +37,7 @@ async def export(views: EventViews, filter_text: str) -> AsyncGenerator[Slice]:
         request = PageRequest(AT_ONCE, token, filter_text)
         page = await views.page(request, ascending=True, last_position=last)
         if page.floor > reached:
-            raise Unavailable("events", _REMOVED)
+            raise Unavailable("database", _REMOVED)
         reached = page.looked_position
         if first is None:
             # A range of time begins in the midst of them.
