@@ -7,6 +7,7 @@ import pytest
 from tests.otlp.build import genai, id_of, request, span
 from tests.otlp.conftest import Station
 from tests.otlp.test_reading import export
+from tests.support import wait_until
 
 on_server = pytest.mark.asyncio(loop_scope="package")
 
@@ -20,8 +21,13 @@ async def test_plain_spans_are_in_no_metric_and_no_workflow(station: Station) ->
     await station.events(8)
     path = f'/api/v1/workflows?filter=source="{station.service}"'
     assert (await station.server.get(path))["workflows"] == []
-    metrics = await station.server.get("/api/v1/monitoring/metrics/realtime")
-    assert station.service not in str(metrics)
+
+    async def metrics() -> str:
+        # A server that has only begun has none yet.
+        answer = await station.server.post("/pilothouse.v1.MetricsService/GetMetrics", {})
+        return answer.text if answer.status_code == 200 else ""
+
+    assert station.service not in await wait_until(metrics)
 
 
 @on_server

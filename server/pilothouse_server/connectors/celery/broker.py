@@ -14,6 +14,7 @@ import sys
 import threading
 from collections.abc import Callable, Iterable, Mapping, Sequence
 from concurrent.futures import ThreadPoolExecutor
+from contextlib import suppress
 from dataclasses import dataclass
 from importlib import import_module
 from pathlib import Path
@@ -27,6 +28,8 @@ MAX_BATCHES = 2_000
 """Messages of events that are received and not yet read; then the broker keeps them."""
 FIRST_CONNECTION = 15.0
 """Seconds that the broker has for the first connection."""
+SUBSCRIBING = 0.1
+"""Seconds in which a subscription reaches the broker."""
 RETRY_DELAYS = (0.2, 0.5, 1.0, 2.0, 5.0)
 
 T = TypeVar("T")
@@ -180,6 +183,9 @@ class Broker:
             with connection.Consumer(
                 queues, channel=channel, callbacks=[self._take], no_ack=True, accept=receiver.accept
             ):
+                # A Redis is subscribed to only when events are waited for.
+                with suppress(TimeoutError):
+                    connection.drain_events(timeout=SUBSCRIBING)
                 self.connections += 1
                 self.connected = True
                 self._wake()
