@@ -173,6 +173,8 @@ class Follower:
         self.rewinds: list[tuple[Place, Place]] = []
         """What was read and is not there any more, by where it begins and ends; the newest few."""
         self._followed: str | None = None
+        self._done_elsewhere = START
+        """Up to where another owner of the shard, who is further, has dealt with what is read here."""
         self._noted_at = self._checked_at = self._said_at = 0.0
         self._unsaid = 0
         self._average = 1024.0
@@ -259,13 +261,18 @@ class Follower:
             if place > look.last:
                 self.rewind(look.last, place)
                 place = look.last
-            self.ring.begin(place)
-            self._followed = look.followed
+            self._begin(place, look)
         self._note_gap(look)
         self.attached = True
         if self.waiting_for:
             self.waiting_for = ""
         self.changes.notify()
+
+    def _begin(self, place: Place, look: Look) -> None:
+        self.ring.begin(place)
+        self._followed = look.followed
+        # What comes now may have ids below that place, when the Redis has lost entries.
+        self._done_elsewhere = START
 
     async def _agree(self, look: Look) -> None:
         """Whether what was read is still there; if not, goes back to where it agrees with what is."""
@@ -280,8 +287,7 @@ class Follower:
         ids = await self._ids(min(newest, look.last))
         agreed = max((place for place in ids if place in self.ring), default=START)
         self.rewind(agreed, newest)
-        self.ring.begin(agreed)
-        self._followed = look.followed
+        self._begin(agreed, look)
         self.changes.notify()
 
     async def _ids(self, last: Place) -> list[Place]:
@@ -387,6 +393,9 @@ class Follower:
 
     async def _deal(self, deeds: list[_Deed], newest: Place) -> None:
         """Writes what has to be written and notes the place, from where it was noted before."""
+        if newest <= self._done_elsewhere:
+            return
+        deeds = [deed for deed in deeds if deed.place > self._done_elsewhere]
         now = time.monotonic()
         written = cursor_of(newest)
         if not deeds and (written == self._followed or now - self._noted_at < CHECK):
@@ -397,10 +406,10 @@ class Follower:
             self._followed = held
             if done:
                 return
-            if place_written(held) >= newest:  # somebody else is further: it did all this
-                self._followed = held
+            self._done_elsewhere = place_written(held)
+            if self._done_elsewhere >= newest:
                 return
-            deeds = [deed for deed in deeds if deed.place > place_written(held)]
+            deeds = [deed for deed in deeds if deed.place > self._done_elsewhere]
 
     async def _deal_from(self, held: str, written: str, deeds: Sequence[_Deed]) -> tuple[bool, str]:
         keys = [self._names.followed, *dict.fromkeys(deed.stream for deed in deeds)]
