@@ -158,8 +158,8 @@ class LeadWork:
         self.tenure = tenure
         self._shared = world.shared_database
         self.relay = Relay(SqlOutbox(database), world.intake, encode_events, clock, signals.outbox)
-        self._publisher = self._publishing(common)
-        alerts = SqlAlerts(database, published=self._publisher is not None)
+        self.publisher = self._publishing(common)
+        alerts = SqlAlerts(database, published=self.publisher is not None)
         self.journal = AlertJournal(
             alerts,
             clock,
@@ -330,8 +330,8 @@ class LeadWork:
             # Alone there is nobody who asks through the database, and nobody who could be gone.
             parts["alert-requests"] = self.requests.run()
             parts["executor-absence"] = self._absence.run()
-        if self._publisher is not None:
-            parts["alert-publisher"] = self._publisher.run()
+        if self.publisher is not None:
+            parts["alert-publisher"] = self.publisher.run()
         if self.merged is not None:
             parts["merger"] = self.merged.run()
         return parts
@@ -348,8 +348,8 @@ class LeadWork:
             "batches": waits("batches", self._batches),
             "emergency-stops": waits("emergency-stops", self._stops),
         }
-        if self._publisher is not None:
-            looks["alert-publisher"] = waits("alert-publisher", self._publisher)
+        if self.publisher is not None:
+            looks["alert-publisher"] = waits("alert-publisher", self.publisher)
         return looks
 
 

@@ -127,6 +127,9 @@ def _logs(logs: Sequence[ShardLog]) -> Iterator[Metric]:
 def _lead(lead: LeadWork) -> Iterator[Metric]:
     yield _counter("outbox_published", "Events from outbox to log.", lead.relay.published)
     yield _counter("outbox_failures", "Times the log refused them.", lead.relay.failures)
+    if lead.publisher is not None:
+        yield _counter("alert_steps_published", "In alerts:events.", lead.publisher.published)
+        yield _counter("alert_steps_dropped", "Waited too long.", lead.publisher.dropped)
     counts = lead.retention.counts
     removed = CounterMetricFamily(
         "pilothouse_retention_removed", "Rows that were too old.", labels=["kind"]

@@ -166,6 +166,30 @@ async def test_the_stream_keeps_so_many(tower: Watchtower, redis_url: str, redis
     await stream.close()
 
 
+async def test_while_nobody_takes_them_the_newest_steps_wait_and_the_others_are_counted(
+    tower: Watchtower, stream: RedisAlertStream, redis: Any
+) -> None:
+    away = RedisAlertStream("redis://127.0.0.1:1/0")
+    outbox = SqlAlertOutbox(tower.database)
+    waiting = AlertPublisher(
+        outbox, away, encode_alert_event, tower.clock, tower.changes, fence=FENCE, most_waiting=4
+    )
+    for _ in range(3):
+        await live_and_die(tower)
+        with pytest.raises(Unavailable):
+            await waiting.publish_some()
+    await away.close()
+    assert waiting.dropped == 5
+    back, _ = publisher(tower, stream)
+    assert await back.publish_some() == 4
+    assert [body["toState"] for body in await entries(redis)] == [
+        "RESOLVED",
+        "PENDING",
+        "FIRING",
+        "RESOLVED",
+    ]
+
+
 async def test_an_alert_that_is_gone_holds_up_nothing(
     tower: Watchtower, stream: RedisAlertStream, redis: Any
 ) -> None:

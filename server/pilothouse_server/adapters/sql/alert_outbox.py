@@ -28,6 +28,18 @@ class SqlAlertOutbox:
         gone = delete(ALERT_OUTBOX).where(ALERT_OUTBOX.c.position.in_(positions))
         await self._database.write(lambda c: c.execute(gone).close(), beside=True)
 
+    async def keep_newest(self, count: int) -> int:
+        out = ALERT_OUTBOX.c
+        newest = await self._database.read(
+            lambda c: c.execute(
+                select(out.position).order_by(out.position.desc()).offset(count).limit(1)
+            ).scalar()
+        )
+        if newest is None:
+            return 0
+        gone = delete(ALERT_OUTBOX).where(out.position <= newest)
+        return await self._database.write(lambda c: c.execute(gone).rowcount, beside=True)
+
 
 def _oldest(connection: Connection, limit: int) -> Sequence[Told]:
     out = ALERT_OUTBOX.c

@@ -19,6 +19,8 @@ BATCH: Final = 200
 FIRST_RETRY: Final = 0.1
 LAST_RETRY: Final = 1.0
 """Seconds to wait when the Redis or the database cannot be reached, doubled each time."""
+MOST_WAITING: Final = 100_000
+"""Steps that wait while nobody takes them, the newest; the stream would keep no more either."""
 LOOK: Final = 1.0
 """Seconds between two looks when nobody wakes it."""
 
@@ -45,6 +47,10 @@ class AlertOutbox(Protocol):
 
     async def remove(self, positions: Sequence[int]) -> None: ...
 
+    async def keep_newest(self, count: int) -> int:
+        """Removes those before the newest so many; returns how many they were."""
+        ...
+
 
 class AlertStream(Protocol):
     """Whoever takes them."""
@@ -69,6 +75,7 @@ class AlertPublisher:
         alerts: Changes,
         *,
         fence: Fence,
+        most_waiting: int = MOST_WAITING,
     ) -> None:
         self._outbox = outbox
         self._stream = stream
@@ -78,7 +85,10 @@ class AlertPublisher:
         self._alerts = alerts
         self._to_remove: Sequence[int] = ()
         """Published, and not known to be out of the outbox."""
+        self._most_waiting = most_waiting
         self.published = 0
+        self.dropped = 0
+        """Steps that nobody took for so long that too many came after them."""
         self.waiting_for = ""
 
     async def run(self) -> None:
@@ -107,13 +117,20 @@ class AlertPublisher:
             for _, alert, step in told
             if alert is not None and step is not None
         ]
-        if messages and not await self._stream.publish(messages, self._fence):
+        if messages and not await self._publish(messages):
             # A later tenure publishes; ours is about to learn that it is over.
             return 0
         self.published += len(messages)
         self._to_remove = [each.position for each in told]
         await self._remove()
         return len(told)
+
+    async def _publish(self, messages: Sequence[Message]) -> bool:
+        try:
+            return await self._stream.publish(messages, self._fence)
+        except Unavailable:
+            self.dropped += await self._outbox.keep_newest(self._most_waiting)
+            raise
 
     async def _remove(self) -> None:
         if self._to_remove:
