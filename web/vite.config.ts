@@ -33,5 +33,6 @@ export default defineConfig({
   },
   // During development the bridge is a separate process: its paths are passed on to it.
   server: { proxy: { "/ws": { target: bridge, ws: true }, "/pilothouse.v1.": bridge } },
-  test: { include: ["tests/**/*.test.ts"] },
+  // A test takes milliseconds, but may be held up by all else that a machine does.
+  test: { include: ["tests/**/*.test.ts"], testTimeout: 30_000 },
 });

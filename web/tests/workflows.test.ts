@@ -161,6 +161,8 @@ describe("the filter's known values", () => {
 
 describe("a stream over plain HTTP", () => {
   const answer = (...lines: string[]): void => void vi.stubGlobal("fetch", async () => new Response(lines.join("\n")));
+  // Others want the processor too while tests run.
+  const until = (check: () => void): Promise<void> => vi.waitFor(check, { timeout: 20_000 });
   afterEach(() => vi.unstubAllGlobals());
 
   it("has the names of JSON", async () => {
@@ -182,7 +184,7 @@ describe("a stream over plain HTTP", () => {
     vi.stubGlobal("fetch", asked);
     const following = new Following("http://here/", "b1");
     const leave = following.show();
-    await vi.waitFor(() => expect(following.view.value.batch?.state).toBe("BATCH_STATE_DONE"));
+    await until(() => expect(following.view.value.batch?.state).toBe("BATCH_STATE_DONE"));
     leave();
     expect(asked).toHaveBeenCalledOnce();
   });
@@ -191,7 +193,7 @@ describe("a stream over plain HTTP", () => {
     answer('{"batch":{"id":"b1","state":"BATCH_STATE_RUNNING"}}', '{"error":{"code":"UNAVAILABLE","message":"going away"}}', "");
     const following = new Following("http://here/", "b1");
     const leave = following.show();
-    await vi.waitFor(() => expect(following.view.value.phase).toBe("broken"));
+    await until(() => expect(following.view.value.phase).toBe("broken"));
     leave();
     expect(following.view.value).toMatchObject({ batch: { id: "b1" }, problem: "going away" });
   });
@@ -200,7 +202,7 @@ describe("a stream over plain HTTP", () => {
     vi.stubGlobal("fetch", async () => new Response('{"code":"NOT_FOUND","message":"no batch b1"}', { status: 404 }));
     const following = new Following("http://here/", "b1");
     const leave = following.show();
-    await vi.waitFor(() => expect(following.view.value.phase).toBe("missing"));
+    await until(() => expect(following.view.value.phase).toBe("missing"));
     leave();
   });
 });
