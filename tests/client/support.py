@@ -44,6 +44,9 @@ from tests.client.servicers import (
 )
 from tests.client.tellers import AlertServicer, EventServicer, MetricsServicer
 
+NOBODY = "127.0.0.1:1"
+"""Where nothing listens: nobody is given this port by chance."""
+
 Context = grpc.aio.ServicerContext[Any, Any]
 M = TypeVar("M", bound=Message)
 R = TypeVar("R", bound=Message)

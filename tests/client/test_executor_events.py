@@ -18,7 +18,8 @@ from pilothouse.v1.events_pb2 import Event, EventType, PublishEventsRequest
 from tests.client.support import Failure, Server
 from tests.support import wait_until
 
-QUICK = ExecutorOptions(max_delay=0.05, close_timeout=2, call_timeout=2)
+QUICK = ExecutorOptions(max_delay=0.05, close_timeout=30, call_timeout=30)
+"""Quick to try again, and patient: what a test counts must not depend on how busy the machine is."""
 LOG = EventType.EVENT_TYPE_LOG
 
 
@@ -36,7 +37,7 @@ async def test_events_arrive_in_the_order_in_which_they_were_reported(server: Se
     async with Executor(server.target, source="engine", options=QUICK) as executor:
         for number in range(2_500):
             executor.report(type=LOG, message=str(number))
-        await executor.flush(10)
+        await executor.flush(30)
     assert messages(server) == [str(number) for number in range(2_500)]
     assert max(len(batch.events) for batch in batches(server)) == 1_000
 
@@ -44,7 +45,7 @@ async def test_events_arrive_in_the_order_in_which_they_were_reported(server: Se
 async def test_an_event_is_stamped_when_it_is_reported(server: Server) -> None:
     async with Executor(server.target, source="engine", options=QUICK) as executor:
         event_id = executor.report(type=LOG)
-        await executor.flush(5)
+        await executor.flush(30)
     event = server.events[event_id or ""]
     assert event.source == "engine"
     assert event.occur_time.seconds > 0
@@ -55,7 +56,7 @@ async def test_events_reported_before_the_start_are_kept(server: Server) -> None
     executor = Executor(server.target, source="engine", options=QUICK)
     executor.report(type=LOG, message="early")
     async with executor:
-        await executor.flush(5)
+        await executor.flush(30)
     assert messages(server) == ["early"]
 
 
@@ -66,7 +67,7 @@ async def test_a_batch_is_repeated_with_the_same_ids_until_it_is_durable(server:
     async with Executor(server.target, source="engine", options=QUICK) as executor:
         for number in range(10):
             executor.report(type=LOG, message=str(number))
-        await executor.flush(10)
+        await executor.flush(30)
         assert executor.stats.retries == 3
         assert executor.stats.delivered == 10
     tried = [[event.id for event in batch.events] for batch in batches(server)]
@@ -78,14 +79,14 @@ async def test_a_batch_is_repeated_with_the_same_ids_until_it_is_durable(server:
 async def test_a_server_that_is_away_gets_everything_when_it_is_back(server: Server) -> None:
     async with Executor(server.target, source="engine", options=QUICK) as executor:
         executor.report(type=LOG, message="before")
-        await executor.flush(5)
+        await executor.flush(30)
         await server.stop()
         executor.report(type=LOG, message="meanwhile")
         with pytest.raises(NotDelivered) as caught:
             await executor.flush(0.3)
         assert [event.message for event in caught.value.events] == ["meanwhile"]
         await server.start()
-        await executor.flush(10)
+        await executor.flush(30)
     assert messages(server) == ["before", "meanwhile"]
 
 
@@ -101,7 +102,7 @@ async def test_a_rejected_event_is_named_and_the_rest_are_kept(server: Server) -
     async with executor:
         for message in ("good", "bad", "better"):
             executor.report(type=LOG, message=message)
-        await executor.flush(5)
+        await executor.flush(30)
         assert executor.stats.rejected == 1
         assert executor.stats.delivered == 2
     assert rejected == [("bad", "message: is bad")]
@@ -119,7 +120,7 @@ async def test_one_event_that_makes_the_server_refuse_its_batch_is_found(server:
     async with Executor(server.target, source="engine", options=QUICK) as executor:
         for number in range(50):
             executor.report(type=LOG, message="poison" if number == 17 else str(number))
-        await executor.flush(10)
+        await executor.flush(30)
         assert executor.stats.rejected == 1
     assert messages(server) == [str(number) for number in range(50) if number != 17]
 
@@ -198,9 +199,9 @@ async def test_a_callback_of_the_engine_that_fails_stops_no_delivery(server: Ser
     executor = Executor(server.target, source="engine", options=QUICK, on_rejected=fails)
     async with executor:
         executor.report(type=LOG, message="bad")
-        await executor.flush(5)
+        await executor.flush(30)
         executor.report(type=LOG, message="good")
-        await executor.flush(5)
+        await executor.flush(30)
     assert messages(server) == ["good"]
 
 

@@ -38,9 +38,9 @@ from tests.support import wait_until
 
 QUICK = ExecutorOptions(
     max_delay=0.05,
-    close_timeout=2,
-    call_timeout=2,
-    watch=WatchOptions(max_delay=0.05, silence=0.5),
+    close_timeout=30,
+    call_timeout=30,
+    watch=WatchOptions(max_delay=0.05, silence=30),
 )
 
 

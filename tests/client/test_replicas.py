@@ -17,8 +17,8 @@ from pilothouse.routes import Route, addresses
 from pilothouse.v1.agents_pb2 import Agent, ListAgentsRequest
 from pilothouse.v1.events_pb2 import EventType
 from pilothouse.watching import WatchOptions
-from tests.client.support import Failure, Server
-from tests.support import free_port, wait_until
+from tests.client.support import NOBODY, Failure, Server
+from tests.support import wait_until
 
 QUICK = RetryPolicy(initial_delay=0.01, max_delay=0.05)
 
@@ -158,7 +158,7 @@ async def test_an_executor_delivers_each_event_once_whatever_replica_takes_it(
     replicas: tuple[Server, Server],
 ) -> None:
     first, second = replicas
-    options = ExecutorOptions(max_delay=0.05, batch_events=10, close_timeout=5)
+    options = ExecutorOptions(max_delay=0.05, batch_events=10, close_timeout=30)
     async with Executor(target(first, second), source="engine", options=options) as executor:
         for number in range(200):
             executor.report(type=EventType.EVENT_TYPE_LOG, message=str(number))
@@ -166,12 +166,11 @@ async def test_an_executor_delivers_each_event_once_whatever_replica_takes_it(
                 await wait_until(lambda: first.events)
                 await first.stop()
             await asyncio.sleep(0)
-        await executor.flush(10)
+        await executor.flush(30)
     assert [event.message for event in first.log.items] == [str(number) for number in range(200)]
 
 
 async def test_when_no_replica_is_there_it_is_said() -> None:
-    nowhere = f"127.0.0.1:{free_port()},127.0.0.1:{free_port()}"
-    async with aio.Client(nowhere, retry=NO_RETRY, timeout=5) as client:
+    async with aio.Client(f"{NOBODY},127.0.0.1:2", retry=NO_RETRY, timeout=5) as client:
         with pytest.raises(Unavailable):
             await client.agents.ListAgents(ListAgentsRequest())

@@ -7,7 +7,7 @@ import datetime as dt
 
 import pytest
 
-from pilothouse.executor import Executor
+from pilothouse.executor import Executor, ExecutorOptions
 from pilothouse.reporting import ReportedAgent, WorkflowRun, clip, event_error
 from pilothouse.v1.commands_pb2 import Command
 from pilothouse.v1.events_pb2 import Event, EventError, EventType, Usage
@@ -122,7 +122,8 @@ def test_text_that_is_not_unicode_is_reported_nevertheless() -> None:
 
 
 async def test_heartbeats_come_by_themselves_and_end_with_a_goodbye(server: Server) -> None:
-    async with Executor(server.target, source="engine") as executor:
+    patient = ExecutorOptions(close_timeout=30)
+    async with Executor(server.target, source="engine", options=patient) as executor:
         agent = executor.agent("a-1", agent_type="builder", capacity=3, heartbeat_every=0.02)
         agent.active = 2
 

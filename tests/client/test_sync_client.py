@@ -63,7 +63,7 @@ def test_a_call_is_what_the_handle_says(stage: Stage) -> None:
     response = workflows_pb2.ControlWorkflowResponse()
     response.command.id = "c-1"
     call.terminate(response, (), grpc.StatusCode.OK, "")
-    assert pending.result(5).id == "c-1"
+    assert pending.result(30).id == "c-1"
 
 
 def test_a_repeat_has_the_same_request_id(stage: Stage) -> None:
@@ -72,7 +72,7 @@ def test_a_repeat_has_the_same_request_id(stage: Stage) -> None:
     refuse(call, Failure())
     second, call = stage.take(WORKFLOWS, "ControlWorkflow")
     call.terminate(workflows_pb2.ControlWorkflowResponse(), (), grpc.StatusCode.OK, "")
-    pending.result(5)
+    pending.result(30)
     assert first == second
 
 
@@ -82,7 +82,7 @@ def test_tries_end_with_the_error(stage: Stage) -> None:
         _, call = stage.take(METRICS, "GetMetrics")
         refuse(call, Failure(message="away"))
     with pytest.raises(Unavailable, match="away"):
-        pending.result(5)
+        pending.result(30)
 
 
 def test_a_refusal_is_typed_and_not_repeated(stage: Stage) -> None:
@@ -90,7 +90,7 @@ def test_a_refusal_is_typed_and_not_repeated(stage: Stage) -> None:
     _, call = stage.take(WORKFLOWS, "ControlWorkflow")
     refuse(call, Failure(grpc.StatusCode.ABORTED, "stale", "ETAG_MISMATCH", {"etag": "new"}))
     with pytest.raises(EtagMismatch) as caught:
-        pending.result(5)
+        pending.result(30)
     assert caught.value.metadata == {"etag": "new"}
 
 
@@ -98,7 +98,7 @@ def test_a_client_is_shared_by_threads(stage: Stage) -> None:
     both = threading.Barrier(2)
 
     def work(client: pilothouse.Client) -> int:
-        both.wait(5)
+        both.wait(30)
         return client.get_metrics().sequence
 
     pending = [stage.begin(work), stage.begin(work)]
@@ -107,4 +107,4 @@ def test_a_client_is_shared_by_threads(stage: Stage) -> None:
         snapshot = metrics_pb2.MetricsSnapshot(sequence=3)
         answer = metrics_pb2.GetMetricsResponse(snapshot=snapshot)
         call.terminate(answer, (), grpc.StatusCode.OK, "")
-    assert [each.result(5) for each in pending] == [3, 3]
+    assert [each.result(30) for each in pending] == [3, 3]

@@ -23,10 +23,11 @@ from pilothouse.watching import (
     WatchOptions,
     items_of,
 )
-from tests.client.support import Failure, Server
-from tests.support import free_port, wait_until
+from tests.client.support import NOBODY, Failure, Server
+from tests.support import wait_until
 
-QUICK = WatchOptions(silence=0.4, max_delay=0.05)
+QUICK = WatchOptions(silence=30, max_delay=0.05)
+"""Quick to try again; on a busy machine silence is no break."""
 
 
 async def collect(updates: AsyncIterator[Update[Agent]], into: list[Update[Agent]]) -> None:
@@ -155,7 +156,7 @@ async def test_a_refusal_ends_the_watch(server: Server, client: aio.Client) -> N
 
 async def test_patience_ends_a_watch_that_never_began() -> None:
     options = WatchOptions(patience=0.2, max_delay=0.05)
-    async with aio.Client(f"127.0.0.1:{free_port()}") as client:
+    async with aio.Client(NOBODY) as client:
         with pytest.raises(Unavailable):
             await anext(client.watch_agents(options=options).items())
 
@@ -167,9 +168,10 @@ async def test_metrics_are_watched_without_a_token(server: Server, client: aio.C
             sequences.append(snapshot.sequence)
             if len(sequences) == 2:
                 server.break_streams()
-            if len(sequences) == 4:
+            if len(sequences) > 2 and sequences[-2:] == [1, 2]:
                 break
-    assert sequences == [1, 2, 1, 2]
+    # The stream that breaks may have sent more by then.
+    assert sequences == [*range(1, len(sequences) - 1), 1, 2]
 
 
 def test_inside_a_batch_the_token_is_the_one_before_it() -> None:

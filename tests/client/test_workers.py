@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import pytest
 
-from pilothouse.executor import Executor
+from pilothouse.executor import Executor, ExecutorOptions
 from pilothouse.reporting import WorkflowRun
 from pilothouse.v1.commands_pb2 import Command
 from pilothouse.v1.events_pb2 import Event, EventType, Usage
@@ -98,11 +98,12 @@ def test_a_task_says_what_it_waits_for_and_what_each_try_consumed() -> None:
 async def test_an_agent_that_said_goodbye_has_no_heartbeats_and_no_second_goodbye(
     server: Server,
 ) -> None:
-    async with Executor(server.target, source="engine") as executor:
+    patient = ExecutorOptions(close_timeout=30)
+    async with Executor(server.target, source="engine", options=patient) as executor:
         gone = executor.agent("gone", heartbeat_every=0.01)
         there = executor.agent("there", heartbeat_every=0.01, draining=True)
         gone.offline()
-        await executor.flush(5)
+        await executor.flush(30)
         before = len(beats(server, there))
         await wait_until(lambda: len(beats(server, there)) > before + 3)
         told = [each for each in server.log.items if each.agent_id == "gone"]
