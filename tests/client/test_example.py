@@ -63,16 +63,17 @@ async def test_the_example_pauses_resumes_cancels_and_completes(
 
     def do(step: str) -> None:
         if step == "fetch":
-            first_step.wait(10)
+            first_step.wait(50)
 
     monkeypatch.setattr(example, "do", do)
     engine = asyncio.create_task(example.main(server.target, ["a", "b", "c"]))
     await wait_until(lambda: len(states(server)) == 3)
     pause = server.request(CONTROL_ACTION_PAUSE, "a", "example-engine")
     cancel = server.request(CONTROL_ACTION_CANCEL, "b", "example-engine")
+    await wait_until(lambda: pause.state == cancel.state == COMMAND_STATE_ACCEPTED)
+    # Its answer comes after theirs, so by then both jobs have theirs.
     unknown = server.request(CONTROL_ACTION_PAUSE, "z", "example-engine")
     await wait_until(lambda: unknown.state == COMMAND_STATE_FAILED)
-    assert pause.state == cancel.state == COMMAND_STATE_ACCEPTED
     first_step.set()
     await wait_until(lambda: pause.state == cancel.state == COMMAND_STATE_EFFECTIVE)
     assert states(server)["a"] == WORKFLOW_STATE_PAUSED
