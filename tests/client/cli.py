@@ -9,6 +9,7 @@ import os
 import signal
 import subprocess
 import sys
+from collections.abc import Generator
 from dataclasses import dataclass
 from pathlib import Path
 
@@ -46,9 +47,10 @@ def environment(folder: Path, **variables: str) -> dict[str, str]:
     return {**kept, "PILOTHOUSE_CONFIG": str(folder / "config.yaml"), **variables}
 
 
-def start(folder: Path, *arguments: str, **variables: str) -> subprocess.Popen[str]:
-    """Start it as a process of its own."""
-    return subprocess.Popen(
+@contextlib.contextmanager
+def started(folder: Path, *arguments: str, **variables: str) -> Generator[subprocess.Popen[str]]:
+    """A process of its own, which has ended when this is left."""
+    with subprocess.Popen(
         [*PROGRAM, *arguments],
         env=environment(folder, **variables),
         stdin=subprocess.DEVNULL,
@@ -57,4 +59,8 @@ def start(folder: Path, *arguments: str, **variables: str) -> subprocess.Popen[s
         text=True,
         # Who runs us in the background may have told us not to hear of it.
         preexec_fn=lambda: signal.signal(signal.SIGINT, signal.SIG_DFL),  # noqa: PLW1509
-    )
+    ) as process:
+        try:
+            yield process
+        finally:
+            process.kill()

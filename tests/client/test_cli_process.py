@@ -17,7 +17,7 @@ import pytest
 
 from pilothouse.v1.agents_pb2 import Agent
 from pilothouse.v1.enums_pb2 import AGENT_STATE_BUSY
-from tests.client.cli import PROGRAM, Done, environment, start, type_command
+from tests.client.cli import PROGRAM, Done, environment, started, type_command
 from tests.client.support import Server
 from tests.client.test_cli import snapshot, workflow
 from tests.support import wait_until
@@ -33,32 +33,31 @@ def config(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Path:
 
 async def test_ctrl_c_ends_a_watch_quietly_with_130(server: Server, tmp_path: Path) -> None:
     server.agents.add(Agent(id="one"))
-    process = start(tmp_path, "--server", server.target, "agents", "watch")
-    assert process.stdout is not None
-    await asyncio.to_thread(process.stdout.readline)
-    await asyncio.to_thread(process.stdout.readline)
-    process.send_signal(signal.SIGINT)
-    out, err = await asyncio.to_thread(process.communicate, timeout=30)
+    with started(tmp_path, "--server", server.target, "agents", "watch") as process:
+        assert process.stdout is not None
+        await asyncio.to_thread(process.stdout.readline)
+        await asyncio.to_thread(process.stdout.readline)
+        process.send_signal(signal.SIGINT)
+        out, err = await asyncio.to_thread(process.communicate, timeout=30)
     assert process.returncode == 130
     assert (out, err.strip()) == ("", "")
 
 
 async def test_a_reader_that_goes_away_ends_a_watch_quietly(server: Server, tmp_path: Path) -> None:
-    process = start(tmp_path, "--server", server.target, "agents", "watch")
-    assert process.stdout is not None
-    server.agents.add(Agent(id="one"))
-    await asyncio.to_thread(process.stdout.readline)
-    process.stdout.close()
+    with started(tmp_path, "--server", server.target, "agents", "watch") as process:
+        assert process.stdout is not None
+        server.agents.add(Agent(id="one"))
+        await asyncio.to_thread(process.stdout.readline)
+        process.stdout.close()
 
-    def more() -> bool:
-        server.agents.add(Agent(id="another"))
-        return process.poll() is not None
+        def more() -> bool:
+            server.agents.add(Agent(id="another"))
+            return process.poll() is not None
 
-    await wait_until(more, what="the end of the watch")
-    assert process.returncode == 141
-    assert process.stderr is not None
-    assert process.stderr.read() == ""
-    process.stderr.close()
+        await wait_until(more, within=30, what="the end of the watch")
+        assert process.returncode == 141
+        assert process.stderr is not None
+        assert process.stderr.read() == ""
 
 
 def on_a_terminal(folder: Path, *arguments: str, columns: int) -> Done:
@@ -81,7 +80,7 @@ def on_a_terminal(folder: Path, *arguments: str, columns: int) -> Done:
             break
         seen += read
     os.close(ours)
-    return Done(process.wait(10), seen.decode().replace("\r\n", "\n"), "")
+    return Done(process.wait(30), seen.decode().replace("\r\n", "\n"), "")
 
 
 async def test_a_terminal_gets_colours_symbols_ages_and_what_fits(
