@@ -3,10 +3,16 @@
 from __future__ import annotations
 
 import asyncio
+import fcntl
+import functools
 import inspect
+import os
+import random
 import socket
+import tempfile
 import time
 from collections.abc import Awaitable, Callable
+from pathlib import Path
 from typing import TypeVar, cast, overload
 
 import pytest
@@ -57,12 +63,37 @@ def wait_until_sync(
     return seen
 
 
+PORTS = range(16_384, 32_768)
+"""None of those from which the kernel takes the near ends of connections: one that is ours stays free while its server
+is away, and who tries to connect to it meanwhile cannot be given that very port and meet itself."""
+
+
+@functools.cache
+def _reserved() -> tuple[int, set[int]]:
+    """A file with a byte for each port, of which each process locks those that it was given; and which these are."""
+    path = Path(tempfile.gettempdir(), f"pilothouse-ports-{os.getuid()}")
+    return os.open(path, os.O_RDWR | os.O_CREAT, 0o600), set()
+
+
 def free_port() -> int:
-    """A TCP port of 127.0.0.1 that nobody listens on. Prefer port 0 where the server can tell its own."""
-    with socket.socket() as probe:
-        probe.bind(("127.0.0.1", 0))
-        port: int = probe.getsockname()[1]
+    """A TCP port of 127.0.0.1 that nobody listens on, and that no other process of tests is given while this one lives.
+    Prefer port 0 where the server can tell its own."""
+    file, ours = _reserved()
+    for port in random.sample(PORTS, len(PORTS)):
+        if port in ours:
+            continue
+        try:
+            fcntl.lockf(file, fcntl.LOCK_EX | fcntl.LOCK_NB, 1, port)
+        except OSError:
+            continue
+        ours.add(port)
+        with socket.socket() as probe:
+            try:
+                probe.bind(("127.0.0.1", port))
+            except OSError:
+                continue
         return port
+    raise NeverHappened("no port is free")
 
 
 def name_of(request: pytest.FixtureRequest) -> str:
