@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import contextlib
 import os
 
 # Read by gRPC when it is imported. What tests start are programs of their own, so gRPC need not prepare for a fork; it
@@ -40,10 +41,14 @@ def pytest_make_parametrize_id(val: object) -> str | None:
 def nothing_is_left_running() -> Iterator[None]:
     """A process that outlives the tests which started it is a failure."""
     yield
-    _, left = psutil.wait_procs(psutil.Process().children(recursive=True), timeout=3)
-    commands = [" ".join(process.cmdline()) for process in left]
+    # What was told to end has to be given the time for it on a busy machine.
+    _, left = psutil.wait_procs(psutil.Process().children(recursive=True), timeout=20)
+    commands: list[str] = []
     for process in left:
-        process.kill()
+        # It may end while it is looked at.
+        with contextlib.suppress(psutil.NoSuchProcess):
+            commands.append(" ".join(process.cmdline()))
+            process.kill()
     assert not commands, f"still running after the last test: {commands}"
 
 
