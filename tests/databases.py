@@ -33,8 +33,9 @@ class Emptied:
         self.url = url
         self._connection = connection
         tables = [row[0] for row in connection.execute(_TABLES)]
+        # It is waited for their end: what they were about to commit must not come after what is removed here.
         steps = [
-            "SELECT pg_terminate_backend(pid) FROM pg_stat_activity WHERE datname = current_database()"
+            f"SELECT pg_terminate_backend(pid, {_ENDS_WITHIN}) FROM pg_stat_activity WHERE datname = current_database()"
         ]
         steps[0] += " AND pid <> pg_backend_pid()"
         steps += [f'DELETE FROM "{table}"' for table in tables]
@@ -49,6 +50,8 @@ class Emptied:
         self._connection.execute(self._steps)
 
 
+_ENDS_WITHIN = 20_000
+"""Milliseconds."""
 _TABLES = (
     "SELECT tablename FROM pg_tables WHERE schemaname = 'public' AND tablename <> 'alembic_version'"
 )
