@@ -59,7 +59,7 @@ class Postgres:
         for name, value in self._settings.items():
             command += ["-c", f"{name}={value}"]
         self._process = spawn(command, self.directory / "server.log", user=run_as())
-        wait_until_sync(self._answers, within=20, what="PostgreSQL's answer")
+        wait_until_sync(self._answers, within=45, what="PostgreSQL's answer")
 
     def stop(self) -> None:
         """SIGINT, the fast shutdown: whoever is connected is cut off."""
@@ -125,7 +125,7 @@ class Postgres:
         assert self._process is not None
         assert self._process.poll() is None, (self.directory / "server.log").read_text("utf-8")
         try:
-            with psycopg.connect(self.url(), connect_timeout=2):
+            with psycopg.connect(self.url(), connect_timeout=5):
                 return True
         except psycopg.OperationalError:
             return False

@@ -63,7 +63,7 @@ def spawn(
         )
 
 
-def end(process: subprocess.Popen[bytes], number: signal.Signals, within: float = 10.0) -> None:
+def end(process: subprocess.Popen[bytes], number: signal.Signals, within: float = 30.0) -> None:
     """Sends the signal and waits for the end; one that was stopped is let go on first."""
     if process.poll() is None:
         process.send_signal(number)

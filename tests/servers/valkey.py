@@ -54,7 +54,7 @@ class Valkey:
         if self.password:
             command += ["--requirepass", self.password]
         self._process = spawn(command, self.directory / "server.log")
-        wait_until_sync(self._answers, within=20, what="Valkey's answer")
+        wait_until_sync(self._answers, within=45, what="Valkey's answer")
 
     def stop(self) -> None:
         """SIGTERM: it writes what it has."""
@@ -70,7 +70,7 @@ class Valkey:
         assert self._process is not None
         assert self._process.poll() is None, (self.directory / "server.log").read_text("utf-8")
         try:
-            with socket.create_connection(("127.0.0.1", self.port), timeout=1) as connection:
+            with socket.create_connection(("127.0.0.1", self.port), timeout=5) as connection:
                 connection.sendall(b"PING\r\n")
                 # Asks for a password, says PONG, or that it is loading.
                 return not connection.recv(64).startswith((b"-LOADING", b"-BUSY"))
