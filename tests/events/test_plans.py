@@ -22,6 +22,9 @@ from tests.projection.build import NOON, SECOND
 from tests.services.conftest import SetClock
 from tests.storage.explained import ExplainedDatabase
 
+# Filling takes long, so one worker does it for all of them.
+pytestmark = [pytest.mark.timeout(240), pytest.mark.xdist_group("plans of events")]
+
 COUNT = 70_000
 FILTERS = (
     "", "id = e7", "type = TASK_FAILED", "type = BUDGET_WARNING", "severity >= ERROR", "workflow_id = w7",
@@ -65,13 +68,16 @@ async def filled(places: dict[str, Place], kind: str) -> AsyncIterator[Database]
     place = places[kind]
     migrate.upgrade(place)
     database = open_database(place)
-    if not await database.read(newest_position):
-        for begin in range(0, COUNT, 10_000):
+    try:
+        # From where it was left, should a test have been ended while it was filled.
+        filled = await database.read(newest_position)
+        for begin in range(filled, COUNT, 10_000):
             await store(database, events(begin, begin + 10_000))
-        if not isinstance(place, Path):
+        if filled < COUNT and not isinstance(place, Path):
             await database.write(lambda c: c.execute(text("ANALYZE")).close())
-    yield database
-    await database.close()
+        yield database
+    finally:
+        await database.close()
 
 
 @pytest.mark.parametrize("asked", FILTERS)
