@@ -160,10 +160,12 @@ async def test_projectors_that_end_commands_beside_each_other_fork_no_chain(
         audit_rows.append(connection, [entry(8), entry(9)])
 
     databases = (archive.database, second) * 20
-    await asyncio.gather(*(each.write(append, beside=True) for each in databases))
-    verdict = await archive.verdict()
-    if second is not archive.database:
-        await second.close()
+    try:
+        await asyncio.gather(*(each.write(append, beside=True) for each in databases))
+        verdict = await archive.verdict()
+    finally:
+        if second is not archive.database:
+            await second.close()
     assert (verdict.checked, verdict.verdict.problem) == (87, "")
 
 

@@ -274,8 +274,10 @@ def matched(found: Rows, tree: Filter) -> list[int]:
 @given(st.lists(rows, max_size=12), trees)
 def test_sqlite_means_what_the_language_means(found: Rows, tree: Filter) -> None:
     engine = create_engine("sqlite://")
-    places = selected(engine, found, tree)
-    engine.dispose()
+    try:
+        places = selected(engine, found, tree)
+    finally:
+        engine.dispose()
     assert places == matched(found, tree)
 
 
