@@ -13,9 +13,8 @@ from pilothouse_server.adapters.sql.fencing import FencedDatabase
 from pilothouse_server.adapters.sql.postgres import PostgresDatabase
 from pilothouse_server.domain.errors import LeaseLost
 from pilothouse_server.ports import Fence
+from tests.replicas.conftest import Start
 from tests.support import wait_until
-
-Start = Callable[[str], PostgresLeases]
 
 
 @pytest.fixture
@@ -70,7 +69,7 @@ async def test_the_next_tenure_begins_when_the_transactions_of_the_one_before_ha
     def slow(connection: Connection) -> None:
         note("slow")(connection)
         loop.call_soon_threadsafe(begun.set)
-        asyncio.run_coroutine_threadsafe(go_on.wait(), loop).result(10)
+        asyncio.run_coroutine_threadsafe(go_on.wait(), loop).result(30)
 
     writing = asyncio.create_task(FencedDatabase(database, fence).write(slow, beside=True))
     await begun.wait()

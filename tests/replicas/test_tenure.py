@@ -3,20 +3,18 @@
 from __future__ import annotations
 
 import asyncio
-from collections.abc import AsyncGenerator, Callable
+from collections.abc import AsyncGenerator
 from contextlib import asynccontextmanager
 
 import pytest
 
 from pilothouse_server.adapters.clock import SystemClock
 from pilothouse_server.adapters.leases import OwnLeases
-from pilothouse_server.adapters.postgres_leases import PostgresLeases
 from pilothouse_server.domain.errors import LeaseLost, Unavailable
 from pilothouse_server.ports import Tenure
 from pilothouse_server.services.tenure import Parts, serve
+from tests.replicas.conftest import Start
 from tests.support import wait_until
-
-Start = Callable[[str], PostgresLeases]
 
 
 class Work:
