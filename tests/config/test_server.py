@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import asyncio
+import itertools
 import json
 import re
 from collections.abc import AsyncIterator
@@ -31,7 +32,10 @@ from tests.client.cli import Done, type_command
 from tests.e2e.support import Pilothouse
 from tests.support import wait_until
 
-pytestmark = pytest.mark.xdist_group("configuration of a server")
+pytestmark = [pytest.mark.timeout(180), pytest.mark.xdist_group("configuration of a server")]
+
+LONG = 40.0
+"""Seconds that something may take which takes five where nothing else runs."""
 
 
 @pytest_asyncio.fixture(scope="module", loop_scope="module")
@@ -43,8 +47,10 @@ async def server(tmp_path_factory: pytest.TempPathFactory) -> AsyncIterator[Pilo
 
 @pytest.fixture
 async def client(server: Pilothouse) -> AsyncIterator[pilothouse.aio.Client]:
+    """What a test configures is not what the next one finds, however it ends."""
     async with pilothouse.aio.Client(server.grpc) as connected:
         yield connected
+        await configure(connected, "agents", "commands", "metrics", "retention")
 
 
 async def typed(server: Pilothouse, *arguments: str) -> Done:
@@ -87,7 +93,7 @@ async def run(client: pilothouse.aio.Client, *workflow_ids: str, source: str) ->
         listed = client.list_workflows(filter=f"source = {source}")
         return len([each async for each in listed]) == len(workflow_ids)
 
-    await wait_until(there, what="the workflows")
+    await wait_until(there, within=LONG, what="the workflows")
 
 
 async def paused(client: pilothouse.aio.Client, workflow_id: str) -> commands_pb2.Command:
@@ -99,6 +105,7 @@ async def test_agents_are_given_as_much_time_as_is_configured(
     client: pilothouse.aio.Client,
 ) -> None:
     """In lists and in metrics; and who watches is told, though nothing happened."""
+    await configure(client, agents=pb.AgentConfig(offline_after=Duration(seconds=600)))
     beat = events_pb2.EVENT_TYPE_AGENT_HEARTBEAT
     await report(client, events_pb2.Event(agent_id="a1", type=beat, source="e", agent_type="coder"))
 
@@ -108,11 +115,14 @@ async def test_agents_are_given_as_much_time_as_is_configured(
         online = snapshot.agents.online == (state == AgentState.AGENT_STATE_ONLINE)
         return [each.state for each in listed] == [state] and online
 
-    await wait_until(lambda: stands(AgentState.AGENT_STATE_ONLINE), what="the agent")
+    async def becomes(state: AgentState.ValueType, what: str) -> None:
+        await wait_until(lambda: stands(state), within=LONG, what=what)
+
+    await becomes(AgentState.AGENT_STATE_ONLINE, "the agent")
     watch = client.agents.WatchAgents(agents_pb2.WatchAgentsRequest())
 
     async def seen(state: AgentState.ValueType) -> None:
-        async with asyncio.timeout(15):
+        async with asyncio.timeout(LONG):
             async for each in watch:
                 if each.WhichOneof("update") == "agent" and each.agent.state == state:
                     return
@@ -120,10 +130,10 @@ async def test_agents_are_given_as_much_time_as_is_configured(
     await seen(AgentState.AGENT_STATE_ONLINE)
     await configure(client, agents=pb.AgentConfig(offline_after=Duration(seconds=5)))
     await seen(AgentState.AGENT_STATE_OFFLINE)
-    await wait_until(lambda: stands(AgentState.AGENT_STATE_OFFLINE), what="its silence")
+    await becomes(AgentState.AGENT_STATE_OFFLINE, "its silence")
     await configure(client, agents=pb.AgentConfig(offline_after=Duration(seconds=600)))
     await seen(AgentState.AGENT_STATE_ONLINE)
-    await wait_until(lambda: stands(AgentState.AGENT_STATE_ONLINE), what="its return")
+    await becomes(AgentState.AGENT_STATE_ONLINE, "its return")
     watch.cancel()
 
 
@@ -150,8 +160,7 @@ async def test_commands_have_as_much_time_as_is_configured(client: pilothouse.ai
         found = (await client.commands.GetCommand(request)).command
         return found.state == commands_pb2.COMMAND_STATE_EXPIRED
 
-    await wait_until(expired, what="the end of its time")
-    await configure(client, "commands.accept_deadline", "commands.effect_deadline")
+    await wait_until(expired, within=LONG, what="the end of its time")
     stream.cancel()
 
 
@@ -169,8 +178,7 @@ async def test_an_engine_is_given_no_more_commands_than_configured(
     done, _ = await asyncio.wait({quiet}, timeout=0.3)
     assert not done
     await client.commands.FailCommand(request)
-    assert await asyncio.wait_for(quiet, 10) == second.id
-    await configure(client, "commands.dispatch_limit")
+    assert await asyncio.wait_for(quiet, LONG) == second.id
     stream.cancel()
 
 
@@ -195,7 +203,6 @@ async def test_batches_are_as_large_and_as_fast_as_configured(
     assert refused.value.reason == "LIMIT_EXCEEDED"
     request.filter = "id = b1"
     assert (await client.batches.CreateBatch(request)).batch.rate == 2.5
-    await configure(client, "commands.batch_limit", "commands.batch_rate")
     stream.cancel()
 
 
@@ -209,20 +216,20 @@ async def test_snapshots_come_as_often_as_configured(client: pilothouse.aio.Clie
         found = await client.metrics.GetMetrics(metrics_pb2.GetMetricsRequest())
         return found.snapshot.tick_interval.ToMilliseconds() <= 200
 
-    await wait_until(quick, what="quick ticks while nothing happens")
+    await wait_until(quick, within=LONG, what="quick ticks while nothing happens")
     stream = client.metrics.SubscribeMetrics(metrics_pb2.SubscribeMetricsRequest())
-    begun = asyncio.get_running_loop().time()
+    came = list[float]()
     for _ in range(4):
         await stream.read()
-    assert asyncio.get_running_loop().time() - begun < 4
+        came.append(asyncio.get_running_loop().time())
+    # By default there are five seconds between any two. One may be late here, where others want the processor too.
+    assert min(after - before for before, after in itertools.pairwise(came[1:])) < 4
     stream.cancel()
-    await configure(client, "metrics")
 
 
 async def test_what_is_typed_is_shown_with_what_is_in_force_and_what_was(
     server: Pilothouse, client: pilothouse.aio.Client
 ) -> None:
-    await configure(client, "agents", "commands", "metrics", "retention")
     before = (await client.config.GetConfig(pb.GetConfigRequest())).current.version
     done = await typed(
         server, "config", "update", "--retention-events", "48h", "--reason", "less disk",
