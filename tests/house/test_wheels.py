@@ -90,7 +90,7 @@ def running(installed: Path, tmp_path: Path) -> Iterator[tuple[subprocess.Popen[
 
 def _fetch(url: str) -> bytes | None:
     try:
-        with urllib.request.urlopen(url, timeout=5) as answer:
+        with urllib.request.urlopen(url, timeout=30) as answer:
             body: bytes = answer.read()
             return body
     except (urllib.error.URLError, ConnectionError, TimeoutError):
@@ -141,4 +141,4 @@ def test_up_serves_the_dashboard_and_ends_on_sigterm(
     assert b"<title>Pilothouse" in page
     assert b"<script" in page
     server.send_signal(signal.SIGTERM)
-    assert server.wait(timeout=15) == 0
+    assert server.wait(timeout=60) == 0

@@ -14,6 +14,8 @@ from pilothouse.v1 import enums_pb2, events_pb2, workflows_pb2
 from tests.e2e.support import Pilothouse
 from tests.support import wait_until
 
+pytestmark = pytest.mark.timeout(180)
+
 FAILED = "WORKFLOW_STATE_FAILED"
 
 
@@ -33,7 +35,7 @@ async def test_a_workflow_is_closed_by_force_and_its_engine_overrules_it(tmp_pat
                 said = [(enums_pb2.WorkflowState.Name(w.state), w.forced) for w in found]
                 return said == [(state, forced)]
 
-            await wait_until(so, what=f"{state}, forced: {forced}")
+            await wait_until(so, within=30, what=f"{state}, forced: {forced}")
 
         await say(events_pb2.EVENT_TYPE_WORKFLOW_STARTED)
         await say(events_pb2.EVENT_TYPE_WORKFLOW_PAUSED)
