@@ -65,7 +65,7 @@ class Replica:
             self.store, self.clock, self.signals, replica=name, heartbeat=0.2
         )
         self.desk = AlertDesk(
-            SqlAlertDesk(self.database), self.clock, self.requests, uuid7, patience=3
+            SqlAlertDesk(self.database), self.clock, self.requests, uuid7, patience=30
         )
         self._tasks: list[asyncio.Task[None]] = []
 
@@ -73,6 +73,7 @@ class Replica:
         self._tasks = [asyncio.create_task(self.bell.run())]
         await wait_until(
             lambda: self.bell.connections and not self.bell.waiting_for,
+            within=30,
             what="the bell's connection",
         )
 

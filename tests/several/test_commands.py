@@ -205,10 +205,10 @@ async def test_two_shards_that_settle_one_command_do_so_one_after_the_other(pair
         fold(connection, [paused])
         settling()(connection, [paused], {})
         settled.set()
-        assert may_commit.wait(5)
+        assert may_commit.wait(30)
 
     effective = asyncio.create_task(one.database.write(first, beside=True))
-    assert await asyncio.to_thread(settled.wait, 5)
+    assert await asyncio.to_thread(settled.wait, 30)
     second = asyncio.create_task(
         other.database.write(lambda c: settling()(c, [accepted], {}), beside=True)
     )

@@ -31,7 +31,7 @@ class Engine:
 
     async def next(self) -> StreamItem:
         while True:
-            async with asyncio.timeout(10):
+            async with asyncio.timeout(30):
                 item = await anext(self._items)
             self.token = item.token
             if not isinstance(item, Heartbeat):

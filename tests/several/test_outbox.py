@@ -71,10 +71,10 @@ async def test_what_commits_late_under_a_smaller_position_is_published_too(
     def slowly(connection: Connection) -> None:
         outbox_store.add(connection, [told("early")])
         added.set()
-        assert may_commit.wait(5)
+        assert may_commit.wait(30)
 
     slow = asyncio.create_task(one.database.write(slowly, beside=True))
-    assert await asyncio.to_thread(added.wait, 5)
+    assert await asyncio.to_thread(added.wait, 30)
     await other.database.write(
         lambda connection: outbox_store.add(connection, [told("late")]), beside=True
     )

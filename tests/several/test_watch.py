@@ -55,7 +55,7 @@ async def seen_rows(replica: Replica, names: set[str], begun: asyncio.Event) -> 
 async def test_no_watch_misses_a_row_that_commits_late(pair: Pair) -> None:
     names = [f"w{n}" for n in range(120)]
     await pair[0].begin(*names)
-    async with asyncio.timeout(20), asyncio.TaskGroup() as group:
+    async with asyncio.timeout(50), asyncio.TaskGroup() as group:
         begun = [asyncio.Event() for _ in range(4)]
         watching = [
             group.create_task(seen_rows(pair[n % 2], set(names), event))
@@ -108,7 +108,7 @@ async def test_a_watch_of_events_sees_those_of_both_shards_once_and_in_order(
             if len(seen) >= count:
                 break
 
-    async with asyncio.timeout(20), asyncio.TaskGroup() as group:
+    async with asyncio.timeout(50), asyncio.TaskGroup() as group:
         group.create_task(follow(200))
         published = [
             group.create_task(publish(one, 0, 20)),
