@@ -66,7 +66,7 @@ def plain(url: str) -> redis.Redis:
 
 async def test_a_follower_gets_what_is_there_and_then_what_is_new(board: AnyBoard) -> None:
     assert await board.post(NAME, b"one", FIRST)
-    async with following(board) as values, asyncio.timeout(5):
+    async with following(board) as values, asyncio.timeout(20):
         assert await anext(values) == b"one"
         coming = asyncio.ensure_future(anext(values))
         assert await board.post("monitoring:metrics:other", b"not asked for", FIRST)
@@ -76,7 +76,7 @@ async def test_a_follower_gets_what_is_there_and_then_what_is_new(board: AnyBoar
 
 async def test_a_slow_follower_gets_the_newest_only(board: AnyBoard) -> None:
     await board.post(NAME, b"0", FIRST)
-    async with following(board) as values, asyncio.timeout(5):
+    async with following(board) as values, asyncio.timeout(20):
         assert await anext(values) == b"0"
         for number in range(1, 20):
             await board.post(NAME, str(number).encode(), FIRST)
@@ -84,7 +84,7 @@ async def test_a_slow_follower_gets_the_newest_only(board: AnyBoard) -> None:
 
 
 async def test_the_same_bytes_posted_again_are_a_newer_value(board: AnyBoard) -> None:
-    async with following(board) as values, asyncio.timeout(5):
+    async with following(board) as values, asyncio.timeout(20):
         for _ in range(3):
             await board.post(NAME, b"same", FIRST)
             assert await anext(values) == b"same"
@@ -96,7 +96,7 @@ async def test_a_tenure_that_is_over_cannot_overwrite_its_successor(board: AnyBo
     assert not await board.post(NAME, b"late", FIRST)
     assert await board.post("monitoring:metrics:other", b"another name", FIRST)
     assert await board.post(NAME, b"another lease", Fence("shard-1", 1))
-    async with following(board) as values, asyncio.timeout(5):
+    async with following(board) as values, asyncio.timeout(20):
         assert await anext(values) == b"another lease"
 
 
@@ -113,7 +113,7 @@ async def test_many_followers_see_each_value_of_a_slow_poster(board: AnyBoard) -
     followers = [asyncio.create_task(follow(into)) for into in seen]
     for number in range(5):
         await board.post(NAME, str(number).encode(), FIRST)
-        await wait_until(partial(all_have, number + 1), within=5)
+        await wait_until(partial(all_have, number + 1), within=20)
     for follower in followers:
         follower.cancel()
     await asyncio.wait(followers)
@@ -123,16 +123,19 @@ async def test_many_followers_see_each_value_of_a_slow_poster(board: AnyBoard) -
 async def test_a_value_is_a_plain_key_that_goes_after_its_time(
     redis_board: RedisBoard, redis_url: str
 ) -> None:
-    await redis_board.post(NAME, b"\x00\xff bytes", FIRST)
+    connection: Any
     with plain(redis_url) as connection:
+        before, _ = connection.time()
+        await redis_board.post(NAME, b"\x00\xff bytes", FIRST)
+        after, _ = connection.time()
         assert connection.get(NAME) == b"\x00\xff bytes"
-        assert 299 <= connection.ttl(NAME) <= 300
+        assert before + 300 <= connection.expiretime(NAME) <= after + 301
 
 
 async def test_a_follower_does_not_need_the_notification(
     redis_board: RedisBoard, redis_url: str
 ) -> None:
-    async with following(redis_board) as values, asyncio.timeout(5):
+    async with following(redis_board) as values, asyncio.timeout(20):
         await redis_board.post(NAME, b"one", FIRST)
         assert await anext(values) == b"one"
         with plain(redis_url) as connection:  # as a post whose notification is lost
@@ -155,7 +158,7 @@ async def test_followers_go_on_after_the_redis_was_away(valkey: Valkey) -> None:
     valkey.start()
     await wait_until(lambda: not board.waiting_for, what="the new subscription")
     assert await board.post(NAME, b"after", FIRST)
-    async with asyncio.timeout(5):
+    async with asyncio.timeout(20):
         assert await coming == b"after"
     hearing.cancel()
     await asyncio.wait([hearing])
@@ -182,7 +185,7 @@ async def test_garbage_on_the_channel_deafens_nobody(redis_url: str) -> None:
         coming = asyncio.ensure_future(anext(values))
         await wait_until(lambda: connection.publish("monitoring:posted", b"\xff\xfe"))
         await board.post(NAME, b"after", FIRST)
-        async with asyncio.timeout(5):
+        async with asyncio.timeout(20):
             assert await coming == b"after"
     assert not hearing.done()
     hearing.cancel()

@@ -90,7 +90,7 @@ async def test_a_reader_waits_for_the_next_entry_and_no_longer(open_log: Open) -
     log = await open_log()
     waiting = asyncio.create_task(log.read("", limit=10, wait=30))
     cursor = await log.append(b"news")
-    async with asyncio.timeout(5):
+    async with asyncio.timeout(20):
         assert [entry.payload for entry in await waiting] == [b"news"]
     assert list(await log.read(cursor, limit=10, wait=0.01)) == []
 
@@ -127,7 +127,7 @@ async def test_a_closed_log_takes_nothing_and_lets_readers_go(open_log: Open) ->
     log = await open_log()
     waiting = asyncio.create_task(log.read("", limit=1, wait=30))
     await log.close()
-    async with asyncio.timeout(5):
+    async with asyncio.timeout(20):
         assert list(await waiting) == []
     with pytest.raises(Unavailable):
         await log.append(b"late")
@@ -163,7 +163,7 @@ async def test_what_was_acknowledged_survives_a_kill(tmp_path: Path) -> None:
         )
         try:
             acknowledged = tmp_path / "acknowledged"
-            await wait_until(lambda: acknowledged.stat().st_size > 20_000, within=30)
+            await wait_until(lambda: acknowledged.stat().st_size > 20_000, within=50)
         finally:
             appender.kill()
             await appender.wait()
