@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import asyncio
+import os
 import sys
 from asyncio.subprocess import DEVNULL, PIPE, Process
 from collections.abc import AsyncGenerator, Callable
@@ -14,11 +15,12 @@ from typing import Any
 import psutil
 
 from pilothouse.executor import Executor
-from pilothouse.v1.commands_pb2 import Command, CommandState
+from pilothouse.v1.commands_pb2 import Command, CommandScope, CommandState
 from pilothouse.v1.enums_pb2 import ControlAction
 from pilothouse.v1.events_pb2 import Event, EventType
 from pilothouse_server.demo.brief import Brief, brief_of
 from pilothouse_server.demo.engine import Engine, EngineOptions
+from pilothouse_server.demo.journal import Hold, Journal
 from pilothouse_server.demo.tools import catalogue
 from tests.client.support import Server
 from tests.support import wait_until
@@ -28,6 +30,17 @@ QUICK = frozenset({*catalogue.PURE, "write_log"})
 
 AT_ONCE = 6000.0
 """A pace at which workflows do not wait for each other."""
+
+
+RELEASE = "deployment/release"
+"""The task by which a workflow ends."""
+
+
+def keep_back(folder: Path, agent_type: str) -> None:
+    """An engine in this folder gives no task to agents of this type until that is lifted: whoever asks for something
+    meanwhile is not too late, however slow the machine is."""
+    with Journal(folder, lambda _: None) as journal:
+        journal.commit_hold(Hold(agent_type=agent_type), True, [])
 
 
 def seed_where(*wanted: Callable[[Brief], bool]) -> int:
@@ -76,19 +89,50 @@ class Seen:
         ]
 
     async def until(
-        self, kind: str, *, stage: str = "", workflow: str = "", within: float = 30.0
+        self,
+        kind: str,
+        *,
+        stage: str = "",
+        workflow: str = "",
+        task: str = "",
+        within: float = 60.0,
     ) -> Event:
-        """The first event of this type, and of this stage and workflow if they are named."""
+        """The first event of this type, and of this stage, workflow and task if they are named."""
 
         def matching() -> list[Event]:
             return [
                 event
                 for event in self.events(kind)
-                if stage in {"", event.stage} and workflow in {"", event.workflow_id}
+                if stage in {"", event.stage}
+                and workflow in {"", event.workflow_id}
+                and task in {"", event.task_id}
             ]
 
-        await wait_until(matching, within=within, what=f"{kind} {stage}")
-        return matching()[0]
+        return (await wait_until(matching, within=within, what=f"{kind} {stage} {task}"))[0]
+
+    async def created(self, count: int) -> list[str]:
+        """The workflows, once there are so many."""
+
+        def so_many() -> list[Event]:
+            events = self.events("WORKFLOW_CREATED")
+            return events if len(events) >= count else []
+
+        return [event.workflow_id for event in await wait_until(so_many, what="the workflows")]
+
+    async def lift(self, agent_type: str) -> None:
+        """What `keep_back` kept back is given out."""
+        fleet = CommandScope.COMMAND_SCOPE_FLEET
+        await self.effective(self.order("RESUME", scope=fleet, agent_type=agent_type))
+
+    async def in_its_midst(self, folder: Path) -> Event:
+        """The start of a release whose tool does not come to its end: the task was kept back, so that what the tool
+        reads could be made a pipe to which nobody writes."""
+        queued = await self.until("TASK_QUEUED", task=RELEASE)
+        sums = folder / "work" / queued.workflow_id / "dist" / "SHA256SUMS.json"
+        sums.unlink()
+        os.mkfifo(sums)
+        await self.lift("deployment")
+        return await self.until("TASK_STARTED", task=RELEASE)
 
     async def effective(self, command: Command) -> None:
         """Wait until the engine's event showed the effect of a command."""
@@ -97,7 +141,7 @@ class Seen:
     async def ended(self, command: Command, state: CommandState.ValueType) -> None:
         """Wait until a command has this state."""
         await wait_until(
-            lambda: command.state == state, within=30, what=f"{CommandState.Name(state)}"
+            lambda: command.state == state, within=60, what=f"{CommandState.Name(state)}"
         )
 
     def ask(self, action: str, workflow_id: str) -> Command:

@@ -6,6 +6,8 @@ import shutil
 from itertools import pairwise
 from pathlib import Path
 
+import pytest
+
 from pilothouse.v1.commands_pb2 import (
     CommandBoundary,
     CommandScope,
@@ -14,7 +16,19 @@ from pilothouse.v1.commands_pb2 import (
 )
 from pilothouse.v1.enums_pb2 import ControlAction
 from pilothouse_server.demo.brief import brief_of
-from tests.demo.support import Seen, engine_on, is_quick, kind_of, seed_where, tools_in
+from tests.demo.support import (
+    RELEASE,
+    Seen,
+    engine_on,
+    is_quick,
+    keep_back,
+    kind_of,
+    seed_where,
+    tools_in,
+)
+from tests.support import wait_until
+
+pytestmark = pytest.mark.timeout(180)
 
 GOOD = seed_where(is_quick, is_quick)
 BUGGY = seed_where(lambda brief: is_quick(brief, defect="wrong"), is_quick)
@@ -49,9 +63,12 @@ async def test_a_workflow_goes_through_its_plan_and_each_task_through_its_steps(
 async def test_a_pause_lets_the_stage_finish_and_the_next_not_start(
     seen: Seen, tmp_path: Path
 ) -> None:
+    keep_back(tmp_path, "testing")
     async with engine_on(seen.server.target, tmp_path, GOOD):
-        started = await seen.until("STAGE_STARTED", stage="unit_tests")
+        started = await seen.until("TASK_QUEUED", stage="unit_tests")
         pause = seen.ask("PAUSE", started.workflow_id)
+        await seen.ended(pause, CommandState.COMMAND_STATE_ACCEPTED)
+        await seen.lift("testing")
         await seen.effective(pause)
         assert seen.story()[-2:] == ["STAGE_COMPLETED unit_tests", "WORKFLOW_PAUSED"]
         (paused,) = seen.events("WORKFLOW_PAUSED")
@@ -79,25 +96,30 @@ async def test_a_paused_workflow_gives_its_slot_to_another(seen: Seen, tmp_path:
 async def test_a_workflow_that_waits_is_paused_at_once_and_waits_again(
     seen: Seen, tmp_path: Path
 ) -> None:
+    keep_back(tmp_path, "packaging")
     async with engine_on(seen.server.target, tmp_path, GOOD, max_workflows=2, slots=1):
-        await seen.until("STAGE_STARTED", stage="unit_tests")
-        first, second = (event.workflow_id for event in seen.events("WORKFLOW_CREATED"))
+        await seen.until("STAGE_STARTED", stage="deployment")
+        first, second = await seen.created(2)
         await seen.effective(seen.ask("PAUSE", second))
         await seen.effective(seen.ask("RESUME", second))
         assert [event.workflow_id for event in seen.events("WORKFLOW_STARTED")] == [first]
         await seen.effective(seen.ask("CANCEL", first))
+        await seen.lift("packaging")
         await seen.until("WORKFLOW_COMPLETED")
 
 
 async def test_a_cancel_stops_the_work_at_once(seen: Seen, tmp_path: Path) -> None:
+    keep_back(tmp_path, "deployment")
     async with engine_on(seen.server.target, tmp_path, GOOD):
-        started = await seen.until("TASK_STARTED", stage="deployment")
+        started = await seen.in_its_midst(tmp_path)
+        folder = tmp_path / "work" / started.workflow_id
+        assert tools_in(folder)
         cancel = seen.ask("CANCEL", started.workflow_id)
         await seen.effective(cancel)
-        assert tools_in(tmp_path / "work" / started.workflow_id) == []
+        await wait_until(lambda: not tools_in(folder), what="the end of its tool")
     (cancelled,) = seen.events("WORKFLOW_CANCELLED")
     assert cancelled.command_id == cancel.id
-    assert [event.task_id for event in seen.events("TASK_CANCELLED")] == [started.task_id]
+    assert [event.task_id for event in seen.events("TASK_CANCELLED")] == [RELEASE]
     assert seen.story()[-2:] == ["STAGE_STARTED deployment", "WORKFLOW_CANCELLED"]
 
 
@@ -111,8 +133,9 @@ async def test_a_paused_workflow_is_cancelled_at_once(seen: Seen, tmp_path: Path
 
 
 async def test_a_cancel_overtakes_a_pause_that_has_not_begun(seen: Seen, tmp_path: Path) -> None:
+    keep_back(tmp_path, "deployment")
     async with engine_on(seen.server.target, tmp_path, GOOD) as running:
-        started = await seen.until("TASK_STARTED", stage="deployment")
+        started = await seen.in_its_midst(tmp_path)
         pause = seen.ask("PAUSE", started.workflow_id)
         await seen.ended(pause, CommandState.COMMAND_STATE_ACCEPTED)
         await seen.effective(seen.ask("CANCEL", started.workflow_id))
@@ -121,6 +144,7 @@ async def test_a_cancel_overtakes_a_pause_that_has_not_begun(seen: Seen, tmp_pat
 
 
 async def test_a_retry_repairs_what_failed_and_keeps_the_rest(seen: Seen, tmp_path: Path) -> None:
+    keep_back(tmp_path, "packaging")
     async with engine_on(seen.server.target, tmp_path, BUGGY, max_workflows=2, slots=1):
         failed = await seen.until("WORKFLOW_FAILED")
         assert (failed.error.code, failed.error.retryable, failed.attempt) == (
@@ -129,6 +153,7 @@ async def test_a_retry_repairs_what_failed_and_keeps_the_rest(seen: Seen, tmp_pa
             1,
         )
         await seen.effective(seen.ask("RETRY", failed.workflow_id))
+        await seen.lift("packaging")
 
         def second() -> list[str]:
             return [
@@ -146,15 +171,18 @@ async def test_a_retry_repairs_what_failed_and_keeps_the_rest(seen: Seen, tmp_pa
 
 
 async def test_a_retry_without_its_work_folder_begins_anew(seen: Seen, tmp_path: Path) -> None:
+    keep_back(tmp_path, "packaging")
     async with engine_on(seen.server.target, tmp_path, BUGGY, max_workflows=2, slots=1):
         failed = await seen.until("WORKFLOW_FAILED")
         shutil.rmtree(tmp_path / "work" / failed.workflow_id)
         await seen.effective(seen.ask("RETRY", failed.workflow_id))
+        await seen.lift("packaging")
         await seen.until("WORKFLOW_COMPLETED", workflow=failed.workflow_id)
     assert seen.events("STAGE_SKIPPED") == []
 
 
 async def test_what_cannot_be_done_is_refused(seen: Seen, tmp_path: Path) -> None:
+    keep_back(tmp_path, "planning")
     async with engine_on(seen.server.target, tmp_path, GOOD):
         started = await seen.until("WORKFLOW_STARTED")
         for action, workflow, code in (
@@ -217,11 +245,13 @@ async def test_a_flaky_test_is_tried_again(seen: Seen, tmp_path: Path) -> None:
 async def test_a_server_that_goes_away_and_comes_back_has_missed_nothing(
     seen: Seen, tmp_path: Path
 ) -> None:
+    keep_back(tmp_path, "packaging")
     async with engine_on(seen.server.target, tmp_path, GOOD) as running:
         await seen.until("STAGE_STARTED", stage="validation")
         await seen.server.stop()
         assert not running.done()
         await seen.server.start()
+        await seen.lift("packaging")
         await running
     stages = [f"STAGE_{step} {stage}" for stage in BUGFIX for step in ("STARTED", "COMPLETED")]
     assert seen.story() == ["WORKFLOW_CREATED", "WORKFLOW_STARTED", *stages, "WORKFLOW_COMPLETED"]

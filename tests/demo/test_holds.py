@@ -12,7 +12,9 @@ from pilothouse.v1.commands_pb2 import CommandScope
 from pilothouse.v1.events_pb2 import Event
 from pilothouse_server.demo.holds import MOST_HOLDS, Holds
 from pilothouse_server.demo.journal import Hold, Journal
-from tests.demo.support import Seen, engine_on, is_quick, kind_of, seed_where
+from tests.demo.support import Seen, engine_on, is_quick, keep_back, kind_of, seed_where
+
+pytestmark = pytest.mark.timeout(180)
 
 GOOD = seed_where(is_quick, is_quick)
 FLEET = CommandScope.COMMAND_SCOPE_FLEET
@@ -112,11 +114,13 @@ def test_what_is_so_already_is_refused_and_so_are_too_many(held: Held) -> None:
 async def test_while_everything_is_held_what_is_queued_stays_and_what_runs_goes_on(
     seen: Seen, tmp_path: Path
 ) -> None:
+    keep_back(tmp_path, "packaging")
     async with engine_on(seen.server.target, tmp_path, GOOD, max_workflows=2, slots=1) as running:
         await seen.until("STAGE_STARTED", stage="validation")
-        first, second = (event.workflow_id for event in seen.events("WORKFLOW_CREATED"))
+        first, second = await seen.created(2)
         hold = seen.order("PAUSE", scope=FLEET)
         await seen.effective(hold)
+        await seen.lift("packaging")
         await seen.until("WORKFLOW_COMPLETED", workflow=first)
         lift = seen.order("RESUME", scope=FLEET)
         await seen.effective(lift)
@@ -147,8 +151,10 @@ async def test_nothing_arrives_while_everything_is_held_and_what_is_of_a_held_ty
 
 
 async def test_tasks_for_agents_of_a_held_type_stay_queued(seen: Seen, tmp_path: Path) -> None:
+    keep_back(tmp_path, "planning")
     async with engine_on(seen.server.target, tmp_path, GOOD) as running:
         await seen.effective(seen.order("PAUSE", scope=FLEET, agent_type="testing"))
+        await seen.lift("planning")
         await seen.until("TASK_QUEUED", stage="unit_tests")
         resume = seen.order("RESUME", scope=FLEET, agent_type="testing")
         await seen.effective(resume)

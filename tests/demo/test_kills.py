@@ -12,10 +12,11 @@ from pathlib import Path
 import pytest
 
 from pilothouse.v1.commands_pb2 import Command, CommandScope
-from pilothouse_server.demo.journal import Hold, Journal
 from tests.client.support import Failure
-from tests.demo.support import Seen, engine_process, is_quick, kind_of, seed_where
+from tests.demo.support import Seen, engine_process, is_quick, keep_back, kind_of, seed_where
 from tests.support import wait_until
+
+pytestmark = pytest.mark.timeout(300)
 
 POOL, FLEET = CommandScope.COMMAND_SCOPE_POOL, CommandScope.COMMAND_SCOPE_FLEET
 GOOD = seed_where(is_quick)
@@ -25,6 +26,7 @@ DEPLOYER = "deployer-1"
 async def test_a_drain_outlives_a_kill_and_work_waits_for_its_end(
     seen: Seen, tmp_path: Path
 ) -> None:
+    keep_back(tmp_path, "planning")
     async with engine_process(seen.server, tmp_path, GOOD) as process:
         await seen.until("WORKFLOW_STARTED")
         await seen.effective(seen.order("DRAIN", scope=POOL, agent_id=DEPLOYER))
@@ -32,6 +34,7 @@ async def test_a_drain_outlives_a_kill_and_work_waits_for_its_end(
         await process.wait()
     before = len(seen.server.log.items)
     async with engine_process(seen.server, tmp_path, GOOD) as process:
+        await seen.lift("planning")
         await seen.until("TASK_QUEUED", stage="deployment")
         said = [
             kind_of(event)
@@ -73,9 +76,7 @@ async def test_whenever_the_engine_is_killed_each_command_is_answered_by_one_eve
     seen: Seen, tmp_path: Path, seed: int
 ) -> None:
     chance = random.Random(seed)
-    with Journal(tmp_path, lambda _: None) as journal:
-        # So that no life ends by itself.
-        journal.commit_hold(Hold(agent_type="planning"), True, [])
+    keep_back(tmp_path, "planning")  # so that no life ends by itself
     asked: list[Command] = []
     for turn in range(3):
         asked += orders(seen, turn)
@@ -85,7 +86,7 @@ async def test_whenever_the_engine_is_killed_each_command_is_answered_by_one_eve
             accepted = len(seen.server.requests("AcceptCommand")) + chance.randint(1, 5)
             written = min(applied(tmp_path) + chance.randint(0, 5), len(asked))
             async with engine_process(seen.server, tmp_path, GOOD) as process:
-                await wait_until(reached(seen, tmp_path, accepted, written), within=20)
+                await wait_until(reached(seen, tmp_path, accepted, written), within=60)
                 process.kill()
                 await process.wait()
         # Of its first delivery the engine never learns that it arrived, and makes it again.

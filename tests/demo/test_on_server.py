@@ -10,7 +10,7 @@ from typing import Any, cast
 import psutil
 import pytest
 
-from tests.demo.support import engine_on, is_quick, seed_where
+from tests.demo.support import engine_on, is_quick, keep_back, seed_where
 from tests.e2e.support import Pilothouse
 from tests.support import wait_until
 
@@ -23,8 +23,12 @@ BUGGY = seed_where(lambda brief: is_quick(brief, defect="wrong"))
 @pytest.fixture
 async def server(tmp_path: Path) -> AsyncIterator[Pilothouse]:
     """The real server, ready."""
-    async with Pilothouse(tmp_path / "data") as running:
+    running = Pilothouse(tmp_path / "data")
+    try:
+        await running.start(within=60)
         yield running
+    finally:
+        await running.stop()
 
 
 async def first(server: Pilothouse) -> dict[str, Any]:
@@ -63,10 +67,11 @@ def stage_states(seen: dict[str, Any]) -> dict[str, str]:
 async def test_a_pause_holds_the_next_stage_and_a_resume_finishes_it(
     server: Pilothouse, tmp_path: Path
 ) -> None:
+    keep_back(tmp_path / "engine", "scaffolding")
     async with engine_on(server.grpc, tmp_path / "engine", GOOD) as running:
-        # Early, so that several stages are left to be held whatever else the machine has to do.
         await reaches(server, "RUNNING", "scaffolding")
         await ask(server, "pause")
+        await lift(server, "scaffolding")
         held = stage_states(await reaches(server, "PAUSED"))
         assert (held["scaffolding"], held["deployment"]) == ("COMPLETED", "QUEUED")
         assert "RUNNING" not in held.values()
@@ -79,9 +84,11 @@ async def test_a_pause_holds_the_next_stage_and_a_resume_finishes_it(
 async def test_a_retry_goes_on_from_the_stage_that_failed(
     server: Pilothouse, tmp_path: Path
 ) -> None:
+    keep_back(tmp_path / "engine", "packaging")
     async with engine_on(server.grpc, tmp_path / "engine", BUGGY, max_workflows=2, slots=1):
         await reaches(server, "FAILED")
         await ask(server, "retry")
+        await lift(server, "packaging")
         retried = await reaches(server, "COMPLETED")
     assert retried["attempt"] == 2
     assert stage_states(retried)["scaffolding"] == "SKIPPED"
@@ -91,10 +98,12 @@ async def test_a_retry_goes_on_from_the_stage_that_failed(
 async def test_a_server_that_is_killed_during_the_work_has_missed_nothing(
     server: Pilothouse, tmp_path: Path
 ) -> None:
+    keep_back(tmp_path / "engine", "packaging")
     async with engine_on(server.grpc, tmp_path / "engine", GOOD) as running:
-        await reaches(server, "RUNNING", "unit_tests")
+        await reaches(server, "RUNNING")
         await server.kill()
-        await server.start()
+        await server.start(within=60)
+        await lift(server, "packaging")
         await running
         done = await reaches(server, "COMPLETED")
     assert set(stage_states(done).values()) == {"COMPLETED"}
@@ -114,7 +123,12 @@ async def effective(server: Pilothouse, path: str, **fields: Any) -> None:
         assert state in {"REQUESTED", "ACCEPTED", "EFFECTIVE"}, command
         return bool(state == "EFFECTIVE")
 
-    await wait_until(is_so, within=20, what=f"{path} {fields}")
+    await wait_until(is_so, within=60, what=f"{path} {fields}")
+
+
+async def lift(server: Pilothouse, agent_type: str) -> None:
+    """What was kept back of agents of this type is given out."""
+    await effective(server, "queues:resume", source="demo", agent_type=agent_type)
 
 
 async def test_agents_and_holds_are_steered_and_the_server_shows_it(
@@ -136,12 +150,14 @@ async def test_agents_and_holds_are_steered_and_the_server_shows_it(
             if queue["state"] == "QUEUE_STATE_PAUSED"
         }
 
+    keep_back(tmp_path / "engine", "planning")
     async with engine_on(server.grpc, tmp_path / "engine", GOOD) as running:
         await reaches(server, "RUNNING")
         await effective(server, "agents/deployer-1:drain", reason="a new disk")
         await effective(server, "agents/deployer-1:resize", pool_size=3)
         await effective(server, "agents/deployer-1:restart")
         assert await agent() == ("DRAINING", 3, True)
+        await lift(server, "planning")
         await reaches(server, "RUNNING", "deployment")
         await effective(server, "queues:pause", source="demo", reason="freeze")
         await effective(server, "queues:pause", source="demo", agent_type="deployment")
@@ -165,5 +181,5 @@ async def test_the_demo_works_and_leaves_no_process_behind(tmp_path: Path, way: 
         family = psutil.Process(demo.pid).children(recursive=True)
         assert family
         await (demo.interrupt() if way == "interrupt" else demo.kill())
-        gone = await asyncio.to_thread(psutil.wait_procs, family, 5)
+        gone = await asyncio.to_thread(psutil.wait_procs, family, 15)
         assert gone[1] == []

@@ -18,11 +18,14 @@ from tests.demo.support import (
     engine_on,
     engine_process,
     is_quick,
+    keep_back,
     kind_of,
     seed_where,
     tools_in,
 )
 from tests.support import wait_until
+
+pytestmark = pytest.mark.timeout(180)
 
 GOOD = seed_where(is_quick)
 
@@ -34,8 +37,9 @@ def written(data_dir: Path, query: str, *values: str) -> bool:
 
 
 async def test_a_killed_engine_goes_on_from_the_stage_it_was_in(seen: Seen, tmp_path: Path) -> None:
+    keep_back(tmp_path, "deployment")
     async with engine_process(seen.server, tmp_path, GOOD) as process:
-        started = await seen.until("TASK_STARTED", stage="deployment")
+        started = await seen.in_its_midst(tmp_path)
         folder = tmp_path / "work" / started.workflow_id
         process.kill()
         await process.wait()
@@ -61,13 +65,13 @@ async def test_a_paused_workflow_is_still_paused_after_a_kill(seen: Seen, tmp_pa
     async with engine_process(seen.server, tmp_path, GOOD) as process:
         started = await seen.until("STAGE_STARTED")
         await seen.effective(seen.ask("PAUSE", started.workflow_id))
-        held = seen.story()
+        told = seen.story()
         process.kill()
         await process.wait()
     async with engine_process(seen.server, tmp_path, GOOD) as process:
         resume = seen.ask("RESUME", started.workflow_id)
         await seen.effective(resume)
-        assert seen.story()[: len(held) + 1] == [*held, "WORKFLOW_RESUMED"]
+        assert seen.story()[: len(told) + 1] == [*told, "WORKFLOW_RESUMED"]
         assert await process.wait() == 0
     assert seen.story()[-1] == "WORKFLOW_COMPLETED"
 
@@ -75,8 +79,9 @@ async def test_a_paused_workflow_is_still_paused_after_a_kill(seen: Seen, tmp_pa
 async def test_a_pause_that_was_taken_before_a_kill_takes_effect_after_it(
     seen: Seen, tmp_path: Path
 ) -> None:
+    keep_back(tmp_path, "testing")
     async with engine_process(seen.server, tmp_path, GOOD) as process:
-        started = await seen.until("TASK_STARTED", stage="unit_tests")
+        started = await seen.until("TASK_QUEUED", stage="unit_tests")
         pause = seen.ask("PAUSE", started.workflow_id)
         query = "SELECT 1 FROM command WHERE id = ?"
         await wait_until(
@@ -85,6 +90,7 @@ async def test_a_pause_that_was_taken_before_a_kill_takes_effect_after_it(
         process.kill()
         await process.wait()
     async with engine_process(seen.server, tmp_path, GOOD):
+        await seen.lift("testing")
         await seen.effective(pause)
     assert len(seen.events("WORKFLOW_PAUSED")) == 1
     assert "STAGE_STARTED deployment" not in seen.story()
@@ -93,15 +99,17 @@ async def test_a_pause_that_was_taken_before_a_kill_takes_effect_after_it(
 async def test_what_could_not_be_told_before_a_kill_is_told_after_it(
     seen: Seen, tmp_path: Path
 ) -> None:
+    keep_back(tmp_path, "packaging")
     async with engine_process(seen.server, tmp_path, GOOD) as process:
         await seen.until("STAGE_STARTED", stage="validation")
         await seen.server.stop()
         query = "SELECT 1 FROM workflow WHERE body LIKE '%\"next_stage\": 4%'"
-        await wait_until(lambda: written(tmp_path, query), within=30, what="it goes on alone")
+        await wait_until(lambda: written(tmp_path, query), within=60, what="it goes on alone")
         process.kill()
         await process.wait()
     await seen.server.start()
     async with engine_process(seen.server, tmp_path, GOOD) as process:
+        await seen.lift("packaging")
         assert await process.wait() == 0
     story = seen.story()
     assert story.count("STAGE_COMPLETED unit_tests") == story.count("WORKFLOW_COMPLETED") == 1
@@ -125,9 +133,11 @@ async def test_a_command_that_comes_again_is_not_done_again(seen: Seen, tmp_path
 
 
 async def test_a_stopped_engine_goes_on_where_it_was(seen: Seen, tmp_path: Path) -> None:
+    keep_back(tmp_path, "deployment")
     async with engine_on(seen.server.target, tmp_path, GOOD):
-        started = await seen.until("TASK_STARTED", stage="deployment")
-    assert tools_in(tmp_path / "work" / started.workflow_id) == []
+        started = await seen.in_its_midst(tmp_path)
+    folder = tmp_path / "work" / started.workflow_id
+    await wait_until(lambda: not tools_in(folder), what="its tools end with it")
     assert seen.story()[-1] == "STAGE_STARTED deployment"
     async with engine_on(seen.server.target, tmp_path, GOOD) as running:
         await running
@@ -171,11 +181,13 @@ async def test_the_same_seed_has_the_same_outcomes(seen: Seen, tmp_path: Path) -
 
 
 async def test_an_interrupted_engine_leaves_nothing_running(seen: Seen, tmp_path: Path) -> None:
+    keep_back(tmp_path, "deployment")
     async with engine_process(seen.server, tmp_path, GOOD) as process:
-        await seen.until("TASK_STARTED", stage="deployment")
+        await seen.in_its_midst(tmp_path)
         below = psutil.Process(process.pid).children(recursive=True)
+        assert below
         process.terminate()
-        async with asyncio.timeout(10):
+        async with asyncio.timeout(30):
             assert await process.wait() == 0
-        assert psutil.wait_procs(below, timeout=3)[1] == []
+        assert psutil.wait_procs(below, timeout=10)[1] == []
     assert {event.agent_id for event in seen.server.log.items if kind_of(event) == "AGENT_OFFLINE"}

@@ -18,6 +18,8 @@ from tests.demo.support import tools_in
 from tests.support import wait_until
 
 PACE = 0.1
+SOAK = 1.2
+"""Seconds; so many answers are waited for that a single one may be slow, as on a machine that does more than this."""
 
 
 async def tool(name: str, *arguments: object, seed: str = "1") -> Verdict:
@@ -30,7 +32,7 @@ async def tool(name: str, *arguments: object, seed: str = "1") -> Verdict:
 
 
 async def scaffolded(
-    folder: Path, modules: Sequence[str], defect: str = "", service: str = "", soak: float = 0.2
+    folder: Path, modules: Sequence[str], defect: str = "", service: str = "", soak: float = SOAK
 ) -> Path:
     """A project whose modules all have the defect."""
     brief = Brief(
@@ -143,11 +145,13 @@ async def test_old_releases_are_removed_and_the_live_one_never(tmp_path: Path) -
 async def test_a_cancelled_tool_leaves_no_process(tmp_path: Path) -> None:
     folder = await scaffolded(tmp_path / "work", ["slugs"], soak=60)
     work = asyncio.create_task(tool("integration", folder))
-    await wait_until(lambda: len(tools_in(folder)) == 2, what="the tool and the service run")
+    await wait_until(
+        lambda: len(tools_in(folder)) == 2, within=30, what="the tool and the service run"
+    )
     group = tools_in(folder)
     work.cancel()
     await asyncio.wait([work])
-    assert psutil.wait_procs(group, timeout=3)[1] == []
+    assert psutil.wait_procs(group, timeout=10)[1] == []
 
 
 async def test_a_tool_that_takes_too_long_is_killed_and_judged(tmp_path: Path) -> None:
@@ -156,7 +160,7 @@ async def test_a_tool_that_takes_too_long_is_killed_and_judged(tmp_path: Path) -
         "integration", [str(folder)], environment={}, on_start=lambda: None, deadline=0.5
     )
     assert verdict.code == "DEADLINE_EXCEEDED"
-    assert tools_in(folder) == []
+    await wait_until(lambda: not tools_in(folder), what="all of it is gone")
 
 
 async def test_a_tool_that_breaks_says_so(tmp_path: Path) -> None:

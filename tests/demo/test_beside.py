@@ -1,0 +1,234 @@
+"""What runs beside the demo's engine, as the processes that the demo starts, on a real server."""
+
+from __future__ import annotations
+
+import asyncio
+import subprocess
+import sys
+from collections.abc import AsyncGenerator, AsyncIterator
+from contextlib import asynccontextmanager, suppress
+from dataclasses import dataclass
+from pathlib import Path
+
+import psutil
+import pytest
+import pytest_asyncio
+from click.testing import CliRunner
+from langgraph.checkpoint.sqlite.aio import AsyncSqliteSaver
+
+from pilothouse.aio import Client, CommandHandle
+from pilothouse.errors import CallError, CommandNotEffective
+from pilothouse.v1.enums_pb2 import WorkflowState, WorkState
+from pilothouse.v1.traces_pb2 import AnalyzeTraceRequest
+from pilothouse.v1.workflows_pb2 import GetWorkflowResponse, Workflow
+from pilothouse_server.__main__ import main
+from pilothouse_server.demo import beside
+from pilothouse_server.demo.langgraph_app import glossary
+from pilothouse_server.demo.langgraph_side import Threads
+from pilothouse_server.demo.launch import LANGGRAPH, OPENTELEMETRY, run_demo_engine
+from tests.e2e.support import Pilothouse
+from tests.support import name_of, wait_until
+
+pytestmark = [
+    pytest.mark.asyncio(loop_scope="module"),
+    pytest.mark.xdist_group("beside"),
+    pytest.mark.timeout(180),
+]
+
+WITHOUT = """
+import sys
+for name in ("langgraph", "langchain_core", "opentelemetry.sdk", "celery"):
+    sys.modules[name] = None
+import pilothouse_server.__main__
+"""
+
+
+@pytest_asyncio.fixture(scope="module", loop_scope="module")
+async def server(tmp_path_factory: pytest.TempPathFactory) -> AsyncIterator[Pilothouse]:
+    """`pilothouse-server up`, ready."""
+    running = Pilothouse(tmp_path_factory.mktemp("beside") / "data")
+    try:
+        await running.start(within=90)
+        yield running
+    finally:
+        await running.stop()
+
+
+@dataclass(frozen=True)
+class Beside:
+    """What the server shows of one side, which is under a name of the test's own."""
+
+    client: Client
+    target: str
+    source: str
+    data_dir: Path
+
+    @asynccontextmanager
+    async def running(self, module: str, *options: str) -> AsyncGenerator[None]:
+        """Its process, as the demo starts it."""
+        stop, words = asyncio.Event(), ("--source", self.source, *options)
+        engine = run_demo_engine(self.target, self.data_dir, stop, words, module=module)
+        task = asyncio.create_task(engine)
+        try:
+            yield
+        finally:
+            stop.set()
+            await task
+
+    async def runs(self, words: str) -> list[Workflow]:
+        """Those that match."""
+        asked = f'source = "{self.source}" AND {words}'
+        return [each async for each in self.client.list_workflows(filter=asked)]
+
+    async def shown(self, workflow_id: str) -> GetWorkflowResponse:
+        """One of them."""
+        return await self.client.workflow(workflow_id).describe()
+
+    async def one_in(self, stage: str) -> str:
+        """A run that is in this stage now."""
+
+        async def is_there() -> str:
+            running = await self.runs("state = RUNNING")
+            return next((each.id for each in running if each.current_stage == stage), "")
+
+        return await wait_until(is_there, within=60, what=f"a run in {stage}")
+
+    async def completed(self, workflow_id: str) -> GetWorkflowResponse:
+        """The run at its end; one that failed is tried again, as an operator would."""
+
+        async def is_so() -> GetWorkflowResponse | None:
+            now = await self.shown(workflow_id)
+            if now.workflow.state == WorkflowState.WORKFLOW_STATE_FAILED:
+                await (await self.client.workflow(workflow_id).retry()).wait(30)
+            is_over = now.workflow.state == WorkflowState.WORKFLOW_STATE_COMPLETED
+            return now if is_over else None
+
+        found = await wait_until(is_so, within=90, what=f"{workflow_id} is COMPLETED")
+        assert found is not None
+        return found
+
+    async def adds_up(self, workflow_id: str) -> None:
+        """The steps of the critical path are as long as the run."""
+        asked = AnalyzeTraceRequest(id=workflow_id)
+        told = (await self.client.traces.AnalyzeTrace(asked)).analysis
+        run = (await self.shown(workflow_id)).workflow
+        begin = run.start_time.ToMicroseconds()
+        steps = [
+            (step.start_offset.ToMicroseconds(), step.end_offset.ToMicroseconds())
+            for step in told.critical_path
+        ]
+        assert steps[0][0] == 0
+        assert all(before[1] == after[0] for before, after in zip(steps, steps[1:], strict=False))
+        assert steps[-1][1] == run.end_time.ToMicroseconds() - begin
+
+
+@pytest_asyncio.fixture(loop_scope="module")
+async def side(
+    server: Pilothouse, tmp_path: Path, request: pytest.FixtureRequest
+) -> AsyncIterator[Beside]:
+    """The server, under a name of the test's own."""
+    async with Client(server.grpc) as client:
+        yield Beside(client, server.grpc, name_of(request), tmp_path)
+
+
+async def test_an_instrumented_agent_is_seen_at_work(side: Beside) -> None:
+    async def reads() -> str:
+        for run in await side.runs("state = RUNNING"):
+            tasks = (await side.shown(run.id)).tasks
+            at_work = {t.agent_id for t in tasks if t.state == WorkState.WORK_STATE_RUNNING}
+            if {"librarian", "reader"} <= at_work:
+                return run.id
+        return ""
+
+    async def is_answered() -> str:
+        ended = await side.runs("state = COMPLETED")
+        return next((each.id for each in ended if each.id in seen), "")
+
+    seen: set[str] = set()
+    async with side.running(OPENTELEMETRY, "--every", "0.5", "--pause", "0.3"):
+        seen.add(await wait_until(reads, within=60, what="an agent that reads"))
+        answered = await wait_until(is_answered, within=60, what="its end")
+    shown = await side.shown(answered)
+    assert {task.agent_id for task in shown.tasks} == {"librarian", "reader"}
+    assert any(task.state == WorkState.WORK_STATE_COMPLETED for task in shown.tasks)
+    await side.adds_up(answered)
+
+
+async def test_what_an_agent_has_in_hand_when_it_is_stopped_fails_and_says_why(
+    side: Beside,
+) -> None:
+    async with side.running(OPENTELEMETRY, "--pause", "30"):
+        (run,) = await wait_until(lambda: side.runs("state = RUNNING"), within=60, what="a run")
+    failed = (await side.shown(run.id)).workflow
+    assert failed.state == WorkflowState.WORKFLOW_STATE_FAILED
+    assert "the process was told to end" in failed.error.message
+
+
+async def test_a_graph_is_paused_resumed_and_goes_on_after_a_kill(side: Beside) -> None:
+    async with side.running(LANGGRAPH, "--every", "2", "--pause", "0.3"):
+        paused = await _paused(side)
+        killed = await side.one_in("step 2: read")
+        _process_of(side).kill()
+        shown = await side.completed(killed)
+        await (await side.client.workflow(paused).resume()).wait(60)
+        resumed = await side.completed(paused)
+    for run in (shown, resumed):
+        stages = [each.name for each in run.workflow.stages]
+        assert stages == [
+            "step 1: survey", "step 2: read", "step 3: merge", "step 4: quote", "step 5: edit",
+        ]  # fmt: skip
+        # What had its checkpoint was not done again.
+        (survey,) = (task for task in run.tasks if task.stage == stages[0])
+        assert survey.attempt == 1
+        assert sum(task.stage == stages[1] for task in run.tasks) > 1
+        await side.adds_up(run.workflow.id)
+
+
+async def _paused(side: Beside) -> str:
+    """A run that was paused by command before its end."""
+    while True:
+        run = await side.one_in("step 2: read")
+        # On a machine that is busy it may be over before anybody hears of the command.
+        with suppress(CallError, CommandNotEffective):
+            command: CommandHandle = await side.client.workflow(run).pause()
+            await command.wait(60)
+            state = (await side.shown(run)).workflow.state
+            assert state == WorkflowState.WORKFLOW_STATE_PAUSED
+            return run
+
+
+def _process_of(side: Beside) -> psutil.Process:
+    """The process of the side itself."""
+    children = psutil.Process().children(recursive=True)
+    (found,) = (each for each in children if side.source in each.cmdline())
+    return found
+
+
+async def test_only_the_newest_threads_and_those_that_are_needed_keep_checkpoints(
+    tmp_path: Path,
+) -> None:
+    async with AsyncSqliteSaver.from_conn_string(str(tmp_path / "langgraph.db")) as saver:
+        graph = glossary(saver, 0.001)
+        for number in range(5):
+            given = {"package": "json"}
+            with suppress(ModuleNotFoundError):
+                await graph.ainvoke(given, {"configurable": {"thread_id": f"run-{number}"}})
+        threads = Threads(saver)
+        await threads.read()
+        assert threads.ids == [f"run-{number}" for number in range(5)]
+        await threads.keep_within(2, ["run-1"])
+        again = Threads(saver)
+        await again.read()
+        assert again.ids == threads.ids == ["run-1", "run-3", "run-4"]
+
+
+def test_what_is_not_installed_is_named_with_its_remedy(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setitem(beside.NEEDED, LANGGRAPH, ("langgraph", "no-such-distribution"))
+    said = CliRunner().invoke(main, ["demo", "--langgraph", "--opentelemetry"])
+    assert said.exit_code == 2
+    assert "not installed here: no-such-distribution" in said.stderr
+    assert "pip install 'pilothouse-server[demo]'" in said.stderr
+
+
+def test_the_server_needs_none_of_it() -> None:
+    subprocess.run([sys.executable, "-c", WITHOUT], check=True, timeout=90)
