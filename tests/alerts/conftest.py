@@ -30,6 +30,9 @@ from pilothouse_server.services.views import PageRequest
 from tests.alerts.build import SECOND, T0, depth
 from tests.databases import Place, open_database
 
+UNHURRIED = AlertLimits(rule_ns=1 << 62, slot_ns=1 << 62)
+"""However slow the machine is, every rule and every instance has its turn in each slot."""
+
 
 @dataclass
 class SetClock(SystemClock):
@@ -63,7 +66,7 @@ class Watchtower:
 
     place: Place
     rules: Sequence[Rule] = ()
-    limits: AlertLimits = field(default_factory=AlertLimits)
+    limits: AlertLimits = UNHURRIED
     clock: SetClock = field(default_factory=SetClock)
     changes: Changes = field(default_factory=Changes)
     outbox: Changes = field(default_factory=Changes)
@@ -145,7 +148,7 @@ async def towers(place: Place) -> AsyncIterator[Callable[..., Watchtower]]:
     made: list[Watchtower] = []
 
     def make(*rules: Rule, limits: AlertLimits | None = None) -> Watchtower:
-        made.append(Watchtower(place, rules, limits or AlertLimits()))
+        made.append(Watchtower(place, rules, limits or UNHURRIED))
         return made[-1]
 
     yield make

@@ -23,9 +23,8 @@ from pilothouse_server.domain.metrics.snapshot import (
     MetricsSnapshot,
     SeriesMetrics,
 )
-from pilothouse_server.services.alerts.limits import AlertLimits
 from tests.alerts.build import SECOND, depth, over, rule, series, snapshot, window
-from tests.alerts.conftest import Watchtower
+from tests.alerts.conftest import UNHURRIED, Watchtower
 
 Towers = Callable[..., Watchtower]
 
@@ -330,7 +329,7 @@ async def test_a_rule_that_takes_too_long_goes_on_in_the_next_slot_and_delays_no
     towers: Towers,
 ) -> None:
     slow = replace(STAGES, id="slow", name="A")
-    tower = towers(slow, rule(), limits=AlertLimits(rule_ns=0, slot_ns=1 << 62))
+    tower = towers(slow, rule(), limits=replace(UNHURRIED, rule_ns=0))
     await tower.open()
     names = [f"stage-{number:03}" for number in range(200)]
     fired: list[int] = []
@@ -345,7 +344,7 @@ async def test_a_rule_that_takes_too_long_goes_on_in_the_next_slot_and_delays_no
 
 async def test_rules_for_which_a_slot_has_no_time_come_first_in_the_next(towers: Towers) -> None:
     rules = [rule(id=f"r{number}", name=f"R{number}") for number in range(3)]
-    tower = towers(*rules, limits=AlertLimits(slot_ns=0))
+    tower = towers(*rules, limits=replace(UNHURRIED, slot_ns=0))
     await tower.open()
     for _ in range(3):
         await tower.tick(11)

@@ -7,7 +7,6 @@ from collections.abc import AsyncIterator, Callable, Sequence
 import pytest
 
 from pilothouse_server.domain.alerts.rules import Rule
-from pilothouse_server.services.alerts.limits import AlertLimits
 from tests.alerts.conftest import Watchtower
 from tests.backtest.life import Life
 from tests.databases import Place
@@ -21,9 +20,7 @@ async def lives(place: Place) -> AsyncIterator[Lives]:
     made: list[Life] = []
 
     def make(rules: Sequence[Rule]) -> Life:
-        # However slow the machine is, every instance has its turn in each slot.
-        unhurried = AlertLimits(rule_ns=1 << 62, slot_ns=1 << 62)
-        made.append(Life(Watchtower(place, rules, unhurried)))
+        made.append(Life(Watchtower(place, rules)))
         return made[-1]
 
     yield make
