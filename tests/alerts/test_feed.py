@@ -39,7 +39,7 @@ class Follower:
     async def next(self) -> str:
         """The states that came, or what else did."""
         while True:
-            async with asyncio.timeout(5):
+            async with asyncio.timeout(30):
                 update = await anext(self._updates)
             match update:
                 case Items(items=items):

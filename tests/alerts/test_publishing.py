@@ -137,6 +137,7 @@ async def test_those_who_only_listen_hear_it_too_and_the_publisher_waits_for_ste
 ) -> None:
     async with redis.pubsub() as listening:
         await listening.subscribe(STREAM)
+        await wait_until(lambda: listening.get_message(timeout=1), what="the subscription")
         publishing, _ = publisher(tower, stream)
         running = asyncio.create_task(publishing.run())
         await live_and_die(tower)
