@@ -251,9 +251,9 @@ def test_inhibition_is_judged_in_bounded_time() -> None:
         rule(id=f"r{n}", name=f"N{n}", labels={"n": str(n)}, inhibited_by=(each,))
         for n in range(MOST_RULES - 1)
     ]
-    began = time.monotonic()
+    began = time.thread_time()
     assert "quiet" in refused(rule(name="N", inhibited_by=(each,)), *rules)[1]
-    assert time.monotonic() - began < 5
+    assert time.thread_time() - began < 5
 
 
 def test_more_comparisons_than_are_allowed_are_refused() -> None:

@@ -141,7 +141,7 @@ def test_ten_thousand_alerts_that_all_inhibit_each_other_take_no_time() -> None:
     alerts = [firing(f"{at}", "abc"[at % 3], agent=str(at % 100)) for at in range(10_000)]
     inhibitions = Inhibitions()
     inhibitions.judge(alerts, rules)
-    begin = time.process_time()
+    begin = time.thread_time()
     found = inhibitions.judge(alerts, rules)
-    assert time.process_time() - begin < 1
+    assert time.thread_time() - begin < 1
     assert set(found) == {alert.id for alert in alerts if alert.rule_id == "b"}

@@ -149,15 +149,15 @@ def test_ten_thousand_alerts_and_a_thousand_silences_hold_up_nobody(kind: MatchT
     quiet.load([silence(f"s{at}", "agent", str(at), kind) for at in range(1000)])
     quiet.apply(rules_of(20))
     alerts = [alert(f"a{at}", f"r{at % 20}", agent=str(at % 1000)) for at in range(10_000)]
-    begin = time.process_time()
+    begin = time.thread_time()
     quiet.judge(alerts, NOW)
-    assert time.process_time() - begin < 1, "one part"
+    assert time.thread_time() - begin < 1, "one part"
     alone = Silenced()
     alone.load([silence(f"s{at}", "agent", str(at)) for at in range(1000)])
     judged_to_the_end(alone, alerts)
-    begin = time.process_time()
+    begin = time.thread_time()
     found = alone.judge(alerts, NOW)
-    assert time.process_time() - begin < 0.5
+    assert time.thread_time() - begin < 0.5
     assert found["a1001"] == Suppression(silenced_by=("s1",))
 
 
