@@ -22,7 +22,11 @@ from tests.client.cli import Done, type_command
 from tests.e2e.support import Pilothouse
 from tests.support import wait_until
 
-pytestmark = pytest.mark.xdist_group("rules on a server")
+# The first test of each database waits for a server to start.
+pytestmark = [pytest.mark.xdist_group("rules on a server"), pytest.mark.timeout(180)]
+
+PATIENCE = 30.0
+"""Seconds in which a server that shares its machine with many does what takes it one."""
 
 M = pb.AlertMetric
 FIRING, RESOLVED = alerts_pb2.ALERT_STATE_FIRING, alerts_pb2.ALERT_STATE_RESOLVED
@@ -42,7 +46,7 @@ async def server(
             return bool((await running.get("/api/v1/rules"))["rules"])
 
         # It answers before it leads, and whoever leads first brings the rules.
-        await wait_until(shipped, what="the shipped rules")
+        await wait_until(shipped, within=60, what="the shipped rules")
         yield running
 
 
@@ -81,7 +85,7 @@ async def test_a_rule_is_edited_while_it_fires(client: pilothouse.aio.Client) ->
             alert = await firing(rule_id)
             return None if alert is None or alert.id == but else alert
 
-        alert = await wait_until(found, what=f"an alert of {rule_id}")
+        alert = await wait_until(found, within=PATIENCE, what=f"an alert of {rule_id}")
         assert alert is not None
         return alert
 
@@ -105,7 +109,7 @@ async def test_a_rule_is_edited_while_it_fires(client: pilothouse.aio.Client) ->
     async def none() -> bool:
         return await firing("waiting") is None
 
-    await wait_until(none, what="the end of the alert")
+    await wait_until(none, within=PATIENCE, what="the end of the alert")
     shown = await rule.get()
     assert (shown.enabled, shown.version, shown.instance_count) == (False, 4, 0)
     await rule.enable()
@@ -115,9 +119,9 @@ async def test_a_rule_is_edited_while_it_fires(client: pilothouse.aio.Client) ->
         rules = {each.id: each for each in await client.list_rules()}
         return rules["waiting"].instance_count == 1 and rules["waiting"].meters.evaluations > 0
 
-    await wait_until(counted, what="what became of it")
+    await wait_until(counted, within=PATIENCE, what="what became of it")
     await rule.delete(reason="gone")
-    await wait_until(none, what="the end of it")
+    await wait_until(none, within=PATIENCE, what="the end of it")
     with pytest.raises(errors.NotFound):
         await rule.get()
     assert (await rule.get(version=1)).labels["team"] == "web"
