@@ -52,7 +52,8 @@ class Office:
     clock: SetClock = field(default_factory=lambda: SetClock(us=T0))
     alive: Callable[[], bool] = lambda: True
     jitter: float = 0.0
-    timeout: float = 5.0
+    timeout: float = 60.0
+    """Seconds that a send may take: longer than any machine stands still."""
 
     def __post_init__(self) -> None:
         self.alerts: dict[str, Alert] = {}
