@@ -61,11 +61,11 @@ class Held:
     def __call__(self, connection: Connection) -> bool:
         self._then(connection)
         self._begun.set()
-        return self._released.wait(10)
+        return self._released.wait(30)
 
     async def begun(self) -> None:
         """Returns when it has done what it was to do first."""
-        await wait_until(self._begun.is_set)
+        await wait_until(self._begun.is_set, within=30)
 
     def release(self) -> None:
         """Lets it end."""

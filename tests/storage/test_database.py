@@ -174,7 +174,7 @@ async def test_a_reader_cannot_write(database: Database) -> None:
 
 
 async def test_a_read_that_takes_too_long_is_ended(place: Place) -> None:
-    database = await opened(place, read_seconds=0.05)
+    database = await opened(place, read_seconds=1.5)  # what is looked up afterwards is given it too
     endless = text(
         "WITH RECURSIVE n(i) AS (SELECT 1 UNION ALL SELECT i + 1 FROM n) SELECT count(*) FROM n"
     )
