@@ -103,7 +103,7 @@ async def test_a_lost_lease_ends_it_and_nothing_is_removed(house: House) -> None
     await house.add(LEASES, {"name": "shard-0", "epoch": 8, "holder": "another"})
     old = SqlRetention(FencedDatabase(house.database, Fence("shard-0", 7)))
     retention = Retention(old, {}, Quick(), lambda: replace(NOTHING, events_us=DAY_US))
-    async with asyncio.timeout(10):
+    async with asyncio.timeout(30):
         with pytest.raises(LeaseLost):
             await retention.run()
     assert await house.count(EVENTS) == 10
@@ -114,7 +114,7 @@ async def test_what_cannot_be_reached_is_tried_again_and_said(sqlite_place: Path
     await database.close()
     retention = Retention(SqlRetention(database), {}, Quick(), Policy)
     running = asyncio.create_task(retention.run())
-    await wait_until(lambda: retention.counts.failures > 6)
+    await wait_until(lambda: retention.counts.failures > 6, within=30)
     assert "closed" in retention.waiting_for
     assert retention.counts.last_run_us == 0
     running.cancel()
@@ -147,6 +147,7 @@ async def test_a_full_disk_hurts_nothing_and_removing_gets_out_of_it(sqlite_plac
     await house.database.close()
 
 
+@pytest.mark.timeout(240)
 async def test_the_embedded_database_gives_space_back_and_stops_growing(sqlite_place: Path) -> None:
     house = House(SqliteDatabase(sqlite_place))
 

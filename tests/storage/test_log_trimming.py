@@ -196,7 +196,7 @@ async def test_trimming_beside_appends_and_reads_loses_nothing_that_is_to_stay(
                 after = seen[-1]
                 await log.trim(after, keep)
 
-        async with asyncio.timeout(20):
+        async with asyncio.timeout(50):
             await asyncio.gather(produce(), consume())
         assert seen == cursors
         assert log.counts.gaps == 0

@@ -35,6 +35,8 @@ for module in iter_modules(sql.__path__):
     if module.name.startswith("tables_"):
         import_module(f"{sql.__name__}.{module.name}")
 
+pytestmark = pytest.mark.timeout(240)  # every step of a long history, some of them many times
+
 REVISIONS = [
     script.revision
     for script in reversed(

@@ -70,6 +70,8 @@ from tests.rules.build import rule as a_rule
 from tests.services.conftest import SetClock
 from tests.storage.explained import ExplainedDatabase
 
+pytestmark = pytest.mark.timeout(240)  # whoever comes first fills the database
+
 ROWS = 8_000
 DAY = 86_400 * SECOND
 

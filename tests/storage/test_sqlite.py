@@ -28,7 +28,7 @@ async def test_a_write_hears_it_when_its_transaction_cannot_begin(database: Sqli
     other.execute("BEGIN IMMEDIATE")
     try:
         with pytest.raises(Unavailable, match="locked"):
-            async with asyncio.timeout(20):
+            async with asyncio.timeout(45):
                 await database.write(put(1))
     finally:
         other.close()

@@ -47,6 +47,8 @@ from tests.storage.test_plans import DAY, ROWS, SMALL, explained, filled
 
 __all__ = ["explained", "filled"]
 
+pytestmark = pytest.mark.timeout(240)  # whoever comes first fills the database
+
 MINUTE = 60 * SECOND
 OF_RUNS = Budget(
     "b1", "runs", Scope.RUN, Ceilings(100, 200, MINUTE), workflow_type="type3", pause=True, enabled=True,
