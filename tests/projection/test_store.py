@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import asyncio
+import shutil
 from collections.abc import Coroutine, Iterable, Sequence
 from pathlib import Path
 from tempfile import TemporaryDirectory
@@ -17,7 +18,6 @@ from sqlalchemy import Connection, func, select
 from pilothouse_server.adapters.sql import (
     agent_rows,
     event_rows,
-    migrate,
     projection_store,
     workflow_rows,
 )
@@ -62,12 +62,12 @@ def stored(connection: Connection) -> Projection:
 @settings(max_examples=40)
 @given(reorderings(), st.integers(1, 10))
 def test_rows_are_what_the_fold_says_however_the_log_is_cut(
-    both: tuple[Sequence[Event], Sequence[Event]], size: int
+    sqlite_template: Path, both: tuple[Sequence[Event], Sequence[Event]], size: int
 ) -> None:
     history, reordered = both
     with TemporaryDirectory() as directory:
         path = Path(directory) / "state.db"
-        migrate.upgrade(path)
+        shutil.copyfile(sqlite_template, path)
         engine = writing_engine(path)
         for start in range(0, len(reordered), size):
             arrived = [Arrived(each, b"", "c") for each in reordered[start : start + size]]
@@ -233,7 +233,7 @@ async def test_shards_that_meet_an_agent_while_it_is_removed_both_count(
         for n in (1, 2)
     ]
     waits = (
-        "SELECT count(*) = 2 FROM pg_stat_activity"
+        "SELECT count(*) >= 2 FROM pg_stat_activity"
         " WHERE wait_event_type = 'Lock' AND datname = current_database()"
     )
     with (
