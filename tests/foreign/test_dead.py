@@ -178,7 +178,7 @@ async def test_the_dead_are_capped(redis_url: str) -> None:
                 pipeline.xadd(STREAM, {"garbage": "x" * 50})
             pipeline.execute()
         assert await read_all(log) == []
-        await wait_until(lambda: log.counts.dead == 3000)
+        await wait_until(lambda: log.counts.dead == 3000, within=30)
         assert 200 <= connection.xlen(DEAD) <= 400
     await log.close()
 
@@ -207,6 +207,7 @@ async def test_foreign_events_are_passed_on_to_their_shards_once(redis_url: str)
         await log.close()
 
 
+@pytest.mark.timeout(180)
 async def test_garbage_at_full_speed_does_not_hold_up_others(redis_url: str) -> None:
     log = RedisLog(redis_url)
     intake = RedisIntake(redis_url)
@@ -237,9 +238,9 @@ async def test_garbage_at_full_speed_does_not_hold_up_others(redis_url: str) -> 
         slowest = max(slowest, time.monotonic() - begun)
     stop.set()
     sent = await flooding
-    await wait_until(lambda: log.counts.dead == sent)
+    await wait_until(lambda: log.counts.dead == sent, within=60)
     # A bound that only something broken passes: what is measured is in bench/.
-    assert slowest < 5
+    assert slowest < 15
     await intake.close()
     await log.close()
 
