@@ -164,7 +164,7 @@ async def _behind(target: str, covered: str, *, lags: bool) -> str:
     return f"the snapshot of {target} lags by {lag_us / 1e6} s" if lag_us and not lags else ""
 
 
-async def ready(target: str, within: float = 30.0) -> None:
+async def ready(target: str, within: float = 60.0) -> None:
     """Waits until there are metrics."""
 
     async def answers() -> bool:
