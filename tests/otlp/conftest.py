@@ -14,6 +14,9 @@ import pytest_asyncio
 from tests.e2e.support import Pilothouse
 from tests.support import name_of, wait_until
 
+PATIENCE = 60.0
+"""Seconds in which what has to happen happens, the start of a process included."""
+
 
 @dataclass
 class Station:
@@ -36,7 +39,7 @@ class Station:
             found: list[dict[str, Any]] = (await self.server.get(path))["events"]
             return found if len(found) >= count else []
 
-        return await wait_until(known, what=f"{count} events of {self.service}")
+        return await wait_until(known, within=PATIENCE, what=f"{count} events of {self.service}")
 
     async def types(self, count: int = 1) -> set[str]:
         """Their types."""
@@ -51,7 +54,7 @@ class Station:
             right = [each for each in found if each["state"] == f"WORKFLOW_STATE_{state}"]
             return right[0] if right else {}
 
-        return await wait_until(stands, what=f"a workflow that is {state}")
+        return await wait_until(stands, within=PATIENCE, what=f"a workflow that is {state}")
 
     async def post(self, body: bytes, kind: str, **headers: str) -> httpx.Response:
         """A request of an exporter."""
@@ -65,8 +68,12 @@ class Station:
 @pytest_asyncio.fixture(scope="package", loop_scope="package")
 async def running(tmp_path_factory: pytest.TempPathFactory) -> AsyncIterator[Pilothouse]:
     """`pilothouse-server up`, ready."""
-    async with Pilothouse(tmp_path_factory.mktemp("otlp") / "data") as server:
+    server = Pilothouse(tmp_path_factory.mktemp("otlp") / "data")
+    try:
+        await server.start(within=90)
         yield server
+    finally:
+        await server.stop()
 
 
 @pytest.fixture

@@ -5,7 +5,7 @@ from __future__ import annotations
 import pytest
 
 from tests.otlp.build import genai, id_of, request, span
-from tests.otlp.conftest import Station
+from tests.otlp.conftest import PATIENCE, Station
 from tests.otlp.test_reading import export
 from tests.support import wait_until
 
@@ -27,7 +27,7 @@ async def test_plain_spans_are_in_no_metric_and_no_workflow(station: Station) ->
         answer = await station.server.post("/pilothouse.v1.MetricsService/GetMetrics", {})
         return answer.text if answer.status_code == 200 else ""
 
-    assert station.service not in await wait_until(metrics)
+    assert station.service not in await wait_until(metrics, within=PATIENCE)
 
 
 @on_server

@@ -18,11 +18,13 @@ from opentelemetry.trace import Tracer
 
 from pilothouse.otel import PilothouseSpanProcessor, SpanOptions
 from tests.e2e.support import Pilothouse
-from tests.otlp.conftest import Station
+from tests.otlp.conftest import PATIENCE, Station
 from tests.otlp.test_exporters import operation, provided
 from tests.support import free_port, wait_until
 
 on_server = pytest.mark.asyncio(loop_scope="package")
+
+pytestmark = pytest.mark.timeout(180)
 
 NOBODY = SpanOptions(max_queue=3, max_batch=2, max_running=2)
 
@@ -31,19 +33,39 @@ NOBODY = SpanOptions(max_queue=3, max_batch=2, max_running=2)
 async def test_running_work_is_seen_within_a_second(station: Station) -> None:
     processor = PilothouseSpanProcessor(station.server.grpc)
     with provided(station, processor) as provider:
-        begin = time.monotonic()
+        tracer = provider.get_tracer("live")
         agent = operation("invoke_agent", f"agent of {station.service}")
-        root = provider.get_tracer("live").start_span("answer", attributes=agent)
+        root = tracer.start_span("answer", attributes=agent)
         running = await station.workflow("RUNNING")
-        assert time.monotonic() - begin < 2  # one, and what a busy machine takes
         assert running["workflow_type"] == f"agent of {station.service}"
+        # One, and what a busy machine takes: of several the best, or it would be the machine that is measured.
+        waited = [await seen_after(station, tracer, f"{number}") for number in range(5)]
+        assert min(waited) < 2, waited
         path = f'/api/v1/agents?filter=id="agent of {station.service}"'
         (seen,) = (await station.server.get(path))["agents"]
         assert seen["state"] == "AGENT_STATE_BUSY"
         root.end()
         await station.workflow("COMPLETED")
         assert await asyncio.to_thread(processor.force_flush)
-    assert (processor.stats.sent, processor.stats.refused, processor.stats.running) == (1, 0, 0)
+    assert (processor.stats.sent, processor.stats.refused, processor.stats.running) == (6, 0, 0)
+
+
+async def seen_after(station: Station, tracer: Tracer, name: str) -> float:
+    """Seconds from the beginning of a run of this name to when it is shown as running."""
+    named = {"gen_ai.operation.name": "invoke_workflow", "gen_ai.workflow.name": name}
+    path = (
+        f'/api/v1/workflows?filter=source="{station.service}" AND type="{name}" AND state=RUNNING'
+    )
+    begin = time.monotonic()
+    root = tracer.start_span("run", attributes=named)
+
+    async def seen() -> bool:
+        return bool((await station.server.get(path))["workflows"])
+
+    await wait_until(seen, within=PATIENCE, what=f"{name} runs")
+    waited = time.monotonic() - begin
+    root.end()
+    return waited
 
 
 @on_server
@@ -70,7 +92,13 @@ async def test_what_runs_for_long_says_that_it_is_alive(station: Station) -> Non
         assert all(event["attributes"]["pilothouse.heartbeat"] for event in beats)
         assert len({event["occur_time"] for event in beats}) == 1
         running.end()
-    assert await station.types(3) == {"SPAN_STARTED", "SPAN_ENDED"}
+
+    async def types() -> set[str]:
+        found = await station.types()
+        return found if "SPAN_ENDED" in found else set()
+
+    # Another sign of life may come before the end, when the next half of a minute begins.
+    assert await wait_until(types, within=PATIENCE) == {"SPAN_STARTED", "SPAN_ENDED"}
 
 
 PROGRAM = """
@@ -109,9 +137,12 @@ async def test_while_the_server_is_away_spans_are_kept_and_sent_when_it_is_back(
     station = Station(server, "away")
     with provided(station, PilothouseSpanProcessor(server.grpc)) as provider:
         provider.get_tracer("away").start_span("before").end()
-        async with server:
+        try:
+            await server.start(within=90)
             (event,) = await station.events()
             assert event["message"] == "before"
+        finally:
+            await server.stop()
 
 
 def odd_name(tracer: Tracer) -> None:
@@ -145,7 +176,7 @@ async def test_no_span_is_in_the_way_of_others(
         running += [tracer.start_span("r", attributes={"c": "x" * 900_000}) for _ in range(6)]
         make(tracer)
         tracer.start_span("after").end()
-        assert await asyncio.to_thread(processor.force_flush, 10_000)
+        assert await asyncio.to_thread(processor.force_flush, 60_000)
         assert processor.stats.refused == refused
         events = await station.events(6 + processor.stats.sent)
         assert "after" in {event["message"] for event in events}
@@ -164,7 +195,7 @@ def test_nothing_is_waited_for_and_what_is_too_much_is_counted() -> None:
         span.end()
     for _ in range(100):
         tracer.start_span("ended").end()
-    assert time.perf_counter() - begin < 1
+    assert time.perf_counter() - begin < 5
     stats = processor.stats
     assert (stats.unfollowed, stats.waiting, stats.dropped) == (2, 3, 101)
     assert not processor.force_flush(50)
@@ -195,11 +226,16 @@ async def test_a_forked_process_sends_its_own_spans(station: Station) -> None:
         sys.executable, "-c", program, station.server.grpc, station.service,
         env={**os.environ, "GRPC_ENABLE_FORK_SUPPORT": "1"},
     )  # fmt: skip
-    async with asyncio.timeout(30):
-        await process.wait()
+    try:
+        async with asyncio.timeout(60):
+            await process.wait()
+    finally:
+        if process.returncode is None:
+            process.kill()
+            await process.wait()
 
     async def both() -> bool:
         path = f'/api/v1/workflows?filter=source="{station.service}"'
         return len((await station.server.get(path))["workflows"]) == 2
 
-    await wait_until(both, what="a workflow of each process")
+    await wait_until(both, within=PATIENCE, what="a workflow of each process")

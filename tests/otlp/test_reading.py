@@ -52,10 +52,10 @@ MILLION = framed(0x0A, framed(0x12, b"\x12\x00" * 1_000_000))
 
 
 def test_a_million_spans_are_refused_before_they_take_memory() -> None:
-    begin = time.perf_counter()
+    begin = time.thread_time()
     with pytest.raises(LimitExceeded, match="spans"):
         read_request(MILLION)
-    assert time.perf_counter() - begin < 1
+    assert time.thread_time() - begin < 1
 
 
 @pytest.mark.parametrize(
@@ -70,12 +70,12 @@ def test_a_million_spans_are_refused_before_they_take_memory() -> None:
     ids=["resources", "scopes", "resource", "attributes", "exceptions"],
 )  # fmt: skip
 def test_much_of_what_is_around_spans_costs_little(body: bytes) -> None:
-    begin = time.process_time()
+    begin = time.thread_time()
     mapper = Mapper(Runs())
     with contextlib.suppress(LimitExceeded, Refused):
         for reported in read_request(body):
             mapper.events_of(reported, NOW_US)
-    assert time.process_time() - begin < 0.5
+    assert time.thread_time() - begin < 0.5
 
 
 def test_as_many_as_are_allowed_are_read() -> None:
