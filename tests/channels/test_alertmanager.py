@@ -61,10 +61,12 @@ async def theirs(receiver: Receiver, tmp_path: Path) -> AsyncIterator[str]:
             except httpx.TransportError:
                 return False
 
-        await wait_until(ready, within=20)
-    yield url
-    process.kill()
-    await process.wait()
+        try:
+            await wait_until(ready, within=40)
+            yield url
+        finally:
+            process.kill()
+            await process.wait()
 
 
 async def test_the_webhook_is_the_one_that_alertmanager_sends(
