@@ -28,7 +28,7 @@ async def main(target: str, database: str, log: Path, what: str) -> None:
         async def work(_: State) -> State:
             if name == "slow":
                 print("slow began", flush=True)
-                await wait_until(go.exists, within=30)
+                await wait_until(go.exists, within=90)
             with log.open("a", encoding="utf-8") as lines:
                 lines.write(f"{name}\n")
             return {"log": [name]}

@@ -39,6 +39,24 @@ class House:
         """The workflow, once it is in that state."""
         return await self.shown.ended(workflow_id, state, attempt)
 
+    async def is_at(self, workflow_id: str, stage: str) -> None:
+        """Returns when the server shows the workflow in this stage, which is told after its beginning."""
+
+        async def is_there() -> bool:
+            shown = await self.shown.workflow(workflow_id)
+            return shown is not None and shown.workflow.current_stage == stage
+
+        await wait_until(is_there, within=PATIENCE, what=f"{workflow_id} is at {stage!r}")
+
+    async def has_task(self, workflow_id: str, name: str, state: str) -> None:
+        """Returns when the server shows this task of the workflow in this state."""
+
+        async def is_so() -> bool:
+            shown = await self.shown.workflow(workflow_id)
+            return shown is not None and tasks(shown).get(name, ("", 0))[0] == state
+
+        await wait_until(is_so, within=PATIENCE, what=f"{name} of {workflow_id} is {state}")
+
     async def accepted(self, workflow_id: str) -> None:
         """Returns when the engine has the command."""
         workflow = self.client.workflow(workflow_id)
@@ -47,7 +65,7 @@ class House:
             pending = (await workflow.get()).pending_command
             return pending.state == CommandState.COMMAND_STATE_ACCEPTED
 
-        await wait_until(has_it, what="the engine has the command")
+        await wait_until(has_it, within=PATIENCE, what="the engine has the command")
 
     async def effective(self, ask: Awaitable[CommandHandle]) -> Command:
         """The command, once it took effect."""

@@ -15,6 +15,7 @@ from pilothouse.langgraph import NotWaiting, RunCancelled, RunState, RunUnderWay
 from pilothouse.langgraph import runner as runner_module
 from pilothouse.langgraph.threads import config_of
 from pilothouse.v1.commands_pb2 import Command
+from tests.celery.support import PATIENCE
 from tests.langgraph.graphs import State, Workshop
 from tests.langgraph.support import House, stages, tasks, told
 from tests.support import wait_until
@@ -22,7 +23,7 @@ from tests.support import wait_until
 pytestmark = [
     pytest.mark.asyncio(loop_scope="package"),
     pytest.mark.xdist_group("langgraph"),
-    pytest.mark.timeout(120),
+    pytest.mark.timeout(240),
 ]
 
 
@@ -34,12 +35,12 @@ async def test_a_pause_lands_between_supersteps_and_a_resume_repeats_none(
     async with house.runner(workshop.line(saver, "a", "b", "c")) as runner:
         running = asyncio.create_task(runner.run({}, thread_id="held"))
         await workshop.reached["b"].wait()
-        await house.is_in("held", "RUNNING")
+        await house.is_at("held", "step 2: b")
         pause = await workflow.pause()
         await house.accepted("held")
         assert (await house.is_in("held", "RUNNING")).workflow.current_stage == "step 2: b"
         workshop.gates["b"].set()
-        await pause.wait(20)
+        await pause.wait(PATIENCE)
         paused = await house.is_in("held", "PAUSED")
         assert stages(paused) == {"step 1: a": "COMPLETED", "step 2: b": "COMPLETED"}
         with pytest.raises(RunUnderWay, match="paused"):
@@ -73,7 +74,7 @@ async def test_a_pause_lands_inside_a_subgraph(
         pause = await house.client.workflow("deep").pause()
         await house.accepted("deep")
         workshop.gates["shovel"].set()
-        await pause.wait(20)
+        await pause.wait(PATIENCE)
         assert workshop.calls["sieve"] == 0
         await house.effective(house.client.workflow("deep").resume())
         await running
@@ -110,7 +111,7 @@ async def test_a_pause_that_comes_with_the_end_fails(
         workshop.gates["a"].set()
         assert (await running).state is RunState.COMPLETED
         with pytest.raises(CommandNotEffective):
-            await pause.wait(20)
+            await pause.wait(PATIENCE)
 
 
 async def test_a_cancel_ends_a_node_in_its_midst(
@@ -175,7 +176,7 @@ async def test_a_run_whose_thread_went_on_cannot_be_retried(
         await house.is_in("past", "FAILED")
         retry = await house.client.workflow("past").retry()
         with pytest.raises(CommandNotEffective) as refused:
-            await retry.wait(20)
+            await retry.wait(PATIENCE)
     assert refused.value.command.error.code == "NO_CHECKPOINT"
 
 
@@ -223,7 +224,7 @@ async def test_a_node_in_a_thread_ends_by_itself_and_its_run_is_cancelled(
 
     def slow(_: State) -> State:
         began.set()
-        go_on.wait(20)
+        go_on.wait(60)
         ended.set()
         return {"log": ["slow"]}
 
@@ -232,11 +233,13 @@ async def test_a_node_in_a_thread_ends_by_itself_and_its_run_is_cancelled(
     graph.add_edge(START, "slow")
     async with house.runner(graph.compile(checkpointer=saver)) as runner:
         run = await runner.start({}, thread_id="thread")
-        await wait_until(began.is_set)
-        await house.is_in("thread", "RUNNING")
-        await house.effective(house.client.workflow("thread").cancel())
-        assert run.state is RunState.CANCELLED
-        go_on.set()
+        try:
+            await wait_until(began.is_set)
+            await house.is_in("thread", "RUNNING")
+            await house.effective(house.client.workflow("thread").cancel())
+            assert run.state is RunState.CANCELLED
+        finally:
+            go_on.set()
         await wait_until(ended.is_set)
         assert (await saver.aget_tuple(config_of("thread"))) is not None
     shown = await house.is_in("thread", "CANCELLED")

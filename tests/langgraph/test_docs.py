@@ -12,7 +12,7 @@ import pytest
 import pilothouse.langgraph
 from tests.langgraph.support import House, stages
 
-pytestmark = [pytest.mark.xdist_group("langgraph"), pytest.mark.timeout(120)]
+pytestmark = [pytest.mark.xdist_group("langgraph"), pytest.mark.timeout(240)]
 
 ROOT = Path(__file__).resolve().parents[2]
 EXAMPLE = ROOT / "clients" / "python" / "examples" / "graph.py"

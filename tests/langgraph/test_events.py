@@ -16,7 +16,7 @@ from tests.support import wait_until
 pytestmark = [
     pytest.mark.asyncio(loop_scope="package"),
     pytest.mark.xdist_group("langgraph"),
-    pytest.mark.timeout(120),
+    pytest.mark.timeout(240),
 ]
 
 

@@ -19,6 +19,7 @@ from langgraph.types import RetryPolicy, interrupt
 from pilothouse.executor import ExecutorOptions
 from pilothouse.langgraph import LangGraphRunner, NotWaiting, RunnerClosed, RunState
 from pilothouse.langgraph.threads import Graph, config_of
+from tests.celery.support import PATIENCE
 from tests.langgraph.graphs import Compiled, Saver, State, Workshop
 from tests.langgraph.support import House, path, tasks, told
 from tests.support import free_port
@@ -26,7 +27,7 @@ from tests.support import free_port
 pytestmark = [
     pytest.mark.asyncio(loop_scope="package"),
     pytest.mark.xdist_group("langgraph"),
-    pytest.mark.timeout(60),
+    pytest.mark.timeout(240),
 ]
 
 
@@ -86,7 +87,7 @@ async def test_a_question_that_is_no_json_is_asked_all_the_same(
         return {}
 
     async with house.runner(line(saver, ask=ask)) as runner:
-        outcome = await asyncio.wait_for(runner.run({}, thread_id="tuple"), 20)
+        outcome = await asyncio.wait_for(runner.run({}, thread_id="tuple"), PATIENCE)
         assert outcome.state is RunState.WAITING
         shown = await house.is_in("tuple", "WAITING")
         assert "which?" in shown.events[-1].message
@@ -109,7 +110,7 @@ async def test_a_failure_without_words_ends_its_run_and_no_other(
     async with house.runner(line(saver, fail=fail)) as runner:
         for thread_id in ("speechless", "speechless too"):
             with pytest.raises(Speechless):
-                await asyncio.wait_for(runner.run({}, thread_id=thread_id), 20)
+                await asyncio.wait_for(runner.run({}, thread_id=thread_id), PATIENCE)
         shown = await house.is_in("speechless too", "FAILED")
     assert shown.workflow.error.code == "Speechless"
 
@@ -266,7 +267,7 @@ async def test_a_pause_in_front_of_a_breakpoint_does_not_pass_it(
         pause = await house.client.workflow("front").pause()
         await house.accepted("front")
         workshop.gates["a"].set()
-        await pause.wait(20)
+        await pause.wait(PATIENCE)
         await house.effective(house.client.workflow("front").resume())
         await house.is_in("front", "WAITING")
         assert (await run.wait()).state is RunState.WAITING
@@ -317,5 +318,5 @@ async def test_runs_do_not_wait_for_a_server_that_is_away(
         begin = time.monotonic()
         for number in range(20):
             await runner.run({}, thread_id=f"alone-{number}")
-        assert time.monotonic() - begin < 10
+        assert time.monotonic() - begin < 30
     assert workshop.calls == {"a": 20}
