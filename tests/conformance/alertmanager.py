@@ -91,7 +91,7 @@ def running(
     try:
         with httpx.Client(base_url=f"http://{address}/api/v2", trust_env=False) as http:
             manager = Alertmanager(http)
-            wait_until_sync(manager.ready, within=20, what="an Alertmanager that answers")
+            wait_until_sync(manager.ready, within=60, what="an Alertmanager that answers")
             yield manager
     finally:
         end(process, signal.SIGTERM)
