@@ -23,7 +23,7 @@ from pilothouse_server.services.aggregate import Aggregator, AggregatorSettings
 from pilothouse_server.services.metrics_keeper import MetricsKeeper
 from pilothouse_server.wire.events import decode_signals
 from tests.metrics.streams import untidy_log
-from tests.metrics.support import canonical, signal
+from tests.metrics.support import SetClock, canonical, signal
 from tests.metrics.test_aggregate import event, publish, running, snapshot_of
 from tests.support import wait_until
 
@@ -40,9 +40,11 @@ async def begin_tenure(database: Database, epoch: int) -> SqlMetricsStore:
     return SqlMetricsStore(FencedDatabase(database, Fence("shard-0", epoch)))
 
 
-def reader(log: SqliteLog, store: SqlMetricsStore, **settings: float) -> Aggregator:
+def reader(
+    log: SqliteLog, store: SqlMetricsStore, clock: SystemClock = CLOCK, **settings: float
+) -> Aggregator:
     chosen = AggregatorSettings(**settings)  # type: ignore[arg-type]
-    return Aggregator(log, store, decode_signals, CLOCK, epoch="e", settings=chosen)
+    return Aggregator(log, store, decode_signals, clock, epoch="e", settings=chosen)
 
 
 async def test_an_owner_that_writes_late_writes_nothing(database: Database, log: SqliteLog) -> None:
@@ -56,17 +58,20 @@ async def test_an_owner_that_writes_late_writes_nothing(database: Database, log:
     late = reader(
         log, SqlMetricsStore(FencedDatabase(database, Fence("shard-0", 1))), checkpoint=0.1
     )
-    second = reader(log, store, checkpoint=NEVER)
+    # From the first whole bucket on there is a throughput: that is behind both of those which are compared.
+    clock = SetClock()
+    clock.ahead = 10.0
+    second = reader(log, store, clock, checkpoint=NEVER)
     async with running(second):
         await publish(log, event(E.WORKFLOW_COMPLETED), event(E.WORKFLOW_FAILED, 0, "w2"))
         shown = await snapshot_of(second, 4)
         head = await store.head()
         with pytest.raises(LeaseLost):
-            async with asyncio.timeout(10):
+            async with asyncio.timeout(30):
                 await late.run()
         assert await store.head() == head
     assert shown.totals == (2, 1, 1, 0, 4)
-    third = reader(log, await begin_tenure(database, 3), checkpoint=NEVER)
+    third = reader(log, await begin_tenure(database, 3), clock, checkpoint=NEVER)
     async with running(third):
         again = await snapshot_of(third, 4)
     assert (again.totals, again.series) == (shown.totals, shown.series)
@@ -199,7 +204,7 @@ async def test_a_database_that_is_away_too_long_is_told_from_the_last_checkpoint
     assert len(aggregator.state.memory.dirty) <= 20
     store.away = False
     with pytest.raises(Unavailable, match="last checkpoint"):
-        async with asyncio.timeout(10):
+        async with asyncio.timeout(30):
             await task
     again = reader(log, store)
     async with running(again):
