@@ -127,8 +127,13 @@ async def test_every_surface_shows_the_same_stop(tmp_path: Path) -> None:
         refused(await server.post(f"{PATH}/{stop_id}:release", {"reason": "x"}), 409, "WRONG_STATE")
         listed = await server.get(f"{PATH}?include_released=true")
         assert [stop["id"] for stop in listed["emergency_stops"]] == [stop_id]
-        events = [event async for event in client.list_events(filter="severity = CRITICAL")]
-        assert [event.attributes["emergency_stop_id"] for event in events] == [stop_id]
+
+        async def critical() -> list[str]:
+            events = [event async for event in client.list_events(filter="severity = CRITICAL")]
+            return [event.attributes["emergency_stop_id"] for event in events]
+
+        # What the server tells of it goes through the log, for which nothing above waits.
+        assert await wait_until(critical, within=60, what="the event of the stop") == [stop_id]
 
 
 def command_line(server: Pilothouse, *words: str) -> str:
