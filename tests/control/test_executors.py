@@ -31,7 +31,7 @@ class Listener:
 
     async def next(self) -> StreamItem:
         while True:
-            async with asyncio.timeout(5):
+            async with asyncio.timeout(30):
                 item = await anext(self._items)
             self.token = item.token
             if not isinstance(item, Heartbeat):
@@ -44,7 +44,7 @@ class Listener:
 
     async def heartbeat(self) -> Heartbeat:
         while True:
-            async with asyncio.timeout(5):
+            async with asyncio.timeout(30):
                 item = await anext(self._items)
             if isinstance(item, Heartbeat):
                 return item
