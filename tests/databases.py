@@ -19,6 +19,7 @@ from pilothouse_server.adapters.sql import migrate
 from pilothouse_server.adapters.sql.database import Database
 from pilothouse_server.adapters.sql.postgres import PostgresDatabase
 from pilothouse_server.adapters.sql.sqlite import SqliteDatabase
+from tests.support import wait_until_sync
 
 Place = Path | str
 """Where a database is: a file of SQLite, or the URL of PostgreSQL."""
@@ -33,12 +34,7 @@ class Emptied:
         self.url = url
         self._connection = connection
         tables = [row[0] for row in connection.execute(_TABLES)]
-        # It is waited for their end: what they were about to commit must not come after what is removed here.
-        steps = [
-            f"SELECT pg_terminate_backend(pid, {_ENDS_WITHIN}) FROM pg_stat_activity WHERE datname = current_database()"
-        ]
-        steps[0] += " AND pid <> pg_backend_pid()"
-        steps += [f'DELETE FROM "{table}"' for table in tables]
+        steps = [f'DELETE FROM "{table}"' for table in tables]
         steps += [f'ALTER SEQUENCE "{row[0]}" RESTART' for row in connection.execute(_SEQUENCES)]
         for table in tables:
             rows = connection.execute(f'SELECT quote_literal(t::text) FROM "{table}" t'.encode())
@@ -47,11 +43,19 @@ class Emptied:
 
     def empty(self) -> None:
         """Cuts off whoever uses it, too."""
+        # What they were about to commit must not come after what is removed here.
+        wait_until_sync(self._cut_off_others, within=30, what="the end of those who used it")
         self._connection.execute(self._steps)
 
+    def _cut_off_others(self) -> bool:
+        """Whether there are none any more."""
+        return not self._connection.execute(_OTHERS).fetchall()
 
-_ENDS_WITHIN = 20_000
-"""Milliseconds."""
+
+_OTHERS = """
+SELECT pg_terminate_backend(pid) FROM pg_stat_activity
+WHERE datname = current_database() AND pid <> pg_backend_pid() AND backend_type = 'client backend'
+"""
 _TABLES = (
     "SELECT tablename FROM pg_tables WHERE schemaname = 'public' AND tablename <> 'alembic_version'"
 )
