@@ -55,7 +55,7 @@ class Performance:
                 tasks.create_task(operator.run())
                 tasks.create_task(self._happen())
             await self._quiet()
-            await watcher.come(set(known(self._flow)["events"]), OPTIONS.silence + 5)
+            await watcher.come(set(known(self._flow)["events"]), OPTIONS.silence + 30)
         shown: list[Shown] = []
         for target in self._cluster.direct:
             async with pilothouse.aio.Client(target) as looking:

@@ -13,7 +13,7 @@ SEEDS = {"embedded": (11, 14), "replicas": (5001,), "shards": (6002,)}
 
 
 @pytest.mark.slow
-@pytest.mark.timeout(300)
+@pytest.mark.timeout(600)
 @pytest.mark.parametrize("topology", SEEDS)
 async def test_after_every_fault_all_is_as_if_nothing_had_happened(topology: str) -> None:
     async with Runs(topology) as runs:

@@ -30,7 +30,7 @@ class Watcher:
         """From here on nothing may be missed."""
         watch = asyncio.create_task(self._watch())
         try:
-            async with asyncio.timeout(30):
+            async with asyncio.timeout(60):
                 await self._listening.wait()
             yield
         finally:
