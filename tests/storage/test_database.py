@@ -217,6 +217,7 @@ asyncio.run(main())
 """
 
 
+@pytest.mark.timeout(150)
 async def test_what_was_acknowledged_survives_a_kill(place: Place, tmp_path: Path) -> None:
     acknowledged = tmp_path / "acknowledged"
     with acknowledged.open("wb") as output:
@@ -224,7 +225,7 @@ async def test_what_was_acknowledged_survives_a_kill(place: Place, tmp_path: Pat
             sys.executable, "-c", WRITER, str(place), stdout=output, cwd=Path(__file__).parents[2]
         )
         try:
-            await wait_until(lambda: acknowledged.stat().st_size > 5_000, within=30)
+            await wait_until(lambda: acknowledged.stat().st_size > 5_000, within=90)
         finally:
             writer.kill()
             await writer.wait()
