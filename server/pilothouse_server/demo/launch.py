@@ -7,6 +7,7 @@ behind; what the child itself started dies with the pipe that it holds.
 from __future__ import annotations
 
 import asyncio
+import ctypes
 import logging
 import os
 import signal
@@ -25,10 +26,22 @@ LONG_LIFE = 60.0
 """Seconds after which a death is not counted with those before it."""
 FAREWELL = 10.0
 """Seconds that the engine has to stop its work and deliver its last events."""
-
+PR_SET_PDEATHSIG = 1
 
 ENGINE = "pilothouse_server.demo"
 CELERY = "pilothouse_server.demo.celery_side"
+LANGGRAPH = "pilothouse_server.demo.langgraph_side"
+OPENTELEMETRY = "pilothouse_server.demo.otel_side"
+
+
+def die_with(parent: int) -> bool:
+    """Ask the system to be killed when the parent dies (Linux); False when it is dead already.
+
+    Killed, because the server died with it and there is nobody to say goodbye to; the journal is made for that.
+    """
+    if sys.platform == "linux":
+        ctypes.CDLL(None, use_errno=True).prctl(PR_SET_PDEATHSIG, signal.SIGKILL)
+    return os.getppid() == parent
 
 
 async def run_demo_engine(
