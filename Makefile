@@ -25,8 +25,8 @@ help: ## Show this list
 	@awk -F ':.*## ' '/^[a-z-]+:.*## / {printf "  make %-18s %s\n", $$1, $$2}' $(MAKEFILE_LIST)
 
 .PHONY: demo
-demo: .venv/.run web/dist/index.html ## Start everything with two real engines and print one URL
-	@exec $(BIN)/pilothouse-server demo --celery
+demo: .venv/.run web/dist/index.html ## Start everything with four real engines and print one URL
+	@exec $(BIN)/pilothouse-server demo --celery --langgraph --opentelemetry
 
 .PHONY: test
 test: .venv/.dev web/dist/index.html browser judges ## Run all tests, those in a browser too

@@ -27,7 +27,8 @@ from pilothouse_server.config import InvalidSettings, Settings, read_settings
 from pilothouse_server.connectors.celery.broker import BrokerAway, NoApp, NoCelery
 from pilothouse_server.connectors.celery.options import CeleryOptions
 from pilothouse_server.datadir import DataDirInUse
-from pilothouse_server.demo.celery_side import lacking
+from pilothouse_server.demo.beside import lacking
+from pilothouse_server.demo.launch import CELERY, LANGGRAPH, OPENTELEMETRY
 from pilothouse_server.domain.errors import Misconfigured, PilothouseError
 from pilothouse_server.rulefiles import reports, rule_tests
 from pilothouse_server.transport.server import PortTaken
@@ -147,12 +148,19 @@ def bridge(**given: object) -> None:
 
 @main.command()
 @click.option("--celery", is_flag=True, help="A Celery app beside it, with a broker of its own.")
+@click.option("--langgraph", is_flag=True, help="A LangGraph graph beside it.")
+@click.option(
+    "--opentelemetry", is_flag=True, help="An OpenTelemetry-instrumented agent beside it."
+)
 @_takes("data_dir", "host", "grpc_port", "http_port")
-def demo(celery: bool, **given: object) -> None:
+def demo(celery: bool, langgraph: bool, opentelemetry: bool, **given: object) -> None:
     """Everything, and a small real engine at work."""
-    if celery and (missing := lacking()):
-        _fail(2, f"{missing[0]} is not installed here: pip install 'pilothouse-server[demo]'")
-    _run(partial(app.demo, celery=celery), given)
+    asked = {CELERY: celery, LANGGRAPH: langgraph, OPENTELEMETRY: opentelemetry}
+    beside = [module for module, is_wanted in asked.items() if is_wanted]
+    if missing := [name for module in beside for name in lacking(module)]:
+        words = f"not installed here: {', '.join(missing)}"
+        _fail(2, f"{words}. It takes pip install 'pilothouse-server[demo]'")
+    _run(partial(app.demo, beside=beside), given)
 
 
 @main.command("new-secret-key")

@@ -13,8 +13,9 @@ import errno
 import gc
 import signal
 import sys
-from collections.abc import AsyncGenerator, Coroutine, Mapping
+from collections.abc import AsyncGenerator, Callable, Coroutine, Mapping, Sequence
 from contextlib import AsyncExitStack, asynccontextmanager
+from functools import partial
 from pathlib import Path
 from typing import Any
 
@@ -26,7 +27,7 @@ from pilothouse_server.config import Settings
 from pilothouse_server.connectors.celery.connector import CeleryConnector
 from pilothouse_server.connectors.celery.options import CeleryOptions
 from pilothouse_server.core import Core
-from pilothouse_server.demo.launch import CELERY, run_demo_engine
+from pilothouse_server.demo.launch import ENGINE, run_demo_engine
 from pilothouse_server.transport.probes import probes
 from pilothouse_server.transport.server import PortTaken
 
@@ -77,14 +78,16 @@ async def bridge(settings: Settings) -> None:
         await _bridge(settings, settings.server, stop, f"bridge of {settings.server}")
 
 
-async def demo(settings: Settings, *, celery: bool = False) -> None:
-    """Server, bridge, and a small engine as a process of its own; with `celery` a Celery app beside it."""
+async def demo(settings: Settings, *, beside: Sequence[str] = ()) -> None:
+    """Server, bridge, and a small engine as a process of its own; with the modules of others beside it."""
     async with _stopping() as stop, _core(settings) as core:
         port = await core.serve(settings.host, settings.grpc_port)
         address = _address(_reachable(settings.host), port)
-        engines = [run_demo_engine(address, settings.data_dir / "demo", stop)]
-        if celery:
-            engines.append(run_demo_engine(address, settings.data_dir, stop, module=CELERY))
+        folder = settings.data_dir / "demo"
+        engines = [
+            partial(run_demo_engine, address, folder, stop, module=module)
+            for module in (ENGINE, *beside)
+        ]
         await _until_stopped(stop, settings, core, port, *engines)
 
 
@@ -109,23 +112,35 @@ async def _until_stopped(
     settings: Settings,
     core: Core,
     grpc_port: int,
-    *beside: Coroutine[Any, Any, None],
+    *beside: Callable[[], Coroutine[Any, Any, None]],
 ) -> None:
-    """Runs the bridge, and what goes beside it, until the process is asked to end."""
+    """Runs the bridge and, once it is there, what goes beside it, until the process is asked to end."""
     server = _address(_reachable(settings.host), grpc_port)
     said = f"gRPC {_address(settings.host, grpc_port)}, {core.place}"
     async with asyncio.TaskGroup() as tasks:
-        for each in beside:
-            tasks.create_task(each)
-        tasks.create_task(_bridge(settings, server, stop, said, core), name="bridge")
+
+        def started() -> None:
+            for each in beside:
+                tasks.create_task(each())
+
+        tasks.create_task(
+            _bridge(settings, server, stop, said, core=core, then=started), name="bridge"
+        )
 
 
 async def _bridge(
-    settings: Settings, server: str, stop: asyncio.Event, said: str, core: Core | None = None
+    settings: Settings,
+    server: str,
+    stop: asyncio.Event,
+    said: str,
+    *,
+    core: Core | None = None,
+    then: Callable[[], None] = lambda: None,
 ) -> None:
     def started(port: int) -> None:
         page = f"http://{_address(settings.host, port)}"
         _announce(settings, f"Pilothouse is ready at {page} ({said})")
+        then()
 
     try:
         await serve_bridge(
