@@ -18,7 +18,7 @@ from tests.support import wait_until
 
 ROOT = Path(__file__).parents[2]
 """Of the repository: what is started finds the app there."""
-PATIENCE = 20.0
+PATIENCE = 60.0
 """Seconds in which what has to happen happens, also on a machine that is busy."""
 _ENDED = frozenset(
     {
@@ -164,6 +164,21 @@ class Shown:
         """The states of queues."""
         listed = (await self._queues.ListQueues(ListQueuesRequest(source="celery"))).queues
         return {each.name: QueueState.Name(each.state)[12:] for each in listed}
+
+    async def completed(self, workflow_id: str, count: int) -> GetWorkflowResponse:
+        """The workflow, once it is over with so many tasks. When a task is heard of only after the workflow was thought
+        to be over, it is over in the next attempt."""
+        over = WorkflowState.WORKFLOW_STATE_COMPLETED
+
+        async def is_so() -> GetWorkflowResponse | None:
+            found = await self.workflow(workflow_id)
+            if found is None or found.workflow.state != over or len(found.tasks) < count:
+                return None
+            return found
+
+        found = await wait_until(is_so, within=PATIENCE, what=f"{count} tasks of {workflow_id}")
+        assert found is not None
+        return found
 
 
 def tasks_of(answer: GetWorkflowResponse) -> dict[str, tuple[str, int]]:

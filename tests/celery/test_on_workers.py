@@ -27,7 +27,7 @@ from pilothouse.v1.queues_pb2 import PauseQueueRequest, ResumeQueueRequest
 from pilothouse.v1.workflows_pb2 import CancelWorkflowRequest, PauseWorkflowRequest
 from pilothouse_server.demo.launch import CELERY, run_demo_engine
 from tests.celery import tasks
-from tests.celery.support import Child, Shown, connector, tasks_of, worker
+from tests.celery.support import PATIENCE, Child, Shown, connector, tasks_of, worker
 from tests.e2e.support import Pilothouse
 from tests.support import wait_until
 
@@ -37,7 +37,7 @@ if TYPE_CHECKING:
 pytestmark = [
     pytest.mark.asyncio(loop_scope="module"),
     pytest.mark.xdist_group("celery"),
-    pytest.mark.timeout(120),
+    pytest.mark.timeout(300),
 ]
 
 
@@ -71,7 +71,7 @@ class House:
             agent = await self.agent(host)
             return agent is not None and agent.state == state
 
-        await wait_until(is_so, within=20, what=f"{host} is {AgentState.Name(state)}")
+        await wait_until(is_so, within=PATIENCE, what=f"{host} is {AgentState.Name(state)}")
 
     def gate(self, name: str) -> Path:
         """A file for which a task waits."""
@@ -116,7 +116,7 @@ async def house(valkey_url: str, tmp_path_factory: pytest.TempPathFactory) -> As
 
 async def test_a_chain_is_one_workflow_with_its_links_as_tasks(house: House) -> None:
     root = tasks.chained(("add", (0, 0)), ("add", (0,)), ("hold", ()))
-    done = await house.shown.ended(root, "COMPLETED")
+    done = await house.shown.completed(root, 3)
     assert done.workflow.workflow_type == "add"
     assert len(done.tasks) == 3
     assert set(tasks_of(done).values()) == {("COMPLETED", 1)}
@@ -125,7 +125,7 @@ async def test_a_chain_is_one_workflow_with_its_links_as_tasks(house: House) -> 
 
 
 async def test_what_a_task_starts_belongs_to_its_workflow(house: House) -> None:
-    done = await house.shown.ended(tasks.send("fan_out", 3), "COMPLETED")
+    done = await house.shown.completed(tasks.send("fan_out", 3), 4)
     assert sorted(task.stage for task in done.tasks) == ["add", "add", "add", "fan_out"]
 
 
@@ -147,9 +147,9 @@ async def test_a_task_that_ends_without_a_word_is_found(house: House) -> None:
 
 async def test_what_runs_and_what_waits_is_cancelled(house: House) -> None:
     running = [tasks.send("hold", 60) for _ in range(2)]
-    await wait_until(lambda: _started(house, running), within=20, what="both run")
+    await wait_until(lambda: _started(house, running), within=PATIENCE, what="both run")
     waiting = tasks.send("hold", 60)
-    await wait_until(lambda: house.shown.workflow(waiting), within=20, what="it is received")
+    await wait_until(lambda: house.shown.workflow(waiting), within=PATIENCE, what="it is received")
     for workflow_id in (waiting, *running):
         request = CancelWorkflowRequest(workflow_id=workflow_id, reason="test")
         await house.shown.effective(await house.client.workflows.CancelWorkflow(request))
@@ -165,7 +165,7 @@ async def _started(house: House, ids: list[str]) -> bool:
 async def test_one_workflow_cannot_be_paused_and_says_so(house: House) -> None:
     gate = house.gate("pause")
     workflow_id = tasks.send("wait_for", str(gate))
-    await wait_until(lambda: _started(house, [workflow_id]), within=20, what="it runs")
+    await wait_until(lambda: _started(house, [workflow_id]), within=PATIENCE, what="it runs")
     with pytest.raises(CallError, match="did not declare"):
         await house.client.workflows.PauseWorkflow(PauseWorkflowRequest(workflow_id=workflow_id))
     gate.touch()
@@ -180,7 +180,7 @@ async def test_a_paused_queue_stays_paused_when_its_worker_is_started_again(hous
     revoked = await _cancelled_in_its_queue(house)
     await house.second.start()
     await house.is_in("second", AgentState.AGENT_STATE_ONLINE)
-    await wait_until(lambda: _leaves("slow"), within=20, what="slow is left again")
+    await wait_until(lambda: _leaves("slow"), within=PATIENCE, what="slow is left again")
     held = tasks.send("add", 1, 1, queue="slow")
     other = tasks.send("add", 1, 1, queue="heavy")
     await house.shown.ended(other, "COMPLETED")
@@ -205,7 +205,7 @@ async def _cancelled_in_its_queue(house: House) -> str:
         workflow_id = tasks.send("wait_for", str(house.gate("never")), queue="heavy")
     finally:
         tasks.app.conf.task_send_sent_event = False
-    await wait_until(lambda: house.shown.workflow(workflow_id), within=20, what="it is sent")
+    await wait_until(lambda: house.shown.workflow(workflow_id), within=PATIENCE, what="it is sent")
     request = CancelWorkflowRequest(workflow_id=workflow_id, reason="test")
     await house.shown.effective(await house.client.workflows.CancelWorkflow(request))
     await house.shown.ended(workflow_id, "CANCELLED")
@@ -235,7 +235,7 @@ async def test_a_worker_is_drained_and_works_again(house: House) -> None:
     # What was asked for outlives the one who carried it out: another takes over, and the first one ends.
     before, house.connector = house.connector, house.other
     await house.connector.start()
-    await wait_until(lambda: before.ended, within=20, what="the end of the first")
+    await wait_until(lambda: before.ended, within=PATIENCE, what="the end of the first")
     assert "another connector of celery took over" in before.said
     await house.is_in("second", AgentState.AGENT_STATE_DRAINING)
     activate = ActivateAgentRequest(agent_id="second@test")
@@ -269,7 +269,7 @@ async def test_everything_is_held_and_goes_on_as_it_was(house: House) -> None:
     async def known() -> bool:
         return {"", "heavy"} <= set(await house.shown.queues())
 
-    await wait_until(known, within=20, what="its queues")
+    await wait_until(known, within=PATIENCE, what="its queues")
     pause = PauseQueueRequest(source="celery", queue="heavy")
     await house.shown.effective(await house.queues.PauseQueue(pause))
     await house.shown.effective(
@@ -287,15 +287,15 @@ async def test_everything_is_held_and_goes_on_as_it_was(house: House) -> None:
 async def test_what_happened_while_nobody_listened_is_found(house: House) -> None:
     gates = [house.gate("ends"), house.gate("goes on")]
     ends, goes_on = (tasks.send("wait_for", str(gate)) for gate in gates)
-    await wait_until(lambda: _started(house, [ends, goes_on]), within=20, what="both run")
+    await wait_until(lambda: _started(house, [ends, goes_on]), within=PATIENCE, what="both run")
     waits = tasks.send("add", 7, 7)
-    await wait_until(lambda: house.shown.workflow(waits), within=20, what="it waits")
+    await wait_until(lambda: house.shown.workflow(waits), within=PATIENCE, what="it waits")
     pause = PauseQueueRequest(source="celery", queue="slow")
     await house.shown.effective(await house.queues.PauseQueue(pause))
     house.connector.kill()
     gates[0].touch()
     for each in (ends, waits):
-        await wait_until(partial(_result, each), within=20, what="its end")
+        await wait_until(partial(_result, each), within=PATIENCE, what="its end")
     await house.connector.start()
     done = await house.shown.ended(ends, "COMPLETED")
     assert tasks_of(done) == {"wait_for": ("COMPLETED", 1)}
@@ -318,7 +318,7 @@ async def test_the_app_of_the_demo_runs_beside_and_leaves_nothing(house: House) 
         return bool([each async for each in house.client.list_workflows(filter=asked)])
 
     try:
-        await wait_until(surveyed, within=90, what="a survey of the demo")
+        await wait_until(surveyed, within=120, what="a survey of the demo")
     finally:
         stop.set()
         await running
