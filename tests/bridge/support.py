@@ -34,7 +34,7 @@ from pilothouse_server.bridge.serve import serve_bridge
 from pilothouse_server.bridge.settings import BridgeSettings
 
 Context = grpc.aio.ServicerContext[Any, Any]
-PATIENCE = 10.0
+PATIENCE = 30.0
 
 
 class Feed:
@@ -248,6 +248,7 @@ class Stage:
 
     def http(self, **options: Any) -> httpx.AsyncClient:
         """A client for REST."""
+        options.setdefault("timeout", PATIENCE)
         return httpx.AsyncClient(base_url=self.url, trust_env=False, **options)
 
     def live(self, **options: Any) -> connect:
@@ -265,7 +266,17 @@ async def staged(
     if listening:
         await server.start()
     addresses = [f"127.0.0.1:{each.port}" for each in (server, *replicas)]
-    options = BridgeSettings(server=",".join(addresses), port=0, drain=0.5, linger=0.5, pace=0.01)
+    # Nothing goes by the clock but what a test says: a machine may stand still for seconds.
+    options = BridgeSettings(
+        server=",".join(addresses),
+        port=0,
+        drain=0.5,
+        linger=0.5,
+        pace=0.01,
+        heartbeat=60,
+        upstream_silence=60,
+        stall_limit=60,
+    )
     stage = Stage(server, replace(options, **settings))
     started: asyncio.Future[int] = asyncio.get_running_loop().create_future()
     try:
@@ -289,6 +300,12 @@ async def frame(socket: ClientConnection, *types: str) -> dict[str, Any]:
             got: dict[str, Any] = json.loads(await socket.recv())
             if not types or got["type"] in types:
                 return got
+
+
+async def read_on(socket: ClientConnection) -> None:
+    """Read until the end, whatever comes."""
+    while True:
+        await socket.recv()
 
 
 async def ask(socket: ClientConnection, **request: Any) -> None:

@@ -10,7 +10,7 @@ import httpx
 import pytest
 
 from pilothouse.v1 import events_pb2 as pb
-from tests.bridge.support import Context, TestServer, staged
+from tests.bridge.support import PATIENCE, Context, TestServer, staged
 from tests.support import wait_until
 
 PATH = "/api/v1/events:export"
@@ -70,7 +70,7 @@ async def test_a_client_that_goes_away_ends_the_export() -> None:
     async with staged(server, max_streams=1) as stage, stage.http() as http:
         async with http.stream("GET", PATH, params={"alt": "file"}) as answer:
             await anext(answer.aiter_bytes())
-        await wait_until(left.is_set, what="the end of the call")
+        await wait_until(left.is_set, within=PATIENCE, what="the end of the call")
 
 
 @pytest.mark.parametrize(

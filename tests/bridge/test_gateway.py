@@ -13,7 +13,7 @@ from pilothouse.v1.metrics_pb2 import MetricDimension, MetricsSnapshot
 from pilothouse.v1.rules_pb2 import UpdateRuleRequest
 from pilothouse.v1.workflows_pb2 import GetWorkflowRequest, GetWorkflowResponse, Workflow
 from pilothouse_server.bridge import fields
-from tests.bridge.support import Stage, refusal, staged
+from tests.bridge.support import PATIENCE, Stage, refusal, staged
 from tests.support import wait_until
 
 CONTROL = "/api/v1/workflows/w-1/control"
@@ -299,7 +299,7 @@ async def test_a_server_that_is_away_is_503_and_comes_back() -> None:
         async def again() -> bool:
             return (await send(stage, "GET", "/api/v1/workflows")).status_code == 200
 
-        await wait_until(again)
+        await wait_until(again, within=PATIENCE)
 
 
 async def test_a_server_that_does_not_answer_in_time_is_504() -> None:
@@ -329,7 +329,7 @@ async def test_the_realtime_fallback_has_the_newest_snapshot_with_its_age() -> N
             answer = await send(stage, "GET", path)
             return answer if answer.status_code == 200 else None
 
-        answer = await wait_until(there)
+        answer = await wait_until(there, within=PATIENCE)
         assert answer is not None
         body = answer.json()
         assert answer.headers["cache-control"] == "no-cache"
@@ -349,4 +349,4 @@ async def test_a_snapshot_over_its_ttl_is_not_served() -> None:
             answer = await send(stage, "GET", "/api/v1/monitoring/metrics/realtime")
             return "s old" in named(answer, 503, "NO_SNAPSHOT")["message"]
 
-        await wait_until(told)
+        await wait_until(told, within=PATIENCE)

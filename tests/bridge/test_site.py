@@ -7,6 +7,7 @@ from collections.abc import AsyncIterator
 from pathlib import Path
 from typing import Any
 
+import httpx
 import pytest
 from google.protobuf.timestamp_pb2 import Timestamp
 from websockets.asyncio.client import connect
@@ -15,7 +16,7 @@ from websockets.exceptions import InvalidStatus
 from pilothouse.v1 import platform_pb2
 from pilothouse_server.bridge.guard import is_loopback
 from pilothouse_server.bridge.settings import BridgeSettings
-from tests.bridge.support import Stage, frame, staged, subscribe
+from tests.bridge.support import PATIENCE, Stage, frame, staged, subscribe
 from tests.support import wait_until
 
 ACTION = {"action": "pause"}
@@ -152,17 +153,16 @@ async def test_readiness_follows_the_server_and_gives_its_reasons(stage: Stage) 
             assert (await http.get("/healthz")).json() == {"alive": True}
             return body
 
-    assert (await ready())["ready"] is True
+    async def again() -> bool:
+        return bool((await ready())["ready"])
+
+    await wait_until(again, within=PATIENCE)
     await stage.server.stop()
     body = await ready()
     assert (body["ready"], len(body["reasons"])) == (False, 1)
     assert "UNAVAILABLE" in body["reasons"][0]
     await stage.server.start()
-
-    async def again() -> bool:
-        return bool((await ready())["ready"])
-
-    await wait_until(again)
+    await wait_until(again, within=PATIENCE)
 
 
 async def test_less_than_it_should_have_is_ready_and_says_what_is_wrong(stage: Stage) -> None:
@@ -175,7 +175,14 @@ async def test_less_than_it_should_have_is_ready_and_says_what_is_wrong(stage: S
         since_time=Timestamp(seconds=60),
     )
     async with stage.http() as http:
-        degraded = await http.get("/readyz")
+
+        async def ready() -> httpx.Response | None:
+            # The server is given two seconds to answer, its connection included.
+            answer = await http.get("/readyz")
+            return answer if answer.status_code == 200 else None
+
+        degraded = await wait_until(ready, within=PATIENCE)
+        assert degraded is not None
         status.ready = False
         useless = await http.get("/readyz")
 
