@@ -15,7 +15,17 @@ from pilothouse.v1.events_pb2 import Event, EventBatch
 from pilothouse.v1.metrics_pb2 import MetricsSnapshot
 from pilothouse.v1.workflows_pb2 import ControlWorkflowRequest, Workflow
 from pilothouse_server.bridge.serve import serve_bridge
-from tests.bridge.support import Stage, TestServer, frame, replica_of, seeded, staged, subscribe
+from tests.bridge.support import (
+    PATIENCE,
+    Stage,
+    TestServer,
+    frame,
+    read_on,
+    replica_of,
+    seeded,
+    staged,
+    subscribe,
+)
 from tests.support import free_port, wait_until
 
 
@@ -28,8 +38,8 @@ async def test_a_server_that_comes_back_is_resumed_where_it_left_with_nothing_lo
         await subscribe(socket, "events:live")
         first = await frame(socket, "events:snapshot")
         await stage.server.stop()
-        lost = await frame(socket, "progress")
-        assert lost["data"]["upstream_connected"] is False
+        while (await frame(socket, "progress"))["data"]["upstream_connected"]:
+            pass
         stage.server.events.items.extend([batch(2), batch(3)])
         await stage.server.start()
         seen: list[str] = []
@@ -71,9 +81,11 @@ async def test_before_the_server_is_there_a_client_waits_and_is_told_so() -> Non
 
 
 async def test_a_stream_that_says_nothing_for_too_long_is_opened_again() -> None:
-    async with staged(seeded(workflows=[Workflow(id="w-1")]), upstream_silence=0.05) as stage:
+    async with staged(seeded(workflows=[Workflow(id="w-1")]), upstream_silence=0.2) as stage:
         tokens = stage.server.workflows.tokens_seen
-        await wait_until(lambda: tokens[1:3] == ["1", "1"])
+        # On a machine that is busy the first may be given up too, before it said anything to go on from.
+        await wait_until(lambda: tokens.count("1") >= 2, within=30)
+        assert set(tokens[tokens.index("1") :]) == {"1"}
 
 
 @contextlib.asynccontextmanager
@@ -81,9 +93,11 @@ async def two_replicas(**feeds: list[Any]) -> AsyncGenerator[tuple[Stage, TestSe
     """A bridge of two servers that know the same, and the second of them."""
     first = seeded(**feeds)
     second = await replica_of(first)
-    async with staged(first, second) as stage:
-        yield stage, second
-    await second.stop()
+    try:
+        async with staged(first, second) as stage:
+            yield stage, second
+    finally:
+        await second.stop()
 
 
 async def test_when_a_replica_dies_sockets_stay_and_miss_nothing() -> None:
@@ -140,7 +154,7 @@ async def test_a_stopping_bridge_tells_each_client_when_to_come_back() -> None:
         got = await frame(socket, "draining")
         assert 0 <= float(got["data"]["reconnect_after"].rstrip("s")) <= 5
         with pytest.raises(ConnectionClosed) as closed:
-            await socket.recv()
+            await read_on(socket)
         assert closed.value.rcvd is not None
         assert closed.value.rcvd.code == 1012
 
@@ -158,7 +172,7 @@ async def test_a_cancelled_bridge_leaves_no_socket_open() -> None:
             bridge.cancel()
             with pytest.raises(asyncio.CancelledError):
                 await bridge
-            async with asyncio.timeout(5):
+            async with asyncio.timeout(PATIENCE):
                 await socket.wait_closed()
                 with contextlib.suppress(ConnectionResetError):
                     assert await reader.read() == b""
@@ -170,7 +184,7 @@ async def test_a_cancelled_bridge_leaves_no_socket_open() -> None:
 async def test_more_connections_than_allowed_are_refused_by_name() -> None:
     async with staged(max_connections=1) as stage, stage.live():
         with pytest.raises(InvalidStatus) as refused:
-            async with asyncio.timeout(5), stage.live():
+            async with asyncio.timeout(PATIENCE), stage.live():
                 pass
         assert refused.value.response.status_code == 503
         assert b"LIMIT_EXCEEDED" in refused.value.response.body
