@@ -15,7 +15,7 @@ import pytest
 from google.rpc import status_pb2
 
 from pilothouse.v1 import rules_pb2 as pb
-from tests.bridge.support import Context, TestServer, refusal, staged
+from tests.bridge.support import PATIENCE, Context, TestServer, refusal, staged
 from tests.support import wait_until
 
 PATH = "/api/v1/rules:backtest"
@@ -105,10 +105,12 @@ async def test_what_breaks_off_later_ends_with_a_line_that_says_why() -> None:
 
 async def test_a_server_that_falls_silent_ends_the_stream_by_name() -> None:
     server, left = backtesting(progress(0.5), asyncio.Event())
-    async with staged(server, call_timeout=0.2) as stage, stage.http() as http:
+    async with staged(server, call_timeout=2.0) as stage, stage.http() as http:
+        # The connection is there, so that the first answer is not what comes too late.
+        await wait_until(lambda: is_ready(http), within=PATIENCE)
         answer = await http.post(PATH, json=BODY)
         assert json.loads(answer.text.splitlines()[-1])["error"]["reason"] == "DEADLINE_EXCEEDED"
-        await wait_until(left.is_set, what="the end of the call")
+        await wait_until(left.is_set, within=PATIENCE, what="the end of the call")
 
 
 async def test_a_client_that_goes_away_ends_the_call() -> None:
@@ -116,7 +118,7 @@ async def test_a_client_that_goes_away_ends_the_call() -> None:
     async with staged(server, max_streams=1) as stage, stage.http() as http:
         async with http.stream("POST", PATH, json=BODY) as answer:
             await anext(answer.aiter_lines())
-        await wait_until(left.is_set, what="the end of the call")
+        await wait_until(left.is_set, within=PATIENCE, what="the end of the call")
 
 
 async def test_a_client_that_does_not_read_is_cut_off() -> None:
@@ -126,7 +128,11 @@ async def test_a_client_that_does_not_read_is_cut_off() -> None:
         head = f"POST {PATH} HTTP/1.1\r\nhost: 127.0.0.1\r\ncontent-type: application/json\r\n"
         with socket.create_connection(("127.0.0.1", stage.port)) as client:
             client.sendall(f"{head}content-length: {len(body)}\r\n\r\n".encode() + body)
-            await wait_until(left.is_set, what="the end of the call")
+            await wait_until(left.is_set, within=PATIENCE, what="the end of the call")
+
+
+async def is_ready(http: httpx.AsyncClient) -> bool:
+    return (await http.get("/readyz")).status_code == 200
 
 
 def _bulky() -> pb.BacktestRuleResponse:
