@@ -14,7 +14,7 @@ from pilothouse_server.domain.notifications.notification import (
 
 SECOND = 1_000_000
 NOW_US = 1_700_000_000 * SECOND
-PATIENCE = 10.0
+PATIENCE = 30.0
 
 
 def webhook(url: str = "", **fields: object) -> Channel:
