@@ -309,14 +309,12 @@ async def test_tasks_of_an_entrypoint_are_told_once_across_its_question(
     assert set(tasks(shown).values()) == {("COMPLETED", 1)}
 
 
-async def test_runs_do_not_wait_for_a_server_that_is_away(
-    saver: AsyncSqliteSaver, workshop: Workshop
-) -> None:
+async def test_runs_do_not_wait_for_a_server_that_is_away(workshop: Workshop) -> None:
     target, options = f"127.0.0.1:{free_port()}", ExecutorOptions(close_timeout=0.1)
-    graph = workshop.line(saver, "a")
+    graph = workshop.line(InMemorySaver(), "a")
     async with LangGraphRunner(target, graph, workflow_type="w", options=options) as runner:
         begin = time.monotonic()
         for number in range(20):
             await runner.run({}, thread_id=f"alone-{number}")
-        assert time.monotonic() - begin < 30
+        assert time.monotonic() - begin < 15  # a second each, if each of them asked
     assert workshop.calls == {"a": 20}
