@@ -18,6 +18,8 @@ from pilothouse_server.demo.langgraph_app import BadEntry, glossary
 from pilothouse_server.demo.langgraph_side import Threads
 from pilothouse_server.demo.launch import LANGGRAPH
 
+pytestmark = pytest.mark.timeout(180)
+
 WITHOUT = """
 import sys
 for name in ("langgraph", "langchain_core", "opentelemetry.sdk", "celery"):
@@ -31,17 +33,17 @@ async def test_only_the_newest_threads_and_those_that_are_needed_keep_checkpoint
 ) -> None:
     async with AsyncSqliteSaver.from_conn_string(str(tmp_path / "langgraph.db")) as saver:
         graph: Any = glossary(saver, 0.001)
-        for number in range(5):
+        for number in range(4):
             thread = {"configurable": {"thread_id": f"run-{number}"}}
             with suppress(BadEntry):
                 await graph.ainvoke({"package": "importlib"}, thread)
         threads = Threads(saver)
         await threads.read()
-        assert threads.ids == [f"run-{number}" for number in range(5)]
-        await threads.keep_within(2, ["run-1"])
+        assert threads.ids == [f"run-{number}" for number in range(4)]
+        await threads.keep_within(2, ["run-0"])
         again = Threads(saver)
         await again.read()
-        assert again.ids == threads.ids == ["run-1", "run-3", "run-4"]
+        assert again.ids == threads.ids == ["run-0", "run-2", "run-3"]
 
 
 def test_what_is_not_installed_is_named_with_its_remedy(monkeypatch: pytest.MonkeyPatch) -> None:
@@ -53,4 +55,4 @@ def test_what_is_not_installed_is_named_with_its_remedy(monkeypatch: pytest.Monk
 
 
 def test_the_server_needs_none_of_it() -> None:
-    subprocess.run([sys.executable, "-c", WITHOUT], check=True, timeout=90)
+    subprocess.run([sys.executable, "-c", WITHOUT], check=True, timeout=150)
