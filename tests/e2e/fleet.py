@@ -46,8 +46,13 @@ async def demo_engine(server: Pilothouse, folder: Path) -> AsyncGenerator[None]:
     finally:
         if process.returncode is None:
             process.send_signal(signal.SIGTERM)
-        async with asyncio.timeout(20):
+        try:
+            async with asyncio.timeout(40):
+                await process.wait()
+        except TimeoutError:
+            process.kill()
             await process.wait()
+            raise
 
 
 async def ended(server: Pilothouse) -> list[str]:
@@ -59,7 +64,7 @@ async def ended(server: Pilothouse) -> list[str]:
         ids = [each["id"] for each in found.get("workflows", [])]
         return ids if len(ids) >= 2 else []
 
-    return await wait_until(some, within=40, what="the end of two workflows")
+    return await wait_until(some, within=90, what="the end of two workflows")
 
 
 async def alarm(server: Pilothouse) -> dict[str, str]:
@@ -101,7 +106,7 @@ async def alarm(server: Pilothouse) -> dict[str, str]:
         alerts = (await ask(server, "AlertService/ListAlerts", body)).get("alerts", [])
         return str(alerts[0]["id"]) if alerts else ""
 
-    ids["alert"] = await wait_until(fired, what="an alert")
+    ids["alert"] = await wait_until(fired, within=30, what="an alert")
     return ids
 
 

@@ -14,9 +14,9 @@ from playwright.async_api import Page, expect
 
 from pilothouse.executor import Executor
 from pilothouse.reporting import WorkflowRun
-from tests.e2e.support import Pilothouse
+from tests.e2e.support import PATIENCE, Pilothouse
 
-pytestmark = [pytest.mark.browser, pytest.mark.timeout(60)]
+pytestmark = [pytest.mark.browser]
 
 RULE = {
     "name": "Stages fail",
@@ -58,7 +58,7 @@ async def fired(server: Pilothouse) -> AsyncIterator[Pilothouse]:
         for number in range(3):
             run = executor.workflow(f"release-{number}", workflow_type="release")
             release(run, broken=number == 1)
-        await executor.flush(10)
+        await executor.flush(PATIENCE)
         yield server
 
 

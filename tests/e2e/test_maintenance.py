@@ -23,7 +23,7 @@ from pilothouse.v1.metrics_pb2 import GetMetricsRequest
 from tests.e2e.support import Pilothouse
 from tests.support import wait_until
 
-pytestmark = [pytest.mark.slow, pytest.mark.timeout(180)]
+pytestmark = [pytest.mark.slow, pytest.mark.timeout(400)]
 
 
 class Installation:
@@ -73,7 +73,7 @@ async def until_totals(server: Pilothouse, workflows: int, completed: int) -> No
                 return (totals.workflows, totals.completed) == (workflows, completed)
             return False
 
-        await wait_until(reached, within=30, what=f"{completed} of {workflows} completed")
+        await wait_until(reached, within=60, what=f"{completed} of {workflows} completed")
 
 
 async def test_the_number_of_shards_changes_and_no_count_does(installation: Installation) -> None:
