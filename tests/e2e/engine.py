@@ -6,22 +6,28 @@ Each stage runs until the test lets it end, and a pause takes effect between two
 from __future__ import annotations
 
 import asyncio
-from collections.abc import Sequence
+from collections.abc import AsyncGenerator, Sequence
+from contextlib import asynccontextmanager
 
 from pilothouse.executor import CommandRefused, Executor
 from pilothouse.reporting import WorkflowRun
 from pilothouse.v1.commands_pb2 import Command, CommandBoundary
 from pilothouse.v1.enums_pb2 import ControlAction
 from pilothouse.v1.events_pb2 import EventError
+from tests.e2e.support import Pilothouse
+from tests.support import wait_until
 
 STAGES = ("build", "test", "deploy")
+
+
+SOURCE = "step-engine"
 
 
 class StepEngine:
     """Runs one workflow. `let_end(stage)` ends that stage; `started` lists the stages that began."""
 
     def __init__(self, server: str, workflow_id: str, stages: Sequence[str] = STAGES) -> None:
-        self.executor = Executor(server, source="step-engine")
+        self.executor = Executor(server, source=SOURCE)
         self.run_id = workflow_id
         self.stages = stages
         self.started: list[str] = []
@@ -102,3 +108,18 @@ class StepEngine:
         if self._retry is None:
             raise CommandRefused("NOT_FAILED", "it did not fail")
         self._retry.set_result(command)
+
+
+@asynccontextmanager
+async def stepping(server: Pilothouse, workflow_id: str) -> AsyncGenerator[StepEngine]:
+    """One that has begun the first stage of its workflow, and that the server knows to obey."""
+    engine = StepEngine(server.grpc, workflow_id)
+    async with engine.executor:
+        task = asyncio.create_task(engine.run())
+        try:
+            await wait_until(lambda: engine.started, what="the first stage")
+            await server.until_obeyed(SOURCE)
+            yield engine
+        finally:
+            task.cancel()
+            await asyncio.gather(task, return_exceptions=True)

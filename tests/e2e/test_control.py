@@ -19,8 +19,8 @@ from pilothouse.aio import CommandHandle
 from pilothouse.errors import IllegalTransition, NotFound
 from pilothouse.v1.commands_pb2 import CommandState
 from pilothouse.v1.enums_pb2 import WorkflowState
-from tests.e2e.engine import StepEngine
-from tests.e2e.support import Pilothouse
+from tests.e2e.engine import StepEngine, stepping
+from tests.e2e.support import PATIENCE, Pilothouse
 from tests.e2e.terminal import cli
 from tests.support import wait_until
 
@@ -34,12 +34,8 @@ CANCELLED = WorkflowState.WORKFLOW_STATE_CANCELLED
 @pytest_asyncio.fixture(loop_scope="session")
 async def engine(server: Pilothouse) -> AsyncIterator[StepEngine]:
     """An engine that has begun the first stage of its workflow."""
-    engine = StepEngine(server.grpc, "wf-1")
-    async with engine.executor:
-        task = asyncio.create_task(engine.run())
+    async with stepping(server, "wf-1") as engine:
         yield engine
-        task.cancel()
-        await asyncio.gather(task, return_exceptions=True)
 
 
 async def until_state(client: pilothouse.aio.Client, state: WorkflowState.ValueType) -> None:
@@ -51,7 +47,7 @@ async def until_state(client: pilothouse.aio.Client, state: WorkflowState.ValueT
         except NotFound:
             return False
 
-    await wait_until(reached, what=f"state {WorkflowState.Name(state)}")
+    await wait_until(reached, within=PATIENCE, what=f"state {WorkflowState.Name(state)}")
 
 
 async def until_accepted(command: CommandHandle) -> None:
@@ -60,7 +56,7 @@ async def until_accepted(command: CommandHandle) -> None:
     async def accepted() -> bool:
         return (await command.get()).state == CommandState.COMMAND_STATE_ACCEPTED
 
-    await wait_until(accepted, what="the executor to take the command")
+    await wait_until(accepted, within=PATIENCE, what="the executor to take the command")
 
 
 async def control(server: Pilothouse, **body: Any) -> httpx.Response:
@@ -81,12 +77,12 @@ async def test_pausing_stops_the_next_stage_and_the_row_says_so_only_then(
     assert workflow.pending_command.id == command.id
 
     engine.let_end("build")
-    ended = await command.wait(timeout=10)
+    ended = await command.wait(timeout=PATIENCE)
     assert ended.state == CommandState.COMMAND_STATE_EFFECTIVE
     assert (await client.workflow("wf-1").get()).state == PAUSED
     assert engine.started == ["build"]
 
-    await (await client.workflow("wf-1").resume(reason="go on")).wait(timeout=10)
+    await (await client.workflow("wf-1").resume(reason="go on")).wait(timeout=PATIENCE)
     engine.let_end("test")
     engine.let_end("deploy")
     await until_state(client, COMPLETED)
@@ -100,7 +96,7 @@ async def test_a_failed_workflow_is_retried_from_the_stage_that_failed(
     engine.let_end("test", failing=True)
     await until_state(client, FAILED)
 
-    await (await client.workflow("wf-1").retry(reason="flaky")).wait(timeout=10)
+    await (await client.workflow("wf-1").retry(reason="flaky")).wait(timeout=PATIENCE)
     engine.let_end("test")
     engine.let_end("deploy")
 
@@ -116,7 +112,7 @@ async def test_a_cancel_ends_the_workflow(
 
     command = await client.workflow("wf-1").cancel(reason="not wanted")
 
-    assert (await command.wait(timeout=10)).state == CommandState.COMMAND_STATE_EFFECTIVE
+    assert (await command.wait(timeout=PATIENCE)).state == CommandState.COMMAND_STATE_EFFECTIVE
     await until_state(client, CANCELLED)
 
 
@@ -165,7 +161,7 @@ async def test_a_stale_etag_is_refused(
     command = await client.workflow("wf-1").pause()
     await until_accepted(command)
     engine.let_end("build")
-    await command.wait(timeout=10)
+    await command.wait(timeout=PATIENCE)
 
     answer = await control(server, action="resume", etag=etag)
 
@@ -200,7 +196,7 @@ async def test_a_command_survives_the_death_of_the_server(
     await until_accepted(command)
     engine.let_end("build")
 
-    assert (await command.wait(timeout=20)).state == CommandState.COMMAND_STATE_EFFECTIVE
+    assert (await command.wait(timeout=PATIENCE)).state == CommandState.COMMAND_STATE_EFFECTIVE
     assert engine.started == ["build"]
     await until_state(client, PAUSED)
 

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import asyncio
 from collections.abc import AsyncIterator
 
 import pytest
@@ -10,22 +9,18 @@ import pytest_asyncio
 from playwright.async_api import Locator, Page, expect
 
 from pilothouse.executor import Executor
-from tests.e2e.engine import StepEngine
-from tests.e2e.support import Pilothouse
+from tests.e2e.engine import StepEngine, stepping
+from tests.e2e.support import PATIENCE, Pilothouse
 from tests.support import wait_until
 
-pytestmark = [pytest.mark.browser, pytest.mark.timeout(120)]
+pytestmark = [pytest.mark.browser]
 
 
 @pytest_asyncio.fixture(loop_scope="session")
 async def engine(server: Pilothouse) -> AsyncIterator[StepEngine]:
     """An engine that has begun the first stage of its workflow."""
-    engine = StepEngine(server.grpc, "wf-1")
-    async with engine.executor:
-        task = asyncio.create_task(engine.run())
+    async with stepping(server, "wf-1") as engine:
         yield engine
-        task.cancel()
-        await asyncio.gather(task, return_exceptions=True)
 
 
 def row(page: Page) -> Locator:
@@ -62,7 +57,7 @@ async def test_pausing_on_the_page_stops_the_next_stage_and_the_row_says_so_only
     await expect(row(page)).to_have_attribute("data-state", "RUNNING")
     engine.let_end("test")
     engine.let_end("deploy")
-    await wait_until(lambda: engine.started == ["build", "test", "deploy"])
+    await wait_until(lambda: engine.started == ["build", "test", "deploy"], within=PATIENCE)
 
 
 async def test_a_failed_workflow_is_retried_from_its_own_sheet(
@@ -110,7 +105,7 @@ async def test_figures_are_live_and_nothing_known_is_shown_as_no_data(
         executor.agent("builder-1", agent_type="builder", capacity=2).heartbeat(active=1)
         with executor.workflow("wf-1", workflow_type="feature"):
             pass
-        await executor.flush(10)
+        await executor.flush(PATIENCE)
 
     await expect(page.get_by_test_id("card-success-value")).to_contain_text("100")
     await expect(page.get_by_test_id("agent-cell")).to_have_count(1)
@@ -128,7 +123,7 @@ async def test_the_page_reconnects_by_itself_and_says_what_it_is_meanwhile(
     await expect(mode).not_to_have_attribute("data-mode", "live")
     await server.start()
 
-    await expect(mode).to_have_attribute("data-mode", "live", timeout=30_000)
+    await expect(mode).to_have_attribute("data-mode", "live", timeout=60_000)
     await expect(page.get_by_test_id("card-running")).to_have_attribute("data-stale", "false")
 
 
@@ -136,7 +131,7 @@ async def test_hostile_names_are_text(server: Pilothouse, page: Page) -> None:
     name = "<img src=x onerror=alert(1)>\u202e"
     async with Executor(server.grpc, source="tests") as executor:
         executor.workflow("<b>id</b>", workflow_type="<i>", name=name).started(message=name)
-        await executor.flush(10)
+        await executor.flush(PATIENCE)
 
     await page.goto(f"{server.url}/#/workflows")
 
@@ -165,6 +160,7 @@ async def test_a_theme_that_was_chosen_is_kept(server: Pilothouse, page: Page) -
     theme = page.get_by_test_id("theme")
     first = await theme.get_attribute("data-theme")
     await theme.click()
+    await expect(theme).not_to_have_attribute("data-theme", first or "")
     chosen = await theme.get_attribute("data-theme")
 
     await page.reload()
