@@ -15,13 +15,10 @@ from pilothouse.executor import Executor
 from pilothouse.v1.commands_pb2 import Command
 from pilothouse.v1.enums_pb2 import ControlAction
 from pilothouse.v1.events_pb2 import Usage
-from tests.e2e.support import Pilothouse
+from tests.e2e.keyboard import go
+from tests.e2e.support import PATIENCE, Pilothouse
 
-pytestmark = [
-    pytest.mark.browser,
-    pytest.mark.xdist_group("workflows page"),
-    pytest.mark.timeout(60),
-]
+pytestmark = [pytest.mark.browser, pytest.mark.xdist_group("workflows page")]
 
 STAGES = ("build", "test")
 
@@ -62,7 +59,8 @@ async def engine(
             run.started()
             if number >= running:
                 run.completed(usage=Usage(input_tokens=900, output_tokens=100, cost_micros=12_345))
-        await executor.flush(10)
+        await executor.flush(PATIENCE)
+        await server.until_obeyed(executor.source)
         yield executor
 
 
@@ -97,11 +95,15 @@ async def test_what_is_found_is_selected_and_paused_by_keyboard_alone(
     async with engine(shared_server, kind, 5):
         await page.goto(f"{shared_server.url}/")
         await expect(page.get_by_test_id("connection")).to_have_attribute("data-mode", "live")
-        for key in ("g", "w", "/"):
-            await page.keyboard.press(key)
+        await go(page, "w")
+        await expect(page.get_by_test_id("page-workflows")).to_be_visible()
+        await page.keyboard.press("/")
+        await expect(page.get_by_test_id("search")).to_be_focused()
         await page.keyboard.type(f"type = {kind}")
         await page.keyboard.press("Enter")
-        await expect(page.get_by_test_id("workflow-row")).to_have_count(5)
+        # They stay where they are from now on: a row moves when its workflow is heard to have started.
+        running = page.locator('[data-testid="workflow-row"][data-state="RUNNING"]')
+        await expect(running).to_have_count(5)
         for key in ("j", "x", "j", "j", "Shift+X"):
             await page.keyboard.press(key)
         await expect(page.get_by_test_id("picked")).to_have_attribute("data-count", "3")
@@ -151,10 +153,12 @@ async def test_what_will_be_refused_is_told_before_and_each_refusal_after(
 async def test_a_batch_is_stopped_continued_and_given_up(
     shared_server: Pilothouse, page: Page, kind: str
 ) -> None:
-    async with engine(shared_server, kind, 9):
-        await open_kind(page, shared_server, kind, 9, "&open=:batch")
+    # One a second: there is time to stop it, to continue it and to give it up while most are still to come.
+    many = 40
+    async with engine(shared_server, kind, many):
+        await open_kind(page, shared_server, kind, many, "&open=:batch")
         await page.get_by_test_id("batch-rate").fill("1")
-        await look_and_start(page, 9)
+        await look_and_start(page, many)
         sheet = page.get_by_test_id("batch")
         await sheet.get_by_test_id("batch-stop").click()
         await page.get_by_test_id("confirm-reason").fill("wrong ones")
@@ -181,7 +185,7 @@ async def test_a_workflow_as_a_page_says_why_it_waits_and_what_was_done_to_it(
         run = executor.workflow(f"{kind}-0")
         with run.stage("build"):
             run.task("compile", stage="build").started()
-        await executor.flush(10)
+        await executor.flush(PATIENCE)
         await open_view(page, shared_server, f"open={kind}-0")
         await page.get_by_test_id("open-page").click()
         view = page.get_by_test_id("run")
@@ -217,6 +221,7 @@ async def test_a_workflow_of_an_engine_that_is_gone_is_closed_by_force_and_marke
         await page.get_by_test_id("confirm-do").click()
         await expect(page.get_by_test_id("refused")).to_contain_text("connected")
 
+    await shared_server.until_alone(f"engine-of-{kind}")
     await page.get_by_test_id("confirm-do").click()
 
     view = page.get_by_test_id("run")
@@ -254,7 +259,7 @@ async def test_no_view_scrolls_sideways(
     async with engine(shared_server, kind, 2, ended=1) as executor:
         run = executor.workflow(f"{kind}-0", name="A workflow with a name as long as it gets" * 4)
         run.stage("build").started()
-        await executor.flush(10)
+        await executor.flush(PATIENCE)
         await page.set_viewport_size({"width": width, "height": height})
         await open_kind(page, shared_server, kind, 3, "&open=:batch")
         await page.get_by_test_id("batch-preview").click()
