@@ -6,6 +6,7 @@ import re
 from collections.abc import AsyncGenerator
 from contextlib import asynccontextmanager
 from pathlib import Path
+from urllib.parse import quote
 
 import pytest
 from playwright.async_api import Locator, Page, expect
@@ -13,13 +14,11 @@ from playwright.async_api import Locator, Page, expect
 from pilothouse.executor import CommandRefused, Executor
 from pilothouse.v1.commands_pb2 import Command, CommandScope
 from pilothouse.v1.enums_pb2 import ControlAction
-from tests.e2e.support import Pilothouse
+from tests.e2e.keyboard import go
+from tests.e2e.support import PATIENCE, Pilothouse
+from tests.support import wait_until
 
-pytestmark = [
-    pytest.mark.browser,
-    pytest.mark.xdist_group("agents and platform"),
-    pytest.mark.timeout(60),
-]
+pytestmark = [pytest.mark.browser, pytest.mark.xdist_group("agents and platform")]
 
 POOL, FLEET = CommandScope.COMMAND_SCOPE_POOL, CommandScope.COMMAND_SCOPE_FLEET
 
@@ -62,7 +61,14 @@ async def engine(server: Pilothouse, kind: str) -> AsyncGenerator[Executor]:
         run = executor.workflow(f"{kind}-job", workflow_type=kind, name="Job")
         run.created()
         run.started()
-        await executor.flush(10)
+        await executor.flush(PATIENCE)
+        await server.until_obeyed(executor.source)
+
+        async def known() -> bool:
+            found = await server.get(f"/api/v1/agents?filter={quote(f'type = {kind}')}")
+            return len(found["agents"]) == len(agents)
+
+        await wait_until(known, within=PATIENCE, what=f"the agents of {kind}")
         yield executor
 
 
@@ -87,8 +93,7 @@ async def test_an_agent_is_drained_by_keyboard_and_its_state_is_the_engines(
 ) -> None:
     async with engine(shared_server, "planner"):
         await open_view(page, shared_server, "monitoring")
-        for key in ("g", "g"):
-            await page.keyboard.press(key)
+        await go(page, "g")
         await expect(page.get_by_test_id("page-agents")).to_be_visible()
         await page.get_by_test_id("chip-type-planner").click()
         await expect(page.get_by_test_id("agent-row")).to_have_count(3)
@@ -227,7 +232,7 @@ async def test_a_budget_is_made_changed_and_deleted(shared_server: Pilothouse, p
     await expect(save).to_have_attribute("title", "It needs a ceiling")
     await page.get_by_test_id("ceilings.tokens").fill("50000")
     await save.click()
-    row = page.get_by_test_id("budget-row")
+    row = page.get_by_test_id("budget-row").filter(has_text="A run")
     await expect(row).to_contain_text("only warns")
 
     await row.click()
