@@ -3,20 +3,24 @@
 from __future__ import annotations
 
 import asyncio
+import contextlib
 import json
 import re
 from collections.abc import Sequence
 from datetime import UTC, datetime, timedelta
 from pathlib import Path
+from uuid import uuid4
 
 import pytest
 from playwright.async_api import Page, Route, expect
 
 import pilothouse.aio
+from pilothouse.errors import NotFound
 from pilothouse.v1 import enums_pb2, events_pb2
-from tests.e2e.support import Pilothouse
+from tests.e2e.support import PATIENCE, Pilothouse
+from tests.support import wait_until
 
-pytestmark = [pytest.mark.browser, pytest.mark.xdist_group("events page"), pytest.mark.timeout(60)]
+pytestmark = [pytest.mark.browser, pytest.mark.xdist_group("events page")]
 
 _T = events_pb2.EventType
 OPENED = timedelta(minutes=10)
@@ -41,11 +45,22 @@ def said(
 
 
 async def publish(client: pilothouse.aio.Client, events: Sequence[events_pb2.Event]) -> None:
-    """In batches; returns when they are durable."""
+    """In batches; returns when all of them can be read: what is durable is not yet in any list."""
+    for event in events:
+        event.id = event.id or str(uuid4())
     for at in range(0, len(events), 1000):
         request = events_pb2.PublishEventsRequest(events=events[at : at + 1000])
         answer = await client.events.PublishEvents(request)
         assert not answer.rejected
+    last = events_pb2.GetEventRequest(event_id=events[-1].id)
+
+    async def read() -> bool:
+        with contextlib.suppress(NotFound):  # not yet
+            await client.events.GetEvent(last)
+            return True
+        return False
+
+    await wait_until(read, within=PATIENCE, what="the last of the events")
 
 
 READ_GAP = """async (list) => {
@@ -185,6 +200,7 @@ async def test_an_event_is_read_in_detail_with_ways_to_what_it_is_about(
     await expect(sheet.get_by_role("link", name="of the workflow")).to_have_attribute(
         "href", re.compile("#/traces")
     )
+    await expect(page.get_by_test_id("event-list")).to_have_attribute("data-rows", "2")
     await page.keyboard.press("k")
     await expect(page.get_by_test_id("event-sheet")).to_have_attribute("data-id", "sale-1")
     await page.keyboard.press("Escape")
