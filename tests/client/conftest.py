@@ -9,12 +9,13 @@ import pytest
 from pilothouse import aio
 from pilothouse.retry import RetryPolicy
 from tests.client.support import Server
+from tests.support import free_port
 
 
 @pytest.fixture
 async def server() -> AsyncIterator[Server]:
-    """The small server."""
-    async with Server() as server:
+    """The small server. Its port stays its own while a test has it stopped."""
+    async with Server(free_port()) as server:
         yield server
 
 
