@@ -85,6 +85,8 @@ class Beside:
         async def is_so() -> GetWorkflowResponse | None:
             now = await self.shown(workflow_id)
             if now.workflow.state == WorkflowState.WORKFLOW_STATE_FAILED:
+                # Nothing but the sample of the glossary is up to chance.
+                assert "proof" in now.workflow.error.message, now.workflow.error
                 await (await self.client.workflow(workflow_id).retry()).wait(30)
             is_over = now.workflow.state == WorkflowState.WORKFLOW_STATE_COMPLETED
             return now if is_over else None

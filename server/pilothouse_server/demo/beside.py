@@ -44,12 +44,19 @@ def _is_there(distribution: str) -> bool:
 
 
 def command(
-    description: str | None, *, source: str, every: float, pause: float | None = None
+    description: str | None,
+    *,
+    source: str,
+    every: float,
+    pause: float | None = None,
+    keeps: bool = False,
 ) -> argparse.ArgumentParser:
-    """The command line that all of them have, with these defaults; some pause in their work."""
+    """The command line that all of them have, with these defaults; some pause in their work, some keep it."""
     parser = argparse.ArgumentParser(description=description)
     parser.add_argument("--server", required=True, help="host:port of the gRPC server")
-    parser.add_argument("--data-dir", type=Path, help="where it keeps what it has in hand")
+    parser.add_argument(
+        "--data-dir", type=Path, required=keeps, help="where it keeps what it has in hand"
+    )
     parser.add_argument("--source", default=source, help="its name there (%(default)s)")
     parser.add_argument("--parent", type=int, help="end when the process of this id does")
     parser.add_argument(

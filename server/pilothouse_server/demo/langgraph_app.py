@@ -24,7 +24,7 @@ from langgraph.graph import END, START, StateGraph
 from langgraph.graph.state import CompiledStateGraph
 from langgraph.types import RetryPolicy, Send
 
-from pilothouse_server.demo.library import modules_of
+from pilothouse_server.demo.library import Parser, modules_of
 
 MOST_MODULES = 8
 """The largest of a package are read."""
@@ -120,6 +120,7 @@ class _Nodes:
 
     def __init__(self, pause: float) -> None:
         self._pause = pause
+        self._parser = Parser()
 
     async def survey(self, state: Glossary) -> Update:
         """Which modules are read."""
@@ -132,7 +133,7 @@ class _Nodes:
 
     async def read(self, chapter: Chapter) -> Update:
         """How often each word is in the docstrings of a module."""
-        texts = await asyncio.to_thread(_docstrings, chapter["path"])
+        texts = await asyncio.to_thread(_docstrings, self._parser, chapter["path"])
         words: Counter[str] = Counter()
         for some in _slices(texts):
             await asyncio.sleep(self._pause)
@@ -158,7 +159,8 @@ class _Nodes:
         entries: dict[str, str] = {}
         for term, path in state["terms"].items():
             await asyncio.sleep(self._pause)
-            entries[term] = await asyncio.to_thread(_quotation, term, path)
+            texts = await asyncio.to_thread(_docstrings, self._parser, path)
+            entries[term] = _quotation(term, texts)
         return {"entries": entries}
 
     async def order(self, state: Entries) -> Update:
@@ -179,8 +181,8 @@ class _Nodes:
         return {}
 
 
-def _docstrings(path: str) -> list[str]:
-    tree = ast.parse(Path(path).read_text("utf-8"))
+def _docstrings(parser: Parser, path: str) -> list[str]:
+    tree = parser.parse(Path(path).read_text("utf-8"))
     documented = (ast.Module, ast.ClassDef, ast.FunctionDef, ast.AsyncFunctionDef)
     texts = (ast.get_docstring(node) for node in ast.walk(tree) if isinstance(node, documented))
     return [text for text in texts if text]
@@ -196,10 +198,10 @@ def _most_of(term: str, pages: Iterable[Page]) -> str:
     return max(pages, key=lambda page: page["words"].get(term, 0))["path"]
 
 
-def _quotation(term: str, path: str) -> str:
+def _quotation(term: str, texts: Iterable[str]) -> str:
     sentences = (
         " ".join(sentence.split())
-        for text in _docstrings(path)
+        for text in texts
         for sentence in _SENTENCE.split(text)
         if term in sentence.lower()
     )

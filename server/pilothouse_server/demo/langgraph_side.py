@@ -109,7 +109,7 @@ class Threads:
 
 def main() -> int:
     """The command."""
-    return serve(command(__doc__, source="langgraph", every=EVERY, pause=PAUSE), run)
+    return serve(command(__doc__, source="langgraph", every=EVERY, pause=PAUSE, keeps=True), run)
 
 
 if __name__ == "__main__":

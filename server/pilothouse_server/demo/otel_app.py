@@ -21,7 +21,7 @@ from pathlib import Path
 
 from opentelemetry.trace import Span, Tracer
 
-from pilothouse_server.demo.library import PACKAGES, modules_of
+from pilothouse_server.demo.library import PACKAGES, Parser, modules_of
 
 BOOKS = (*PACKAGES, "math")
 """What can be asked about; the last is a package of which there is nothing to read."""
@@ -92,6 +92,7 @@ class Librarian:
     def __init__(self, tracer: Tracer, rest: Callable[[], Awaitable[None]]) -> None:
         self._tracer = tracer
         self._rest = rest
+        self._parser = Parser()
 
     async def ask(self, question: str, package: str) -> str:
         """One of QUESTIONS about a package. Raises NothingRead."""
@@ -163,7 +164,8 @@ class Librarian:
         }
         with self._span("execute_tool", "read_module", tool):
             await self._rest()
-            tree = await asyncio.to_thread(_parsed, module, path)
+            source = await asyncio.to_thread(_source_of, module, path)
+            tree = await asyncio.to_thread(self._parser.parse, source)
             reading = Reading(module, imports=_imports(tree))
             for number, node in enumerate(ast.walk(tree)):
                 if isinstance(node, ast.FunctionDef | ast.AsyncFunctionDef):
@@ -192,10 +194,6 @@ def _source_of(module: str, path: Path | None) -> str:
             raise NoSource(f"{module} is not written in Python: it is {spec.origin}")
         path = Path(str(spec.origin))
     return path.read_text("utf-8")
-
-
-def _parsed(module: str, path: Path | None) -> ast.Module:
-    return ast.parse(_source_of(module, path))
 
 
 def _imports(tree: ast.Module) -> Counter[str]:
