@@ -4,12 +4,16 @@ from __future__ import annotations
 
 import asyncio
 import sqlite3
+import threading
+from collections.abc import Callable
+from contextlib import closing
 from pathlib import Path
 
 import pytest
 
 from pilothouse_server.adapters.sqlite_log import Limits, SqliteLog
 from pilothouse_server.domain.errors import Unavailable
+from tests.support import wait_until
 
 
 async def test_more_than_the_queue_holds_is_refused_and_the_rest_is_kept(tmp_path: Path) -> None:
@@ -66,3 +70,40 @@ async def test_another_logs_cursor_is_told_from_our_own(tmp_path: Path) -> None:
         await other.read(cursor, limit=1)
     await one.close()
     await other.close()
+
+
+class Late(SqliteLog):
+    """Its writer is slow to tell that it has committed."""
+
+    def __init__(self, path: Path) -> None:
+        self.may_tell = threading.Event()
+        super().__init__(path)
+
+    def _tell(self, callback: Callable[..., None], *arguments: object) -> None:
+        self.may_tell.wait()
+        super()._tell(callback, *arguments)
+
+
+async def test_what_is_on_disk_and_not_told_of_yet_is_not_read_before(tmp_path: Path) -> None:
+    """Or its cursor would be one beyond the end, to the log that gave it."""
+    path = tmp_path / "log.db"
+    before = SqliteLog(path)
+    await before.append(b"first")
+    await before.close()
+    log = Late(path)
+    appending = asyncio.create_task(log.append(b"second"))
+
+    def stored() -> bool:
+        with closing(sqlite3.connect(path)) as connection:
+            (count,) = connection.execute("SELECT count(*) FROM entries").fetchone()
+            return bool(count == 2)
+
+    try:
+        await wait_until(stored, what="the second entry on disk")
+        (first,) = await log.read("", limit=9)
+        assert await log.read(first.cursor, limit=9) == ()
+    finally:
+        log.may_tell.set()
+    cursor = await appending
+    assert [entry.cursor for entry in await log.read(first.cursor, limit=9)] == [cursor]
+    await log.close()

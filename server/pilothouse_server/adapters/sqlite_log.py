@@ -163,7 +163,10 @@ class SqliteLog:
             return self._read_recent(place, limit)
         if self._closed:
             raise Unavailable("log", "it is closed")
-        entries = await self._loop.run_in_executor(self._reader, self._read_file, place, limit)
+        # The file may have what the writer has not told of yet: that comes with the next read.
+        entries = await self._loop.run_in_executor(
+            self._reader, self._read_file, place, self._newest, limit
+        )
         if entries and (found := self._place(entries[0].cursor)) > place + 1:
             self._note_gap(place, found)
         return entries
@@ -287,7 +290,7 @@ class SqliteLog:
 
     # What follows runs in the reader's thread.
 
-    def _read_file(self, place: int, limit: int) -> Sequence[LogEntry]:
+    def _read_file(self, place: int, newest: int, limit: int) -> Sequence[LogEntry]:
         if self._reading is None:
             uri = f"file:{quote(str(self.path.absolute()))}?mode=ro"
             self._reading = sqlite3.connect(
@@ -297,8 +300,9 @@ class SqliteLog:
         size = 0
         try:
             found = self._reading.execute(
-                "SELECT position, payload FROM entries WHERE position > ? ORDER BY position LIMIT ?",
-                (place, limit),
+                "SELECT position, payload FROM entries WHERE position > ? AND position <= ? "
+                "ORDER BY position LIMIT ?",
+                (place, newest, limit),
             )
             with contextlib.closing(found):
                 for number, payload in found:
