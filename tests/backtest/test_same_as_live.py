@@ -22,6 +22,9 @@ from tests.backtest import history
 from tests.backtest.conftest import Lives
 from tests.backtest.life import BEGIN, Life, of_backtest
 
+# An hour of a fleet is lived and judged 14 times over: nothing is waited for, but a busy machine takes its time.
+pytestmark = pytest.mark.timeout(240)
+
 MINUTES = 75
 TYPE: dict[str, object] = {"dimension": "workflow_type"}
 ERRORS: dict[str, object] = {
