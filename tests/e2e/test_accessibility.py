@@ -15,13 +15,15 @@ import pytest
 import pytest_asyncio
 from playwright.async_api import Browser, Page, ViewportSize, expect
 
-from tests.e2e.fleet import demo_engine, furnish
-from tests.e2e.support import Pilothouse
+from tests.e2e.fleet import SHORT, ask, demo_engine, furnish
+from tests.e2e.keyboard import go
+from tests.e2e.support import PATIENCE, Pilothouse
+from tests.support import wait_until
 
 pytestmark = [
     pytest.mark.browser,
     pytest.mark.xdist_group("accessibility"),
-    pytest.mark.timeout(120),
+    pytest.mark.timeout(300),
 ]
 
 AXE = Path(__file__).parents[2] / "web" / "node_modules" / "axe-core" / "axe.min.js"
@@ -69,6 +71,9 @@ VIEWS = (
 )
 
 
+NEEDED = {"asking": "agent-row", "alert-dialog": "alert-summary"}
+"""What has to be there before keys lead to a dialog."""
+
 PAGES = {
     "m": "monitoring",
     "w": "workflows",
@@ -115,6 +120,16 @@ class House:
         waiting = re.compile(r"^(Loading|Reading|Waiting for|Trying it)")
         await expect(self.page.locator(".note", has_text=waiting)).to_have_count(0)
 
+    async def at_rest(self) -> None:
+        """Waits until the engine has nothing more to do, so that no row moves while somebody goes along them."""
+
+        async def ended() -> bool:
+            found = await ask(self.server, "WorkflowService/ListWorkflows", {"pageSize": 100})
+            rows = [each for each in found["workflows"] if each["id"] != "waits"]
+            return len(rows) == SHORT and all(each.get("endTime") for each in rows)
+
+        await wait_until(ended, within=150, what="the end of every workflow")
+
     async def violations(self, only: str = "") -> list[str]:
         """What axe finds in what is shown, a line for each element."""
         if not await self.page.evaluate("'axe' in window"):
@@ -147,7 +162,7 @@ async def furnished(
     ):
         ids = await furnish(server)
         page = await browser.new_page(reduced_motion="reduce")
-        page.set_default_timeout(10_000)
+        page.set_default_timeout(PATIENCE * 1000)
         yield House(server, page, ids)
         await page.close()
 
@@ -191,6 +206,9 @@ async def test_axe_finds_nothing_in_what_opens_over_a_page(house: House) -> None
         ("alerts?open={alert}", ". Enter", "alert-dialog"),
     ):
         await house.show(view)
+        await expect(
+            house.page.get_by_test_id(NEEDED.get(dialog, "connection")).first
+        ).to_be_visible()
         for key in keys.split():
             await keyboard.press(key)
         await expect(house.page.get_by_test_id(dialog)).to_be_visible()
@@ -210,8 +228,7 @@ async def test_nothing_scrolls_sideways_on_a_phone(house: House) -> None:
 async def test_every_page_is_two_keys_away(house: House) -> None:
     await house.show("platform?tab=audit")
     for key, page in PAGES.items():
-        await house.page.keyboard.press("g")
-        await house.page.keyboard.press(key)
+        await go(house.page, key)
         await expect(house.page.get_by_test_id(f"page-{page}")).to_be_visible()
         await expect(house.page.get_by_test_id(f"nav-{page}")).to_have_attribute(
             "aria-current", "page"
@@ -220,8 +237,10 @@ async def test_every_page_is_two_keys_away(house: House) -> None:
 
 async def test_a_workflow_is_found_chosen_opened_and_left_by_keyboard(house: House) -> None:
     page, keyboard = house.page, house.page.keyboard
+    await house.at_rest()
     await house.show("workflows")
     rows = page.get_by_test_id("workflow-row")
+    await expect(rows.first).to_be_visible()
     await keyboard.press("j")
     await expect(rows.nth(0)).to_be_focused()
     await keyboard.press("j")
@@ -233,8 +252,9 @@ async def test_a_workflow_is_found_chosen_opened_and_left_by_keyboard(house: Hou
     await keyboard.press("Enter")
     sheet = page.get_by_test_id("sheet")
     await expect(sheet).to_be_focused()
+    await expect(sheet.locator("[data-acts]").first).to_be_visible()
     await keyboard.press(".")
-    assert await page.evaluate("document.activeElement.closest('.sheet [data-acts]') !== null")
+    await expect(sheet.locator("[data-acts] :focus")).to_have_count(1)
     await keyboard.press("Escape")
     await expect(sheet).to_have_count(0)
     await expect(rows.nth(0)).to_be_focused()
@@ -251,6 +271,7 @@ async def test_a_workflow_is_found_chosen_opened_and_left_by_keyboard(house: Hou
 async def test_tab_goes_through_a_page_and_out_with_its_place_in_sight(
     house: House, view: str
 ) -> None:
+    await house.at_rest()
     await house.show(view)
     seen: list[str] = []
     for _ in range(250):

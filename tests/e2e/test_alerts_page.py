@@ -13,10 +13,11 @@ from playwright.async_api import Locator, Page, expect
 
 from pilothouse.executor import Executor
 from tests.channels.receiver import Receiver, listening
-from tests.e2e.support import Pilothouse
+from tests.e2e.keyboard import go
+from tests.e2e.support import PATIENCE, Pilothouse
 from tests.support import wait_until
 
-pytestmark = [pytest.mark.browser, pytest.mark.timeout(120)]
+pytestmark = [pytest.mark.browser]
 
 WAITING = {
     "metric": "ALERT_METRIC_QUEUE_DEPTH",
@@ -32,7 +33,7 @@ async def server(tmp_path: Path) -> AsyncIterator[Pilothouse]:
     async with Pilothouse(tmp_path / "data", PILOTHOUSE_WEBHOOK_HOSTS="127.0.0.1") as running:
         async with Executor(running.grpc, source="tests") as executor:
             executor.workflow("wf-1", workflow_type="feature").created()
-            await executor.flush(10)
+            await executor.flush(PATIENCE)
         yield running
 
 
@@ -166,7 +167,7 @@ async def test_a_rule_is_tried_on_history_made_and_fires(server: Pilothouse, pag
     await expect(form).to_have_attribute("data-checked", "right")
     # A server that has only begun has no history yet; the page asks again.
     preview = page.get_by_test_id("backtest")
-    await expect(preview).to_have_attribute("data-phase", "done", timeout=25_000)
+    await expect(preview).to_have_attribute("data-phase", "done", timeout=60_000)
     await expect(page.get_by_test_id("backtest-headline")).to_contain_text("Would")
     await form.get_by_test_id("rule-save").click()
     await expect(page.get_by_test_id("rule-row").filter(has_text="Anything waits")).to_be_visible()
@@ -280,7 +281,7 @@ async def test_an_alert_shows_whom_it_was_told(
     await firing(page, "Work waits").click()
 
     delivery = page.get_by_test_id("alert-deliveries").get_by_test_id("delivery-row")
-    await expect(delivery.first).to_contain_text("Delivered to Pager", timeout=20_000)
+    await expect(delivery.first).to_contain_text("Delivered to Pager", timeout=60_000)
     assert receiver.received
 
 
@@ -297,7 +298,7 @@ async def test_a_heartbeat_is_expected_heard_and_shown(server: Pilothouse, page:
 
     assert beat.status_code == 200
     # Lists are read again every few seconds.
-    await expect(row).to_contain_text("in time", timeout=20_000)
+    await expect(row).to_contain_text("in time", timeout=60_000)
 
 
 async def test_the_history_is_searched_with_the_filter_of_the_api(
@@ -322,10 +323,10 @@ async def test_all_of_it_by_keyboard(server: Pilothouse, page: Page) -> None:
     await make_rule(server, "Work waits")
     await page.goto(f"{server.url}/")
     await expect(page.get_by_test_id("connection")).to_have_attribute("data-mode", "live")
-    await page.keyboard.press("g")
-    await page.keyboard.press("a")
+    await go(page, "a")
     await expect(firing(page, "Work waits")).to_be_visible()
     await page.keyboard.press("j")
+    await expect(firing(page, "Work waits")).to_be_focused()
     await page.keyboard.press("Enter")
     sheet = page.get_by_test_id("alert-sheet")
     await expect(sheet).to_be_visible()
