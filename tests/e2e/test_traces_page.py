@@ -12,10 +12,10 @@ from typing import Any, TypeAlias
 import pytest
 from playwright.async_api import Locator, Page, expect
 
-from tests.e2e.support import Pilothouse
+from tests.e2e.support import PATIENCE, Pilothouse
 from tests.support import wait_until
 
-pytestmark = [pytest.mark.browser, pytest.mark.xdist_group("traces page"), pytest.mark.timeout(90)]
+pytestmark = [pytest.mark.browser, pytest.mark.xdist_group("traces page")]
 
 Told: TypeAlias = tuple[float, str, Mapping[str, Any]]
 """When, in seconds since the run began; the type of the event; its other fields."""
@@ -87,7 +87,7 @@ async def traced(server: Pilothouse, run: str, spans: int) -> None:
         answer = await server.post("/pilothouse.v1.TraceService/GetTrace", {"id": run})
         return answer.status_code == 200 and len(answer.json()["spans"]) == spans
 
-    await wait_until(there, within=15, what=f"{spans} spans of {run}")
+    await wait_until(there, within=PATIENCE, what=f"{spans} spans of {run}")
 
 
 async def open_view(page: Page, server: Pilothouse, query: str = "") -> None:
@@ -243,6 +243,8 @@ async def test_a_range_is_chosen_on_the_points_and_a_piece_of_time_on_the_rows(
 
     gantt = page.get_by_test_id("gantt")
     await expect(page.get_by_test_id("span-row")).to_have_count(STORY_SPANS)
+    # What comes after the rows, above them, moves them no more.
+    await expect(page.get_by_test_id("analysis")).to_have_attribute("data-complete", "true")
     await drag(page, gantt, 0.25, 0.5, 0.2)
     from_ms = float(await gantt.get_attribute("data-from") or "0")
     assert 13_000 < from_ms < 18_000
@@ -277,7 +279,7 @@ async def test_the_runs_of_a_type_say_what_holds_them_up(
         return bool(about.get("current", {}).get("stages"))
 
     # A run is looked at when nothing more came of it for ten seconds; an open page asks again every half a minute.
-    await wait_until(looked_at, within=45)
+    await wait_until(looked_at, within=90)
     await open_view(page, shared_server, "tab=types&open=feature")
     runs = page.get_by_test_id("aggregate")
     await expect(page.get_by_test_id("stage-row").first).to_contain_text("code")
