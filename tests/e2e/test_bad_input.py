@@ -15,7 +15,7 @@ import websockets
 import pilothouse.aio
 from pilothouse import errors
 from pilothouse.v1 import events_pb2, live_pb2, workflows_pb2
-from tests.e2e.support import Pilothouse
+from tests.e2e.support import PATIENCE, Pilothouse
 from tests.e2e.terminal import cli
 from tests.support import wait_until
 
@@ -70,7 +70,9 @@ async def test_rest_names_what_is_wrong(
 ) -> None:
     content = body if isinstance(body, str) or body is None else json.dumps(body)
     headers = {} if body is None else {"content-type": "application/json"}
-    async with httpx.AsyncClient(base_url=shared_server.url, trust_env=False) as http:
+    async with httpx.AsyncClient(
+        base_url=shared_server.url, trust_env=False, timeout=PATIENCE
+    ) as http:
         answer = await http.request(method, path, content=content, headers=headers)
 
     assert (answer.status_code, answer.json()["reason"]) == (status, reason), answer.text
@@ -153,7 +155,7 @@ async def test_what_is_bad_in_a_batch_is_named_and_the_rest_is_kept(
         listed = shared_client.list_workflows(filter="good-")
         return {workflow.id async for workflow in listed} == {"good-1", "good-2"}
 
-    await wait_until(kept, what="the good ones")
+    await wait_until(kept, within=PATIENCE, what="the good ones")
 
 
 async def test_a_message_over_the_limit_is_refused_and_the_server_goes_on(
@@ -183,7 +185,7 @@ async def test_hostile_text_is_kept_as_it_is_and_found_again(
     async def listed() -> list[workflows_pb2.Workflow]:
         return [w async for w in shared_client.list_workflows(filter='id = "wf\'--%_"')]
 
-    found = await wait_until(listed, what="the workflow")
+    found = await wait_until(listed, within=PATIENCE, what="the workflow")
     rest = await shared_server.get("/api/v1/workflows/wf%27--%25_")
     code, shown, _ = await cli(shared_server, "workflows", "get", "wf'--%_", "-o", "table")
 
@@ -225,7 +227,7 @@ async def test_a_socket_is_told_what_is_wrong_and_stays(
     shared_server: Pilothouse, message: str | bytes, reason: str
 ) -> None:
     url = f"ws://127.0.0.1:{shared_server.http_port}/ws/monitoring"
-    async with websockets.connect(url) as socket, asyncio.timeout(10):
+    async with websockets.connect(url) as socket, asyncio.timeout(PATIENCE):
         await socket.send(message)
         answer = await socket.recv()
         if isinstance(answer, bytes):
@@ -246,7 +248,7 @@ async def test_a_socket_is_told_what_is_wrong_and_stays(
 async def test_a_page_of_another_origin_may_not_steer(shared_server: Pilothouse) -> None:
     headers = {"Origin": "https://evil.example"}
     async with httpx.AsyncClient(
-        base_url=shared_server.url, trust_env=False, headers=headers
+        base_url=shared_server.url, trust_env=False, timeout=PATIENCE, headers=headers
     ) as http:
         answer = await http.post("/api/v1/workflows/x/control", json={"action": "cancel"})
     url = f"ws://127.0.0.1:{shared_server.http_port}/ws/monitoring"

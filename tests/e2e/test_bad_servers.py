@@ -24,6 +24,9 @@ from tests.support import free_port, wait_until
 SECRET = "tr0ub4dor&3"
 SECRET_IN_URL = "tr0ub4dor%263"
 NOBODY = f"127.0.0.1:{free_port()}"
+PATIENCE = 60.0
+"""Seconds that a program may take to start, or to end, on a machine that is busy with other tests."""
+pytestmark = pytest.mark.timeout(240)
 
 
 @dataclass
@@ -69,7 +72,7 @@ async def running(
 
 async def ended(tmp_path: Path, command: str = "serve", **settings: str) -> Ended:
     """What the program says when it ends by itself, as it must within seconds."""
-    async with running(tmp_path, command, **settings) as process, asyncio.timeout(30):
+    async with running(tmp_path, command, **settings) as process, asyncio.timeout(PATIENCE):
         code = await process.wait()
     return Ended(code, said(tmp_path))
 
@@ -139,14 +142,14 @@ async def test_a_server_that_never_comes_is_named_when_the_time_is_over(
 
 async def test_a_server_that_comes_late_is_waited_for(tmp_path: Path, database_url: str) -> None:
     valkey = Valkey(tmp_path / "valkey")
-    settings = {"REDIS_URL": valkey.url, "DATABASE_URL": database_url, "START_TIMEOUT": "30"}
+    settings = {"REDIS_URL": valkey.url, "DATABASE_URL": database_url, "START_TIMEOUT": "120"}
     async with running(tmp_path, **settings) as process:
-        await wait_until(lambda: "waiting at the start" in said(tmp_path), within=20)
+        await wait_until(lambda: "waiting at the start" in said(tmp_path), within=PATIENCE)
         await asyncio.to_thread(valkey.start)
         try:
-            await wait_until(lambda: "serves gRPC" in said(tmp_path), within=20)
+            await wait_until(lambda: "serves gRPC" in said(tmp_path), within=PATIENCE)
             process.send_signal(signal.SIGTERM)
-            async with asyncio.timeout(20):
+            async with asyncio.timeout(PATIENCE):
                 assert await process.wait() == 0, said(tmp_path)
         finally:
             await asyncio.to_thread(valkey.stop)
@@ -201,13 +204,20 @@ def strict(servers_directory: Path) -> Iterator[Postgres]:
     """A PostgreSQL that wants a password."""
     server = Postgres(servers_directory / f"strict-{free_port()}", fsync="off")
     server.start()
+    try:
+        want_a_password(server)
+        yield server
+    finally:
+        server.stop()
+
+
+def want_a_password(server: Postgres) -> None:
+    """From now on."""
     server.execute("ALTER USER pilothouse PASSWORD 'right'")
     rules = server.directory / "data" / "pg_hba.conf"
     rules.write_text("host all all 127.0.0.1/32 scram-sha-256\n", "utf-8")
     with psycopg.connect(server.url(), autocommit=True) as connection:
         connection.execute("SELECT pg_reload_conf()")
-    yield server
-    server.stop()
 
 
 async def test_a_wrong_password_of_postgresql_is_said(tmp_path: Path, strict: Postgres) -> None:
@@ -232,8 +242,11 @@ async def test_a_schema_of_a_newer_version_is_left_alone(tmp_path: Path, databas
 async def test_a_bridge_without_its_server_starts_and_says_so(tmp_path: Path) -> None:
     port = free_port()
     settings = {"SERVER": f"{NOBODY},{NOBODY}", "HTTP_PORT": str(port)}
-    async with running(tmp_path, "bridge", **settings), httpx.AsyncClient(trust_env=False) as http:
-        await wait_until(lambda: "is ready at" in said(tmp_path), within=20)
+    async with (
+        running(tmp_path, "bridge", **settings),
+        httpx.AsyncClient(trust_env=False, timeout=PATIENCE) as http,
+    ):
+        await wait_until(lambda: "is ready at" in said(tmp_path), within=PATIENCE)
         answer = await http.get(f"http://127.0.0.1:{port}/readyz")
     assert answer.status_code == 503
     assert NOBODY in answer.json()["reasons"][0]

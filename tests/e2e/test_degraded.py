@@ -22,8 +22,8 @@ from tests.servers.postgres import Postgres
 from tests.servers.valkey import Valkey
 from tests.support import free_port, wait_until
 
-PATIENCE = 30.0
-pytestmark = [pytest.mark.slow, pytest.mark.timeout(180)]
+PATIENCE = 60.0
+pytestmark = [pytest.mark.slow, pytest.mark.timeout(400)]
 
 
 @pytest_asyncio.fixture(loop_scope="session")
@@ -52,7 +52,7 @@ async def up(tmp_path: Path, redis: str, database: str) -> AsyncGenerator[Piloth
 
 
 async def ask(server: Pilothouse, path: str) -> httpx.Response:
-    async with httpx.AsyncClient(base_url=server.url, trust_env=False, timeout=15) as http:
+    async with httpx.AsyncClient(base_url=server.url, trust_env=False, timeout=PATIENCE) as http:
         return await http.get(path)
 
 

@@ -15,7 +15,7 @@ import websockets
 import pilothouse.aio
 from pilothouse.errors import NoSnapshot
 from pilothouse.executor import Executor
-from tests.e2e.support import Pilothouse
+from tests.e2e.support import PATIENCE, Pilothouse
 from tests.support import wait_until
 
 
@@ -31,7 +31,7 @@ async def live_one(server: Pilothouse, workflow_id: str, *, failing: bool = Fals
             run.failed(RuntimeError("broken"))
         else:
             run.completed()
-        await executor.flush(10)
+        await executor.flush(PATIENCE)
 
 
 async def totals(client: pilothouse.aio.Client) -> tuple[int, int, int]:
@@ -52,12 +52,12 @@ async def test_published_work_is_counted_listed_and_the_same_on_every_surface(
     async def counted() -> bool:
         return await totals(client) == (2, 1, 1)
 
-    await wait_until(counted, what="one completed and one failed")
+    await wait_until(counted, within=PATIENCE, what="one completed and one failed")
 
     async def projected() -> bool:
         return len([w async for w in client.list_workflows(filter="NOT state = RUNNING")]) == 2
 
-    await wait_until(projected, what="both in the list")
+    await wait_until(projected, within=PATIENCE, what="both in the list")
     listed = {workflow.id: workflow async for workflow in client.list_workflows()}
     fleet = (await client.get_metrics()).series[0]
     rest = await server.get("/api/v1/workflows/bad")
@@ -79,7 +79,7 @@ async def test_nothing_known_is_shown_as_nothing_known(
             return False
         return True
 
-    await wait_until(there, what="the first snapshot")
+    await wait_until(there, within=PATIENCE, what="the first snapshot")
     snapshot = await client.get_metrics()
 
     window = snapshot.series[0].windows[0]
@@ -101,7 +101,7 @@ async def test_the_original_rest_fallback_has_the_snapshot_and_its_age(server: P
         assert answer.headers["cache-control"] == "no-cache"
         return body if int(body["snapshot"]["totals"]["completed"]) == 1 else None
 
-    body = await wait_until(answered, what="the snapshot over REST")
+    body = await wait_until(answered, within=PATIENCE, what="the snapshot over REST")
 
     assert body is not None
     assert body["ttl_seconds"] == 300
@@ -111,7 +111,7 @@ async def test_the_original_rest_fallback_has_the_snapshot_and_its_age(server: P
 async def test_a_socket_gets_a_snapshot_at_once_and_then_what_changes(server: Pilothouse) -> None:
     await live_one(server, "before")
     url = f"ws://127.0.0.1:{server.http_port}/ws/monitoring"
-    async with websockets.connect(url) as socket, asyncio.timeout(20):
+    async with websockets.connect(url) as socket, asyncio.timeout(60):
         request = {"type": "subscribe", "channels": ["workflows:changes", "metrics:realtime"]}
         await socket.send(json.dumps(request))
         frames: list[dict[str, Any]] = []
@@ -141,12 +141,12 @@ async def test_a_second_start_goes_on_with_the_data_of_the_first(
     async def both() -> bool:
         return await totals(client) == (2, 2, 0)
 
-    await wait_until(both, what="both workflows", within=20)
+    await wait_until(both, what="both workflows", within=PATIENCE)
 
     async def listed() -> bool:
         return {workflow.id async for workflow in client.list_workflows()} == {"one", "two"}
 
-    await wait_until(listed, what="both in the list")
+    await wait_until(listed, within=PATIENCE, what="both in the list")
 
 
 async def refusal(server: Pilothouse, **environment: str) -> tuple[int, str]:
@@ -158,8 +158,13 @@ async def refusal(server: Pilothouse, **environment: str) -> tuple[int, str]:
         stdout=asyncio.subprocess.PIPE,
         stderr=asyncio.subprocess.STDOUT,
     )
-    async with asyncio.timeout(20):
-        out, _ = await process.communicate()
+    try:
+        async with asyncio.timeout(60):
+            out, _ = await process.communicate()
+    finally:
+        if process.returncode is None:
+            process.kill()
+            await process.wait()
     return process.returncode or 0, out.decode()
 
 

@@ -10,7 +10,7 @@ import httpx
 
 import pilothouse.aio
 from pilothouse.errors import NotFound
-from tests.e2e.support import Pilothouse
+from tests.e2e.support import PATIENCE, Pilothouse
 from tests.support import wait_until
 
 README = Path(__file__).resolve().parents[2] / "README.md"
@@ -30,7 +30,7 @@ async def answer(server: Pilothouse, words: list[str]) -> httpx.Response:
     name, _, value = given.get("-H", "content-type: application/x-www-form-urlencoded").partition(
         ": "
     )
-    async with httpx.AsyncClient(trust_env=False) as http:
+    async with httpx.AsyncClient(trust_env=False, timeout=PATIENCE) as http:
         return await http.request(
             "POST" if "-d" in given else "GET",
             url.replace(WRITTEN_AT, server.url),
@@ -51,11 +51,11 @@ async def test_the_examples_work_as_they_are_written(
     async def measured() -> bool:
         return (await answer(server, examples()[0])).status_code == 200
 
-    await wait_until(measured, what="the first snapshot")
+    await wait_until(measured, within=PATIENCE, what="the first snapshot")
     got: list[tuple[str, int]] = []
     for words in examples():
         if "wf-1" in words[0]:
-            await wait_until(shown, what="the workflow of the example")
+            await wait_until(shown, within=PATIENCE, what="the workflow of the example")
         got.append((words[0].removeprefix(WRITTEN_AT), (await answer(server, words)).status_code))
 
     assert got == [
