@@ -79,7 +79,9 @@ def free_port() -> int:
     """A TCP port of 127.0.0.1 that nobody listens on, and that no other process of tests is given while this one lives.
     Prefer port 0 where the server can tell its own."""
     file, ours = _reserved()
-    for port in random.sample(PORTS, len(PORTS)):
+    # Not by the dice of the tests: those fall alike in all processes.
+    first = random.SystemRandom().randrange(len(PORTS))
+    for port in (*PORTS[first:], *PORTS[:first]):
         if port in ours:
             continue
         try:

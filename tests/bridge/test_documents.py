@@ -17,8 +17,10 @@ PATH = "/api/v1/events:export"
 TEXT = "id\r\n“é”\r\n"
 
 
-def exporting(*, complete: bool) -> tuple[TestServer, list[Any], asyncio.Event]:
-    """A server that writes a text in two parts, with an end or without."""
+def exporting(
+    *, complete: bool, stuck: bool = False
+) -> tuple[TestServer, list[Any], asyncio.Event]:
+    """A server that writes a text in two parts, with an end, without, or stuck before it."""
     requests: list[Any] = []
     left = asyncio.Event()
 
@@ -29,6 +31,8 @@ def exporting(*, complete: bool) -> tuple[TestServer, list[Any], asyncio.Event]:
         try:
             yield pb.ExportEventsResponse(text=TEXT[:5], exported=1, progress=0.5)
             yield pb.ExportEventsResponse(text=TEXT[5:], exported=2, progress=0.9)
+            if stuck:
+                await asyncio.Event().wait()
             if complete:
                 yield pb.ExportEventsResponse(exported=2, progress=1, complete=True)
         finally:
@@ -66,10 +70,11 @@ async def test_a_document_that_broke_off_has_no_end() -> None:
 
 
 async def test_a_client_that_goes_away_ends_the_export() -> None:
-    server, _requests, left = exporting(complete=True)
+    server, _requests, left = exporting(complete=False, stuck=True)
     async with staged(server, max_streams=1) as stage, stage.http() as http:
         async with http.stream("GET", PATH, params={"alt": "file"}) as answer:
             await anext(answer.aiter_bytes())
+            assert not left.is_set()
         await wait_until(left.is_set, within=PATIENCE, what="the end of the call")
 
 

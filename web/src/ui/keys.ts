@@ -14,6 +14,7 @@ const PAGES: Readonly<Record<string, Page>> = {
 const CHORD_MS = 1_500;
 
 export function listenKeys(stores: Stores, help: () => void, palette: () => void): () => void {
+  // By when keys were pressed: a page that was busy sees both late.
   let chordUntil = 0;
   const pressed = (event: KeyboardEvent): void => {
     if ((event.ctrlKey || event.metaKey) && event.key === "k" && document.querySelector("dialog[open]") === null) {
@@ -31,8 +32,8 @@ export function listenKeys(stores: Stores, help: () => void, palette: () => void
     if (isTyping(event.target)) {
       return;
     }
-    const page = performance.now() < chordUntil ? PAGES[event.key] : undefined;
-    chordUntil = event.key === "g" && page === undefined ? performance.now() + CHORD_MS : 0;
+    const page = event.timeStamp < chordUntil ? PAGES[event.key] : undefined;
+    chordUntil = event.key === "g" && page === undefined ? event.timeStamp + CHORD_MS : 0;
     if (page !== undefined) {
       stores.route.go({ page, tab: "", open: "", state: "" });
     } else if (!act(event, stores, help)) {
