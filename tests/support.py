@@ -81,7 +81,8 @@ def free_port() -> int:
     file, ours = _reserved()
     # Not by the dice of the tests: those fall alike in all processes.
     first = random.SystemRandom().randrange(len(PORTS))
-    for port in (*PORTS[first:], *PORTS[:first]):
+    for step in range(len(PORTS)):
+        port = PORTS[(first + step) % len(PORTS)]
         if port in ours:
             continue
         try:
