@@ -254,18 +254,22 @@ async def frames(browser: Browser, server: Server, rows: int, seconds: float) ->
     ]
 
 
-async def hour(browser: Browser, server: Server, seconds: float) -> list[str]:
-    """One row: the heap while 1,000 events come each second for so long."""
+async def hour(browser: Browser, server: Server, seconds: float) -> list[list[str]]:
+    """Memory of page and server while 1,000 events come each second for so long, at its quarters."""
+    rows: list[list[str]] = []
     async with opened(browser, f"http://{server.http}/#/events") as (page, session):
-        await page.get_by_test_id("event-list").wait_for()
+        listed = page.get_by_test_id("event-list")
+        await listed.wait_for()
         sent = Sent({})
-        heaps = [await heap_mb(session)]
         load = asyncio.create_task(publish(server, 1_000, seconds, sent))
-        for _ in range(4):
-            await asyncio.sleep(seconds / 4)
-            heaps.append(await heap_mb(session))
+        for quarter in range(5):
+            if quarter:
+                await asyncio.sleep(seconds / 4)
+            held = int(await listed.get_attribute("data-rows") or 0)
+            figures = [f"{await heap_mb(session):.1f} MB", f"{server.rss_mib():.0f} MiB"]
+            rows.append([f"{seconds / 240 * quarter:g}", f"{sent.events:,}", f"{held:,}", *figures])
         await load
-    return [f"{sent.events:,}", *(f"{each:.1f} MB" for each in heaps)]
+    return rows
 
 
 async def flower(browser: Browser, count: int) -> list[list[str]]:
@@ -312,9 +316,15 @@ async def measure(arguments: argparse.Namespace) -> None:
             header = ["Rows held", "Frame p50", "p99", "Longest", "Over 50 ms", "Heap"]
             print(table("Frames while scrolling, 1,000 events/s", header, [row]))
             if arguments.hour:
-                row = await hour(browser, server, 3_600)
-                header = ["Events", "Heap at first", "¼ h", "½ h", "¾ h", "1 h"]
-                print(table("An hour of 1,000 events/s", header, [row]))
+                rows = await hour(browser, server, 3_600)
+                header = [
+                    "Minutes",
+                    "Events",
+                    "Rows held",
+                    "Heap of the page",
+                    "Memory of the server",
+                ]
+                print(table("An hour of 1,000 events/s", header, rows))
         if arguments.flower:
             print(table("A peer", ["What", "Figure"], await flower(browser, arguments.views)))
         await browser.close()
