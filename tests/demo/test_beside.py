@@ -15,7 +15,7 @@ import pytest_asyncio
 from pilothouse.aio import Client, CommandHandle
 from pilothouse.errors import CallError, CommandNotEffective
 from pilothouse.v1.enums_pb2 import WorkflowState, WorkState
-from pilothouse.v1.trace_analysis_pb2 import AnalyzeTraceRequest
+from pilothouse.v1.trace_analysis_pb2 import AnalyzeTraceRequest, AnalyzeTraceResponse
 from pilothouse.v1.traces_pb2 import GetTraceRequest
 from pilothouse.v1.workflows_pb2 import GetWorkflowResponse, Workflow
 from pilothouse_server.demo.launch import LANGGRAPH, OPENTELEMETRY, run_demo_engine
@@ -95,7 +95,7 @@ class Beside:
         assert found is not None
         return found
 
-    async def adds_up(self, workflow_id: str) -> None:
+    async def adds_up(self, workflow_id: str) -> AnalyzeTraceResponse:
         """The steps of the critical path are as long as the run."""
         traces = self.client.traces
         told = await traces.AnalyzeTrace(AnalyzeTraceRequest(id=workflow_id))
@@ -106,6 +106,7 @@ class Beside:
             assert step.start_offset.ToMicroseconds() == at
             at = step.end_offset.ToMicroseconds()
         assert at == run.duration.ToMicroseconds()
+        return told
 
 
 @pytest_asyncio.fixture(loop_scope="module")
@@ -135,7 +136,10 @@ async def test_an_instrumented_agent_is_seen_at_work(side: Beside) -> None:
     shown = await side.shown(answered)
     assert {task.agent_id for task in shown.tasks} == {"librarian", "reader"}
     assert any(task.state == WorkState.WORK_STATE_COMPLETED for task in shown.tasks)
-    await side.adds_up(answered)
+    told = await side.adds_up(answered)
+    assert "execute_tool read_module" in {step.name for step in told.critical_path}
+    # What held it up is told by name, though an agent's work is in no stage.
+    assert "tasks named execute_tool read_module" in {each.label for each in told.bottlenecks}
 
 
 async def test_what_an_agent_has_in_hand_when_it_is_stopped_fails_and_says_why(

@@ -37,13 +37,14 @@ def span(
     agent_type: str = "",
     task_id: str = "",
     attempt: int = 1,
+    name: str = "",
 ) -> Span:
-    """One span; `after` are those that it FOLLOWS."""
+    """One span, named as its id where nothing else is said; `after` are those that it FOLLOWS."""
     links = [Link(LinkKind.FOLLOWS, each) for each in after]
     if retries:
         links.append(Link(LinkKind.RETRY_OF, retries))
     return Span(
-        id, above, kind, id, start_us, end_us, state,
+        id, above, kind, name or id, start_us, end_us, state,
         stage=stage, task_id=task_id, attempt=attempt, agent_type=agent_type, waits=list(waits), links=links,
     )  # fmt: skip
 

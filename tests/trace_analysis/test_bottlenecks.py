@@ -75,3 +75,19 @@ def test_labels_say_what_the_time_was() -> None:
         "pauses of the workflow": 8,
         "spans named db": 6,
     }
+
+
+def test_what_is_in_no_stage_goes_by_its_name_where_that_is_not_its_id() -> None:
+    of = trace(
+        span("run", "", 0, 40, SpanKind.WORKFLOW),
+        span("1a", "run", 0, 10, task_id="1a", name="chat"),
+        span("2b", "run", 10, 12, task_id="2b", name="tool"),
+        span("3c", "run", 12, 30, task_id="3c", name="chat"),
+        span("4d", "run", 30, 35, task_id="4d"),
+        span("5e", "run", 35, 40, task_id="5e"),
+    )  # fmt: skip
+    assert {each.group.label: each.critical_us for each in analyse(of, NOW).bottlenecks} == {
+        "tasks named chat": 28,
+        "tasks named tool": 2,
+        "tasks": 10,
+    }

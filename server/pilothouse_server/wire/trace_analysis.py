@@ -71,6 +71,7 @@ def _steps_to_proto(analysis: Analysis) -> list[pb.CriticalStep]:
             start_offset=duration(step.start_us - trace.start_us),
             end_offset=duration(step.end_us - trace.start_us),
             kind=pb.TimeKind.ValueType(step.kind),
+            name=trace.spans[step.span].name,
         )
         for step in steps
     ]

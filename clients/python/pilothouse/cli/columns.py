@@ -23,7 +23,7 @@ _FOR_PROGRAMS = re.compile(
     r".*_token|etag|cursor|request_id|epoch|.*span_id|trace_id|.*position|.*hash"
 )
 _NAMED_SO = re.compile(r"CriticalStep\.span_id")
-"""Of one message, where it is all that says what a row is about."""
+"""Of one message, where it is what one asks for next."""
 _BOOKKEEPING = re.compile(r"(create|update)_time|version")
 """Of what people make; who made it says more."""
 _SETTINGS = re.compile(

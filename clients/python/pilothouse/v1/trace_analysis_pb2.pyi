@@ -200,11 +200,14 @@ class CriticalStep(_message.Message):
     DESCRIPTOR: _descriptor.Descriptor
 
     SPAN_ID_FIELD_NUMBER: _builtins.int
+    NAME_FIELD_NUMBER: _builtins.int
     START_OFFSET_FIELD_NUMBER: _builtins.int
     END_OFFSET_FIELD_NUMBER: _builtins.int
     KIND_FIELD_NUMBER: _builtins.int
     span_id: _builtins.str
     """The span that the workflow waited for."""
+    name: _builtins.str
+    """What people call it."""
     kind: Global___TimeKind.ValueType
     """What the time was spent on."""
     @_builtins.property
@@ -219,13 +222,14 @@ class CriticalStep(_message.Message):
         self,
         *,
         span_id: _builtins.str = ...,
+        name: _builtins.str = ...,
         start_offset: _duration_pb2.Duration | None = ...,
         end_offset: _duration_pb2.Duration | None = ...,
         kind: Global___TimeKind.ValueType = ...,
     ) -> None: ...
     _HasFieldArgType: _TypeAlias = _typing.Literal["end_offset", b"end_offset", "start_offset", b"start_offset"]  # noqa: Y015
     def HasField(self, field_name: _HasFieldArgType) -> _builtins.bool: ...
-    _ClearFieldArgType: _TypeAlias = _typing.Literal["end_offset", b"end_offset", "kind", b"kind", "span_id", b"span_id", "start_offset", b"start_offset"]  # noqa: Y015
+    _ClearFieldArgType: _TypeAlias = _typing.Literal["end_offset", b"end_offset", "kind", b"kind", "name", b"name", "span_id", b"span_id", "start_offset", b"start_offset"]  # noqa: Y015
     def ClearField(self, field_name: _ClearFieldArgType) -> None: ...
     def WhichOneof(self, oneof_group: _Never) -> None: ...
 

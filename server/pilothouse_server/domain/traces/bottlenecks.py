@@ -22,6 +22,8 @@ MAX_WORK: Final = 500_000
 """Spans visited while traces are solved again."""
 SHOWN_SPANS: Final = 20
 _KINDS: Final = max(TimeKind) + 1
+_NAMED: Final = {SpanKind.TASK: "tasks", SpanKind.SPAN: "spans"}
+"""Work of its own; all other kinds are made of such work."""
 
 
 class Group(NamedTuple):
@@ -32,8 +34,8 @@ class Group(NamedTuple):
     agent_type: str
     beside: SpanKind | None
     """Of what the time is told that is in no task: of the stage, an attempt or the workflow itself."""
-    name: str
-    """Of OpenTelemetry's spans in no stage."""
+    named: str
+    """Of what OpenTelemetry reported and is in no stage: what it is and its name, as "tasks named chat"."""
 
     @property
     def label(self) -> str:
@@ -55,11 +57,11 @@ class Group(NamedTuple):
             case TimeKind.WORK if self.beside is not None:
                 return "between stages"
             case TimeKind.WORK:
-                return f"spans named {self.name}" if self.name else f"tasks{where}"
+                return self.named or f"tasks{where}"
 
     @property
     def _whose(self) -> str:
-        return f" of {self.name}" if self.name else " of the workflow"
+        return f" of {self.named or 'the workflow'}"
 
 
 @dataclass(slots=True)
@@ -109,12 +111,14 @@ class Grouping:
         span, stage = self._spans[place], self.stages[place]
         if kind == TimeKind.QUEUE and span.agent_type:
             return Group(kind, "", span.agent_type, None, "")
-        own = span.kind not in {SpanKind.TASK, SpanKind.SPAN}
+        own = span.kind not in _NAMED
         beside = span.kind if own and kind == TimeKind.WORK else None
         if beside == SpanKind.ATTEMPT:
             beside = SpanKind.WORKFLOW
-        name = span.name if span.kind == SpanKind.SPAN and not stage else ""
-        return Group(kind, stage, "", beside, name)
+        # Who reports tasks to us names them by stage; by ids, which all differ, nothing would come together.
+        if stage or span.name in {"", span.task_id} or span.kind not in _NAMED:
+            return Group(kind, stage, "", beside, "")
+        return Group(kind, "", "", None, f"{_NAMED[span.kind]} named {span.name}")
 
 
 def bottlenecks(
