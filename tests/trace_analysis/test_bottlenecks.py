@@ -86,8 +86,9 @@ def test_what_is_in_no_stage_goes_by_its_name_where_that_is_not_its_id() -> None
         span("4d", "run", 30, 35, task_id="4d"),
         span("5e", "run", 35, 40, task_id="5e"),
     )  # fmt: skip
-    assert {each.group.label: each.critical_us for each in analyse(of, NOW).bottlenecks} == {
-        "tasks named chat": 28,
-        "tasks named tool": 2,
-        "tasks": 10,
+    told = analyse(of, NOW)
+    named = {"tasks named chat": 28, "tasks named tool": 2}
+    assert {each.group.label: each.critical_us for each in told.bottlenecks} == named | {
+        "tasks": 10
     }
+    assert told.critical_by_stage == named | {"": 10}

@@ -785,7 +785,7 @@ class StageCriticality(_message.Message):
     SHARE_P95_FIELD_NUMBER: _builtins.int
     RUN_COUNT_FIELD_NUMBER: _builtins.int
     stage: _builtins.str
-    """The stage; empty for what belongs to none."""
+    """The stage; what OpenTelemetry reported in none by its name, as "tasks named chat"; empty for the rest."""
     share_p50: _builtins.float
     """Which part of the whole that is, 0 to 1: the median."""
     share_p95: _builtins.float

@@ -53,7 +53,7 @@ def analyse(trace: Trace, now_us: int, *, path_only: bool = False) -> Analysis:
             within[above] = within.get(above, 0) + within[place]
     stages: dict[str, int] = {}
     for place, us in spans.items():
-        stage = grouping.stages[place]
+        stage = grouping.stages[place] or grouping.named(place)
         stages[stage] = stages.get(stage, 0) + us
     held_up = () if path_only else bottlenecks(causes, own_time, path, grouping)
     return Analysis(

@@ -107,6 +107,14 @@ class Grouping:
                 self.groups.append(group)
         return found
 
+    def named(self, place: int) -> str:
+        """What OpenTelemetry reported in no stage, in words; "" for all else."""
+        span = self._spans[place]
+        # Who reports tasks to us names them by stage; by ids, which all differ, nothing would come together.
+        if self.stages[place] or span.name in {"", span.task_id} or span.kind not in _NAMED:
+            return ""
+        return f"{_NAMED[span.kind]} named {span.name}"
+
     def _of(self, place: int, kind: TimeKind) -> Group:
         span, stage = self._spans[place], self.stages[place]
         if kind == TimeKind.QUEUE and span.agent_type:
@@ -115,10 +123,7 @@ class Grouping:
         beside = span.kind if own and kind == TimeKind.WORK else None
         if beside == SpanKind.ATTEMPT:
             beside = SpanKind.WORKFLOW
-        # Who reports tasks to us names them by stage; by ids, which all differ, nothing would come together.
-        if stage or span.name in {"", span.task_id} or span.kind not in _NAMED:
-            return Group(kind, stage, "", beside, "")
-        return Group(kind, "", "", None, f"{_NAMED[span.kind]} named {span.name}")
+        return Group(kind, stage, "", beside, self.named(place))
 
 
 def bottlenecks(

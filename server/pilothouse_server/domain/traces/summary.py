@@ -43,7 +43,7 @@ class Summary:
     end_us: int
     duration_us: int
     critical: Mapping[str, int]
-    """How long each stage is on the critical path; "" is what belongs to none."""
+    """How long each stage is on the critical path; what is in none by its name, and "" what has no name either."""
     split: Mapping[TimeKind, int]
     pieces: Sequence[KeptPiece]
     reason: str = ""

@@ -1357,7 +1357,7 @@ export const DurationSpreadSchema: GenMessage<DurationSpread, {jsonType: Duratio
  */
 export type StageCriticality = Message<"pilothouse.v1.StageCriticality"> & {
   /**
-   * The stage; empty for what belongs to none.
+   * The stage; what OpenTelemetry reported in none by its name, as "tasks named chat"; empty for the rest.
    *
    * @generated from field: string stage = 1;
    */
@@ -1399,7 +1399,7 @@ export type StageCriticality = Message<"pilothouse.v1.StageCriticality"> & {
  */
 export type StageCriticalityJson = {
   /**
-   * The stage; empty for what belongs to none.
+   * The stage; what OpenTelemetry reported in none by its name, as "tasks named chat"; empty for the rest.
    *
    * @generated from field: string stage = 1;
    */
