@@ -79,15 +79,17 @@ def test_labels_say_what_the_time_was() -> None:
 
 def test_what_is_in_no_stage_goes_by_its_name_where_that_is_not_its_id() -> None:
     of = trace(
-        span("run", "", 0, 40, SpanKind.WORKFLOW),
+        span("run", "", 0, 50, SpanKind.WORKFLOW),
         span("1a", "run", 0, 10, task_id="1a", name="chat"),
         span("2b", "run", 10, 12, task_id="2b", name="tool"),
         span("3c", "run", 12, 30, task_id="3c", name="chat"),
         span("4d", "run", 30, 35, task_id="4d"),
+        span("6f", "run", 40, 44, SpanKind.SPAN, name="GET /orders/48151623"),
+        span("7a", "run", 44, 50, SpanKind.SPAN, name="GET /orders/42108815"),
         span("5e", "run", 35, 40, task_id="5e"),
     )  # fmt: skip
     told = analyse(of, NOW)
-    named = {"tasks named chat": 28, "tasks named tool": 2}
+    named = {"tasks named chat": 28, "tasks named tool": 2, "spans named GET /orders/#": 10}
     assert {each.group.label: each.critical_us for each in told.bottlenecks} == named | {
         "tasks": 10
     }

@@ -12,6 +12,7 @@ from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field
 from typing import Final, NamedTuple
 
+from pilothouse_server.domain.traces.alignment import stable
 from pilothouse_server.domain.traces.causes import NONE, Causes
 from pilothouse_server.domain.traces.critical_path import CriticalPath
 from pilothouse_server.domain.traces.model import SpanKind, TimeKind
@@ -87,6 +88,8 @@ class Grouping:
 
     def __init__(self, causes: Causes) -> None:
         self._spans = causes.trace.spans
+        self._workflow_id = causes.trace.workflow_id
+        self._stable: dict[str, str] = {}
         self.groups: list[Group] = []
         self._numbers: dict[Group, int] = {}
         self._known: dict[int, int] = {}
@@ -111,9 +114,12 @@ class Grouping:
         """What OpenTelemetry reported in no stage, in words; "" for all else."""
         span = self._spans[place]
         # Who reports tasks to us names them by stage; by ids, which all differ, nothing would come together.
-        if self.stages[place] or span.name in {"", span.task_id} or span.kind not in _NAMED:
+        if self.stages[place] or span.name == span.task_id or span.kind not in _NAMED:
             return ""
-        return f"{_NAMED[span.kind]} named {span.name}"
+        name = self._stable.get(span.name)
+        if name is None:
+            name = self._stable[span.name] = stable(span.name, self._workflow_id)
+        return f"{_NAMED[span.kind]} named {name}" if name else ""
 
     def _of(self, place: int, kind: TimeKind) -> Group:
         span, stage = self._spans[place], self.stages[place]
