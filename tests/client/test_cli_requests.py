@@ -268,5 +268,5 @@ def test_columns_say_what_is_meant() -> None:
     assert {"due", "last heard", "overdue"} <= set(titles(heartbeats_pb2.ExpectedHeartbeat))
     assert titles(Escalation) == ["id", "name", "steps", "updated by"]
     assert "occurred" in titles(alerts_pb2.AlertTransition)
-    assert titles(trace_analysis_pb2.CriticalStep)[0] == "span id"
+    assert titles(trace_analysis_pb2.CriticalStep)[:2] == ["name", "span id"]
     assert "runs" in titles(trace_analysis_pb2.ComparedTrace)

@@ -106,6 +106,23 @@ describe("an emergency stop in words", () => {
     stops.apply({ ...stop, state: "EMERGENCY_STOP_STATE_RELEASED" });
     expect(stops.active.value).toHaveLength(0);
   });
+
+  it("is not put back by an answer that came after what it asked for was news", () => {
+    const stops = new StopStore();
+    const quiet = {
+      ...stop,
+      counts: [{ kind: "EMERGENCY_TARGET_KIND_ENGINE", state: "EMERGENCY_TARGET_STATE_OBEYED", count: "1" }],
+    } as const;
+    stops.apply(quiet);
+    stops.learn({ ...stop, counts: [] });
+    expect(stops.active.value).toEqual([quiet]);
+    const further = { ...stop, stage: "EMERGENCY_STAGE_CANCEL_ALL", stageTime: "2100-01-01T00:00:00Z" } as const;
+    stops.learn(further);
+    expect(stops.active.value).toEqual([further]);
+    stops.apply({ ...stop, state: "EMERGENCY_STOP_STATE_RELEASED" });
+    stops.learn({ ...stop, state: "EMERGENCY_STOP_STATE_RELEASING" });
+    expect(stops.active.value).toEqual([]);
+  });
 });
 
 describe("a form of the contract", () => {

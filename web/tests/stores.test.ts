@@ -247,6 +247,19 @@ describe("alerts", () => {
     expect([store.criticalCount.value, store.warningCount.value]).toEqual([1, 2]);
   });
 
+  it("are not put back by an answer that came after what followed was news", () => {
+    const store = new AlertStore();
+    const at = (state: AlertState, changed: number) => ({
+      ...alert("a", state, "SEVERITY_CRITICAL", 5_000),
+      updateTime: new Date(changed).toISOString(),
+    });
+    store.learn(at("ALERT_STATE_FIRING", 6_000));
+    expect(store.active.value).toHaveLength(1);
+    store.apply(at("ALERT_STATE_RESOLVED", 7_000));
+    store.learn(at("ALERT_STATE_FIRING", 6_500));
+    expect(store.active.value).toEqual([]);
+  });
+
   it("go into history when they are resolved, and leave their mark", () => {
     const store = new AlertStore();
     store.apply(alert("a", "ALERT_STATE_FIRING", "SEVERITY_CRITICAL", 5_000));

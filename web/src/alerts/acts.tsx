@@ -109,7 +109,7 @@ function Form({ asked }: { readonly asked: Asked }): JSX.Element {
     const done = await task.run(async () => {
       const changed = await perform(call, verb, alert, said);
       if (changed !== undefined) {
-        alerts.apply(changed);
+        alerts.learn(changed);
       }
     });
     if (done) {

@@ -63,7 +63,7 @@ function Running({ stop }: { readonly stop: EmergencyStop }): JSX.Element {
       stage === "release" || stage === undefined
         ? await call("EmergencyStopService/ReleaseEmergencyStop", which)
         : await call("EmergencyStopService/EscalateEmergencyStop", { ...which, stage, confirmation: wordOf(stage) });
-    stops.apply(message.emergencyStop);
+    stops.learn(message.emergencyStop);
   };
   const chosen = asked.value;
   const cli = (reason: string): string =>
@@ -255,7 +255,7 @@ function Start(): JSX.Element {
       const input = { stage: stage.value, scope, reason: why, confirmation: typed.value.trim(), requestId: requestId() };
       const { emergencyStop } = await ask("EmergencyStopService/StartEmergencyStop", input);
       const { message } = await call("EmergencyStopService/GetEmergencyStop", { emergencyStopId: emergencyStop?.id ?? "" });
-      stops.apply(message.emergencyStop);
+      stops.learn(message.emergencyStop);
       typed.value = reason.value = "";
     });
   };

@@ -80,9 +80,18 @@ export class AlertStore {
     this.#version.value++;
   }
 
+  // From the live channel, which is in order.
   apply(alert: Alert): void {
     this.#put(alert);
     this.#version.value++;
+  }
+
+  // From an answer, which may be late: what came after the act may be known already.
+  learn(alert: Alert): void {
+    const known = this.#byId.get(alert.id) ?? this.#past.peek().get(alert.id);
+    if (known === undefined || (timestampMs(alert.updateTime) ?? 0) > (timestampMs(known.updateTime) ?? 0)) {
+      this.apply(alert);
+    }
   }
 
   learnPast(alerts: readonly Alert[]): void {

@@ -84,7 +84,7 @@ export class ControlStore {
     try {
       const changed = await run();
       if (changed !== undefined) {
-        this.alerts.apply(changed);
+        this.alerts.learn(changed);
       }
     } catch (error) {
       this.messages.say("critical", `${label} refused: ${alert.ruleName}`, refusalWords(error));
