@@ -32,12 +32,8 @@ pytestmark = [
 @pytest_asyncio.fixture(scope="module", loop_scope="module")
 async def server(tmp_path_factory: pytest.TempPathFactory) -> AsyncIterator[Pilothouse]:
     """`pilothouse-server up`, ready."""
-    running = Pilothouse(tmp_path_factory.mktemp("beside") / "data")
-    try:
-        await running.start(within=90)
+    async with Pilothouse(tmp_path_factory.mktemp("beside") / "data") as running:
         yield running
-    finally:
-        await running.stop()
 
 
 @dataclass(frozen=True)

@@ -50,7 +50,7 @@ class Pilothouse:
         path = self.data_dir.with_suffix(".log")
         return path.read_text("utf-8") if path.exists() else ""
 
-    async def start(self, *, within: float = 60.0) -> None:
+    async def start(self, *, within: float = 90.0) -> None:
         """Starts it and waits until it is ready. Fails with what it printed when it ends instead.
 
         Whatever fails, no process is left behind.

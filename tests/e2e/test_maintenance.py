@@ -21,6 +21,7 @@ from pilothouse.v1.events_pb2 import (
 )
 from pilothouse.v1.metrics_pb2 import GetMetricsRequest
 from tests.e2e.support import Pilothouse
+from tests.e2e.terminal import ended
 from tests.support import wait_until
 
 pytestmark = [pytest.mark.slow, pytest.mark.timeout(400)]
@@ -45,9 +46,9 @@ class Installation:
             stdout=asyncio.subprocess.PIPE,
             stderr=asyncio.subprocess.STDOUT,
         )
-        said, _ = await process.communicate()
+        said, _ = await ended(process)
         assert process.returncode is not None
-        return process.returncode, said.decode()
+        return process.returncode, said
 
 
 @pytest.fixture

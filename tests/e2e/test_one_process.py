@@ -16,6 +16,7 @@ import pilothouse.aio
 from pilothouse.errors import NoSnapshot
 from pilothouse.executor import Executor
 from tests.e2e.support import PATIENCE, Pilothouse
+from tests.e2e.terminal import ended
 from tests.support import wait_until
 
 
@@ -158,14 +159,8 @@ async def refusal(server: Pilothouse, **environment: str) -> tuple[int, str]:
         stdout=asyncio.subprocess.PIPE,
         stderr=asyncio.subprocess.STDOUT,
     )
-    try:
-        async with asyncio.timeout(60):
-            out, _ = await process.communicate()
-    finally:
-        if process.returncode is None:
-            process.kill()
-            await process.wait()
-    return process.returncode or 0, out.decode()
+    out, _ = await ended(process)
+    return process.returncode or 0, out
 
 
 async def test_a_second_process_on_the_same_data_is_refused(server: Pilothouse) -> None:

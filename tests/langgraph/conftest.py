@@ -19,12 +19,8 @@ from tests.support import name_of
 @pytest_asyncio.fixture(scope="package", loop_scope="package")
 async def running(tmp_path_factory: pytest.TempPathFactory) -> AsyncIterator[Pilothouse]:
     """`pilothouse-server up`, ready."""
-    server = Pilothouse(tmp_path_factory.mktemp("langgraph") / "data")
-    try:
-        await server.start(within=90)
+    async with Pilothouse(tmp_path_factory.mktemp("langgraph") / "data") as server:
         yield server
-    finally:
-        await server.stop()
 
 
 @pytest_asyncio.fixture(loop_scope="package")

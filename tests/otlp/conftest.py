@@ -68,12 +68,8 @@ class Station:
 @pytest_asyncio.fixture(scope="package", loop_scope="package")
 async def running(tmp_path_factory: pytest.TempPathFactory) -> AsyncIterator[Pilothouse]:
     """`pilothouse-server up`, ready."""
-    server = Pilothouse(tmp_path_factory.mktemp("otlp") / "data")
-    try:
-        await server.start(within=90)
+    async with Pilothouse(tmp_path_factory.mktemp("otlp") / "data") as server:
         yield server
-    finally:
-        await server.stop()
 
 
 @pytest.fixture
