@@ -109,7 +109,7 @@ class Librarian:
 
     async def _plan(self, package: str) -> Modules:
         """The largest modules of a package, because most of what is in it is in these."""
-        with self._span("plan", package, {"gen_ai.agent.name": "librarian"}) as span:
+        with self._span("plan", "librarian", {"gen_ai.agent.name": "librarian"}) as span:
             await self._rest()
             paths = modules_of(package)
             sizes = {name: path.stat().st_size for name, path in paths.items()}
